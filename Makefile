@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Every task of the project, by name: `make help`.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.build/collections
+LINK := .build/collections/ansible_collections/gpufleet/ollama
+PACKAGE := ansible_collections.gpufleet.ollama
+PURE_ROOMS := plugins/module_utils
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lock link test test-all sanity lint types licences unit changelog-lint docs-lint docs artifact clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+venv: .venv/installed ## The pinned tools in .venv
+
+.venv/installed: requirements/dev.txt
+	@echo "==> Installing the pinned tools into .venv (only here, nothing outside this folder)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed for the tools (managed hosts need 3.9)" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: install the package python3-venv and repeat"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+lock: ## Renew requirements/dev.txt from dev.in (needs uv)
+	uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in --output-file requirements/dev.txt
+
+link: $(LINK)
+
+$(LINK):
+	@mkdir -p $(@D) && ln -sfn ../../../.. $@
+
+include tests/hosts/hosts.mk
+
+test: sanity lint types licences unit changelog-lint docs-lint artifact molecule ## Everything that must pass before a change lands (at most 30 minutes)
+
+test-all: test molecule-all bench ## Also what takes longer: every fault, more distributions, benchmarks
+
+sanity: venv ## ansible-test sanity, all tests, no ignores
+	$(BIN)/python tests/gates/sanity.py
+
+lint: venv link ## ansible-lint (production profile), yamllint, ruff
+	$(BIN)/ruff check .
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint --offline --profile production --strict
+
+types: venv link ## mypy, strict, on plugins/
+	MYPYPATH=.build/collections $(BIN)/mypy --package $(PACKAGE).plugins
+
+licences: venv ## Every file names its licence (REUSE)
+	$(BIN)/reuse lint --quiet || $(BIN)/reuse lint
+
+unit: venv link ## Unit and property tests; coverage of the shared code at least 95 %
+	$(BIN)/pytest -q -n 2 --cov=$(PURE_ROOMS) --cov-report=term:skip-covered --cov-fail-under=95 tests/unit
+
+changelog-lint: venv ## Changelog fragments
+	$(BIN)/antsibull-changelog lint
+
+docs-lint: venv link ## Documentation of modules, roles and the pages under docs/
+	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
+
+docs: venv link ## The documentation site, in docs/_build/html
+	$(BIN)/python tests/gates/docs.py
+
+artifact: venv ## Build the collection, install the artifact elsewhere, check its playbooks' syntax
+	$(BIN)/python tests/gates/artifact.py
+
+clean: ## Remove what these targets made (not the cached host images: hosts-clean)
+	rm -rf .build .venv docs/_build gpufleet-report
