@@ -1,0 +1,83 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the collection, look into the artifact, let galaxy-importer judge it, install it and check its playbooks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from _tree import BIN, copy_checkout
+
+NEVER_SHIPPED = ("tests/", "molecule/", "requirements/", ".ci/", ".github/", "Makefile", "pyproject.toml")
+ALWAYS_SHIPPED = ("plugins/modules/", "plugins/module_utils/", "roles/", "playbooks/site.yml", "meta/runtime.yml", "README.md")
+# ansible-test and ansible-lint are gates of their own here.
+IMPORTER_SETTINGS = "[galaxy-importer]\nRUN_ANSIBLE_TEST=False\nRUN_ANSIBLE_LINT=False\nCHECK_REQUIRED_TAGS=True\n"
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Run a program of the virtual environment and return what it printed; its failure ends the gate."""
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]],
+        cwd=cwd,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed with status {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def look_into(artifact: Path) -> int:
+    """The number of files shipped; ends the gate where something is missing or must not travel."""
+    with tarfile.open(artifact) as archive:
+        names = [member.name for member in archive.getmembers() if not member.isdir()]
+    wrong = [name for name in names if name.startswith(NEVER_SHIPPED)]
+    missing = [prefix for prefix in ALWAYS_SHIPPED if not any(name.startswith(prefix) for name in names)]
+    if wrong or missing:
+        raise SystemExit(f"the artifact ships {wrong[:5]} and lacks {missing}: see build_ignore in galaxy.yml")
+    return len(names)
+
+
+def main() -> None:
+    """Build, inspect, import, install, syntax check."""
+    with tempfile.TemporaryDirectory(prefix="gpufleet-artifact-") as name:
+        folder = Path(name)
+        tree = copy_checkout(folder / "source")
+        run("ansible-galaxy", "collection", "build", "--output-path", folder, cwd=tree)
+        artifact = next(folder.glob("gpufleet-ollama-*.tar.gz"))
+        print(f"{artifact.name}: {look_into(artifact)} files")
+
+        settings = folder / "galaxy-importer.cfg"
+        settings.write_text(IMPORTER_SETTINGS, encoding="utf-8")
+        judged = run(
+            "python", "-m", "galaxy_importer.main", artifact, cwd=folder, GALAXY_IMPORTER_CONFIG=str(settings)
+        )
+        complaints = [line for line in judged.splitlines() if "WARNING" in line or "ERROR" in line]
+        if complaints:
+            raise SystemExit("galaxy-importer:\n" + "\n".join(complaints))
+        print("galaxy-importer: accepted without a warning")
+
+        installed = folder / "installed"
+        run("ansible-galaxy", "collection", "install", "--offline", "-p", installed, artifact, cwd=folder)
+        inventory = folder / "inventory.ini"
+        inventory.write_text("[ollama]\ngpu01\n", encoding="utf-8")
+        playbooks = installed / "ansible_collections/gpufleet/ollama/playbooks"
+        names = sorted(path.stem for path in playbooks.glob("*.yml"))
+        for playbook in names:
+            run(
+                "ansible-playbook", "--syntax-check", "-i", inventory, f"gpufleet.ollama.{playbook}",
+                cwd=folder, ANSIBLE_COLLECTIONS_PATH=str(installed),
+            )  # fmt: skip
+        print(f"syntax of the installed playbooks: {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    main()
