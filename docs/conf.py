@@ -1,0 +1,17 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sphinx settings of the documentation site."""
+
+from __future__ import annotations
+
+project = "gpufleet.ollama"
+copyright = "The gpufleet.ollama developers"
+extensions = ["sphinx_antsibull_ext", "myst_parser"]
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+html_theme = "sphinx_ansible_theme"
+html_use_smartypants = False
+default_role = "any"
+nitpicky = False
