@@ -1,0 +1,180 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which rules a version of Ollama follows: memory engine, forced values, context tiers, known bugs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+GIB = 1 << 30
+
+_VERSION = re.compile(r"^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+]([0-9A-Za-z.+-]{1,64}))?$")
+
+
+class Era(Enum):
+    """How a range of Ollama versions sizes a model before it loads it."""
+
+    FORMULA = "formula"
+    GO_ENGINE = "go_engine"
+    LLAMA_SERVER = "llama_server"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A released or pre-released version of Ollama."""
+
+    major: int
+    minor: int
+    patch: int
+    prerelease: str = ""
+
+    @property
+    def release(self) -> tuple[int, int, int]:
+        """The numbers alone: a release candidate follows the rules of the release it precedes."""
+        return (self.major, self.minor, self.patch)
+
+    def __str__(self) -> str:
+        suffix = f"-{self.prerelease}" if self.prerelease else ""
+        return f"{self.major}.{self.minor}.{self.patch}{suffix}"
+
+
+@dataclass(frozen=True)
+class KnownBug:
+    """A bug of Ollama that changes where models end up; `effect` is one sentence for an operator."""
+
+    issue: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class VersionRules:
+    """What one version of Ollama does; `warnings` holds one sentence each."""
+
+    version: Version
+    era: Era
+    single_slot_families: frozenset[str]
+    has_context_tiers: bool
+    bugs: tuple[KnownBug, ...]
+    warnings: tuple[str, ...]
+
+    def default_context_length(self, total_vram_bytes: int) -> int:
+        """Context length per request that Ollama chooses when nothing sets one.
+
+        It depends on the memory of all GPUs together, less the overhead per GPU, and ignores the
+        parallel value.
+
+        Source: ollama server/routes.go, "vram-based default context" (0.15.5 to 0.33.0-rc2).
+        """
+        if not self.has_context_tiers:
+            return CONTEXT_DEFAULT
+        for least_bytes, context_length in CONTEXT_TIERS:
+            if total_vram_bytes >= least_bytes:
+                return context_length
+        return CONTEXT_DEFAULT
+
+    def forces_single_slot(self, family: str) -> bool:
+        """Whether this version runs a model of that family (manifest `model_family`) with one slot only."""
+        return family in self.single_slot_families
+
+    def has_bug(self, bug: KnownBug) -> bool:
+        return bug in self.bugs
+
+
+OLDEST_KNOWN = (0, 10, 0)
+NEWEST_KNOWN = (0, 33)
+FIRST_GO_ENGINE = (0, 11, 11)
+FIRST_LLAMA_SERVER = (0, 30, 0)
+FIRST_CONTEXT_TIERS = (0, 15, 5)
+
+CONTEXT_DEFAULT = 4096
+CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768))
+
+# Source: ollama server/sched.go, load(), by the first release that names the family.
+_SINGLE_SLOT_SINCE: Mapping[str, tuple[int, int, int]] = {
+    "mllama": (0, 4, 1),
+    "qwen3vl": (0, 12, 7),
+    "qwen3vlmoe": (0, 12, 7),
+    "qwen3next": (0, 15, 5),
+    "lfm2": (0, 15, 5),
+    "lfm2moe": (0, 15, 5),
+    "qwen35": (0, 17, 1),
+    "qwen35moe": (0, 17, 1),
+    "nemotron_h": (0, 17, 1),
+    "nemotron_h_moe": (0, 17, 1),
+    "nemotron_h_omni": (0, 22, 0),
+}
+
+RENUMBERED_DEVICE_BUG = KnownBug(
+    issue="https://github.com/ollama/ollama/issues/18349",
+    effect=(
+        "A model placed alone on a GPU other than the first is not counted there: once every GPU has a "
+        "model, Ollama takes that GPU for empty and stacks further models on it until they spill to the CPU."
+    ),
+)
+
+
+def parse(text: str | Version) -> Version:
+    """The version that a text such as `0.33.0-rc2` or `v0.12` names.
+
+    Raises:
+        ValueError: the text is no version.
+    """
+    if isinstance(text, Version):
+        return text
+    match = _VERSION.match(text.strip())
+    if match is None:
+        raise ValueError(f"'{text}' is not a version of Ollama; expected e.g. 0.33.0 or 0.33.0-rc2.")
+    major, minor, patch, prerelease = match.groups()
+    return Version(int(major), int(minor), int(patch or 0), prerelease or "")
+
+
+@lru_cache(maxsize=64)
+def rules(text: str | Version) -> VersionRules:
+    """The rules that this version of Ollama follows.
+
+    A version newer than the newest known one gets the newest known rules and a warning.
+
+    Raises:
+        ValueError: the text is no version, or names one older than 0.10.0.
+    """
+    version = parse(text)
+    if version.release < OLDEST_KNOWN:
+        raise ValueError(
+            f"Ollama {version} cannot be planned: the oldest known is {_dotted(OLDEST_KNOWN)}; upgrade it."
+        )
+    era = _era(version)
+    return VersionRules(
+        version=version,
+        era=era,
+        single_slot_families=frozenset(
+            family for family, since in _SINGLE_SLOT_SINCE.items() if version.release >= since
+        ),
+        has_context_tiers=version.release >= FIRST_CONTEXT_TIERS,
+        bugs=(RENUMBERED_DEVICE_BUG,) if era is Era.LLAMA_SERVER else (),
+        warnings=_warnings(version),
+    )
+
+
+def _era(version: Version) -> Era:
+    if version.release >= FIRST_LLAMA_SERVER:
+        return Era.LLAMA_SERVER
+    return Era.GO_ENGINE if version.release >= FIRST_GO_ENGINE else Era.FORMULA
+
+
+def _warnings(version: Version) -> tuple[str, ...]:
+    if version.release[:2] <= NEWEST_KNOWN:
+        return ()
+    newest = _dotted(NEWEST_KNOWN)
+    return (
+        f"Ollama {version} is newer than {newest}, the newest version whose rules are known; "
+        f"it is planned by the rules of {newest}, so check the first load on each kind of host.",
+    )
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in numbers)
