@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Importing this makes the collection importable by its full name from this checkout, wherever it lies."""
+"""Makes ansible_collections.gpufleet.ollama importable from a checkout anywhere: import this first."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import sys
 import types
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "tests" / "data"
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = REPOSITORY / "tests" / "data"
 
 
-def _make_importable() -> None:
-    name, paths = "", [[], [], [str(ROOT)]]
-    for part, path in zip(("ansible_collections", "gpufleet", "ollama"), paths):
-        name = f"{name}.{part}".lstrip(".")
+def _expose(repository: Path) -> None:
+    """Register the checkout as the collection, whatever its folder is called."""
+    for name, paths in (
+        ("ansible_collections", []),
+        ("ansible_collections.gpufleet", []),
+        ("ansible_collections.gpufleet.ollama", [str(repository)]),
+    ):
         package = types.ModuleType(name)
-        package.__path__ = path
+        package.__path__ = paths
         sys.modules[name] = package
 
 
-_make_importable()
+_expose(REPOSITORY)
