@@ -1,0 +1,327 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edge: our drop-in of a unit: verified before it is put in place, replaced atomically, its former versions kept."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import difflib
+import fcntl
+import os
+import posixpath
+import re
+import tempfile
+from dataclasses import dataclass
+from typing import Iterator, List, Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
+    masked,
+    redacted,
+    secret_values,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    USER,
+    Completed,
+    Run,
+    read_text,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+    DROP_IN,
+    UnitFile,
+    unit_environment,
+)
+
+MARKER = "# Written by gpufleet.ollama, which replaces this file as a whole: put settings of your own in another drop-in."
+# systemd-analyze verify --recursive-errors= came with systemd 250 (its NEWS).
+RECURSIVE_ERRORS_SINCE = 250
+_ABSENT_SUFFIX = ".absent"
+_PRESENT_SUFFIX = ".conf"
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service\Z")
+_DROPIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@+-]*\.conf\Z")
+
+
+class DropinError(Exception):
+    """The drop-in was not changed; the sentence names the file, the reason and what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a unit's drop-in lies and where its former versions are kept."""
+
+    unit: str
+    scope: str
+    path: str
+    state_directory: str
+
+    @property
+    def former_directory(self) -> str:
+        return posixpath.join(self.state_directory, "former")
+
+    @property
+    def withdrawn_directory(self) -> str:
+        return posixpath.join(self.state_directory, "withdrawn")
+
+
+@dataclass(frozen=True)
+class Former:
+    """A former version of the drop-in: C(text) None means that there was none."""
+
+    path: str
+    text: str | None
+
+
+def check_names(unit: str, name: str) -> None:
+    """Refuses names that are no file names of systemd.
+
+    Raises:
+        DropinError: A name is not a service's or not a drop-in's.
+    """
+    if not _UNIT_NAME.match(unit):
+        raise DropinError(f"{unit!r} is not the name of a systemd service: write it like ollama.service")
+    if not _DROPIN_NAME.match(name):
+        raise DropinError(f"{name!r} is not a drop-in's file name: write it like zz-gpufleet.conf")
+
+
+def place(unit: str, scope: str, name: str, base_directory: str, state_directory: str) -> Place:
+    """Where the drop-in C(name) of a unit lies.
+
+    Raises:
+        DropinError: A name is not a service's or not a drop-in's.
+    """
+    check_names(unit, name)
+    return Place(unit, scope, posixpath.join(base_directory, f"{unit}.d", name), state_directory)
+
+
+def current(where: Place) -> str | None:
+    """The text of our drop-in; None when there is none.
+
+    Raises:
+        DropinError: The file is not ours or cannot be read.
+    """
+    try:
+        text = read_text(where.path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DropinError(f"{where.path} cannot be read: {_reason(error)}") from error
+    if MARKER not in text.split("\n"):
+        raise DropinError(
+            f"{where.path} was not written by gpufleet.ollama and is left alone: "
+            "move it away, or choose another name for our drop-in"
+        )
+    return text
+
+
+def with_marker(content: str) -> str:
+    """The drop-in's text with the line by which we know it as ours."""
+    lines = content.rstrip("\n").split("\n")
+    return "\n".join(lines if MARKER in lines else [MARKER, *lines]) + "\n"
+
+
+def difference(path: str, before: str | None, after: str | None) -> str:
+    """A unified diff of the drop-in's two versions with secret values masked; empty when they are equal."""
+    if before == after:
+        return ""
+    return "".join(
+        difflib.unified_diff(
+            _masked_lines(before),
+            _masked_lines(after),
+            fromfile=path if before is not None else "/dev/null",
+            tofile=path if after is not None else "/dev/null",
+        )
+    )
+
+
+def _masked_lines(text: str | None) -> List[str]:
+    if text is None:
+        return []
+    environment = unit_environment([UnitFile("", DROP_IN, text)])
+    secret_lines = {
+        origin.line
+        for name, origins in environment.assignments.items()
+        for origin in origins
+        if masked(name, origin.value) != origin.value
+    }
+    lines = text.split("\n")[:-1] if text.endswith("\n") else text.split("\n")
+    for number in secret_lines:
+        lines[number - 1] = _masked_line(lines[number - 1])
+    return [f"{line}\n" for line in lines]
+
+
+def _masked_line(line: str) -> str:
+    names = [
+        f'"{name}={masked(name, origins[-1].value)}"'
+        for name, origins in unit_environment([UnitFile("", DROP_IN, f"[Service]\n{line}\n")]).assignments.items()
+    ]
+    return "Environment=" + " ".join(names)
+
+
+def verify(run: Run, where: Place, text: str, systemd_version: int) -> List[str]:
+    """Has systemd read the drop-in before it is put in place; returns complaints about the unit's other files.
+
+    Only our drop-in is staged, in a directory searched before all others, because a drop-in cannot be
+    verified alone and C(systemd-analyze verify) accepts broken ones unless it is asked for them.
+
+    Raises:
+        DropinError: systemd would ignore a part of the drop-in, or cannot be asked.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpufleet-verify-") as staging:
+        directory = os.path.join(staging, f"{where.unit}.d")
+        os.mkdir(directory)
+        staged = os.path.join(directory, posixpath.basename(where.path))
+        _write(staged, text, 0o600)
+        command = ["env", f"SYSTEMD_UNIT_PATH={staging}:", "systemd-analyze"]
+        command += ["--user"] if where.scope == USER else []
+        command += ["verify"]
+        command += ["--recursive-errors=no"] if systemd_version >= RECURSIVE_ERRORS_SINCE else []
+        answer = run([*command, where.unit])
+        return _complaints(where, text, staged, answer)
+
+
+def _complaints(where: Place, text: str, staged: str, answer: Completed) -> List[str]:
+    lines = [line for line in answer.stderr.split("\n") if line.strip()]
+    secrets = secret_values(
+        {
+            name: origins[-1].value
+            for name, origins in unit_environment([UnitFile("", DROP_IN, text)]).assignments.items()
+        }
+    )
+    ours = [redacted(line.replace(staged, where.path), secrets) for line in lines if staged in line]
+    if ours:
+        raise DropinError(
+            f"systemd would not take our drop-in of {where.unit} as written, nothing was changed: {'; '.join(ours)}"
+        )
+    if answer.return_code in (126, 127):  # env(1): found but not runnable, not found
+        raise DropinError("our drop-in cannot be verified without systemd-analyze: install systemd's tools")
+    return [line for line in lines if "ignoring" in line.lower()]
+
+
+@contextlib.contextmanager
+def locked(where: Place) -> Iterator[None]:
+    """Keeps two runs from changing one unit's drop-in at the same moment.
+
+    Raises:
+        DropinError: The state folder cannot be made.
+    """
+    try:
+        os.makedirs(where.state_directory, mode=0o700, exist_ok=True)
+        descriptor = os.open(os.path.join(where.state_directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DropinError(
+            f"the state folder {where.state_directory} cannot be made: {_reason(error)}; nothing was changed"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def put(where: Place, before: str | None, after: str | None, keep: int) -> None:
+    """Puts a new version (None: no drop-in) in place and keeps the one before it.
+
+    Raises:
+        DropinError: The disk is full or read-only, ...; the version before is still in place.
+    """
+    _keep(where, where.former_directory, before, keep)
+    try:
+        _replace(where.path, after)
+    except DropinError:
+        _forget_newest(where.former_directory)
+        raise
+
+
+def restore(where: Place, before: str | None, former: Former, keep: int) -> None:
+    """Puts a former version back; the version it replaces is kept aside and is no former version any more.
+
+    Raises:
+        DropinError: The disk is full or read-only, ...; the version before is still in place.
+    """
+    _keep(where, where.withdrawn_directory, before, keep)
+    _replace(where.path, former.text)
+    os.unlink(former.path)
+
+
+def newest_former(where: Place) -> Former | None:
+    """The version that stood before the present one; None when none is known."""
+    names = _kept(where.former_directory)
+    if not names:
+        return None
+    path = os.path.join(where.former_directory, names[-1])
+    return Former(path, None if path.endswith(_ABSENT_SUFFIX) else read_text(path))
+
+
+def _kept(directory: str) -> List[str]:
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if name.endswith((_ABSENT_SUFFIX, _PRESENT_SUFFIX)))
+
+
+def _keep(where: Place, directory: str, text: str | None, keep: int) -> None:
+    moment = datetime.datetime.now(tz=datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    suffix = _ABSENT_SUFFIX if text is None else _PRESENT_SUFFIX
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _write_beside(os.path.join(directory, moment + suffix), text or "", 0o600)
+        for name in _kept(directory)[:-keep]:
+            os.unlink(os.path.join(directory, name))
+    except OSError as error:
+        raise DropinError(
+            f"the former drop-in of {where.unit} cannot be kept in {directory}: {_reason(error)}; nothing was changed"
+        ) from error
+
+
+def _forget_newest(directory: str) -> None:
+    names: Sequence[str] = _kept(directory)
+    if names:
+        os.unlink(os.path.join(directory, names[-1]))
+
+
+def _replace(path: str, text: str | None) -> None:
+    directory = os.path.dirname(path)
+    try:
+        if text is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            with contextlib.suppress(OSError):  # others' drop-ins keep the directory
+                os.rmdir(directory)
+        else:
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            _write_beside(path, text, 0o644)
+    except OSError as error:
+        raise DropinError(f"{path} cannot be changed: {_reason(error)}; what stood there is unchanged") from error
+
+
+def _write_beside(path: str, text: str, mode: int) -> None:
+    """Writes a file under another name and renames it, so that a reader finds the old or the new one, whole."""
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.new")
+    try:
+        _write(temporary, text, mode)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(text.encode("utf-8", "surrogateescape"))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edge: what /proc tells of a unit's processes, their environment and their sockets."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Iterable, List, Tuple
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+    parse_process_environment,
+)
+
+PROC = "/proc"
+# A process may hold at most this much environment and arguments (Linux: a quarter of the stack limit,
+# 6 MiB at most; see execve(2)); also bounds what is read of the socket tables.
+READ_LIMIT_BYTES = 16 * 1024 * 1024
+_UNIT_NAME = re.compile(r".+\.(?:service|scope)\Z")
+_CONTAINER_CGROUP = re.compile(r"(?:^|[/-])(?:docker|libpod|cri-containerd|crio|kubepods|containerd|lxc)[-/.:]")
+_TCP_LISTEN = "0A"
+_TCP_ESTABLISHED = "01"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process: pid, command line as a list, and the time it has used the CPU, in clock ticks."""
+
+    pid: int
+    command: Tuple[str, ...]
+    cpu_ticks: int
+
+    def to_dict(self) -> Dict[str, Any]:
+        return {"pid": self.pid, "command": list(self.command)}
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One TCP socket: its own address and port, whether it listens or has a peer, and who holds it."""
+
+    address: str
+    port: int
+    listening: bool
+    peer: str
+    peer_port: int
+    inode: int
+    pid: int | None = None
+
+    def to_dict(self) -> Dict[str, Any]:
+        return asdict(self)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(READ_LIMIT_BYTES)
+
+
+def process_environment(pid: int, proc: str = PROC) -> Dict[str, str]:
+    """The environment the process was started with.
+
+    Raises:
+        OSError: The process is gone or may not be read.
+    """
+    return parse_process_environment(_read(f"{proc}/{pid}/environ"))
+
+
+def process_name(pid: int, proc: str = PROC) -> str:
+    """The process's short name (C(comm)); empty when it is gone."""
+    try:
+        return _read(f"{proc}/{pid}/comm").decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def control_group(pid: int, proc: str = PROC) -> str:
+    """The process's control group in the hierarchy systemd manages, without the part above PID 1's own.
+
+    Inside a container that boots systemd, that part names the container and tells nothing about the process.
+    """
+    return _below(_raw_control_group(pid, proc), _raw_control_group(1, proc))
+
+
+def _raw_control_group(pid: int, proc: str) -> str:
+    try:
+        lines = _read(f"{proc}/{pid}/cgroup").decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    unified = ""
+    for line in lines:
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if controllers == "name=systemd":
+            return path
+        if controllers == "":
+            unified = path
+    return unified
+
+
+def _below(path: str, manager: str) -> str:
+    root = manager.rsplit("/init.scope", 1)[0].rstrip("/")
+    return path[len(root) :] if root and path.startswith(root + "/") else path
+
+
+def unit_of(pid: int, proc: str = PROC) -> str | None:
+    """The systemd service or scope that a process belongs to."""
+    for part in reversed(control_group(pid, proc).split("/")):
+        if _UNIT_NAME.match(part):
+            return part
+    return None
+
+
+def container_of(pid: int, proc: str = PROC) -> str | None:
+    """The control group that shows a process to run in a container; None when it does not."""
+    group = control_group(pid, proc)
+    return group if _CONTAINER_CGROUP.search(group) else None
+
+
+def pids(proc: str = PROC) -> List[int]:
+    """The processes of this host."""
+    return sorted(int(name) for name in os.listdir(proc) if name.isdigit())
+
+
+def unit_processes(main_pid: int, proc: str = PROC) -> List[Process]:
+    """The processes in the control group of a unit's main process, the main process included."""
+    group = _raw_control_group(main_pid, proc)
+    if not group or group == "/":
+        return []
+    found = []
+    for pid in pids(proc):
+        other = _raw_control_group(pid, proc)
+        if other == group or other.startswith(group + "/"):
+            process = _process(pid, proc)
+            if process:
+                found.append(process)
+    return found
+
+
+def _process(pid: int, proc: str) -> Process | None:
+    try:
+        command = _read(f"{proc}/{pid}/cmdline").decode("utf-8", "replace").split("\0")
+        statistics = _read(f"{proc}/{pid}/stat").decode("utf-8", "replace")
+    except OSError:
+        return None
+    # The name in parentheses may hold spaces; utime and stime are the 14th and 15th fields (proc(5)).
+    fields = statistics.rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
+    return Process(pid, tuple(command[:-1] if command[-1:] == [""] else command), ticks)
+
+
+def tcp_sockets(owners: Iterable[int] = (), proc: str = PROC) -> List[Socket]:
+    """The listening and established TCP sockets, with their holder where it is one of C(owners)."""
+    holder = {inode: pid for pid in owners for inode in _socket_inodes(pid, proc)}
+    found = []
+    for table in ("tcp", "tcp6"):
+        try:
+            text = _read(f"{proc}/net/{table}").decode("ascii", "replace")
+        except OSError:
+            continue
+        found.extend(parse_socket_table(text))
+    return [
+        Socket(s.address, s.port, s.listening, s.peer, s.peer_port, s.inode, holder.get(s.inode)) for s in found
+    ]
+
+
+def _socket_inodes(pid: int, proc: str) -> List[int]:
+    inodes = []
+    try:
+        descriptors = os.listdir(f"{proc}/{pid}/fd")
+    except OSError:
+        return []
+    for descriptor in descriptors:
+        try:
+            target = os.readlink(f"{proc}/{pid}/fd/{descriptor}")
+        except OSError:
+            continue
+        match = re.match(r"socket:\[(\d+)\]", target)
+        if match:
+            inodes.append(int(match.group(1)))
+    return inodes
+
+
+def parse_socket_table(text: str) -> List[Socket]:
+    """The listening and established sockets of C(/proc/net/tcp) or C(tcp6).
+
+    Source: Linux Documentation/networking/proc_net_tcp.rst (addresses are 32-bit words in host order).
+    """
+    sockets = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) < 10 or fields[3] not in (_TCP_LISTEN, _TCP_ESTABLISHED):
+            continue
+        address, port = _endpoint(fields[1])
+        peer, peer_port = _endpoint(fields[2])
+        sockets.append(Socket(address, port, fields[3] == _TCP_LISTEN, peer, peer_port, int(fields[9])))
+    return sockets
+
+
+def _endpoint(text: str) -> Tuple[str, int]:
+    packed, _, port = text.partition(":")
+    words = [bytes.fromhex(packed[i : i + 8])[::-1] for i in range(0, len(packed), 8)]
+    raw = b"".join(words)
+    address = ipaddress.ip_address(raw)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address), int(port, 16)

@@ -1,0 +1,135 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What differs between the environment that is wanted and each layer that has it: file, unit, process. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Iterable, List, Mapping, Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+    DROP_IN,
+    Conflict,
+    UnitFile,
+    Variable,
+    unit_environment,
+)
+
+FILE = "file"
+UNIT = "unit"
+PROCESS = "process"
+SERVER = "server"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variable that a layer has otherwise than wanted; None stands for absent, secrets are masked."""
+
+    layer: str
+    variable: str
+    found: str | None
+    wanted: str | None
+    message: str
+
+    def to_dict(self) -> Dict[str, Any]:
+        return asdict(self)
+
+
+def dropin_environment(text: str | None) -> Dict[str, str]:
+    """The variables that a drop-in's text sets."""
+    if text is None:
+        return {}
+    assignments = unit_environment([UnitFile("", DROP_IN, text)]).assignments
+    return {name: origins[-1].value for name, origins in assignments.items()}
+
+
+def file_differences(path: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> List[Difference]:
+    """Where our drop-in on disk sets other variables than wanted."""
+    return _differences(FILE, f"{path} sets", found, wanted, sorted({*found, *wanted}), "it is to be written again")
+
+
+def unit_differences(
+    unit: str, shown: Mapping[str, str], wanted: Mapping[str, str], need_daemon_reload: bool
+) -> List[Difference]:
+    """Where systemd holds other values for the unit than wanted (C(systemctl show))."""
+    found = _differences(
+        UNIT, f"systemd holds for {unit}", shown, wanted, sorted(wanted), "systemctl daemon-reload is needed"
+    )
+    if need_daemon_reload:
+        message = f"systemd has not read the files of {unit} since they changed: systemctl daemon-reload is needed"
+        found.append(Difference(UNIT, "", "NeedDaemonReload=yes", "NeedDaemonReload=no", message))
+    return found
+
+
+def process_differences(
+    unit: str,
+    process: Mapping[str, str],
+    wanted: Mapping[str, str],
+    dropped: Mapping[str, str | None],
+    conflicts: Sequence[Conflict],
+) -> List[Difference]:
+    """Where the running process has other values than wanted.
+
+    C(dropped): variables our drop-in set before and no longer sets, each with the value that the unit's
+    other files give it (None: none).
+    """
+    expected: Dict[str, str | None] = {**dropped, **wanted}
+    reasons = {conflict.name: conflict.message for conflict in conflicts}
+    return _differences(
+        PROCESS,
+        f"{unit} runs with",
+        process,
+        expected,
+        sorted(expected),
+        "it was started before the drop-in took effect and must be restarted",
+        reasons,
+    )
+
+
+def _differences(
+    layer: str,
+    subject: str,
+    found: Mapping[str, str],
+    wanted: Mapping[str, str | None],
+    names: Iterable[str],
+    default_reason: str,
+    reasons: Mapping[str, str] | None = None,
+) -> List[Difference]:
+    differences = []
+    for name in names:
+        has, wants = found.get(name), wanted.get(name)
+        if has == wants:
+            continue
+        shown_has = None if has is None else masked(name, has)
+        shown_wants = None if wants is None else masked(name, wants)
+        reason = (reasons or {}).get(name, default_reason)
+        message = f"{subject} {_phrase(name, shown_has)}, wanted {_value(shown_wants)}: {reason}"
+        differences.append(Difference(layer, name, shown_has, shown_wants, message))
+    return differences
+
+
+def _phrase(name: str, value: str | None) -> str:
+    return f"no {name}" if value is None else f"{name}={value}"
+
+
+def _value(value: str | None) -> str:
+    return "none" if value is None else value if value else "an empty value"
+
+
+def dropped_variables(
+    before: Iterable[Mapping[str, str]],
+    wanted: Mapping[str, str],
+    resolved: Mapping[str, Variable],
+    manager_environment: Mapping[str, str],
+) -> Dict[str, str | None]:
+    """The variables that versions of our drop-in set before and that are no longer wanted.
+
+    The value is what the process should have instead: from the unit's other files, from the manager, or none.
+    """
+    names = {name for version in before for name in version if name not in wanted}
+    return {
+        name: resolved[name].origin.value if name in resolved else manager_environment.get(name)
+        for name in sorted(names)
+    }

@@ -1,0 +1,320 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which file and line sets a unit's variable, and which one wins. Pure: files come in as text."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+    NAME_PATTERN,
+    parse_assignments,
+    parse_environment_file,
+    split_words,
+)
+
+FRAGMENT = "fragment"
+DROP_IN = "drop-in"
+ENVIRONMENT_FILE = "environment file"
+
+
+@dataclass(frozen=True)
+class UnitFile:
+    """A unit's fragment or drop-in: its path, its kind and its text."""
+
+    path: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One C(Key=Value) of a unit file's [Service] section; C(line) counts from 1."""
+
+    key: str
+    value: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A place that sets a variable: file, line from 1, kind of file, and the value it sets."""
+
+    file: str
+    line: int
+    kind: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable, the place that wins, and the places it overrides in the order systemd reads them."""
+
+    name: str
+    origin: Origin
+    overridden: Tuple[Origin, ...] = ()
+
+
+@dataclass(frozen=True)
+class EnvironmentFileReference:
+    """An C(EnvironmentFile=) setting: path or pattern, whether it may be absent, and who refers to it."""
+
+    pattern: str
+    optional: bool
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An C(UnsetEnvironment=) entry: a name, or an assignment that is removed only with that value."""
+
+    entry: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class UnitEnvironment:
+    """What a unit's files make of its environment, before the files named by C(EnvironmentFile=) are read."""
+
+    assignments: Mapping[str, Tuple[Origin, ...]]
+    environment_files: Tuple[EnvironmentFileReference, ...]
+    removals: Tuple[Removal, ...]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A variable of ours that another file would decide; C(message) says which and what to remove."""
+
+    name: str
+    file: str
+    line: int
+    message: str
+
+
+def service_settings(text: str) -> List[Setting]:
+    """The settings of the [Service] sections, continued lines joined.
+
+    Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
+    continued one is skipped, the backslash of a continued line counts as a space.
+    """
+    settings = []
+    section = ""
+    pending, pending_line = "", 0
+    for number, raw in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+        if raw.lstrip(" \t")[:1] in ("#", ";"):
+            continue
+        line = pending + raw
+        first = pending_line or number
+        if _continues(line):
+            pending, pending_line = line[:-1] + " ", first
+            continue
+        pending, pending_line = "", 0
+        line = line.strip(" \t\n\r")
+        if line.startswith("["):
+            section = line[1:-1] if line.endswith("]") else ""
+            continue
+        key, separator, value = line.partition("=")
+        if separator and section == "Service":
+            settings.append(Setting(key.strip(" \t"), value.strip(" \t"), first))
+    return settings
+
+
+def _continues(line: str) -> bool:
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+
+
+def expand_unit_specifiers(text: str, unit: str) -> str:
+    """The text with the specifiers that the unit's name decides expanded: C(%n), C(%N), C(%p), C(%i), C(%%).
+
+    Others stay as written. Source: systemd.unit(5), Specifiers.
+    """
+    stem = unit.rsplit(".", 1)[0]
+    prefix, _, instance = stem.partition("@")
+    values = {"n": unit, "N": stem, "p": prefix, "i": instance, "%": "%"}
+    parts = []
+    position = 0
+    while position < len(text):
+        letter = text[position + 1 : position + 2]
+        if text[position] == "%" and letter in values:
+            parts.append(values[letter])
+            position += 2
+        else:
+            parts.append(text[position])
+            position += 1
+    return "".join(parts)
+
+
+def unit_environment(files: Iterable[UnitFile], unit: str = "") -> UnitEnvironment:
+    """What the files make of a unit's environment, read in the order given (systemd's: later wins)."""
+    assignments: Dict[str, List[Origin]] = {}
+    references: List[EnvironmentFileReference] = []
+    removals: List[Removal] = []
+    for file in files:
+        for setting in service_settings(file.text):
+            if setting.key == "Environment":
+                if not setting.value:
+                    assignments.clear()
+                for name, value in parse_assignments(setting.value):
+                    assignments.setdefault(name, []).append(Origin(file.path, setting.line, file.kind, value))
+            elif setting.key == "EnvironmentFile":
+                if not setting.value:
+                    references.clear()
+                else:
+                    pattern = expand_unit_specifiers(setting.value, unit)
+                    references.append(
+                        EnvironmentFileReference(
+                            pattern.lstrip("-"), pattern.startswith("-"), file.path, setting.line
+                        )
+                    )
+            elif setting.key == "UnsetEnvironment":
+                if not setting.value:
+                    removals.clear()
+                removals.extend(
+                    Removal(word, file.path, setting.line)
+                    for word in split_words(setting.value)
+                    if NAME_PATTERN.match(word.partition("=")[0])
+                )
+    return UnitEnvironment(
+        {name: tuple(origins) for name, origins in assignments.items()}, tuple(references), tuple(removals)
+    )
+
+
+def variables(
+    environment: UnitEnvironment, environment_files: Sequence[Tuple[str, str]]
+) -> Dict[str, Variable]:
+    """Every variable the unit's process is given by its files, with the place that wins.
+
+    C(environment_files): path and text of the files that exist, in the order systemd reads them; they
+    win over C(Environment=), and C(UnsetEnvironment=) over both.
+    Source: systemd v252 src/core/execute.c (exec_child, accum_env and strv_env_delete).
+    """
+    origins = {name: list(places) for name, places in environment.assignments.items()}
+    for path, text in environment_files:
+        for line, (name, value) in parse_environment_file(text):
+            origins.setdefault(name, []).append(Origin(path, line, ENVIRONMENT_FILE, value))
+    resolved = {
+        name: Variable(name, places[-1], tuple(places[:-1])) for name, places in origins.items()
+    }
+    for removal in environment.removals:
+        name, separator, value = removal.entry.partition("=")
+        if name in resolved and (not separator or resolved[name].origin.value == value):
+            del resolved[name]
+    return resolved
+
+
+def with_dropin(files: Sequence[UnitFile], path: str, text: str | None) -> List[UnitFile]:
+    """The unit's files as they will be with our drop-in at C(path) (None: without it), in systemd's order."""
+    others = [file for file in files if file.path != path]
+    if text is None:
+        return others
+    # A file of the same name in a directory that comes later is masked by ours.
+    others = [
+        file
+        for file in others
+        if file.kind != DROP_IN or posixpath.basename(file.path) != posixpath.basename(path)
+    ]
+    fragments = [file for file in others if file.kind != DROP_IN]
+    dropins = [file for file in others if file.kind == DROP_IN]
+    dropins.append(UnitFile(path, DROP_IN, text))
+    return fragments + sorted(dropins, key=lambda file: posixpath.basename(file.path))
+
+
+def conflicts(
+    environment: UnitEnvironment, resolved: Mapping[str, Variable], dropin_path: str, wanted: Iterable[str]
+) -> List[Conflict]:
+    """The wanted variables that another file than ours decides, each with what to remove."""
+    found = []
+    for name in sorted(wanted):
+        variable = resolved.get(name)
+        if variable is None:
+            removal = _removal_of(environment, name)
+            if removal:
+                message = (
+                    f"{removal.file}:{removal.line} removes {name} again (UnsetEnvironment={removal.entry}): "
+                    f"remove that entry"
+                )
+                found.append(Conflict(name, removal.file, removal.line, message))
+        elif variable.origin.file != dropin_path:
+            found.append(_overruled(name, variable.origin, dropin_path))
+    return found
+
+
+def _removal_of(environment: UnitEnvironment, name: str) -> Removal | None:
+    for removal in environment.removals:
+        if removal.entry.partition("=")[0] == name:
+            return removal
+    return None
+
+
+def _overruled(name: str, origin: Origin, dropin_path: str) -> Conflict:
+    if origin.kind == ENVIRONMENT_FILE:
+        why = f"{origin} sets {name}, and an EnvironmentFile wins over every drop-in: remove that line"
+    else:
+        why = (
+            f"{origin} sets {name} after our drop-in {posixpath.basename(dropin_path)}: "
+            f"remove that line or give our drop-in a name that sorts after {posixpath.basename(origin.file)}"
+        )
+    return Conflict(name, origin.file, origin.line, why)
+
+
+def overrides(resolved: Mapping[str, Variable], dropin_path: str) -> List[str]:
+    """Sentences that report which drop-ins of others ours overrides, without touching them."""
+    return [
+        f"our drop-in overrides {name} set in {place}"
+        for name, variable in sorted(resolved.items())
+        if variable.origin.file == dropin_path
+        for place in variable.overridden
+        if place.kind == DROP_IN and place.file != dropin_path
+    ]
+
+
+def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[str]) -> List[str]:
+    """The directories systemd searches for a unit's drop-ins, the one whose file wins a name first.
+
+    For each name of the unit and each directory of the unit path: C(name.d), the template's, those of the
+    prefixes that end in a dash; then the type's (C(service.d)).
+    Source: systemd v252 src/shared/dropin.c (unit_file_process_dir, unit_file_find_dropin_paths).
+    """
+    names = [unit, *(alias for alias in aliases if alias != unit)]
+    found: List[str] = []
+    for name in names:
+        variants = _dropin_names(name)
+        found.extend(posixpath.join(root, f"{variant}.d") for root in unit_path for variant in variants)
+    kind = unit.rsplit(".", 1)[-1]
+    found.extend(posixpath.join(root, f"{kind}.d") for root in unit_path)
+    return list(dict.fromkeys(found))
+
+
+def _dropin_names(name: str) -> List[str]:
+    stem, _, suffix = name.rpartition(".")
+    prefix, at, instance = stem.partition("@")
+    names = [name]
+    if at and instance:
+        names.extend(_dropin_names(f"{prefix}@.{suffix}"))
+    shortened = prefix.rstrip("-").rpartition("-")[0].rstrip("-")
+    if shortened:
+        names.extend(_dropin_names(f"{shortened}-{at}{instance}.{suffix}"))
+    return names
+
+
+def dropins_in_order(listings: Sequence[Tuple[str, Sequence[str]]]) -> List[str]:
+    """The paths of the drop-ins that count, in the order systemd reads them.
+
+    C(listings): each directory with its file names, as C(dropin_directories) orders them. Of two files of
+    one name the first directory's counts; files are read sorted by name.
+    Source: systemd v252 src/basic/conf-files.c (conf_files_list_strv).
+    """
+    chosen: Dict[str, str] = {}
+    for directory, names in listings:
+        for name in names:
+            if name.endswith(".conf"):
+                chosen.setdefault(name, posixpath.join(directory, name))
+    return [chosen[name] for name in sorted(chosen)]
