@@ -1,0 +1,52 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of the module `ollama_plan`, shared by its documentation's door and the action that computes."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    DEFAULT_REQUESTS,
+    KV_CACHE_TYPES,
+    LEAST_CONTEXT_LENGTH,
+    MOST_PARALLEL,
+    ON_GPU_FAULT,
+    ON_MISFIT,
+    SPREAD,
+)
+
+# What is planned with: the host, its models, the service as it is.
+INPUTS = {
+    "gpu": {"type": "dict", "required": True},
+    "models": {"type": "list", "elements": "dict", "required": True},
+    "wanted": {"type": "list", "elements": "raw", "default": []},
+    "version": {"type": "str"},
+    "running_environment": {"type": "dict", "default": {}},
+    "managed_environment": {"type": "dict", "default": {}},
+}
+
+# How it is planned; the names are the fields of `Policy`.
+POLICY = {
+    "requests": {"type": "int", "default": DEFAULT_REQUESTS},
+    "min_parallel": {"type": "int", "default": 1},
+    "max_parallel": {"type": "int", "default": MOST_PARALLEL},
+    "min_context_length": {"type": "int", "default": LEAST_CONTEXT_LENGTH},
+    "max_context_length": {"type": "int"},
+    "headroom_bytes": {"type": "int", "default": 0},
+    "kv_cache_types": {
+        "type": "list",
+        "elements": "str",
+        "choices": list(KV_CACHE_TYPES),
+        "default": ["f16"],
+    },
+    "lower_context": {"type": "bool", "default": False},
+    "spread": {"type": "str", "choices": list(SPREAD), "default": "auto"},
+    "on_misfit": {"type": "str", "choices": list(ON_MISFIT), "default": "fail"},
+    "on_gpu_fault": {"type": "str", "choices": list(ON_GPU_FAULT), "default": "fail"},
+    "num_parallel": {"type": "int"},
+    "max_loaded_models": {"type": "int"},
+    "context_length": {"type": "int"},
+    "operator_environment": {"type": "dict", "default": {}},
+}
+
+ARGUMENT_SPEC = {**INPUTS, **POLICY}

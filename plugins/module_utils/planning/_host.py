@@ -1,0 +1,175 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host a plan is made for: the GPUs that Ollama will use, as facts or a description of a host tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
+
+# The variables by which a service is shown only some of its GPUs (OLLAMA.md lists them; discover/gpu.go).
+VISIBILITY_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+)
+_VISIBILITY_OF_VENDOR = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
+
+# Integrated GPUs that Ollama uses without being told to: CUDA's, and this one (discover/runner.go, v0.33.0-rc2).
+_INTEGRATED_IN_USE = "gfx1151"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host as Ollama will see it after a restart; sizes in bytes, GPUs in Ollama's order.
+
+    `environment`: variables that the plan must set so that Ollama sees these GPUs and no others.
+    """
+
+    gpus: tuple[GpuDevice, ...]
+    system_memory_total_bytes: int
+    system_memory_available_bytes: int
+    environment: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def gpu_memory_total_bytes(self) -> int:
+        return sum(gpu.memory_total_bytes or 0 for gpu in self.gpus)
+
+    def with_less_memory(self, less_bytes: int) -> Host:
+        """The same host with so much less available on every GPU, and of system memory."""
+        return replace(
+            self,
+            gpus=tuple(
+                replace(
+                    gpu,
+                    memory_free_bytes=max(0, available_bytes(gpu) - less_bytes),
+                    memory_ours_bytes=0,
+                )
+                for gpu in self.gpus
+            ),
+            system_memory_available_bytes=max(0, self.system_memory_available_bytes - less_bytes),
+        )
+
+
+def available_bytes(gpu: GpuDevice) -> int:
+    """What a plan may count on: free memory and what Ollama gives back, never more than the GPU has."""
+    return min(gpu.memory_available_bytes or 0, gpu.memory_total_bytes or 0)
+
+
+def host_from_facts(
+    facts: Any,
+    *,
+    on_gpu_fault: str,
+    environment: Mapping[str, str],
+    managed_environment: Mapping[str, str],
+) -> Host:
+    """The host that GPU facts, or a description of GPUs in the same form with fewer keys, stand for.
+
+    `environment` is the service's as the operator wants it, `managed_environment` what an earlier plan set.
+
+    Raises: ValueError for malformed facts, and for a GPU with a fault where the policy is to fail.
+    """
+    described = isinstance(facts, Mapping) and "visible_devices" not in facts
+    host = HostGpus.from_dict(_completed(facts))
+    ours = [name for name in VISIBILITY_VARIABLES if name in managed_environment]
+    visible = _visible(host, everything=described or bool(ours))
+    in_use = [gpu for gpu in visible if _is_in_use(gpu, environment)]
+    warnings = [f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use]
+    healthy = [gpu for gpu in in_use if not _fault(gpu)]
+    excluded = [gpu for gpu in in_use if _fault(gpu)]
+    if excluded and on_gpu_fault == "fail":
+        raise ValueError(
+            f"GPU {_label(excluded[0])} cannot be planned for: {_fault(excluded[0])}; "
+            "repair it, or set ollama_plan_on_gpu_fault to exclude to plan without it"
+        )
+    warnings += [f"GPU {_label(gpu)} is left out of the plan: {_fault(gpu)}" for gpu in excluded]
+    warnings += [
+        f"GPU {gpu.pci_bus_id} ({gpu.vendor}) could not be measured and is not planned with: {gpu.message}"
+        for gpu in host.unmeasured
+    ]
+    total = host.system_memory_total_bytes or 0
+    return Host(
+        gpus=tuple(healthy),
+        system_memory_total_bytes=total,
+        system_memory_available_bytes=(
+            total if host.system_memory_available_bytes is None else host.system_memory_available_bytes
+        ),
+        environment=_visibility(healthy, excluded),
+        warnings=tuple(warnings),
+    )
+
+
+def _completed(facts: Any) -> dict[str, Any]:
+    """GPU facts with what a short description leaves out: identities by position, all memory free."""
+    if not isinstance(facts, Mapping):
+        raise ValueError(f"the GPU facts must be a mapping with a list 'devices', found {facts!r:.80}")
+    devices = facts.get("devices", [])
+    if not isinstance(devices, Sequence) or isinstance(devices, str):
+        raise ValueError(f"the GPU facts have {devices!r:.80} as 'devices', expected a list")
+    completed = [_completed_device(index, device) for index, device in enumerate(devices)]
+    for name in ("system_memory_total_bytes", "system_memory_available_bytes"):
+        _check_size("the GPU facts", name, facts.get(name))
+    return {"gathered_at": "", **facts, "devices": completed}
+
+
+def _completed_device(index: int, device: Any) -> dict[str, Any]:
+    if not isinstance(device, Mapping):
+        raise ValueError(f"GPU {index} must be a mapping, found {device!r:.80}")
+    for name in ("memory_total_bytes", "memory_free_bytes", "memory_used_bytes", "memory_ours_bytes"):
+        _check_size(f"GPU {index}", name, device.get(name))
+    defaults = {
+        "index": index,
+        "uuid": f"GPU-{index}",
+        "pci_bus_id": "",
+        "vendor": "nvidia",
+        "name": f"GPU {index}",
+        "memory_free_bytes": device.get("memory_total_bytes"),
+    }
+    return {**defaults, **device}
+
+
+def _check_size(what: str, name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ValueError(f"{what} has {value!r:.80} as '{name}', expected a size in bytes")
+
+
+def _visible(host: HostGpus, *, everything: bool) -> list[GpuDevice]:
+    """The devices that Ollama sees, in its order; cards that are cut into MIG instances are none of them."""
+    usable = {gpu.uuid: gpu for gpu in host.devices if not gpu.mig_mode}
+    if everything:
+        return list(usable.values())
+    return [usable[uuid] for uuid in host.visible_devices if uuid in usable]
+
+
+def _is_in_use(gpu: GpuDevice, environment: Mapping[str, str]) -> bool:
+    if not gpu.integrated or gpu.vendor == "nvidia" or gpu.gfx_target == _INTEGRATED_IN_USE:
+        return True
+    return environment.get("OLLAMA_IGPU_ENABLE", "").strip().lower() in ("1", "t", "true")
+
+
+def _fault(gpu: GpuDevice) -> str:
+    if gpu.problems:
+        return re.sub(r"[.;\s]+$", "", gpu.problems[0])
+    if gpu.memory_total_bytes is None or gpu.memory_free_bytes is None:
+        return "its memory could not be read"
+    return ""
+
+
+def _visibility(healthy: Sequence[GpuDevice], excluded: Sequence[GpuDevice]) -> dict[str, str]:
+    """The variables that hide the excluded GPUs; an index that no GPU has hides all of a vendor."""
+    vendors = sorted({gpu.vendor for gpu in excluded} & set(_VISIBILITY_OF_VENDOR))
+    return {
+        _VISIBILITY_OF_VENDOR[vendor]: ",".join(gpu.uuid for gpu in healthy if gpu.vendor == vendor) or "-1"
+        for vendor in vendors
+    }
+
+
+def _label(gpu: GpuDevice) -> str:
+    return f"{gpu.index} ({gpu.name}, {gpu.uuid})"

@@ -1,0 +1,313 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of `ollama_plan`; its work is done on the control node by the action of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ollama_plan
+short_description: Compute how many requests and models an Ollama server can take without spilling
+version_added: 0.1.0
+description:
+  - Searches for the settings with which Ollama keeps the wanted models loaded together, serves the expected
+    requests at once with the smallest parallel value that does, and gives every request the largest context,
+    while every model lies wholly in GPU memory.
+  - It predicts the memory that the engine allocates for each model and follows Ollama's own scheduler through
+    the loading of the models.
+  - The plan is computed on the control node, from facts or from a description of a host; no host is contacted,
+    so that a plan can be made for hosts that do not exist.
+author:
+  - The gpufleet.ollama developers (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It changes nothing.
+  diff_mode:
+    support: N/A
+    details:
+      - It changes nothing.
+  platform:
+    support: N/A
+    platforms: posix
+    details:
+      - It is computed on the control node.
+options:
+  gpu:
+    description:
+      - The GPUs and the system memory of the host, in the form of C(ansible_facts['gpufleet_gpu']), which
+        M(gpufleet.ollama.gpu_facts) sets.
+      - A description may give less; of a GPU, C(memory_total_bytes) suffices. All memory then counts as free, the
+        vendor as NVIDIA, and GPUs are seen by Ollama in the order given.
+      - An empty list C(devices) is a host without a GPU. It is planned for the CPU.
+    type: dict
+    required: true
+  models:
+    description:
+      - The models installed, in the form that M(gpufleet.ollama.ollama_model_info) returns as C(models).
+      - A model that is not installed yet can be given by its GGUF header (keys C(name) and C(header)) or by a plain
+        mapping of architecture numbers (keys C(name) and C(numbers)).
+    type: list
+    elements: dict
+    required: true
+  wanted:
+    description:
+      - The models to keep loaded together, each a name, or a mapping with C(name) and any of C(context_length)
+        (the least number of tokens per request that the model must have), C(requests) (requests in flight that it
+        must serve) and C(priority) (where not all fit, models of a higher one are kept first).
+      - With an empty list every installed model is to be served, none is to stay loaded.
+        E(OLLAMA_MAX_LOADED_MODELS) is then the largest number of which any combination is safe.
+    type: list
+    elements: raw
+    default: []
+  version:
+    description:
+      - The version of Ollama on the host, for example V(0.33.0).
+      - Without it, the newest rules known are used.
+    type: str
+  running_environment:
+    description:
+      - The environment with which the service runs now.
+      - The plan keeps values that run while they are safe and as good as what it would choose, so that a few MiB of
+        memory do not change it back and forth. Settings which were not made by this collection are planned with.
+    type: dict
+    default: {}
+  managed_environment:
+    description:
+      - The part of O(running_environment) that an earlier plan has set.
+    type: dict
+    default: {}
+  requests:
+    description:
+      - Requests in flight that each model has to serve, where O(wanted) does not say.
+    type: int
+    default: 4
+  min_parallel:
+    description:
+      - The smallest value of E(OLLAMA_NUM_PARALLEL) that is acceptable.
+    type: int
+    default: 1
+  max_parallel:
+    description:
+      - The largest value of E(OLLAMA_NUM_PARALLEL) that is acceptable.
+    type: int
+    default: 1024
+  min_context_length:
+    description:
+      - The smallest context length that is acceptable, in tokens per request.
+    type: int
+    default: 4096
+  max_context_length:
+    description:
+      - The largest context length to look for, in tokens per request.
+      - By default it is the one that Ollama itself would choose by the host's GPU memory.
+    type: int
+  headroom_bytes:
+    description:
+      - Memory that stays free on every GPU, in bytes, on top of the margin that the engine itself keeps.
+    type: int
+    default: 0
+  kv_cache_types:
+    description:
+      - Types of the KV cache that the plan may choose. It prefers V(f16).
+    type: list
+    elements: str
+    choices: [f16, q8_0, q4_0]
+    default: [f16]
+  lower_context:
+    description:
+      - Whether a context length that was asked for may be lowered where it does not fit.
+    type: bool
+    default: false
+  spread:
+    description:
+      - Whether the plan may, must or must not set E(OLLAMA_SCHED_SPREAD), which divides every model over all GPUs.
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  on_misfit:
+    description:
+      - What to do where the wanted models cannot be loaded together. V(fail) says which combination can, and what
+        would make it possible. V(subset) plans for that combination, with a warning.
+    type: str
+    choices: [fail, subset]
+    default: fail
+  on_gpu_fault:
+    description:
+      - What to do with a GPU that has a fault or whose memory cannot be read. V(exclude) hides it from Ollama and
+        plans without it, with a warning.
+    type: str
+    choices: [fail, exclude]
+    default: fail
+  num_parallel:
+    description:
+      - The value of E(OLLAMA_NUM_PARALLEL) to plan with, instead of the one that the plan would choose.
+      - It is checked. Where it is not safe, the plan says so in a warning.
+    type: int
+  max_loaded_models:
+    description:
+      - The value of E(OLLAMA_MAX_LOADED_MODELS) to plan with, instead of the one that the plan would choose.
+      - It is checked. Where it is not safe, the plan says so in a warning.
+    type: int
+  context_length:
+    description:
+      - The context length to plan with, in tokens per request. It is lowered only with O(lower_context=true).
+    type: int
+  operator_environment:
+    description:
+      - Settings of yours for the service. They are part of the plan's environment as they are, and planned with.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Plan for a host that does not exist yet, from a description
+  gpufleet.ollama.ollama_plan:
+    gpu:
+      system_memory_total_bytes: 68719476736
+      devices:
+        - name: NVIDIA GeForce RTX 4090
+          compute_capability: "8.9"
+          memory_total_bytes: 25757220864
+    models:
+      - name: llama3.1:8b
+        header: "{{ lookup('file', 'headers/llama3.1_8b.json') | from_json }}"
+    wanted:
+      - name: llama3.1:8b
+        context_length: 16384
+        requests: 4
+    version: 0.33.0
+  register: planned
+
+- name: Show the environment that was planned
+  ansible.builtin.debug:
+    var: planned.plan.environment
+
+- name: Plan with what the facts modules found, four requests at once for each model
+  gpufleet.ollama.ollama_plan:
+    gpu: "{{ ansible_facts['gpufleet_gpu'] }}"
+    models: "{{ installed.models }}"
+    version: "{{ installed.version }}"
+    requests: 4
+    kv_cache_types: [f16, q8_0]
+"""
+
+RETURN = r"""
+plan:
+  description:
+    - The settings, what they rest on and why they are what they are. Sizes are bytes. The page C(plan_fields.md) of
+      the documentation explains every field.
+  returned: success
+  type: dict
+  contains:
+    environment:
+      description: The environment variables for the service, names to values (text).
+      type: dict
+      sample:
+        OLLAMA_CONTEXT_LENGTH: "32768"
+        OLLAMA_MAX_LOADED_MODELS: "1"
+        OLLAMA_NUM_PARALLEL: "4"
+    safe:
+      description: Whether no planned model leaves GPU memory or evicts another.
+      type: bool
+    basis:
+      description: V(exact) where the engine's rules are known for every model, V(estimate) otherwise.
+      type: str
+    placement:
+      description: Where the models will run, V(gpu) or V(cpu).
+      type: str
+    version:
+      description: The version of Ollama that was planned for.
+      type: str
+    num_parallel:
+      description: Requests that each model serves at once.
+      type: int
+    max_loaded_models:
+      description: Models that are loaded at once.
+      type: int
+    context_length:
+      description: Context length in tokens per request.
+      type: int
+    kv_cache_type:
+      description: Type of the KV cache.
+      type: str
+    spread:
+      description: Whether every model is divided over all GPUs.
+      type: bool
+    load_order:
+      description: The order in which to load the wanted models.
+      type: list
+      elements: str
+    order_matters:
+      description: Whether the plan is safe in this order only.
+      type: bool
+    models:
+      description: What is planned for each model.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Name with tag.
+          type: str
+        planned:
+          description: Whether the plan counts on it.
+          type: bool
+        context_length:
+          description: Context length that it has, in tokens per request.
+          type: int
+        num_parallel:
+          description: Requests that it serves at once; Ollama gives some families a single slot.
+          type: int
+        batch:
+          description: Batch size that Ollama will choose.
+          type: int
+        predicted_bytes:
+          description: What Ollama itself predicts before it loads the model.
+          type: int
+        system_memory_bytes:
+          description: System memory that it takes.
+          type: int
+        basis:
+          description: V(exact) or V(estimate).
+          type: str
+        gpus:
+          description: What it takes of each GPU.
+          type: list
+          elements: dict
+    gpus:
+      description: What is planned for each GPU, with what others hold, the headroom, and what stays free.
+      type: list
+      elements: dict
+    limits:
+      description: For one more parallel request, twice the context and one more model, what it would cost and whether
+        it is possible.
+      type: list
+      elements: dict
+    reasons:
+      description: Why the values are what they are, in sentences.
+      type: list
+      elements: str
+    warnings:
+      description: What the operator should know, in sentences. They are shown as warnings, too.
+      type: list
+      elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.fail_json(
+        msg="gpufleet.ollama.ollama_plan is computed on the control node by its action plugin, which was not found; "
+        "call it by its full name gpufleet.ollama.ollama_plan and install the whole collection"
+    )
+
+
+if __name__ == "__main__":
+    main()
