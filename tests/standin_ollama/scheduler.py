@@ -1,0 +1,320 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which models are loaded: one load at a time, a bounded queue, eviction and expiry, as Ollama does it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Iterator, Mapping, Sequence
+
+from . import gotext, gpus, memory, placement, runner
+from .config import Config, Fault
+from .environment import Settings
+from .store import Model
+
+SOURCE = "sched.go:728"
+LOADS_BY_DEFAULT = 3  # per GPU, or in all on a CPU host. Source: Ollama server/sched.go defaultModelsPerGPU
+# Source: Ollama v0.33.0-rc2 server/sched.go, families that take no parallel value.
+NOT_PARALLEL = (
+    "lfm2", "lfm2moe", "mllama", "nemotron_h", "nemotron_h_moe", "nemotron_h_omni", "qwen35", "qwen35moe",
+    "qwen3next", "qwen3vl", "qwen3vlmoe",
+)  # fmt: skip
+VISION_MINIMUM_CONTEXT = 2048
+
+
+class Busy(Exception):
+    """More requests wait than OLLAMA_MAX_QUEUE allows."""
+
+
+class LoadFailed(Exception):
+    """The runner would not start; the text is what the API answers."""
+
+
+@dataclass(eq=False)
+class Runner:
+    """One loaded model."""
+
+    model: Model
+    options: Mapping[str, Any]
+    context_length: int
+    parallel: int
+    placement: placement.Placement
+    process: subprocess.Popen[bytes]
+    port: int
+    keep_alive_ns: int
+    expires_ns: int
+    in_use: int = 0
+    generating: int = 0
+    slots: threading.Semaphore = field(default_factory=threading.Semaphore)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+
+class Scheduler:
+    """All loaded models of one server."""
+
+    def __init__(self, settings: Settings, config: Config, program: Sequence[str]) -> None:
+        self.settings = settings
+        self.config = config
+        self.program = program
+        self.faults = config.active_faults(os.environ)
+        self.random = random.Random(config.throughput.seed)  # noqa: S311
+        self._changed = threading.Condition()
+        self._loading = False
+        self._queue: deque[object] = deque()
+        self._runners: list[Runner] = []
+        threading.Thread(target=self._expire_forever, daemon=True).start()
+
+    def visible_gpus(self) -> list[gpus.Gpu]:
+        return gpus.visible(gpus.read(), self.settings.visible_devices)
+
+    def default_context(self) -> int:
+        return self.settings.context_length or placement.default_context(
+            self.visible_gpus(), self.settings.gpu_overhead_bytes
+        )
+
+    def loaded(self) -> list[Runner]:
+        """Loaded models, the one that stays longest first."""
+        with self._changed:
+            return sorted(self._runners, key=lambda item: -(self.expiry(item) // 10**9))
+
+    def expiry(self, item: Runner) -> int:
+        """When a runner will go, if nothing more is asked of it; nanoseconds since 1970."""
+        if item.in_use:
+            return min(time.time_ns() + item.keep_alive_ns, gotext.FOREVER_NS)
+        return item.expires_ns
+
+    def in_flight(self) -> int:
+        with self._changed:
+            return len(self._queue) + self._loading + sum(item.in_use for item in self._runners)
+
+    @contextlib.contextmanager
+    def use(self, model: Model, options: Mapping[str, Any], keep_alive_ns: int | None) -> Iterator[Runner]:
+        """A loaded runner for one request. Raises: Busy, LoadFailed."""
+        with self._turn():
+            found = self._ready(model, options, keep_alive_ns)
+        try:
+            with socket.create_connection(("127.0.0.1", found.port), timeout=5):
+                yield found
+        except ConnectionRefusedError as error:
+            raise LoadFailed("llama-server process no longer running") from error
+        finally:
+            self._release(found)
+
+    def unload(self, model: Model) -> None:
+        """Let a model go as soon as nothing uses it."""
+        with self._changed:
+            for item in self._runners:
+                if item.model.blob == model.blob:
+                    item.keep_alive_ns, item.expires_ns = 0, time.time_ns()
+        self._drop_expired()
+
+    def stop(self) -> None:
+        with self._changed:
+            for item in list(self._runners):
+                self._end(item)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        ticket = object()
+        with self._changed:
+            if (self._loading or self._queue) and len(self._queue) >= self.settings.max_queue:
+                raise Busy
+            self._queue.append(ticket)
+            self._changed.wait_for(lambda: not self._loading and self._queue[0] is ticket)
+            self._queue.popleft()
+            self._loading = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._loading = False
+                self._changed.notify_all()
+
+    def _release(self, item: Runner) -> None:
+        with self._changed:
+            item.in_use -= 1
+            item.expires_ns = min(time.time_ns() + item.keep_alive_ns, gotext.FOREVER_NS)
+            self._changed.notify_all()
+        self._drop_expired()
+
+    def _expire_forever(self) -> None:
+        while True:
+            time.sleep(0.1)
+            self._drop_expired()
+
+    def _drop_expired(self) -> None:
+        with self._changed:
+            for item in list(self._runners):
+                if not item.alive or (not item.in_use and item.expires_ns <= time.time_ns()):
+                    self._end(item)
+
+    def _end(self, item: Runner) -> None:
+        with contextlib.suppress(ValueError):
+            self._runners.remove(item)
+        item.process.terminate()
+        item.process.wait()
+        for stream in (item.process.stdin, item.process.stdout):
+            if stream is not None:
+                stream.close()
+        self._changed.notify_all()
+
+    def _ready(self, model: Model, options: Mapping[str, Any], keep_alive_ns: int | None) -> Runner:
+        wanted = self._runner_options(model, options)
+        with self._changed:
+            found = next(
+                (item for item in self._runners if item.model.blob == model.blob and item.alive), None
+            )
+            if found is not None and found.options == wanted:
+                return self._taken(found, keep_alive_ns)
+        if found is not None:
+            self._evict(found)
+        loaded = self._load(model, wanted)
+        with self._changed:
+            self._runners.append(loaded)
+            return self._taken(loaded, keep_alive_ns)
+
+    def _taken(self, item: Runner, keep_alive_ns: int | None) -> Runner:
+        item.in_use += 1
+        item.keep_alive_ns = self.settings.keep_alive_ns if keep_alive_ns is None else keep_alive_ns
+        return item
+
+    def _runner_options(self, model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
+        names = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
+        merged = {**model.parameters, **{name: value for name, value in options.items() if value is not None}}
+        return {name: merged[name] for name in names if name in merged}
+
+    def _context_length(self, model: Model, options: Mapping[str, Any]) -> int:
+        asked = int(options.get("num_ctx") or self.default_context())
+        if "vision" in model.capabilities:
+            asked = max(asked, VISION_MINIMUM_CONTEXT)
+        trained = model.gguf.number("context_length")
+        if trained and asked > trained:
+            gotext.log(
+                "WARN",
+                "server.go:114",
+                "requested context size too large for model",
+                num_ctx=asked,
+                n_ctx_train=trained,
+            )
+            return trained
+        return max(asked, 4)
+
+    def _parallel(self, model: Model) -> int:
+        family = str(model.config.get("model_family", ""))
+        if "embedding" in model.capabilities:
+            return 1
+        if family in NOT_PARALLEL and self.settings.num_parallel > 1:
+            message = "model architecture does not currently support parallel requests"
+            gotext.log("WARN", "sched.go:525", message, architecture=family)
+            return 1
+        return self.settings.num_parallel
+
+    def _max_loaded(self, gpu_count: int) -> int:
+        return self.settings.max_loaded_models or LOADS_BY_DEFAULT * max(gpu_count, 1)
+
+    def _evict(self, victim: Runner) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not victim.in_use or not victim.alive)
+            self._end(victim)
+
+    def _victim(self) -> Runner | None:
+        with self._changed:
+            order = sorted(
+                self._runners, key=lambda item: (item.in_use > 0, item.keep_alive_ns, str(item.model.blob))
+            )
+            return order[0] if order else None
+
+    def _load(self, model: Model, options: Mapping[str, Any]) -> Runner:
+        context, parallel = self._context_length(model, options), self._parallel(model)
+        predicted = memory.predicted_bytes(model, context, parallel)
+        while len(self.loaded()) >= self._max_loaded(len(self.visible_gpus())):
+            self._evict_one("max runners achieved, unloading one to make room")
+        while True:
+            visible = self.visible_gpus()
+            chosen = placement.choose(visible, predicted, self.settings.sched_spread)
+            if not self.loaded() or not visible or placement.accepted(chosen, predicted):
+                break
+            self._evict_one("llama-server model predicted to exceed available memory, evicting")
+        if int(options.get("num_gpu", -1)) == 0:
+            chosen = ()
+        return self._start(model, options, context, parallel, predicted, chosen, len(visible) > 1)
+
+    def _evict_one(self, message: str) -> None:
+        victim = self._victim()
+        if victim is not None:
+            gotext.log("INFO", SOURCE, message, model=victim.model.blob)
+            self._evict(victim)
+
+    def _start(
+        self, model: Model, options: Mapping[str, Any], context: int, parallel: int, predicted: int,
+        chosen: Sequence[gpus.Gpu], several_visible: bool,
+    ) -> Runner:  # fmt: skip
+        free = sum(gpu.free_bytes for gpu in chosen) if chosen else gpus.system_memory()[1]
+        embedding = "embedding" in model.capabilities
+        batch = int(options.get("num_batch", 0)) or (
+            min(placement.EMBEDDING_BATCH, context)
+            if embedding
+            else placement.batch(context * parallel, predicted, free)
+        )
+        kv_type = self.settings.kv_cache_type
+        sizes = memory.sizes(model, context, parallel, batch, kv_type, self.config.sizes)
+        projector = str(model.projector) if model.projector else None
+        margin = placement.FIT_MARGIN_BYTES + model.projector_bytes
+        if self.settings.fit_target_mib.isdigit():
+            margin = int(self.settings.fit_target_mib) * placement.MIB
+        placed = placement.place(
+            chosen, several_visible, sizes, model.gguf.number("block_count", 1),
+            self.config.gpu_context_bytes, margin, self._spills(parallel),
+        )  # fmt: skip
+        port = _free_port()
+        line = placement.arguments(
+            blob=str(model.blob), port=port, context_total=context * parallel, parallel=parallel,
+            batch_size=batch, flash_attention=self.settings.flash_attention, kv_cache_type=kv_type,
+            projector=projector, embedding=embedding, split_mode_none=placed.split_mode_none,
+            on_cpu=not chosen,
+        )  # fmt: skip
+        gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.blob)
+        gotext.log("INFO", "llama_server.go:433", "starting llama-server", cmd=" ".join(line))
+        self._refuse(kv_type)
+        time.sleep(self.config.load_seconds)
+        held = {gpu.place: size for gpu, size in zip(placed.gpus, placed.held_bytes)}
+        devices = ",".join(str(gpu.index) for gpu in placed.gpus)
+        process = runner.start(self.program, line, held, port, devices)
+        gotext.log("INFO", SOURCE, "loaded runners", count=len(self.loaded()) + 1)
+        return Runner(
+            model=model, options=dict(options), context_length=context, parallel=parallel, placement=placed,
+            process=process, port=port, keep_alive_ns=0, expires_ns=0, slots=threading.Semaphore(parallel),
+        )  # fmt: skip
+
+    def _refuse(self, kv_type: str) -> None:
+        if kv_type.startswith("q") and self.settings.flash_attention == "off":
+            line = "llama_init_from_model: quantized V cache requires flash_attn to be enabled"
+            raise LoadFailed(f"llama-server process has terminated: exit status 1: {line}\n{line}")
+        for fault in self._of("load_fails"):
+            error = fault.options.get("error", "cudaMalloc failed: out of memory")
+            raise LoadFailed(f"llama-server process has terminated: exit status 1: {error}")
+
+    def _spills(self, parallel: int) -> bool:
+        return any(parallel >= int(fault.options.get("parallel", 1)) for fault in self._of("spill"))
+
+    def _of(self, action: str) -> list[Fault]:
+        return [fault for fault in self.faults if fault.action == action]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,555 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The HTTP side: Ollama's routes, replies and errors.
+
+Source: the recorded replies in tests/data/captures; Ollama v0.33.0-rc2 server/routes.go for the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import time
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Callable, Mapping
+from urllib.parse import urlsplit
+
+from . import generation, gotext
+from .config import Config, Fault
+from .environment import Settings
+from .scheduler import Busy, LoadFailed, Runner, Scheduler
+from .store import SHOWN_ARRAY_LENGTH, Model, Store, full_name, short_name
+
+JSON = "application/json; charset=utf-8"
+MAX_BODY_BYTES = 16 << 20
+ROUTES = {
+    "/": ("GET", "HEAD"),
+    "/api/version": ("GET", "HEAD"),
+    "/api/status": ("GET",),
+    "/api/tags": ("GET", "HEAD"),
+    "/api/ps": ("GET",),
+    "/api/show": ("POST",),
+    "/api/generate": ("POST",),
+    "/api/chat": ("POST",),
+    "/api/embed": ("POST",),
+    "/v1/models": ("GET",),
+}
+_INTEGERS = (
+    "num_keep", "seed", "num_predict", "top_k", "repeat_last_n", "num_ctx", "num_batch", "num_gpu",
+    "main_gpu", "num_thread",
+)  # fmt: skip
+_FLOATS = (
+    "top_p", "min_p", "typical_p", "temperature", "repeat_penalty", "presence_penalty", "frequency_penalty",
+)  # fmt: skip
+_BOOLEANS = ("use_mmap",)
+_STRINGS = ("stop",)
+EMBEDDING_LENGTH_FALLBACK = 8
+
+
+class Refusal(Exception):
+    """A reply other than 200."""
+
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(error)
+        self.status = status
+
+
+def serve(settings: Settings, config: Config, scheduler: Scheduler) -> ThreadingHTTPServer:
+    """A server bound to the configured address; the caller runs it. Raises: OSError."""
+
+    class Handler(_Handler):
+        pass
+
+    Handler.settings, Handler.config, Handler.scheduler = settings, config, scheduler
+    Handler.store = Store(settings.models)
+    Handler.answered = {}
+    Server.address_family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return Server((settings.host, settings.port), Handler)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def server_bind(self) -> None:
+        # HTTPServer would look its own name up, which can take seconds where no name server answers.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    settings: Settings
+    config: Config
+    scheduler: Scheduler
+    store: Store
+    answered: dict[str, int]
+
+    def do_GET(self) -> None:
+        self._handle()
+
+    def do_POST(self) -> None:
+        self._handle()
+
+    def do_HEAD(self) -> None:
+        self._handle()
+
+    def do_DELETE(self) -> None:
+        self._handle()
+
+    def do_PUT(self) -> None:
+        self._handle()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log in gin's form instead, when the request is over."""
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self._status = code
+        self.send_response_only(code, message)
+        self.send_header("Date", self.date_time_string())
+
+    def _handle(self) -> None:
+        started = time.monotonic_ns()
+        self._status, self._streaming = 0, False
+        path = urlsplit(self.path).path
+        try:
+            self._body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), MAX_BODY_BYTES))
+            self._route(path)
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        stamp = datetime.now(timezone.utc).strftime("%Y/%m/%d - %H:%M:%S")
+        took = gotext.format_duration(time.monotonic_ns() - started)
+        client = self.client_address[0]
+        gotext.write(
+            f'[GIN] {stamp} | {self._status} | {took:>13} | {client:>15} | {self.command:<8} "{path}"'
+        )
+
+    def _route(self, path: str) -> None:
+        methods = ROUTES.get(path)
+        if methods is None:
+            self._send(404, "text/plain", b"404 page not found")
+            return
+        if self.command not in methods:
+            self._send(405, "text/plain", b"405 method not allowed", Allow=", ".join(methods))
+            return
+        self.answered[path] = self.answered.get(path, 0) + 1
+        for fault in self.scheduler.faults:
+            self._misbehave(fault, path)
+        handlers: Mapping[str, Callable[[], None]] = {
+            "/": lambda: self._send(200, "text/plain; charset=utf-8", b"Ollama is running"),
+            "/api/version": lambda: self._json({"version": self.config.version}),
+            "/api/status": lambda: self._json({"cloud": self._cloud()}),
+            "/api/tags": lambda: self._json({"models": [_listed(model) for model in self.store.models()]}),
+            "/api/ps": lambda: self._json(
+                {"models": [self._running(item) for item in self.scheduler.loaded()]}
+            ),
+            "/api/show": self._show,
+            "/api/generate": self._generate,
+            "/api/chat": self._chat,
+            "/api/embed": self._embed,
+            "/v1/models": self._v1_models,
+        }
+        handlers[path]()
+
+    def _misbehave(self, fault: Fault, path: str) -> None:
+        options = fault.options
+        if fault.action == "busy_above" and path in ("/api/generate", "/api/chat", "/api/embed"):
+            if self.scheduler.in_flight() >= int(options.get("in_flight", 0)):
+                raise _busy()
+            return
+        if not _concerns(fault, path) or self.answered[path] <= int(options.get("after", 0)):
+            return
+        if fault.action == "fail":
+            raise Refusal(
+                int(options.get("status", 500)), str(options.get("error", "an unexpected error occurred"))
+            )
+        if fault.action == "hang":
+            time.sleep(float(options.get("seconds", 3600)))
+        elif fault.action in ("drop", "exit_in_request") and "tokens" not in options:
+            self._break(fault)
+
+    def _break(self, fault: Fault) -> None:
+        if fault.action == "exit_in_request":
+            self.scheduler.stop()
+            os._exit(int(fault.options.get("status", 2)))
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+        raise ConnectionResetError
+
+    def _cloud(self) -> dict[str, Any]:
+        return {"disabled": self.settings.no_cloud, "source": "env" if self.settings.no_cloud else "none"}
+
+    def _request(self, names: Mapping[str, type]) -> dict[str, Any]:
+        if not self._body:
+            raise Refusal(400, "missing request body")
+        try:
+            data = json.loads(self._body)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise Refusal(400, _go_json_error(self._body, error)) from error
+        if not isinstance(data, dict):
+            raise Refusal(400, f"json: cannot unmarshal {_go_kind(data)} into Go value of type api.Request")
+        for name, kind in names.items():
+            if data.get(name) is not None and not isinstance(data[name], kind):
+                found, wanted = (
+                    _go_kind(data[name]),
+                    {str: "string", bool: "bool", dict: "map[string]interface {}"}[kind],
+                )
+                raise Refusal(
+                    400, f"json: cannot unmarshal {found} into Go struct field .{name} of type {wanted}"
+                )
+        data["keep_alive"] = _keep_alive(data.get("keep_alive"))
+        return data
+
+    def _model(self, asked: str, shown: str | None = None) -> Model:
+        model = self.store.model(asked)
+        if model is None:
+            raise Refusal(404, f"model '{asked if shown is None else shown}' not found")
+        return model
+
+    def _show(self) -> None:
+        data = self._request({"model": str, "verbose": bool})
+        asked = data.get("model") or data.get("name") or ""
+        try:
+            shown = short_name(*full_name(asked))
+        except ValueError:
+            shown = asked
+        self._json(_shown(self._model(asked, shown), bool(data.get("verbose"))))
+
+    def _generate(self) -> None:
+        data = self._request({"model": str, "prompt": str, "stream": bool, "options": dict})
+        model = self._model(data.get("model") or "")
+        prompt = data.get("prompt") or ""
+        if not prompt and data["keep_alive"] == 0:
+            self.scheduler.unload(model)
+            self._json({**self._head(data), "response": "", "done": True, "done_reason": "unload"})
+            return
+        if model.capabilities == ["embedding"]:
+            raise Refusal(400, f'"{data["model"]}" does not support generate')
+        self._answer(data, model, prompt, lambda text: {"response": text})
+
+    def _chat(self) -> None:
+        data = self._request({"model": str, "stream": bool, "options": dict})
+        if not data.get("model"):
+            raise Refusal(400, "model is required")
+        messages = data.get("messages") or []
+        model = self._model(data["model"])
+
+        def body(text: str) -> dict[str, Any]:
+            return {"message": {"role": "assistant", "content": text}}
+
+        if not messages and data["keep_alive"] == 0:
+            self.scheduler.unload(model)
+            self._json({**self._head(data), **body(""), "done": True, "done_reason": "unload"})
+            return
+        if data.get("tools"):
+            raise Refusal(400, f"registry.ollama.ai/library/{model.name} does not support tools")
+        if data.get("think"):
+            raise Refusal(400, f'"{data["model"]}" does not support thinking')
+        if model.capabilities == ["embedding"]:
+            raise Refusal(400, f'"{data["model"]}" does not support chat')
+        self._answer(data, model, "\n".join(str(message.get("content", "")) for message in messages), body)
+
+    def _answer(
+        self, data: Mapping[str, Any], model: Model, prompt: str, body: Callable[[str], dict[str, Any]]
+    ) -> None:
+        options = _options(data.get("options") or {})
+        started = time.monotonic_ns()
+        with self._runner(model, options, data["keep_alive"]) as item:
+            loaded = time.monotonic_ns()
+            if not prompt:
+                self._json({**self._head(data), **body(""), "done": True, "done_reason": "load"})
+                return
+            limit = int(options.get("num_predict", -1))
+            reason = "length" if limit > 0 else "stop"
+            limit = limit if limit > 0 else self.config.throughput.output_tokens
+            timings = generation.Timings(generation.count_tokens(prompt))
+            stream = data.get("stream") is not False
+            text = ""
+            for token in generation.generate(self.scheduler, item, limit, timings):
+                self._break_in_stream(timings.tokens)
+                if stream:
+                    self._chunk({**self._head(data), **body(token), "done": False})
+                text += token
+            end = {**self._head(data), **body("" if stream else text), "done": True, "done_reason": reason}
+            if self.path.endswith("/api/generate"):
+                end["context"] = [number % 1000 for number in range(timings.prompt_tokens + timings.tokens)]
+            end["total_duration"] = loaded - started + timings.prompt_ns + timings.tokens_ns
+            end["load_duration"] = loaded - started
+            end["prompt_eval_count"], end["prompt_eval_duration"] = timings.prompt_tokens, timings.prompt_ns
+            end["eval_count"], end["eval_duration"] = timings.tokens, timings.tokens_ns
+            if stream:
+                self._chunk(end)
+                self._end_chunks()
+            else:
+                self._json(end)
+
+    def _break_in_stream(self, tokens: int) -> None:
+        path = urlsplit(self.path).path
+        for fault in self.scheduler.faults:
+            if (
+                fault.action in ("drop", "exit_in_request")
+                and _concerns(fault, path)
+                and self.answered[path] > int(fault.options.get("after", 0))
+                and tokens >= int(fault.options.get("tokens", tokens + 1))
+            ):
+                self._break(fault)
+
+    def _embed(self) -> None:
+        data = self._request({"model": str, "options": dict})
+        asked = data.get("input")
+        if asked is not None and not isinstance(asked, (str, list)):
+            raise Refusal(400, "invalid input type")
+        texts = [asked] if isinstance(asked, str) and asked else asked or []
+        model = self._model(data.get("model") or "")
+        started = time.monotonic_ns()
+        with self._runner(model, _options(data.get("options") or {}), data["keep_alive"]):
+            loaded = time.monotonic_ns()
+            if texts and "embedding" not in model.capabilities:
+                raise Refusal(501, "This server does not support embeddings. Start it with `--embeddings`")
+            width = model.gguf.number("embedding_length", EMBEDDING_LENGTH_FALLBACK)
+            reply: dict[str, Any] = {
+                "model": data["model"],
+                "embeddings": [_embedding(str(text), width) for text in texts],
+            }
+            if texts:
+                reply["total_duration"] = time.monotonic_ns() - started
+                reply["load_duration"] = loaded - started
+                reply["prompt_eval_count"] = sum(generation.count_tokens(str(text)) for text in texts)
+            self._json(reply)
+
+    def _v1_models(self) -> None:
+        data = [
+            {
+                "id": model.name,
+                "object": "model",
+                "created": model.modified_ns // 10**9,
+                "owned_by": "library",
+            }
+            for model in self.store.models()
+        ]
+        self._send(200, "application/json", gotext.to_json({"object": "list", "data": data}).encode() + b"\n")
+
+    def _runner(self, model: Model, options: Mapping[str, Any], keep_alive: int | None) -> Any:
+        return _Translated(self.scheduler.use(model, options, keep_alive))
+
+    def _running(self, item: Runner) -> dict[str, Any]:
+        return {
+            "name": item.model.name,
+            "model": item.model.name,
+            "size": item.placement.size_bytes,
+            "digest": item.model.digest,
+            "details": item.model.details,
+            "expires_at": gotext.timestamp(self.scheduler.expiry(item)),
+            "size_vram": item.placement.size_vram_bytes,
+            "context_length": item.context_length,
+        }
+
+    def _head(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model": data["model"], "created_at": gotext.timestamp(time.time_ns())}
+
+    def _json(self, value: Any) -> None:
+        self._send(200, JSON, gotext.to_json(value).encode())
+
+    def _refuse(self, refusal: Refusal) -> None:
+        body = gotext.to_json({"error": str(refusal)}).encode()
+        if self._streaming:
+            self._write_chunk(body + b"\n")
+            self._end_chunks()
+        else:
+            self._send(refusal.status, JSON, body)
+
+    def _send(self, status: int, kind: str, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _chunk(self, value: Any) -> None:
+        if not self._streaming:
+            self._streaming = True
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-ndjson")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+        self._write_chunk(gotext.to_json(value).encode() + b"\n")
+
+    def _write_chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+    def _end_chunks(self) -> None:
+        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+
+
+class _Translated:
+    """The scheduler's exceptions as replies."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __enter__(self) -> Runner:
+        try:
+            item: Runner = self.inner.__enter__()
+        except Busy as error:
+            raise _busy() from error
+        except LoadFailed as error:
+            raise Refusal(500, str(error)) from error
+        return item
+
+    def __exit__(self, *details: Any) -> Any:
+        return self.inner.__exit__(*details)
+
+
+def _busy() -> Refusal:
+    return Refusal(503, "server busy, please try again.  maximum pending requests exceeded")
+
+
+def _concerns(fault: Fault, path: str) -> bool:
+    paths = fault.options.get("paths")
+    return paths is None or path in paths
+
+
+def _keep_alive(value: Any) -> int | None:
+    """Nanoseconds; None where the request leaves it to the server. Raises: Refusal."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            nanoseconds = gotext.parse_duration(value)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from error
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        nanoseconds = int(value * 10**9)
+    else:
+        raise Refusal(400, f"Unsupported type: '{_go_kind(value)}'")
+    return gotext.FOREVER_NS if nanoseconds < 0 else nanoseconds
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options Ollama knows, checked as it checks them. Raises: Refusal."""
+    known: dict[str, Any] = {}
+    for name, value in options.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if name in _INTEGERS:
+            wanted, good = "integer", number
+        elif name in _FLOATS:
+            wanted, good = "float32", number
+        elif name in _BOOLEANS:
+            wanted, good = "boolean", isinstance(value, bool)
+        elif name in _STRINGS:
+            wanted, good = "array of strings", isinstance(value, list)
+        else:
+            gotext.log("WARN", "types.go:1007", "invalid option provided", option=name)
+            continue
+        if value is None:
+            continue
+        if not good:
+            raise Refusal(500, f'option "{name}" must be of type {wanted}')
+        known[name] = int(value) if name in _INTEGERS else value
+    return known
+
+
+def _go_kind(value: Any) -> str:
+    kinds = (
+        (bool, "bool"),
+        (str, "string"),
+        (int, "number"),
+        (float, "number"),
+        (list, "array"),
+        (dict, "object"),
+    )
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
+
+
+def _go_json_error(body: bytes, error: Exception) -> str:
+    text = body.decode("utf-8", "replace")
+    position = error.pos if isinstance(error, json.JSONDecodeError) else len(text)
+    rest = text[position:].lstrip()
+    if not rest:
+        return "unexpected EOF"
+    place = "object key string" if "property name" in str(error) else "value"
+    if isinstance(error, json.JSONDecodeError) and "delimiter" in error.msg:
+        return f"invalid character '{rest[0]}' after object key:value pair"
+    return f"invalid character '{rest[0]}' looking for beginning of {place}"
+
+
+def _listed(model: Model) -> dict[str, Any]:
+    details = dict(model.details)
+    details["context_length"] = model.gguf.number("context_length")
+    details["embedding_length"] = model.gguf.number("embedding_length")
+    return {
+        "name": model.name,
+        "model": model.name,
+        "modified_at": gotext.timestamp(model.modified_ns),
+        "size": model.size_bytes,
+        "digest": model.digest,
+        "details": details,
+        "capabilities": model.capabilities,
+    }
+
+
+def _shown(model: Model, verbose: bool) -> dict[str, Any]:
+    parameters = [(name, str(value)) for name, value in sorted(model.parameters.items())]
+    reply: dict[str, Any] = {"modelfile": _modelfile(model, parameters)}
+    if parameters:
+        reply["parameters"] = "\n".join(f"{name:<30} {value}" for name, value in parameters)
+    if model.template:
+        reply["template"] = model.template
+    if model.system:
+        reply["system"] = model.system
+    keys = {**model.gguf.keys, "general.parameter_count": model.gguf.parameter_count}
+    keys.pop("general.name", None)
+    reply["details"] = model.details
+    reply["model_info"] = {name: keys[name] if verbose else _abridged(keys[name]) for name in sorted(keys)}
+    reply["tensors"] = [
+        {"name": name, "type": kind, "shape": list(shape)} for name, kind, shape in model.gguf.tensors
+    ]
+    reply["capabilities"] = model.capabilities
+    reply["modified_at"] = gotext.timestamp(model.modified_ns)
+    return reply
+
+
+def _abridged(value: Any) -> Any:
+    return None if isinstance(value, list) and len(value) > SHOWN_ARRAY_LENGTH else value
+
+
+def _modelfile(model: Model, parameters: list[tuple[str, str]]) -> str:
+    lines = [
+        '# Modelfile generated by "ollama show"',
+        "# To build a new Modelfile based on this, replace FROM with:",
+        f"# FROM {model.name}",
+        "",
+        f"FROM {model.blob}",
+    ]
+    if model.template:
+        lines.append(f"TEMPLATE {_modelfile_text(model.template)}")
+    if model.system:
+        lines.append(f"SYSTEM {_modelfile_text(model.system)}")
+    lines += [f"PARAMETER {name} {value}" for name, value in parameters]
+    return "\n".join(lines) + "\n"
+
+
+def _modelfile_text(text: str) -> str:
+    return f'"""{text}"""' if re.search(r'["\n]', text) else text
+
+
+def _embedding(text: str, width: int) -> list[float]:
+    seed = hashlib.sha256(text.encode()).digest()
+    values = [seed[position % len(seed)] / 255 - 0.5 for position in range(width)]
+    norm = sum(value * value for value in values) ** 0.5 or 1.0
+    return [round(value / norm, 8) for value in values]
