@@ -34,7 +34,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import zipapp
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping
@@ -236,10 +235,9 @@ def _furnish(fleet: Fleet, host: HostSpec, key: Path, library: Path | None) -> N
 
 def standin_ollama() -> bytes:
     """The stand-in server as one executable file, as Ollama itself is one."""
-    archive = io.BytesIO()
-    sources = TESTS / "standin_ollama"
-    zipapp.create_archive(sources, archive, "/usr/bin/python3", filter=lambda path: path.suffix == ".py")
-    return archive.getvalue()
+    executable = STATE / "ollama"
+    engine.run([sys.executable, str(TESTS / "standin_ollama" / "build.py"), str(executable)])
+    return executable.read_bytes()
 
 
 def build_simulated_nvml() -> Path:
