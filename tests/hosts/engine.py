@@ -30,6 +30,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "ssh": "openssh-client",
     "gcc": "gcc libc6-dev",
+    "make": "make",
 }
 
 

@@ -10,12 +10,13 @@ A fleet is described by a YAML file:
     hosts:
       workstation:
         suite: trixie                            # default: the first of this machine's default suites
-        gpus: rtx3060-12gb                       # a profile of tests/simulated_nvml, or its content;
+        gpus: rtx3060_12gb                       # a profile of tests/simulated_nvml, or its content;
                                                  # none: no GPU and no driver
         models:                                  # names of tests/data/headers, with Modelfile parameters
           llama3.2:3b:
           chat:8k: {from: llama3.2:3b, params: {num_ctx: 8192}}
-        ollama: false                            # no Ollama on this host; default true
+        ollama: {version: 0.24.0}                # what tests/standin_ollama/config.py takes; default {};
+                                                 # false: no Ollama on this host
         files: {/etc/motd: "text"}               # further files, there before Ollama starts
         run_options: [--tmpfs=/etc/x]            # further options of `podman run`
         variables: {ollama_plan_num_parallel: 3} # inventory variables
@@ -59,7 +60,7 @@ class HostSpec:
     suite: str
     gpus: str | Mapping[str, Any] | None = None
     models: Mapping[str, Any] = field(default_factory=dict)
-    ollama: bool = True
+    ollama: Mapping[str, Any] | bool = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     run_options: tuple[str, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +92,14 @@ class Fleet:
         return f"{self.label.partition('=')[2]}-{host}"
 
 
+@dataclass(frozen=True)
+class Programs:
+    """The files of the stand-ins, built on this machine."""
+
+    ollama: Path
+    nvml: Path
+
+
 def read_spec(path: Path, name: str) -> Fleet:
     described = yaml.safe_load(path.read_text())
     defaults = {"suite": images.default_suites()[0], **described.get("defaults", {})}
@@ -119,11 +128,11 @@ def up(fleet: Fleet) -> None:
     engine.raise_kernel_limits(len(engine.containers()) + len(fleet.hosts))
     fleet.folder.mkdir(parents=True, exist_ok=True)
     key = _make_key(fleet.folder)
-    library = build_simulated_nvml() if any(host.gpus for host in fleet.hosts) else None
+    programs = build_programs()
     engine.say(f"Booting {len(fleet.hosts)} hosts: {', '.join(host.name for host in fleet.hosts)}")
     with concurrent.futures.ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
         addresses = list(
-            pool.map(lambda host: _create(fleet, host, available[host.suite], key, library), fleet.hosts)
+            pool.map(lambda host: _create(fleet, host, available[host.suite], key, programs), fleet.hosts)
         )
     _write_inventory(fleet, dict(zip([host.name for host in fleet.hosts], addresses)))
     _give_to_caller(STATE)
@@ -150,7 +159,7 @@ def execute(fleet: Fleet, host: str, command: list[str], **options: Any) -> str:
     return engine.podman("exec", *interactive, fleet.container(host), *command, **options)
 
 
-def _create(fleet: Fleet, host: HostSpec, image: str, key: Path, library: Path | None) -> str:
+def _create(fleet: Fleet, host: HostSpec, image: str, key: Path, programs: Programs) -> str:
     container = fleet.container(host.name)
     options = list(host.run_options)
     if host.models:
@@ -169,7 +178,7 @@ def _create(fleet: Fleet, host: HostSpec, image: str, key: Path, library: Path |
         image,
     )
     _wait_until_booted(fleet, host.name)
-    _furnish(fleet, host, key, library)
+    _furnish(fleet, host, key, programs)
     network = engine.inspect(container)["NetworkSettings"]["Networks"][engine.NETWORK]
     return str(network["IPAddress"])
 
@@ -195,16 +204,17 @@ def _wait_until_booted(fleet: Fleet, host: str) -> None:
     raise engine.HostsError(f"test host {host} did not boot within {BOOT_TIMEOUT_SECONDS} s: {said}")
 
 
-def _furnish(fleet: Fleet, host: HostSpec, key: Path, library: Path | None) -> None:
+def _furnish(fleet: Fleet, host: HostSpec, key: Path, programs: Programs) -> None:
     """Put everything on the host that a real one would have, in one go, and install Ollama as users do."""
     files: dict[str, tuple[bytes, int]] = {
         "/root/.ssh/authorized_keys": (key.with_suffix(".pub").read_bytes(), 0o600),
     }
-    if host.ollama:
-        files["/usr/local/bin/ollama"] = (standin_ollama(), 0o755)
+    if host.ollama is not False:
+        files["/usr/local/bin/ollama"] = (programs.ollama.read_bytes(), 0o755)
+        files["/etc/standin-ollama.json"] = (json.dumps(host.ollama).encode(), 0o644)
         files["/root/install.sh"] = ((Path(__file__).parent / "install.sh").read_bytes(), 0o755)
-    if host.gpus and library:
-        files["/usr/lib/libnvidia-ml.so.1"] = (library.read_bytes(), 0o755)
+    if host.gpus:
+        files["/usr/lib/libnvidia-ml.so.1"] = (programs.nvml.read_bytes(), 0o755)
         files["/etc/simulated-nvml.json"] = (gpu_profile(host.gpus), 0o644)
         files["/etc/tmpfiles.d/simulated-nvml.conf"] = (b"d /run/simulated-nvml 1777 root root\n", 0o644)
     for path, text in host.files.items():
@@ -220,7 +230,7 @@ def _furnish(fleet: Fleet, host: HostSpec, key: Path, library: Path | None) -> N
     steps = ["tar -xf - -C /"]
     if host.gpus:
         steps.append("systemd-tmpfiles --create /etc/tmpfiles.d/simulated-nvml.conf")
-    if host.ollama:
+    if host.ollama is not False:
         steps.append(f"OLLAMA_UID={OLLAMA_UID} sh /root/install.sh")
     result = subprocess.run(
         [*command, "\n".join(steps)],
@@ -233,25 +243,13 @@ def _furnish(fleet: Fleet, host: HostSpec, key: Path, library: Path | None) -> N
         raise engine.HostsError(f"test host {host.name} could not be furnished: {result.stderr.decode()}")
 
 
-def standin_ollama() -> bytes:
-    """The stand-in server as one executable file, as Ollama itself is one."""
-    executable = STATE / "ollama"
-    engine.run([sys.executable, str(TESTS / "standin_ollama" / "build.py"), str(executable)])
-    return executable.read_bytes()
-
-
-def build_simulated_nvml() -> Path:
-    """Compile the simulated NVML library where its sources are newer than what was compiled before."""
-    sources = TESTS / "simulated_nvml"
-    library = STATE / "libnvidia-ml.so.1"
-    newest = max(path.stat().st_mtime for path in sources.glob("*.[ch]"))
-    if not library.exists() or library.stat().st_mtime < newest:
-        engine.require("gcc")
-        library.parent.mkdir(parents=True, exist_ok=True)
-        engine.run(
-            ["gcc", "-std=c11", "-O2", "-shared", "-fPIC", "-o", str(library), *map(str, sources.glob("*.c"))]
-        )
-    return library
+def build_programs() -> Programs:
+    """Build the stand-ins that hosts run; what has not changed is not compiled again."""
+    engine.require("make", "gcc")
+    engine.run(["make", "--silent", "-C", str(TESTS / "simulated_nvml"), f"OUT={STATE}"])
+    ollama = STATE / "ollama"
+    engine.run([sys.executable, str(TESTS / "standin_ollama" / "build.py"), str(ollama)])
+    return Programs(ollama=ollama, nvml=STATE / "libnvidia-ml.so.1")
 
 
 def gpu_profile(gpus: str | Mapping[str, Any]) -> bytes:
@@ -262,8 +260,10 @@ def gpu_profile(gpus: str | Mapping[str, Any]) -> bytes:
 
 def model_store(models: Mapping[str, Any]) -> Path:
     """A model store in Ollama's layout with these models, written once however many hosts share it."""
-    described = json.dumps(models, sort_keys=True)
-    store = STATE / "models" / hashlib.sha256(described.encode()).hexdigest()[:12]
+    folder = TESTS / "model_store"
+    writer = b"".join(source.read_bytes() for source in sorted(folder.glob("*.py")))
+    key = hashlib.sha256(json.dumps(models, sort_keys=True).encode() + writer).hexdigest()[:12]
+    store = STATE / "models" / key
     if store.exists():
         return store
     options, names = [], []
@@ -276,8 +276,7 @@ def model_store(models: Mapping[str, Any]) -> Path:
         if "params" in settings:
             options.append(f"--params={name}={json.dumps(settings['params'])}")
     unfinished = store.with_suffix(f".{os.getpid()}")
-    program = TESTS / "model_store" / "store.py"
-    engine.run([sys.executable, str(program), "--into", str(unfinished), *options, *names])
+    engine.run([sys.executable, str(folder / "store.py"), "--into", str(unfinished), *options, *names])
     for path in (unfinished, *unfinished.rglob("*")):
         os.chown(path, OLLAMA_UID, OLLAMA_UID)
     unfinished.rename(store)
