@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import (
     TENSOR_TYPES,
@@ -122,10 +122,19 @@ def read_header(path: str) -> dict[str, Any]:
     Raises: GgufError.
     """
     header = _read_file(path)
-    count = header["metadata"].get("split.count", 1)
-    if _is_integer(count) and count > 1:
-        header = _join_splits(path, count, header)
-    return header
+    count = _split_count(header)
+    if count == 1:
+        return header
+    rest = [_read_file(part_path) for part_path in _split_paths(path, count)[1:]]
+    return _joined(path, [header, *rest])
+
+
+def read_parts(paths: Sequence[str]) -> dict[str, Any]:
+    """Header of the model whose parts are the files at `paths`, in any order; as `read_header` returns it.
+
+    Raises: GgufError.
+    """
+    return _joined(paths[0], [_read_file(path) for path in paths])
 
 
 def _read_file(path: str) -> dict[str, Any]:
@@ -143,38 +152,36 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _join_splits(path: str, count: int, first: dict[str, Any]) -> dict[str, Any]:
-    """One header of all parts of a split model; `path` is its first part.
+def _split_count(header: Mapping[str, Any]) -> int:
+    count = header["metadata"].get("split.count", 1)
+    return count if _is_integer(count) and count > 1 else 1
+
+
+def _split_paths(path: str, count: int) -> list[str]:
+    """Paths of all parts; `path` is the first.
 
     Source: llama.cpp b10488, src/llama.cpp, llama_split_path and llama_split_prefix.
     """
-    name = _SPLIT_NAME.match(path)
-    if name is None or int(name["count"]) != count:
-        raise GgufError(
-            f"{path} is a part of {count}, but its name does not end in -00001-of-{count:05d}.gguf"
-        )
     if count > MAX_SPLITS:
         raise GgufError(f"{path} is a part of {count}; at most {MAX_SPLITS} parts are read")
-    if int(name["number"]) != 1 or first["metadata"].get("split.no", 0) != 0:
+    name = _SPLIT_NAME.match(path)
+    if name is None or int(name["number"]) != 1 or int(name["count"]) != count:
+        raise GgufError(f"{path} is a part of {count}: name the part that ends in -00001-of-{count:05d}.gguf")
+    return [f"{name['prefix']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+
+
+def _joined(path: str, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    numbers = [part["metadata"].get("split.no") for part in parts]
+    if sorted(number for number in numbers if _is_integer(number)) != list(range(_split_count(parts[0]))):
         raise GgufError(
-            f"{path} is not the first part: name the file that ends in -00001-of-{count:05d}.gguf"
+            f"{path}: its parts say split.no={numbers}, expected 0 to {_split_count(parts[0]) - 1}"
         )
-    joined = dict(first, tensors=list(first["tensors"]))
-    for number in range(2, count + 1):
-        part_path = f"{name['prefix']}-{number:05d}-of-{count:05d}.gguf"
-        part = _read_file(part_path)
-        if part["metadata"].get("split.no") != number - 1:
-            raise GgufError(
-                f"{part_path} says split.no={part['metadata'].get('split.no')!r}, expected {number - 1}"
-            )
-        joined["file_bytes"] += part["file_bytes"]
-        joined["tensors"] += part["tensors"]
-    expected = first["metadata"].get("split.tensors.count", len(joined["tensors"]))
-    if expected != len(joined["tensors"]):
-        raise GgufError(
-            f"{path}: its {count} parts hold {len(joined['tensors'])} tensors, expected {expected}"
-        )
-    return joined
+    ordered = sorted(parts, key=lambda part: int(part["metadata"]["split.no"]))
+    tensors = [tensor for part in ordered for tensor in part["tensors"]]
+    expected = ordered[0]["metadata"].get("split.tensors.count", len(tensors))
+    if expected != len(tensors):
+        raise GgufError(f"{path}: its {len(parts)} parts hold {len(tensors)} tensors, expected {expected}")
+    return dict(ordered[0], file_bytes=sum(part["file_bytes"] for part in parts), tensors=tensors)
 
 
 class _HeaderReader:

@@ -1,0 +1,75 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An installed model as the store on disk and the API both tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
+    ModelShape,
+    shape_from_header,
+)
+
+# Modelfile parameters that change memory or placement. Source: ollama v0.33.0-rc2, api/types.go, Runner.
+MEMORY_PARAMETERS = ("num_batch", "num_gpu", "main_gpu")
+
+
+class ModelError(ValueError):
+    """An installed model cannot be read; the message names the file or reply and what is wrong with it."""
+
+
+class UnplannableError(ValueError):
+    """An installed model is of a kind whose memory is not predicted; the message says which."""
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """One installed model.
+
+    header: as `_gguf.read_header` returns it. projector_bytes, adapter_bytes, draft_bytes: sizes of separate
+    files, 0 when there is none. parameters: all of the Modelfile's. note: what is inexact about it, if anything.
+    """
+
+    name: str
+    digest: str
+    family: str
+    quantization: str
+    header: Mapping[str, Any]
+    projector_bytes: int
+    adapter_bytes: int
+    draft_bytes: int
+    parameters: Mapping[str, Any]
+    note: str = ""
+
+    def shape(self) -> ModelShape:
+        """The model condensed to what planning needs.
+
+        Raises: ModelError.
+        """
+        parameters = {key: self.parameters[key] for key in MEMORY_PARAMETERS if key in self.parameters}
+        if self.draft_bytes:
+            parameters["draft_bytes"] = self.draft_bytes
+        header = dict(self.header, quantization=self.quantization or self.header.get("quantization", ""))
+        try:
+            return shape_from_header(
+                header,
+                name=self.name,
+                digest=self.digest,
+                family=self.family,
+                projector_bytes=self.projector_bytes,
+                adapter_bytes=self.adapter_bytes,
+                num_ctx=_context_length(self.parameters.get("num_ctx")),
+                parameters=parameters,
+            )
+        except ValueError as error:
+            raise ModelError(f"model {self.name}: {error}") from error
+
+
+def _context_length(value: Any) -> int | None:
+    """A context length that Ollama takes: a whole number above 0, which JSON may have written as 8192.0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
+        return None
+    return int(value) if value > 0 else None
