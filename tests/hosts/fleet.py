@@ -123,20 +123,34 @@ def up(fleet: Fleet) -> None:
     engine.require("podman", "runc", "ssh")
     started = time.monotonic()
     down(fleet)
+    try:
+        addresses = _create_all(fleet)
+    except BaseException:
+        down(fleet)
+        raise
+    _write_inventory(fleet, addresses)
+    _give_to_caller(STATE)
+    engine.say(f"Hosts are up after {time.monotonic() - started:.0f} s: {fleet.inventory}")
+
+
+def _create_all(fleet: Fleet) -> dict[str, str]:
+    """Create the hosts, several at a time; return name -> address."""
     available = images.ensure({host.suite for host in fleet.hosts})
     engine.ensure_network()
     engine.raise_kernel_limits(len(engine.containers()) + len(fleet.hosts))
     fleet.folder.mkdir(parents=True, exist_ok=True)
     key = _make_key(fleet.folder)
     programs = build_programs()
+    for host in fleet.hosts:
+        if host.models:
+            model_store(host.models)
     engine.say(f"Booting {len(fleet.hosts)} hosts: {', '.join(host.name for host in fleet.hosts)}")
+
+    def create(host: HostSpec) -> str:
+        return _create(fleet, host, available[host.suite], key, programs)
+
     with concurrent.futures.ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
-        addresses = list(
-            pool.map(lambda host: _create(fleet, host, available[host.suite], key, programs), fleet.hosts)
-        )
-    _write_inventory(fleet, dict(zip([host.name for host in fleet.hosts], addresses)))
-    _give_to_caller(STATE)
-    engine.say(f"Hosts are up after {time.monotonic() - started:.0f} s: {fleet.inventory}")
+        return dict(zip([host.name for host in fleet.hosts], pool.map(create, fleet.hosts)))
 
 
 def down(fleet: Fleet) -> None:
@@ -163,7 +177,7 @@ def _create(fleet: Fleet, host: HostSpec, image: str, key: Path, programs: Progr
     container = fleet.container(host.name)
     options = list(host.run_options)
     if host.models:
-        # Written once and shared: what a host changes in it goes into a layer of its own (`:O`).
+        # One store is shared by all hosts: what a host changes in it goes into a layer of its own (`:O`).
         options.append(f"--volume={model_store(host.models)}:{MODELS_ON_HOST}:O")
     engine.podman(
         "run",
@@ -259,7 +273,7 @@ def gpu_profile(gpus: str | Mapping[str, Any]) -> bytes:
 
 
 def model_store(models: Mapping[str, Any]) -> Path:
-    """A model store in Ollama's layout with these models, written once however many hosts share it."""
+    """A model store in Ollama's layout with these models, written where it is not there yet."""
     folder = TESTS / "model_store"
     writer = b"".join(source.read_bytes() for source in sorted(folder.glob("*.py")))
     key = hashlib.sha256(json.dumps(models, sort_keys=True).encode() + writer).hexdigest()[:12]
