@@ -22,6 +22,10 @@ _READ_BYTES = 256 * 1024
 _MAX_SHOWN_CHARACTERS = 300
 
 
+class ApiError(OSError):
+    """The server does not answer, or not as Ollama does; the message names the request and what came back."""
+
+
 def url_of_host(host: str) -> str:
     """The URL at which a client reaches a server whose OLLAMA_HOST is `host`; empty is the default.
 

@@ -33,10 +33,6 @@ _UNUSED_KEYS = ("tokenizer.", "general.")
 _BLOB_NAME = re.compile(r"sha256[:-]([0-9a-fA-F]{64})$")
 
 
-class ApiError(OSError):
-    """The server does not answer, or not as Ollama does; the message names the request and what came back."""
-
-
 def read_model(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
     """One installed model, as `tag` (an entry of /api/tags) and /api/show tell of it.
 

@@ -30,7 +30,7 @@ class InstalledModel:
     """One installed model.
 
     header: as `_gguf.read_header` returns it. projector_bytes, adapter_bytes, draft_bytes: sizes of separate
-    files, 0 when there is none. parameters: all of the Modelfile's. note: what is inexact about it, if anything.
+    files, 0 when there is none. parameters: all of the Modelfile's. note: what is inexact, if anything.
     """
 
     name: str
