@@ -1,0 +1,342 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens when the engine starts with a model: which layers lie where, and what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
+    CUDA_CONTEXT_BYTES,
+    LoadSettings,
+    MemoryEstimate,
+    Refused,
+    estimate,
+    split,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import (
+    KvCache,
+    cells,
+    layer_cache,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
+    MIB,
+    PROJECTOR_HEADROOM_BYTES,
+    SchedulerModel,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+    DEFAULT_FIT_TARGET_BYTES,
+    ServerSettings,
+)
+
+__all__ = ("CUDA_CONTEXT_BYTES", "Engine", "EngineLoad", "Launch", "MemoryEngine", "fit_targets_bytes")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How Ollama starts the engine; `fit_targets_bytes`: what fit leaves free, one value per visible GPU."""
+
+    context_length: int
+    parallel: int
+    batch: int
+    kv_cache_type: str
+    flash_attention: str
+    num_gpu: int
+    fit: bool
+    fit_targets_bytes: tuple[int, ...]
+    projector_on_gpu: bool
+    version: str
+
+
+@dataclass(frozen=True)
+class EngineLoad:
+    """What the engine took, per visible GPU and without CUDA context.
+
+    `logged_bytes` is what Ollama counts of it. `spilled`: at least one layer lies on the CPU.
+    """
+
+    used_bytes: tuple[int, ...]
+    logged_bytes: tuple[int, ...]
+    spilled: bool
+    gpu_layers: int = 0
+    layers: int = 0
+    explanation: tuple[str, ...] = ()
+    failure: str = ""
+    is_out_of_memory: bool = False
+
+
+class Engine(Protocol):
+    """Something that knows what a model takes on GPUs with so much free memory."""
+
+    def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        """What starting the model does; `free_bytes` is what the engine itself finds free."""
+
+
+def fit_targets_bytes(
+    settings: ServerSettings, gpu_count: int, model: SchedulerModel, projector_on_gpu: bool
+) -> tuple[int, ...]:
+    """Memory that the engine's fit leaves free on each GPU: by default 1 GiB, more beside a projector.
+
+    Source: ollama llm/llama_server.go, mmprojFitTargetMiB() (v0.33.0-rc2); llama.cpp common/arg.cpp (b10488).
+    """
+    if settings.fit_targets_bytes:
+        given = settings.fit_targets_bytes
+        return tuple(given[min(position, len(given) - 1)] for position in range(gpu_count))
+    target = DEFAULT_FIT_TARGET_BYTES
+    if projector_on_gpu:
+        target = -(-(model.projector_bytes + PROJECTOR_HEADROOM_BYTES) // MIB) * MIB
+    return (target,) * gpu_count
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Memory of a model's units (its layers and, last, its output), summed up to each of them."""
+
+    alone: MemoryEstimate
+    weights_bytes: tuple[int, ...]
+    full_bytes: tuple[int, ...]
+    sliding_bytes: tuple[int, ...]
+    recurrent_bytes: tuple[int, ...]
+    per_device_bytes: int
+
+    @property
+    def count(self) -> int:
+        return len(self.weights_bytes) - 1
+
+    def weights(self, first: int, last: int) -> int:
+        if first == last:
+            return 0
+        return self.weights_bytes[last] - self.weights_bytes[first] + self.per_device_bytes
+
+    def kv_cache(self, first: int, last: int) -> KvCache:
+        return KvCache(
+            self.full_bytes[last] - self.full_bytes[first],
+            self.sliding_bytes[last] - self.sliding_bytes[first],
+            self.recurrent_bytes[last] - self.recurrent_bytes[first],
+        )
+
+    def total(self, first: int, last: int, compute_bytes: int) -> int:
+        """Bytes of the units from `first` up to but without `last` on one GPU."""
+        if first == last:
+            return 0
+        return self.weights(first, last) + self.kv_cache(first, last).total_bytes + compute_bytes
+
+
+class MemoryEngine:
+    """The engine as the memory rules foretell it."""
+
+    def __init__(self) -> None:
+        self._starts: dict[tuple[object, ...], EngineLoad] = {}
+        self._units: dict[tuple[object, ...], _Units] = {}
+        # Shapes are told apart by identity, which holds only while they live; hashing one takes too long.
+        self._shapes: dict[int, ModelShape | None] = {}
+
+    def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        """What starting the model does, remembered for the next time."""
+        key = (id(model.shape), launch, free_bytes)
+        known = self._starts.get(key)
+        if known is None:
+            self._shapes[id(model.shape)] = model.shape
+            known = self._starts[key] = self._start(model, launch, free_bytes)
+        return known
+
+    def _start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        shape = model.shape
+        if shape is None:
+            raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
+        settings = LoadSettings(
+            launch.context_length,
+            launch.parallel,
+            launch.batch,
+            launch.kv_cache_type,
+            launch.flash_attention,
+        )
+        units_count = shape.block_count + 1
+        if not free_bytes or launch.num_gpu == 0:
+            nothing = (0,) * len(free_bytes)
+            return EngineLoad(nothing, nothing, True, 0, units_count, ("All of it lies on the CPU.",))
+        try:
+            units = self._units_of(shape, settings, launch.version)
+            computes = _pipeline_compute_bytes(shape, settings, free_bytes, units, launch.version)
+            return _placed(model, launch, units, computes, free_bytes)
+        except Refused as refusal:
+            return EngineLoad((), (), False, layers=units_count, failure=f"The engine refuses: {refusal}.")
+
+    def _units_of(self, shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
+        key = (id(shape), settings, version)
+        known = self._units.get(key)
+        if known is None:
+            known = self._units[key] = _units(shape, settings, version)
+        return known
+
+
+def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
+    alone = estimate(shape, settings, version=version)
+    layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
+    has_flash = settings.flash_attention != "off"
+    caches = [
+        layer_cache(shape, index, layout, settings.kv_cache_type, transposed_values=not has_flash)
+        for index in range(shape.block_count)
+    ]
+    caches.append(KvCache())
+    weights = [layer.weights_bytes for layer in shape.layers]
+    weights[0] += shape.first_layer_bytes
+    weights.append(shape.output_bytes)
+    return _Units(
+        alone=alone,
+        weights_bytes=(0, *accumulate(weights)),
+        full_bytes=(0, *accumulate(cache.full_attention_bytes for cache in caches)),
+        sliding_bytes=(0, *accumulate(cache.sliding_window_bytes for cache in caches)),
+        recurrent_bytes=(0, *accumulate(cache.recurrent_bytes for cache in caches)),
+        per_device_bytes=shape.per_device_bytes,
+    )
+
+
+def _pipeline_compute_bytes(
+    shape: ModelShape, settings: LoadSettings, free_bytes: Sequence[int], units: _Units, version: str
+) -> tuple[int, ...]:
+    """Compute buffer of each GPU while all units lie on GPUs."""
+    if len(free_bytes) == 1:
+        return (units.alone.compute_bytes,)
+    if not any(free_bytes):
+        return (units.alone.compute_bytes,) * len(free_bytes)
+    return tuple(device.compute_bytes for device in split(shape, settings, free_bytes, version=version))
+
+
+def _default_bounds(unit_count: int, free_bytes: Sequence[int]) -> list[int]:
+    """The first unit of each GPU and, last, the number of units, by the GPUs' share of the free memory.
+
+    Source: llama.cpp src/llama-model.cpp, get_layer_buft_list (b10488).
+    """
+    total = sum(free_bytes)
+    bounds = [0]
+    for share in accumulate(free_bytes):
+        first = bounds[-1]
+        while first < unit_count and share * unit_count > first * total:
+            first += 1
+        bounds.append(first)
+    bounds[-1] = unit_count
+    return bounds
+
+
+def _placed(
+    model: SchedulerModel,
+    launch: Launch,
+    units: _Units,
+    computes: tuple[int, ...],
+    free_bytes: tuple[int, ...],
+) -> EngineLoad:
+    """Where the units go. Source: llama.cpp common/fit.cpp, common_params_fit_impl (b10488)."""
+    count = units.count
+    asked_units = launch.num_gpu if 0 < launch.num_gpu < count else count
+    bounds = [count - asked_units + one for one in _default_bounds(asked_units, free_bytes)]
+    is_partial = asked_units < count
+    if is_partial:
+        computes = (units.alone.compute_bytes,) * len(free_bytes)
+    used = _used(units, bounds, computes)
+    # The recurrent state is allocated while fit looks at the free memory.
+    seen_free = [
+        free - units.kv_cache(first, last).recurrent_bytes
+        for free, first, last in zip(free_bytes, bounds, bounds[1:])
+    ]
+    room = [free - target for free, target in zip(seen_free, launch.fit_targets_bytes)]
+    fits = all(one <= most for one, most in zip(used, room))
+    if fits or not launch.fit or is_partial:
+        shortage = [position for position, one in enumerate(used) if one > free_bytes[position]]
+        if shortage:
+            return EngineLoad(
+                (),
+                (),
+                False,
+                layers=count,
+                failure=(
+                    f"The engine runs out of GPU memory: {model.name} needs {used[shortage[0]] // MIB} MiB, "
+                    f"{free_bytes[shortage[0]] // MIB} MiB are free."
+                ),
+                is_out_of_memory=True,
+            )
+        return _load(model, launch, units, bounds, computes, free_bytes, margin_sentence(used, free_bytes))
+    bounds, is_whole = _refitted(units, room, has_experts=_has_experts(model))
+    if not is_whole:
+        computes = (units.alone.compute_bytes,) * len(free_bytes)
+    targets = "/".join(str(one // MIB) for one in launch.fit_targets_bytes)
+    sentence = (
+        f"It needs {sum(used) // MIB} of {sum(free_bytes) // MIB} MiB free and is to leave {targets} MiB, "
+        f"so the engine {'places its layers anew' if is_whole else 'moves layers to the CPU'}."
+    )
+    return _load(model, launch, units, bounds, computes, free_bytes, sentence)
+
+
+def margin_sentence(used: Sequence[int], free_bytes: Sequence[int]) -> str:
+    """What stays free where a model fits."""
+    left = "/".join(str((free - one) // MIB) for one, free in zip(used, free_bytes))
+    return f"It takes {sum(used) // MIB} MiB and leaves {left} MiB free."
+
+
+def _refitted(units: _Units, room: Sequence[int], *, has_experts: bool) -> tuple[list[int], bool]:
+    """The first unit of each GPU after fit has moved what does not fit; whether all units are on GPUs.
+
+    Layers fill the last GPU first. Mixtures of experts fill the first GPU first, once their dense parts fit.
+    """
+    count = units.count
+    compute = units.alone.compute_bytes
+    if has_experts:
+        bounds = [0]
+        for most in room[:-1]:
+            last = bounds[-1]
+            while last < count - 1 and units.total(bounds[-1], last + 1, compute) <= most:
+                last += 1
+            bounds.append(last)
+        bounds.append(count)
+        if units.total(bounds[-2], count, compute) <= room[-1]:
+            return bounds, True
+    firsts = [count]
+    for most in reversed(room):
+        first = firsts[0]
+        while first > 0 and units.total(first - 1, firsts[0], compute) <= most:
+            first -= 1
+        firsts.insert(0, first)
+    return firsts, firsts[0] == 0
+
+
+def _used(units: _Units, bounds: Sequence[int], computes: Sequence[int]) -> list[int]:
+    return [units.total(first, last, compute) for first, last, compute in zip(bounds, bounds[1:], computes)]
+
+
+def _load(
+    model: SchedulerModel,
+    launch: Launch,
+    units: _Units,
+    bounds: Sequence[int],
+    computes: Sequence[int],
+    free_bytes: Sequence[int],
+    sentence: str,
+) -> EngineLoad:
+    used = _used(units, bounds, computes)
+    logged = []
+    for first, last, compute in zip(bounds, bounds[1:], computes):
+        cache = units.kv_cache(first, last)
+        # Of two lines about key-value caches Ollama keeps the last, which is the sliding one.
+        counted = cache.sliding_window_bytes or cache.full_attention_bytes
+        logged.append(
+            units.weights(first, last) + counted + cache.recurrent_bytes + (compute if last > first else 0)
+        )
+    if launch.projector_on_gpu:
+        used[0] += units.alone.projector_bytes
+    return EngineLoad(
+        used_bytes=tuple(min(one, free) for one, free in zip(used, free_bytes)),
+        logged_bytes=tuple(logged),
+        spilled=bounds[0] > 0,
+        gpu_layers=units.count - bounds[0],
+        layers=units.count,
+        explanation=(sentence,),
+    )
+
+
+def _has_experts(model: SchedulerModel) -> bool:
+    return model.shape is not None and model.shape.number("expert_count") > 0

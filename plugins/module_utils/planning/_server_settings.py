@@ -1,0 +1,110 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings that decide where Ollama puts its models, read from an environment as Ollama reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+# Source: ollama envconfig/config.go (v0.33.0-rc2).
+DEFAULT_KEEP_ALIVE_SECONDS = 300.0
+FOREVER_SECONDS = float("inf")
+# Source: llama.cpp common/common.h, fit_params_target (b10488).
+DEFAULT_FIT_TARGET_BYTES = 1024 * MIB
+
+_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
+# Source: llama.cpp common/arg.cpp, is_falsey (b10488).
+_FALSE_OF_LLAMA_CPP = frozenset(("off", "disabled", "0", "false"))
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_SECONDS_OF_UNIT = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What a server's environment says of scheduling, after Ollama's own parsing.
+
+    `max_loaded_models` and `context_length` of 0 mean that Ollama chooses. `flash_attention` is None where
+    nothing is set. `fit_targets_bytes`: memory that the engine's fit leaves free, one value per device or one
+    for all, empty where nothing is set.
+    """
+
+    num_parallel: int = 1
+    max_loaded_models: int = 0
+    context_length: int = 0
+    keep_alive_seconds: float = DEFAULT_KEEP_ALIVE_SECONDS
+    kv_cache_type: str = "f16"
+    flash_attention: bool | None = None
+    spread: bool = False
+    gpu_overhead_bytes: int = 0
+    fit: bool = True
+    fit_targets_bytes: tuple[int, ...] = ()
+
+
+def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
+    """The settings as a server with this environment takes them; what does not parse has its default.
+
+    Source: ollama envconfig/config.go (v0.33.0-rc2); llama.cpp common/arg.cpp (b10488) for LLAMA_ARG_*.
+    """
+    value = {name: _clean(text) for name, text in environment.items()}
+    return ServerSettings(
+        num_parallel=max(1, _uint(value.get("OLLAMA_NUM_PARALLEL"), 1)),
+        max_loaded_models=_uint(value.get("OLLAMA_MAX_LOADED_MODELS"), 0),
+        context_length=_uint(value.get("OLLAMA_CONTEXT_LENGTH"), 0),
+        keep_alive_seconds=keep_alive_seconds(value.get("OLLAMA_KEEP_ALIVE", "")),
+        kv_cache_type=value.get("OLLAMA_KV_CACHE_TYPE", "").lower() or "f16",
+        flash_attention=_bool(value.get("OLLAMA_FLASH_ATTENTION")),
+        spread=bool(_bool(value.get("OLLAMA_SCHED_SPREAD"))),
+        gpu_overhead_bytes=_uint(value.get("OLLAMA_GPU_OVERHEAD"), 0),
+        fit=value.get("LLAMA_ARG_FIT", "").lower() not in _FALSE_OF_LLAMA_CPP,
+        fit_targets_bytes=_fit_targets(value.get("LLAMA_ARG_FIT_TARGET", "")),
+    )
+
+
+def keep_alive_seconds(text: str) -> float:
+    """How long a model stays loaded: Go durations or seconds, negative is forever, rubbish the default."""
+    text = _clean(text)
+    try:
+        seconds = float(int(text))
+    except ValueError:
+        parsed = _go_duration_seconds(text)
+        if parsed is None:
+            return DEFAULT_KEEP_ALIVE_SECONDS
+        seconds = parsed
+    return FOREVER_SECONDS if seconds < 0 else seconds
+
+
+def _clean(text: str) -> str:
+    return text.strip(" \"'")
+
+
+def _uint(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() else default
+
+
+def _bool(text: str | None) -> bool | None:
+    """None where nothing is set; what Go cannot parse means true."""
+    if not text:
+        return None
+    return text not in _FALSE
+
+
+def _go_duration_seconds(text: str) -> float | None:
+    sign = -1.0 if text.startswith("-") else 1.0
+    unsigned = text.lstrip("+-")
+    parts = _DURATION_PART.findall(unsigned)
+    if not parts or "".join(number + unit for number, unit in parts) != unsigned:
+        return None
+    return sign * sum(float(number) * _SECONDS_OF_UNIT[unit] for number, unit in parts)
+
+
+def _fit_targets(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        return ()
+    return tuple(int(part) * MIB for part in parts)

@@ -1,0 +1,273 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Replays what a real Ollama decided in recorded scenarios, and counts what the simulation foretold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import _collection
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import (
+    EngineLoad,
+    Launch,
+    MemoryEngine,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
+    prediction_bytes_per_token,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
+    LoadOutcome,
+    LoadRequest,
+    SchedulerGpu,
+    SchedulerModel,
+    Server,
+    scheduler_model,
+    start_server,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+    keep_alive_seconds,
+)
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+# The vision tower of gemma3 in 16 bits, of which only the last projection depends on the text model.
+GEMMA3_TOWER_BYTES = int(811.8 * MIB) - 2 * 1152 * 2560
+GEMMA3_TOWER_WIDTH = 1152
+
+CHECKS = ("placement", "batch", "eviction", "spill")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the real server did in one step; None where the step has no such thing."""
+
+    placement: tuple[int, ...] | None
+    batch: int | None
+    evicted: tuple[str, ...]
+    spilled: bool | None
+
+
+class RecordedEngine:
+    """The memory rules where a model's header is at hand, else the buffers that the real engine logged."""
+
+    def __init__(self) -> None:
+        self.rules = MemoryEngine()
+        self.loads: list[dict[str, Any]] = []
+
+    def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        if model.shape is not None:
+            return self.rules.start(model, launch, free_bytes)
+        used = [0] * len(free_bytes)
+        logged: dict[tuple[str, str, str], int] = {}
+        load = self.loads[-1] if self.loads else {"buffers": [], "offloaded": "0/0"}
+        for component, backend, kind, mib in load["buffers"]:
+            device = re.fullmatch(r"[A-Za-z]+(\d+)", backend)
+            if device and int(device.group(1)) < len(used):
+                used[int(device.group(1))] += int(mib * MIB)
+                logged[component, device.group(1), kind] = int(mib * MIB)
+        counted = [0] * len(used)
+        for (_component, device_number, _kind), size in logged.items():
+            counted[int(device_number)] += size
+        gpu_layers, layers = (int(part) for part in load["offloaded"].split("/"))
+        return EngineLoad(tuple(used), tuple(counted), gpu_layers < layers, gpu_layers, layers)
+
+
+def read_models(path: Path, headers: Path) -> dict[str, SchedulerModel]:
+    """The models that scenarios name, by tag; with their shape where a header is at hand."""
+    models = {}
+    for tag, facts in json.loads(path.read_text()).items():
+        header_path = headers / f"{tag.replace(':latest', '').replace(':', '_')}.json"
+        kv = facts["kv"]
+        model = SchedulerModel(
+            name=tag,
+            key=facts["blob"],
+            file_bytes=facts["file_bytes"],
+            prediction_bytes_per_token=prediction_bytes_per_token(
+                facts["blocks"], min(kv) if isinstance(kv, list) else kv, facts["emb"], facts["heads"]
+            ),
+            context_length_trained=facts["ctx_train"],
+            block_count=facts["blocks"],
+            family=facts["arch"],
+            architecture=facts["arch"],
+            is_embedding=facts["pooling"] is not None,
+        )
+        if header_path.exists():
+            header = {**json.loads(header_path.read_text()), "file_bytes": facts["file_bytes"]}
+            model = scheduler_model(shape_from_header(header, name=tag, digest=facts["blob"]))
+        models[tag] = model
+        if facts["arch"] == "gemma3":
+            models[f"{tag}-vision"] = with_projector(model, facts["emb"])
+    return models
+
+
+def with_projector(model: SchedulerModel, embedding_length: int) -> SchedulerModel:
+    """The tag of the same blob that carries a separate projector."""
+    projector_bytes = GEMMA3_TOWER_BYTES + 2 * GEMMA3_TOWER_WIDTH * embedding_length
+    shape = None if model.shape is None else replace(model.shape, projector_bytes=projector_bytes)
+    name = f"{model.name}-vision"
+    return replace(model, name=name, is_vision=True, projector_bytes=projector_bytes, shape=shape)
+
+
+def tagged(models: dict[str, SchedulerModel], tag: str) -> SchedulerModel:
+    """The model of a tag; one that ends in `-ctx16k` sets num_ctx on the blob of another."""
+    context = re.fullmatch(r"(.+)-ctx(\d+)k", tag)
+    if context:
+        return replace(models[context.group(1)], name=tag, num_ctx=int(context.group(2)) * 1024)
+    if tag not in models:
+        raise SystemExit(f"{tag} is none of the models known: name it in the file of models.")
+    return models[tag]
+
+
+def start(scenario: dict[str, Any], engine: RecordedEngine) -> Server:
+    """The server of a scenario before its first step."""
+    environment = scenario["env"]
+    taken_mib = int(environment.get("FAKE_CUDA_BASE_USED_MIB", 0))
+    host = scenario["host"]
+    gpus = [
+        SchedulerGpu(
+            index=index,
+            total_bytes=int(gib * GIB),
+            free_bytes=int(gib * GIB) - taken_mib * MIB,
+            compute_capability=str(host["compute_capability"]),
+        )
+        for index, gib in enumerate(host["gpus_gib"])
+    ]
+    if environment.get("CUDA_VISIBLE_DEVICES"):
+        gpus = [gpus[int(index)] for index in environment["CUDA_VISIBLE_DEVICES"].split(",")]
+    return start_server(
+        scenario["ollama_version"],
+        # The recorder kept models loaded for half an hour where a request does not say.
+        {"OLLAMA_KEEP_ALIVE": "30m", **environment},
+        gpus,
+        int(host["host_ram_gib_seen"] * GIB),
+        cuda_context_bytes=int(environment.get("FAKE_CUDA_CTX_MIB", 0)) * MIB,
+        engine=engine,
+    )
+
+
+def recorded(step: dict[str, Any], models: dict[str, SchedulerModel]) -> Recorded:
+    """What the real server did in this step."""
+    key = tagged(models, step["request"]["model"]).key
+    loads = step["observed"]["loads"]
+    expired = [name for name in step["observed"]["expired"] if not name.startswith("RELOAD ")]
+    evicted = tuple(expired if sorted(expired) == sorted(step["evicted"]) else sorted(step["evicted"]))
+    runner = next((one for one in step["runners"] if tagged(models, one["model"]).key == key), None)
+    if step["http"] != 200 or not loads or runner is None:
+        return Recorded(None, None, evicted, None)
+    visible = tuple(int(index) for index in runner["cuda_visible"].split(",") if index)
+    name = step["request"]["model"]
+    listed = next((one for one in step["ps"] if one["name"] == name), None)
+    gpu_layers, layers = (int(part) for part in loads[-1]["offloaded"].split("/"))
+    spilled = gpu_layers < layers or (listed is not None and listed["size_vram"] < listed["size"])
+    return Recorded(visible, runner["ub"], evicted, spilled)
+
+
+def request_of(step: dict[str, Any]) -> LoadRequest:
+    asked = step["request"]
+    options = asked.get("options") or {}
+    keep_alive = asked.get("keep_alive")
+    return LoadRequest(
+        num_ctx=options.get("num_ctx"),
+        num_batch=options.get("num_batch"),
+        num_gpu=options.get("num_gpu"),
+        main_gpu=options.get("main_gpu"),
+        keep_alive_seconds=None if keep_alive is None else keep_alive_seconds(str(keep_alive)),
+    )
+
+
+def judge(outcome: LoadOutcome, truth: Recorded) -> dict[str, bool]:
+    """Which checks the foretold outcome passes."""
+    loads = not outcome.reused and not outcome.failure
+    has_order = len(truth.evicted) < 2 or list(truth.evicted) != sorted(truth.evicted)
+    return {
+        "placement": outcome.placement == truth.placement if truth.placement is not None else not loads,
+        "batch": outcome.batch == truth.batch if truth.batch is not None else not loads,
+        "eviction": (
+            outcome.evicted == truth.evicted
+            if has_order
+            else sorted(outcome.evicted) == sorted(truth.evicted)
+        ),
+        "spill": truth.spilled is None or outcome.spilled == truth.spilled,
+    }
+
+
+def replay(
+    scenario: dict[str, Any], models: dict[str, SchedulerModel], counts: Counter[str], named: list[str]
+) -> None:
+    """Plays one scenario; what happened by chance takes the recorded way, so that later steps compare."""
+    engine = RecordedEngine()
+    server = start(scenario, engine)
+    for number, step in enumerate(scenario["steps"], 1):
+        engine.loads = step["observed"]["loads"]
+        name = step["request"]["model"]
+        model = tagged(models, name)
+        truth = recorded(step, models)
+        counts["steps"] += 1
+        request = request_of(step)
+        if request.keep_alive_seconds == 0:
+            server = server.unload(name)
+            counts.update(f"{check}_ok" for check in CHECKS[:3])
+            continue
+        possible = server.possible_loads(model, request)
+        judged = [judge(outcome, truth) for _, outcome in possible]
+        best = max(range(len(possible)), key=lambda one: (sum(judged[one].values()), -one))
+        server, outcome = possible[best]
+        checks = dict(judged[best])
+        if truth.spilled is None or model.shape is None:
+            del checks["spill"]
+        else:
+            counts["spill_checked"] += 1
+        counts.update(f"{check}_ok" for check, passed in checks.items() if passed)
+        where = f"{scenario['name']} step {number} ({name})"
+        if len(possible) > 1:
+            counts["undecided"] += 1
+            named.append(f"{where}: hangs on map order; {len(possible)} outcomes foretold")
+        missed = [check for check, passed in checks.items() if not passed]
+        if missed:
+            named.append(
+                f"{where}: missed {', '.join(missed)}: foretold {shown(outcome)}, recorded {truth}"
+                + "".join(f"\n    {sentence}" for sentence in outcome.explanation)
+            )
+
+
+def shown(outcome: LoadOutcome) -> str:
+    return (
+        f"placement={outcome.placement} batch={outcome.batch} evicted={outcome.evicted} "
+        f"spilled={outcome.spilled} gpu_mib={[size // MIB for size in outcome.gpu_bytes]}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    data = _collection.DATA
+    parser.add_argument("--scenarios", type=Path, default=data / "ollama_scheduler.jsonl")
+    parser.add_argument("--models", type=Path, default=data / "ollama_scheduler_models.json")
+    parser.add_argument("--headers", type=Path, default=data / "headers")
+    arguments = parser.parse_args()
+    models = read_models(arguments.models, arguments.headers)
+    counts: Counter[str] = Counter()
+    named: list[str] = []
+    with arguments.scenarios.open() as lines:
+        for line in lines:
+            replay(json.loads(line), models, counts, named)
+    print("\n".join(named))
+    print(
+        f"steps={counts['steps']} "
+        + " ".join(f"{check}_ok={counts[check + '_ok']}" for check in CHECKS)
+        + f" spill_checked={counts['spill_checked']}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
