@@ -62,11 +62,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class MeasuredSize:
-    """Bytes of one model at a total context and slot count, which replace the formula."""
+    """Bytes of one model at a total context, slot count and batch, which replace the formula."""
 
     model: str
     context_total: int
     parallel: int
+    batch: int
     weights_bytes: int
     kv_cache_bytes: int
     compute_bytes: int

@@ -36,23 +36,22 @@ class Sizes:
         return self.weights_bytes + self.kv_cache_bytes + self.compute_bytes
 
 
-def predicted_bytes(model: Model, context: int, parallel: int) -> int:
+def predicted_bytes(gguf: Gguf, blob_bytes: int, context: int, parallel: int) -> int:
     """Ollama's own estimate before a load. Source: Ollama v0.33.0-rc2 server/sched.go."""
-    gguf = model.gguf
     kv_heads = max(min(gguf.layers("attention.head_count_kv", 1) or [1]), 1)
     head_width = gguf.number("embedding_length") // max(gguf.number("attention.head_count", 1), 1)
     trained = gguf.number("context_length", context)
     cells = min(context, trained) * parallel
-    return model.blob_bytes + 2 * gguf.number("block_count") * kv_heads * head_width * cells * 2
+    return blob_bytes + 2 * gguf.number("block_count") * kv_heads * head_width * cells * 2
 
 
 def sizes(
     model: Model, context: int, parallel: int, batch: int, kv_type: str, measured: Iterable[MeasuredSize]
 ) -> Sizes:
     """Bytes of a model at ``context`` tokens per slot."""
-    key = (model.name, context * parallel, parallel, kv_type or "f16")
+    key = (model.name, context * parallel, parallel, batch, kv_type or "f16")
     for row in measured:
-        if (row.model, row.context_total, row.parallel, row.kv_cache_type) == key:
+        if (row.model, row.context_total, row.parallel, row.batch, row.kv_cache_type) == key:
             return Sizes(row.weights_bytes, row.kv_cache_bytes, row.compute_bytes)
     gguf = model.gguf
     feed_forward = gguf.number("feed_forward_length") or 4 * gguf.number("embedding_length")

@@ -87,6 +87,8 @@ def place(
         placed = [count // 2 for count in placed]
     whole = sum(placed) == units
     used = [count * per_unit + sizes.compute_bytes for count in placed]
+    if whole:
+        used[-1] += sizes.weights_bytes + sizes.kv_cache_bytes - units * per_unit
     compute = sizes.compute_bytes * len(gpus)
     rest = 0 if whole else sizes.weights_bytes + sizes.kv_cache_bytes - sum(placed) * per_unit
     size_vram = sizes.weights_bytes + sizes.kv_cache_bytes - rest + compute

@@ -93,7 +93,7 @@ class Scheduler:
     def expiry(self, item: Runner) -> int:
         """When a runner will go, if nothing more is asked of it; nanoseconds since 1970."""
         if item.in_use:
-            return min(time.time_ns() + item.keep_alive_ns, gotext.FOREVER_NS)
+            return time.time_ns() + item.keep_alive_ns
         return item.expires_ns
 
     def in_flight(self) -> int:
@@ -146,7 +146,7 @@ class Scheduler:
     def _release(self, item: Runner) -> None:
         with self._changed:
             item.in_use -= 1
-            item.expires_ns = min(time.time_ns() + item.keep_alive_ns, gotext.FOREVER_NS)
+            item.expires_ns = time.time_ns() + item.keep_alive_ns
             self._changed.notify_all()
         self._drop_expired()
 
@@ -239,7 +239,7 @@ class Scheduler:
 
     def _load(self, model: Model, options: Mapping[str, Any]) -> Runner:
         context, parallel = self._context_length(model, options), self._parallel(model)
-        predicted = memory.predicted_bytes(model, context, parallel)
+        predicted = memory.predicted_bytes(model.gguf, model.blob_bytes, context, parallel)
         while len(self.loaded()) >= self._max_loaded(len(self.visible_gpus())):
             self._evict_one("max runners achieved, unloading one to make room")
         while True:

@@ -24,7 +24,7 @@ from . import generation, gotext
 from .config import Config, Fault
 from .environment import Settings
 from .scheduler import Busy, LoadFailed, Runner, Scheduler
-from .store import SHOWN_ARRAY_LENGTH, Model, Store, full_name, short_name
+from .store import Model, Store, full_name, short_name
 
 JSON = "application/json; charset=utf-8"
 MAX_BODY_BYTES = 16 << 20
@@ -525,7 +525,7 @@ def _shown(model: Model, verbose: bool) -> dict[str, Any]:
 
 
 def _abridged(value: Any) -> Any:
-    return None if isinstance(value, list) and len(value) > SHOWN_ARRAY_LENGTH else value
+    return None if isinstance(value, list) else value
 
 
 def _modelfile(model: Model, parameters: list[tuple[str, str]]) -> str:

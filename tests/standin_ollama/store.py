@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Mapping
 
 MEDIA_TYPE = "application/vnd.ollama.image."
-SHOWN_ARRAY_LENGTH = 5
 _SCALARS = {
     0: "<B",
     1: "<b",
@@ -34,7 +33,7 @@ _SCALARS = {
     11: "<q",
     12: "<d",
 }
-_STRING, _ARRAY = 8, 9
+_FLOAT32, _STRING, _ARRAY = 6, 8, 9
 _KEPT_ARRAY_LENGTH = 4096
 _TENSOR_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K",
@@ -247,7 +246,18 @@ def _string(file: BinaryIO) -> str:
     return file.read(length).decode("utf-8", "replace")
 
 
+def _shortest_float32(value: float) -> float:
+    """The number Go shows for a float32: the shortest that reads back as the same one."""
+    for digits in range(6, 9):
+        shorter = float(f"{value:.{digits}g}")
+        if struct.pack("<f", shorter) == struct.pack("<f", value):
+            return shorter
+    return value
+
+
 def _value(file: BinaryIO, kind: int) -> Any:
+    if kind == _FLOAT32:
+        return _shortest_float32(struct.unpack("<f", file.read(4))[0])
     if kind in _SCALARS:
         return struct.unpack(_SCALARS[kind], file.read(struct.calcsize(_SCALARS[kind])))[0]
     if kind == _STRING:
