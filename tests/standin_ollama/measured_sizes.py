@@ -4,7 +4,7 @@
 
 """Turn bytes measured in the real engine into the stand-in's ``sizes``.
 
-``python3 tests/standin_ollama/measured_sizes.py tests/data/engine_memory.csv llama3.1:8b gemma3:4b`` prints them.
+``python3 tests/standin_ollama/measured_sizes.py tests/data/engine_memory.csv llama3.1:8b`` prints them.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_takes_measured_bytes_where_it_is_given_them(start: Start) -> None:
     environment = {"OLLAMA_NUM_PARALLEL": "3", "OLLAMA_CONTEXT_LENGTH": "4096"}
     server = start(gpus_gib=(24,), config={"sizes": rows}, **environment)
     server.ask("POST", "/api/generate", {"model": LLAMA})
-    # 4403.4924 MiB of weights, 1536.0 of KV cache and 224.4575 of compute buffers at the batch Ollama chooses.
+    # 4403.4924 MiB of weights, 1536.0 of KV cache, 224.4575 of compute buffers at the batch Ollama takes.
     assert server.ask("GET", "/api/ps").json()["models"][0]["size"] / 2**20 == pytest.approx(
         6163.95, abs=0.01
     )
