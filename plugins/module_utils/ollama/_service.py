@@ -1,109 +1,99 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host's Ollama service keeps its models, where it listens, and which program it runs."""
+"""Edge: one look at a running Ollama service, its port and its API."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import pwd
-import re
-from dataclasses import dataclass
-from typing import Mapping
+import time
+from urllib.parse import urlsplit
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import url_of_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
-    parse_environment_file,
-    parse_shown_environment,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, url_of_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import Holder, Load, Sight
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
-    PROC,
+    Socket,
+    pids,
     process_environment,
+    process_name,
+    tcp_sockets,
+    unit_of,
+    unit_processes,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
-    USER,
     Run,
-    parse_properties,
-    read_text,
-    systemctl,
+    UnitState,
+    journal_of_invocation,
+    unit_state,
 )
 
-# Home of the user that Ollama's installer makes. Source: ollama v0.33.0-rc2, scripts/install.sh.
-INSTALLER_HOME = "/usr/share/ollama"
-
-_PROPERTIES = "LoadState,MainPID,User,Environment,EnvironmentFiles,ExecStart"
-_EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
-_VERSION = re.compile(r"version is (\d\S*)")
-_ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
+_API_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True)
-class Service:
-    """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit."""
+def server_url(state: UnitState) -> str:
+    """Where a client on this host reaches the unit's process; by systemd's settings while none runs."""
+    environment = dict(state.environment)
+    if state.main_pid:
+        with contextlib.suppress(OSError):
+            environment = process_environment(state.main_pid)
+    return url_of_host(environment.get("OLLAMA_HOST", ""))
 
-    models_path: str
-    api_url: str
-    executable: str | None
-    exists: bool
 
-
-def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Service:
-    """The service of a unit; one that does not exist is taken to be as Ollama's installer makes it."""
-    properties = _properties(run, scope, unit)
-    environment = _environment(properties, proc)
-    executable = _EXEC_PATH.search(properties.get("ExecStart", ""))
-    return Service(
-        models_path=_models_path(environment, _home(environment, properties.get("User", ""), scope)),
-        api_url=url_of_host(environment.get("OLLAMA_HOST", "")),
-        executable=executable[1] if executable else None,
-        exists=properties.get("LoadState", "not-found") not in ("not-found", ""),
+def look(run: Run, scope: str, unit: str) -> Sight:
+    """One look at the service: systemd's state, who holds its port, what the API answers."""
+    state = unit_state(run, scope, unit)
+    url = server_url(state)
+    ours = {process.pid for process in unit_processes(state.main_pid)} if state.main_pid else set()
+    listener = _listener(url)
+    answer = error = None
+    try:
+        answer = Api(url, timeout_s=_API_TIMEOUT_S).version()
+    except ApiError as failure:
+        error = str(failure)
+    holder = None
+    if listener and listener.pid:
+        holder = Holder(listener.pid, process_name(listener.pid), unit_of(listener.pid))
+    return Sight(
+        at_s=time.monotonic(),
+        active_state=state.active_state,
+        sub_state=state.sub_state,
+        main_pid=state.main_pid,
+        restarts=state.restarts,
+        url=url,
+        holder=holder,
+        holder_is_ours=holder is not None and holder.pid in ours,
+        answer=answer,
+        error=error,
     )
 
 
-def program_version(run: Run, executable: str | None) -> str | None:
-    """The version that the service's program names, None when it does not run."""
-    if executable is None:
-        return None
-    answer = run([executable, "--version"])
-    # Without a server to ask, it warns and names its own version as the client's.
-    versions = _VERSION.findall(f"{answer.stdout}\n{answer.stderr}")
-    return versions[-1] if versions else None
+def _listener(url: str) -> Socket | None:
+    parts = urlsplit(url)
+    port = parts.port
+    found = [s for s in tcp_sockets(pids()) if s.listening and s.port == port]
+    exact = [s for s in found if s.address == parts.hostname]
+    return (exact or found or [None])[0]
 
 
-def _properties(run: Run, scope: str, unit: str) -> Mapping[str, str]:
-    answer = run([*systemctl(scope), "show", f"--property={_PROPERTIES}", "--", unit])
-    return parse_properties(answer.stdout) if answer.return_code == 0 else {}
+def load(run: Run, scope: str, unit: str) -> tuple[Load, str]:
+    """What the service is doing now, and where it listens."""
+    state = unit_state(run, scope, unit)
+    url = server_url(state)
+    if not state.main_pid:
+        return Load(time.monotonic(), 0, 0.0), url
+    processes = unit_processes(state.main_pid)
+    port = urlsplit(url).port
+    established = [
+        s for s in tcp_sockets([state.main_pid]) if not s.listening and s.port == port and s.pid is not None
+    ]
+    ticks = sum(process.cpu_ticks for process in processes if process.pid != state.main_pid)
+    return Load(time.monotonic(), len(established), ticks / os.sysconf("SC_CLK_TCK")), url
 
 
-def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:
-    """The running process's environment, else the one that its unit's files give it."""
-    main_pid = properties.get("MainPID", "0")
-    if main_pid.isdigit() and int(main_pid):
-        try:
-            return process_environment(int(main_pid), proc)
-        except OSError:
-            pass  # not ours to read: the unit says nearly the same
-    environment = dict(parse_shown_environment(properties.get("Environment", "")))
-    for path in _ENVIRONMENT_FILE.findall(properties.get("EnvironmentFiles", "")):
-        try:
-            environment.update(assignment for _line, assignment in parse_environment_file(read_text(path)))
-        except (OSError, ValueError):
-            continue
-    return environment
-
-
-def _home(environment: Mapping[str, str], user: str, scope: str) -> str:
-    if environment.get("HOME"):
-        return environment["HOME"]
-    try:
-        if user:
-            return pwd.getpwnam(user).pw_dir
-    except KeyError:
-        return INSTALLER_HOME
-    return os.path.expanduser("~") if scope == USER else INSTALLER_HOME
-
-
-def _models_path(environment: Mapping[str, str], home: str) -> str:
-    """Source: ollama v0.33.0-rc2, envconfig/config.go, Models and Var."""
-    models = environment.get("OLLAMA_MODELS", "").strip().strip("\"'")
-    return models or os.path.join(home, ".ollama", "models")
+def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:
+    """The last lines that the service's latest run wrote to the journal, credentials in URLs masked."""
+    state = unit_state(run, scope, unit)
+    words = journal_of_invocation(state.invocation_id, from_end=True, lines=lines)
+    return [masked("", line) for line in words if line.strip()]

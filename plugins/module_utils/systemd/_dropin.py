@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: our drop-in of a unit: verified before it is put in place, replaced atomically, its former versions kept."""
+"""Edge: our drop-in of a unit: verified beforehand, replaced atomically, its former versions kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import posixpath
 import re
 import tempfile
 from dataclasses import dataclass
-from typing import Iterator, List, Sequence
+from typing import Any, Iterator, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
     masked,
@@ -24,8 +24,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     USER,
     Completed,
+    Manager,
     Run,
+    dropin_base_directory,
     read_text,
+    state_directory,
+    unit_state,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     DROP_IN,
@@ -33,9 +37,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     unit_environment,
 )
 
-MARKER = "# Written by gpufleet.ollama, which replaces this file as a whole: put settings of your own in another drop-in."
+MARKER = "# Written by gpufleet.ollama, which replaces this file: put your own settings in another drop-in."
 # systemd-analyze verify --recursive-errors= came with systemd 250 (its NEWS).
 RECURSIVE_ERRORS_SINCE = 250
+PRESENT = "present"
+RESTORED = "restored"
 _ABSENT_SUFFIX = ".absent"
 _PRESENT_SUFFIX = ".conf"
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service\Z")
@@ -70,6 +76,92 @@ class Former:
 
     path: str
     text: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a change did, or in check mode would do."""
+
+    place: Place
+    changed: bool
+    existed: bool
+    exists: bool
+    formers: int
+    complaints: tuple[str, ...]
+    diff: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "changed": self.changed,
+            "path": self.place.path,
+            "existed": self.existed,
+            "exists": self.exists,
+            "formers": self.formers,
+            "complaints": list(self.complaints),
+        }
+
+
+def change(
+    run: Run,
+    manager: Manager,
+    unit: str,
+    name: str,
+    state: str,
+    content: str | None,
+    keep: int,
+    check_mode: bool,
+) -> Outcome:
+    """Brings a unit's drop-in to a state: C(present) with the content, C(absent), or C(restored).
+
+    Raises:
+        DropinError: Nothing was changed; the sentence says why.
+        SystemdError: systemctl failed.
+    """
+    scope = manager.scope
+    where = place(unit, scope, name, dropin_base_directory(scope), state_directory(scope, unit))
+    if check_mode:
+        return _change(run, manager, where, state, content, keep, True)
+    with locked(where):
+        return _change(run, manager, where, state, content, keep, False)
+
+
+def _change(
+    run: Run, manager: Manager, where: Place, state: str, content: str | None, keep: int, check_mode: bool
+) -> Outcome:
+    before = current(where)
+    former = _required_former(where) if state == RESTORED else None
+    after = former.text if former else with_marker(content or "") if state == PRESENT else None
+    complaints: list[str] = []
+    if after is not None and after != before:
+        if unit_state(run, manager.scope, where.unit).exists:
+            complaints = verify(run, where, after, manager.version)
+        else:
+            complaints = [f"there is no {where.unit} yet, so that systemd could not verify the drop-in"]
+    # A version that equals the present one is still used up: the next restore goes on behind it.
+    changed = before != after or former is not None
+    if changed and not check_mode:
+        if former:
+            restore(where, before, former, keep)
+        else:
+            put(where, before, after, keep)
+    return Outcome(
+        place=where,
+        changed=changed,
+        existed=before is not None,
+        exists=after is not None,
+        formers=len(_kept(where.former_directory)),
+        complaints=tuple(complaints),
+        diff=difference(where.path, before, after),
+    )
+
+
+def _required_former(where: Place) -> Former:
+    former = newest_former(where)
+    if former is None:
+        raise DropinError(
+            f"no former drop-in of {where.unit} is known in {where.former_directory}: there is nothing to restore"
+        )
+    return former
 
 
 def check_names(unit: str, name: str) -> None:
@@ -134,7 +226,7 @@ def difference(path: str, before: str | None, after: str | None) -> str:
     )
 
 
-def _masked_lines(text: str | None) -> List[str]:
+def _masked_lines(text: str | None) -> list[str]:
     if text is None:
         return []
     environment = unit_environment([UnitFile("", DROP_IN, text)])
@@ -153,13 +245,15 @@ def _masked_lines(text: str | None) -> List[str]:
 def _masked_line(line: str) -> str:
     names = [
         f'"{name}={masked(name, origins[-1].value)}"'
-        for name, origins in unit_environment([UnitFile("", DROP_IN, f"[Service]\n{line}\n")]).assignments.items()
+        for name, origins in unit_environment(
+            [UnitFile("", DROP_IN, f"[Service]\n{line}\n")]
+        ).assignments.items()
     ]
     return "Environment=" + " ".join(names)
 
 
-def verify(run: Run, where: Place, text: str, systemd_version: int) -> List[str]:
-    """Has systemd read the drop-in before it is put in place; returns complaints about the unit's other files.
+def verify(run: Run, where: Place, text: str, systemd_version: int) -> list[str]:
+    """Has systemd read the drop-in before it is put in place; returns what it says of the unit's other files.
 
     Only our drop-in is staged, in a directory searched before all others, because a drop-in cannot be
     verified alone and C(systemd-analyze verify) accepts broken ones unless it is asked for them.
@@ -180,7 +274,7 @@ def verify(run: Run, where: Place, text: str, systemd_version: int) -> List[str]
         return _complaints(where, text, staged, answer)
 
 
-def _complaints(where: Place, text: str, staged: str, answer: Completed) -> List[str]:
+def _complaints(where: Place, text: str, staged: str, answer: Completed) -> list[str]:
     lines = [line for line in answer.stderr.split("\n") if line.strip()]
     secrets = secret_values(
         {
@@ -191,7 +285,7 @@ def _complaints(where: Place, text: str, staged: str, answer: Completed) -> List
     ours = [redacted(line.replace(staged, where.path), secrets) for line in lines if staged in line]
     if ours:
         raise DropinError(
-            f"systemd would not take our drop-in of {where.unit} as written, nothing was changed: {'; '.join(ours)}"
+            f"systemd would ignore a part of our drop-in, nothing was changed: {'; '.join(ours)}"
         )
     if answer.return_code in (126, 127):  # env(1): found but not runnable, not found
         raise DropinError("our drop-in cannot be verified without systemd-analyze: install systemd's tools")
@@ -253,7 +347,7 @@ def newest_former(where: Place) -> Former | None:
     return Former(path, None if path.endswith(_ABSENT_SUFFIX) else read_text(path))
 
 
-def _kept(directory: str) -> List[str]:
+def _kept(directory: str) -> list[str]:
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
@@ -271,7 +365,7 @@ def _keep(where: Place, directory: str, text: str | None, keep: int) -> None:
             os.unlink(os.path.join(directory, name))
     except OSError as error:
         raise DropinError(
-            f"the former drop-in of {where.unit} cannot be kept in {directory}: {_reason(error)}; nothing was changed"
+            f"{where.path} cannot be kept in {directory}: {_reason(error)}; nothing was changed"
         ) from error
 
 
@@ -293,11 +387,13 @@ def _replace(path: str, text: str | None) -> None:
             os.makedirs(directory, mode=0o755, exist_ok=True)
             _write_beside(path, text, 0o644)
     except OSError as error:
-        raise DropinError(f"{path} cannot be changed: {_reason(error)}; what stood there is unchanged") from error
+        raise DropinError(
+            f"{path} cannot be changed: {_reason(error)}; what stood there is unchanged"
+        ) from error
 
 
 def _write_beside(path: str, text: str, mode: int) -> None:
-    """Writes a file under another name and renames it, so that a reader finds the old or the new one, whole."""
+    """Writes a file under another name and renames it: a reader finds the old or the new one, whole."""
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.new")
     try:
         _write(temporary, text, mode)
@@ -324,4 +420,3 @@ def _write(path: str, text: str, mode: int) -> None:
 
 def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-

@@ -10,7 +10,7 @@ C(systemctl show) prints, and the files named by C(EnvironmentFile=).
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Iterator, Mapping, NamedTuple
 
 # Source: systemd v252 src/basic/env-util.c (env_name_is_valid).
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -64,7 +64,9 @@ def refusal(name: str, value: str) -> str | None:
         if reason:
             return f"{name}: the value holds {reason}, which systemd does not carry: remove it"
     if len(f"{name}={value}".encode()) + 1 > ASSIGNMENT_LIMIT_BYTES:
-        return f"{name}: the value is longer than the {ASSIGNMENT_LIMIT_BYTES} bytes Linux passes to a process"
+        return (
+            f"{name}: the value is longer than the {ASSIGNMENT_LIMIT_BYTES} bytes Linux passes to a process"
+        )
     return None
 
 
@@ -95,7 +97,7 @@ def quote_assignment(name: str, value: str) -> str:
     return f'"{name}={escaped}"'
 
 
-def environment_lines(environment: Mapping[str, object]) -> List[str]:
+def environment_lines(environment: Mapping[str, object]) -> list[str]:
     """The C(Environment=) lines of a drop-in, one for each variable, sorted by name.
 
     Raises:
@@ -107,7 +109,7 @@ def environment_lines(environment: Mapping[str, object]) -> List[str]:
     ]
 
 
-def parse_assignments(text: str) -> List[Assignment]:
+def parse_assignments(text: str) -> list[Assignment]:
     """The assignments of one C(Environment=) right-hand side, in order, as systemd takes them.
 
     Words that systemd ignores (no C(=), bad name) are left out, and so is everything from the first
@@ -142,8 +144,8 @@ class _MalformedError(ValueError):
     """The rest of a line cannot be split into words."""
 
 
-def _unit_file_word(text: str, position: int) -> Tuple[str, int]:
-    parts: List[str] = []
+def _unit_file_word(text: str, position: int) -> tuple[str, int]:
+    parts: list[str] = []
     quote = ""
     while position < len(text):
         character = text[position]
@@ -168,7 +170,7 @@ def _unit_file_word(text: str, position: int) -> Tuple[str, int]:
     return _join(parts), position
 
 
-def _unescape(text: str, position: int) -> Tuple[str, int]:
+def _unescape(text: str, position: int) -> tuple[str, int]:
     """One C escape, the backslash already read; a single byte comes back as a surrogate escape."""
     if position >= len(text):
         raise _MalformedError
@@ -193,12 +195,12 @@ def _unescape(text: str, position: int) -> Tuple[str, int]:
     return chr(code), start + digits
 
 
-def _join(parts: List[str]) -> str:
+def _join(parts: list[str]) -> str:
     """Joins characters and surrogate-escaped bytes into text; bytes that are UTF-8 become characters."""
     return "".join(parts).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
-def parse_shown_environment(text: str) -> List[Assignment]:
+def parse_shown_environment(text: str) -> list[Assignment]:
     """The assignments of the C(Environment) property as C(systemctl show) prints it.
 
     Source: systemd v252 src/basic/escape.c (shell_maybe_quote): a word that needs it stands in double
@@ -231,8 +233,8 @@ def _shown_words(text: str) -> Iterator[str]:
             position = end
 
 
-def _shown_quoted_word(text: str, position: int) -> Tuple[str, int]:
-    parts: List[str] = []
+def _shown_quoted_word(text: str, position: int) -> tuple[str, int]:
+    parts: list[str] = []
     while position < len(text):
         character = text[position]
         position += 1
@@ -252,13 +254,13 @@ def _shown_quoted_word(text: str, position: int) -> Tuple[str, int]:
     raise ValueError("systemctl show printed a quoted word that does not end")
 
 
-def parse_environment_file(text: str) -> List[Tuple[int, Assignment]]:
+def parse_environment_file(text: str) -> list[tuple[int, Assignment]]:
     """The assignments of an C(EnvironmentFile=), each with the line (from 1) it begins on.
 
     Source: systemd v252 src/basic/env-file.c (parse_env_file_internal); a backslash at the end of a
     comment line continues it before v254 and does not from then on: here it does not.
     """
-    found: List[Tuple[int, Assignment]] = []
+    found: list[tuple[int, Assignment]] = []
     position, line = 0, 1
     while position < len(text):
         start_line = line
@@ -288,9 +290,9 @@ def _line_end(text: str, position: int) -> int:
     return len(text) if end < 0 else end
 
 
-def _environment_file_value(text: str, position: int) -> Tuple[str, int]:
+def _environment_file_value(text: str, position: int) -> tuple[str, int]:
     """A value from behind the C(=) to the newline that ends it (not consumed)."""
-    value: List[str] = []
+    value: list[str] = []
     kept = 0  # length of the value up to its last character that is not unquoted trailing white space
     in_value = False
     quote = ""
@@ -336,11 +338,13 @@ def _environment_file_value(text: str, position: int) -> Tuple[str, int]:
     return "".join(value[:kept]), position
 
 
-def parse_process_environment(content: bytes) -> Dict[str, str]:
+def parse_process_environment(content: bytes) -> dict[str, str]:
     """The variables of C(/proc/PID/environ); bytes that are not UTF-8 become surrogate escapes."""
-    variables: Dict[str, str] = {}
+    variables: dict[str, str] = {}
     for entry in content.split(b"\0"):
         name, separator, value = entry.partition(b"=")
         if separator and name:
-            variables.setdefault(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+            variables.setdefault(
+                name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
+            )
     return variables

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Iterable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     parse_process_environment,
@@ -20,7 +20,9 @@ PROC = "/proc"
 # 6 MiB at most; see execve(2)); also bounds what is read of the socket tables.
 READ_LIMIT_BYTES = 16 * 1024 * 1024
 _UNIT_NAME = re.compile(r".+\.(?:service|scope)\Z")
-_CONTAINER_CGROUP = re.compile(r"(?:^|[/-])(?:docker|libpod|cri-containerd|crio|kubepods|containerd|lxc)[-/.:]")
+_CONTAINER_CGROUP = re.compile(
+    r"(?:^|[/-])(?:docker|libpod|cri-containerd|crio|kubepods|containerd|lxc)[-/.:]"
+)
 _TCP_LISTEN = "0A"
 _TCP_ESTABLISHED = "01"
 
@@ -30,10 +32,10 @@ class Process:
     """One process: pid, command line as a list, and the time it has used the CPU, in clock ticks."""
 
     pid: int
-    command: Tuple[str, ...]
+    command: tuple[str, ...]
     cpu_ticks: int
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"pid": self.pid, "command": list(self.command)}
 
 
@@ -49,7 +51,7 @@ class Socket:
     inode: int
     pid: int | None = None
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -58,7 +60,7 @@ def _read(path: str) -> bytes:
         return stream.read(READ_LIMIT_BYTES)
 
 
-def process_environment(pid: int, proc: str = PROC) -> Dict[str, str]:
+def process_environment(pid: int, proc: str = PROC) -> dict[str, str]:
     """The environment the process was started with.
 
     Raises:
@@ -90,7 +92,7 @@ def _raw_control_group(pid: int, proc: str) -> str:
         return ""
     unified = ""
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
         if controllers == "name=systemd":
             return path
         if controllers == "":
@@ -117,12 +119,12 @@ def container_of(pid: int, proc: str = PROC) -> str | None:
     return group if _CONTAINER_CGROUP.search(group) else None
 
 
-def pids(proc: str = PROC) -> List[int]:
+def pids(proc: str = PROC) -> list[int]:
     """The processes of this host."""
     return sorted(int(name) for name in os.listdir(proc) if name.isdigit())
 
 
-def unit_processes(main_pid: int, proc: str = PROC) -> List[Process]:
+def unit_processes(main_pid: int, proc: str = PROC) -> list[Process]:
     """The processes in the control group of a unit's main process, the main process included."""
     group = _raw_control_group(main_pid, proc)
     if not group or group == "/":
@@ -149,7 +151,7 @@ def _process(pid: int, proc: str) -> Process | None:
     return Process(pid, tuple(command[:-1] if command[-1:] == [""] else command), ticks)
 
 
-def tcp_sockets(owners: Iterable[int] = (), proc: str = PROC) -> List[Socket]:
+def tcp_sockets(owners: Iterable[int] = (), proc: str = PROC) -> list[Socket]:
     """The listening and established TCP sockets, with their holder where it is one of C(owners)."""
     holder = {inode: pid for pid in owners for inode in _socket_inodes(pid, proc)}
     found = []
@@ -160,11 +162,12 @@ def tcp_sockets(owners: Iterable[int] = (), proc: str = PROC) -> List[Socket]:
             continue
         found.extend(parse_socket_table(text))
     return [
-        Socket(s.address, s.port, s.listening, s.peer, s.peer_port, s.inode, holder.get(s.inode)) for s in found
+        Socket(s.address, s.port, s.listening, s.peer, s.peer_port, s.inode, holder.get(s.inode))
+        for s in found
     ]
 
 
-def _socket_inodes(pid: int, proc: str) -> List[int]:
+def _socket_inodes(pid: int, proc: str) -> list[int]:
     inodes = []
     try:
         descriptors = os.listdir(f"{proc}/{pid}/fd")
@@ -181,7 +184,7 @@ def _socket_inodes(pid: int, proc: str) -> List[int]:
     return inodes
 
 
-def parse_socket_table(text: str) -> List[Socket]:
+def parse_socket_table(text: str) -> list[Socket]:
     """The listening and established sockets of C(/proc/net/tcp) or C(tcp6).
 
     Source: Linux Documentation/networking/proc_net_tcp.rst (addresses are 32-bit words in host order).
@@ -197,7 +200,7 @@ def parse_socket_table(text: str) -> List[Socket]:
     return sockets
 
 
-def _endpoint(text: str) -> Tuple[str, int]:
+def _endpoint(text: str) -> tuple[str, int]:
     packed, _, port = text.partition(":")
     words = [bytes.fromhex(packed[i : i + 8])[::-1] for i in range(0, len(packed), 8)]
     raw = b"".join(words)

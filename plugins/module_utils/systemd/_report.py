@@ -1,12 +1,12 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What differs between the environment that is wanted and each layer that has it: file, unit, process. Pure."""
+"""How the environment that is wanted differs from what file, unit and process have. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
@@ -33,11 +33,11 @@ class Difference:
     wanted: str | None
     message: str
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def dropin_environment(text: str | None) -> Dict[str, str]:
+def dropin_environment(text: str | None) -> dict[str, str]:
     """The variables that a drop-in's text sets."""
     if text is None:
         return {}
@@ -45,20 +45,24 @@ def dropin_environment(text: str | None) -> Dict[str, str]:
     return {name: origins[-1].value for name, origins in assignments.items()}
 
 
-def file_differences(path: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> List[Difference]:
+def file_differences(path: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> list[Difference]:
     """Where our drop-in on disk sets other variables than wanted."""
-    return _differences(FILE, f"{path} sets", found, wanted, sorted({*found, *wanted}), "it is to be written again")
+    return _differences(
+        FILE, f"{path} sets", found, wanted, sorted({*found, *wanted}), "it is to be written again"
+    )
 
 
 def unit_differences(
     unit: str, shown: Mapping[str, str], wanted: Mapping[str, str], need_daemon_reload: bool
-) -> List[Difference]:
+) -> list[Difference]:
     """Where systemd holds other values for the unit than wanted (C(systemctl show))."""
     found = _differences(
         UNIT, f"systemd holds for {unit}", shown, wanted, sorted(wanted), "systemctl daemon-reload is needed"
     )
     if need_daemon_reload:
-        message = f"systemd has not read the files of {unit} since they changed: systemctl daemon-reload is needed"
+        message = (
+            f"systemd has not read the files of {unit} since they changed: systemctl daemon-reload is needed"
+        )
         found.append(Difference(UNIT, "", "NeedDaemonReload=yes", "NeedDaemonReload=no", message))
     return found
 
@@ -69,13 +73,13 @@ def process_differences(
     wanted: Mapping[str, str],
     dropped: Mapping[str, str | None],
     conflicts: Sequence[Conflict],
-) -> List[Difference]:
+) -> list[Difference]:
     """Where the running process has other values than wanted.
 
     C(dropped): variables our drop-in set before and no longer sets, each with the value that the unit's
     other files give it (None: none).
     """
-    expected: Dict[str, str | None] = {**dropped, **wanted}
+    expected: dict[str, str | None] = {**dropped, **wanted}
     reasons = {conflict.name: conflict.message for conflict in conflicts}
     return _differences(
         PROCESS,
@@ -96,7 +100,7 @@ def _differences(
     names: Iterable[str],
     default_reason: str,
     reasons: Mapping[str, str] | None = None,
-) -> List[Difference]:
+) -> list[Difference]:
     differences = []
     for name in names:
         has, wants = found.get(name), wanted.get(name)
@@ -123,7 +127,7 @@ def dropped_variables(
     wanted: Mapping[str, str],
     resolved: Mapping[str, Variable],
     manager_environment: Mapping[str, str],
-) -> Dict[str, str | None]:
+) -> dict[str, str | None]:
     """The variables that versions of our drop-in set before and that are no longer wanted.
 
     The value is what the process should have instead: from the unit's other files, from the manager, or none.
@@ -133,3 +137,18 @@ def dropped_variables(
         name: resolved[name].origin.value if name in resolved else manager_environment.get(name)
         for name in sorted(names)
     }
+
+
+def server_differences(unit: str, differing: Mapping[str, tuple[str, str]]) -> list[Difference]:
+    """Where Ollama parsed a value otherwise than wanted: name -> (found, wanted), as Ollama prints them."""
+    return [
+        Difference(
+            SERVER,
+            name,
+            masked(name, found),
+            masked(name, wanted),
+            f"Ollama in {unit} took {_phrase(name, masked(name, found))}, wanted {masked(name, wanted)}: "
+            "it did not parse the value as meant, or the process was started before it was set",
+        )
+        for name, (found, wanted) in sorted(differing.items())
+    ]

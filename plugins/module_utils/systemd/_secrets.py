@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Mapping
+from typing import Mapping
 
 MASK = "********"
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
@@ -24,18 +24,18 @@ def masked(name: str, value: str) -> str:
     return shown
 
 
-def masked_environment(variables: Mapping[str, str]) -> Dict[str, str]:
+def masked_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables with their secret values masked."""
     return {name: masked(name, value) for name, value in variables.items()}
 
 
-def secret_values(variables: Mapping[str, str]) -> List[str]:
+def secret_values(variables: Mapping[str, str]) -> list[str]:
     """The values that must not be shown, longest first, so that none is cut by a shorter one."""
     secrets = {value for name, value in variables.items() if value and masked(name, value) != value}
     return sorted(secrets, key=len, reverse=True)
 
 
-def redacted(text: str, secrets: List[str]) -> str:
+def redacted(text: str, secrets: list[str]) -> str:
     """The text with every secret replaced; secrets as C(secret_values) orders them."""
     for secret in secrets:
         text = text.replace(secret, MASK)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: what systemctl, the unit files and the journal say of a unit. Commands are lists, never shell text."""
+"""Edge: what systemctl, the unit files and the journal say of a unit. Commands are lists of arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Callable, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     Assignment,
@@ -75,8 +75,8 @@ class Manager:
 
     scope: str
     version: int
-    unit_path: Tuple[str, ...]
-    environment: Tuple[Assignment, ...]
+    unit_path: tuple[str, ...]
+    environment: tuple[Assignment, ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class UnitState:
     """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, None while it never ran."""
 
     unit: str
-    aliases: Tuple[str, ...]
+    aliases: tuple[str, ...]
     load_state: str
     load_error: str
     active_state: str
@@ -92,7 +92,7 @@ class UnitState:
     result: str
     unit_file_state: str
     fragment_path: str
-    environment: Tuple[Assignment, ...]
+    environment: tuple[Assignment, ...]
     need_daemon_reload: bool
     main_pid: int
     restarts: int
@@ -105,7 +105,7 @@ class UnitState:
         return self.load_state not in ("not-found", "")
 
 
-def systemctl(scope: str) -> List[str]:
+def systemctl(scope: str) -> list[str]:
     """The start of a systemctl command for a scope."""
     return ["systemctl", "--user"] if scope == USER else ["systemctl"]
 
@@ -124,7 +124,7 @@ def manager(run: Run, scope: str, booted: str = BOOTED) -> Manager:
     answer = run([*systemctl(scope), "show", "--property=Version,UnitPath,Environment"])
     if answer.return_code != 0:
         hint = (
-            "log the user in once or enable lingering (loginctl enable-linger USER), and run the task as that user"
+            "enable lingering (loginctl enable-linger USER) and run the task as that user"
             if scope == USER
             else "check that systemd runs as PID 1"
         )
@@ -185,9 +185,9 @@ def _wall_clock(monotonic_microseconds: int) -> str:
     return moment.isoformat()
 
 
-def parse_properties(text: str) -> Dict[str, str]:
-    """The C(Name=value) lines that C(systemctl show) prints; of a repeated name the values joined by spaces."""
-    properties: Dict[str, str] = {}
+def parse_properties(text: str) -> dict[str, str]:
+    """The C(Name=value) lines of C(systemctl show); of a repeated name the values joined by spaces."""
+    properties: dict[str, str] = {}
     for line in text.split("\n"):  # not splitlines: values may hold U+2028 and the like
         name, separator, value = line.partition("=")
         if separator:
@@ -196,7 +196,7 @@ def parse_properties(text: str) -> Dict[str, str]:
 
 
 def parse_version(text: str) -> int:
-    """systemd's major version out of C(252.38-1~deb12u1), C(v255) or C(systemd 247 (247.3-7)); 0 when none."""
+    """systemd's major version out of C(252.38-1~deb12u1) or C(systemd 247 (247.3-7)); 0 when there is none."""
     match = re.search(r"\d+", text)
     return int(match.group()) if match else 0
 
@@ -215,7 +215,7 @@ def read_text(path: str) -> str:
     return content.decode("utf-8", "surrogateescape")
 
 
-def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -> List[UnitFile]:
+def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -> list[UnitFile]:
     """The unit's fragment and drop-ins as they lie on disk now, in systemd's order.
 
     C(own_directory) is searched first even where the manager does not list it yet.
@@ -240,7 +240,7 @@ def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -
     return files
 
 
-def environment_files(references: Sequence[EnvironmentFileReference]) -> List[Tuple[str, str]]:
+def environment_files(references: Sequence[EnvironmentFileReference]) -> list[tuple[str, str]]:
     """Path and text of the environment files that exist, in the order systemd reads them.
 
     Raises:
@@ -255,12 +255,18 @@ def environment_files(references: Sequence[EnvironmentFileReference]) -> List[Tu
     ]
 
 
-def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: int = 400) -> List[str]:
+def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: int = 400) -> list[str]:
     """The first (or last) messages that one run of a unit wrote to the journal; empty when there are none.
 
     Reads at most 1 MiB: the journal of a server with debugging on is long.
     """
-    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation_id}"]
+    command = [
+        "journalctl",
+        "--quiet",
+        "--no-pager",
+        "--output=cat",
+        f"_SYSTEMD_INVOCATION_ID={invocation_id}",
+    ]
     if from_end:
         command.append(f"--lines={lines}")
     if not re.fullmatch("[0-9a-f]{32}", invocation_id):

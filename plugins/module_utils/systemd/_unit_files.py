@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Iterable, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     NAME_PATTERN,
@@ -58,7 +58,7 @@ class Variable:
 
     name: str
     origin: Origin
-    overridden: Tuple[Origin, ...] = ()
+    overridden: tuple[Origin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Removal:
 class UnitEnvironment:
     """What a unit's files make of its environment, before the files named by C(EnvironmentFile=) are read."""
 
-    assignments: Mapping[str, Tuple[Origin, ...]]
-    environment_files: Tuple[EnvironmentFileReference, ...]
-    removals: Tuple[Removal, ...]
+    assignments: Mapping[str, tuple[Origin, ...]]
+    environment_files: tuple[EnvironmentFileReference, ...]
+    removals: tuple[Removal, ...]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Conflict:
     message: str
 
 
-def service_settings(text: str) -> List[Setting]:
+def service_settings(text: str) -> list[Setting]:
     """The settings of the [Service] sections, continued lines joined.
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
@@ -154,9 +154,9 @@ def expand_unit_specifiers(text: str, unit: str) -> str:
 
 def unit_environment(files: Iterable[UnitFile], unit: str = "") -> UnitEnvironment:
     """What the files make of a unit's environment, read in the order given (systemd's: later wins)."""
-    assignments: Dict[str, List[Origin]] = {}
-    references: List[EnvironmentFileReference] = []
-    removals: List[Removal] = []
+    assignments: dict[str, list[Origin]] = {}
+    references: list[EnvironmentFileReference] = []
+    removals: list[Removal] = []
     for file in files:
         for setting in service_settings(file.text):
             if setting.key == "Environment":
@@ -188,8 +188,8 @@ def unit_environment(files: Iterable[UnitFile], unit: str = "") -> UnitEnvironme
 
 
 def variables(
-    environment: UnitEnvironment, environment_files: Sequence[Tuple[str, str]]
-) -> Dict[str, Variable]:
+    environment: UnitEnvironment, environment_files: Sequence[tuple[str, str]]
+) -> dict[str, Variable]:
     """Every variable the unit's process is given by its files, with the place that wins.
 
     C(environment_files): path and text of the files that exist, in the order systemd reads them; they
@@ -200,9 +200,7 @@ def variables(
     for path, text in environment_files:
         for line, (name, value) in parse_environment_file(text):
             origins.setdefault(name, []).append(Origin(path, line, ENVIRONMENT_FILE, value))
-    resolved = {
-        name: Variable(name, places[-1], tuple(places[:-1])) for name, places in origins.items()
-    }
+    resolved = {name: Variable(name, places[-1], tuple(places[:-1])) for name, places in origins.items()}
     for removal in environment.removals:
         name, separator, value = removal.entry.partition("=")
         if name in resolved and (not separator or resolved[name].origin.value == value):
@@ -210,7 +208,7 @@ def variables(
     return resolved
 
 
-def with_dropin(files: Sequence[UnitFile], path: str, text: str | None) -> List[UnitFile]:
+def with_dropin(files: Sequence[UnitFile], path: str, text: str | None) -> list[UnitFile]:
     """The unit's files as they will be with our drop-in at C(path) (None: without it), in systemd's order."""
     others = [file for file in files if file.path != path]
     if text is None:
@@ -229,7 +227,7 @@ def with_dropin(files: Sequence[UnitFile], path: str, text: str | None) -> List[
 
 def conflicts(
     environment: UnitEnvironment, resolved: Mapping[str, Variable], dropin_path: str, wanted: Iterable[str]
-) -> List[Conflict]:
+) -> list[Conflict]:
     """The wanted variables that another file than ours decides, each with what to remove."""
     found = []
     for name in sorted(wanted):
@@ -265,7 +263,7 @@ def _overruled(name: str, origin: Origin, dropin_path: str) -> Conflict:
     return Conflict(name, origin.file, origin.line, why)
 
 
-def overrides(resolved: Mapping[str, Variable], dropin_path: str) -> List[str]:
+def overrides(resolved: Mapping[str, Variable], dropin_path: str) -> list[str]:
     """Sentences that report which drop-ins of others ours overrides, without touching them."""
     return [
         f"our drop-in overrides {name} set in {place}"
@@ -276,7 +274,7 @@ def overrides(resolved: Mapping[str, Variable], dropin_path: str) -> List[str]:
     ]
 
 
-def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[str]) -> List[str]:
+def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[str]) -> list[str]:
     """The directories systemd searches for a unit's drop-ins, the one whose file wins a name first.
 
     For each name of the unit and each directory of the unit path: C(name.d), the template's, those of the
@@ -284,7 +282,7 @@ def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[st
     Source: systemd v252 src/shared/dropin.c (unit_file_process_dir, unit_file_find_dropin_paths).
     """
     names = [unit, *(alias for alias in aliases if alias != unit)]
-    found: List[str] = []
+    found: list[str] = []
     for name in names:
         variants = _dropin_names(name)
         found.extend(posixpath.join(root, f"{variant}.d") for root in unit_path for variant in variants)
@@ -293,7 +291,7 @@ def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[st
     return list(dict.fromkeys(found))
 
 
-def _dropin_names(name: str) -> List[str]:
+def _dropin_names(name: str) -> list[str]:
     stem, _, suffix = name.rpartition(".")
     prefix, at, instance = stem.partition("@")
     names = [name]
@@ -305,14 +303,14 @@ def _dropin_names(name: str) -> List[str]:
     return names
 
 
-def dropins_in_order(listings: Sequence[Tuple[str, Sequence[str]]]) -> List[str]:
+def dropins_in_order(listings: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """The paths of the drop-ins that count, in the order systemd reads them.
 
     C(listings): each directory with its file names, as C(dropin_directories) orders them. Of two files of
     one name the first directory's counts; files are read sorted by name.
     Source: systemd v252 src/basic/conf-files.c (conf_files_list_strv).
     """
-    chosen: Dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for directory, names in listings:
         for name in names:
             if name.endswith(".conf"):

@@ -1,0 +1,121 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether an Ollama service is healthy or idle, judged from what was seen of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence
+
+# So many restarts by systemd while we wait are a loop, not a slow start.
+RESTART_LOOP = 3
+# A runner that computes keeps a CPU busy even while the GPU works (its threads poll); an idle one does not.
+BUSY_CPU_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that listens on a port: its name, pid and systemd unit (None: unknown)."""
+
+    pid: int
+    name: str
+    unit: str | None
+
+    def __str__(self) -> str:
+        place = f"unit {self.unit}" if self.unit else "no systemd unit"
+        return f"{self.name} (pid {self.pid}, {place})"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen of a service at one moment; C(at_s) is a clock's reading in seconds.
+
+    C(holder): who listens on the service's port, C(holder_is_ours): whether that is one of its processes.
+    C(answer): the version that the API answered, C(error): why it did not.
+    """
+
+    at_s: float
+    active_state: str
+    sub_state: str
+    main_pid: int
+    restarts: int
+    url: str
+    holder: Holder | None = None
+    holder_is_ours: bool = False
+    answer: str | None = None
+    error: str | None = None
+
+    @property
+    def answers(self) -> bool:
+        return (
+            self.active_state == "active"
+            and self.main_pid > 0
+            and self.answer is not None
+            and (self.holder_is_ours or self.holder is None)
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """C(healthy), C(hopeless) (waiting longer would not help) and the reason in one sentence."""
+
+    healthy: bool
+    hopeless: bool
+    reason: str
+
+
+def judge(unit: str, sights: Sequence[Sight], stable_s: float) -> Verdict:
+    """Whether the service is healthy, from what was seen of it so far, oldest first.
+
+    Healthy: the unit's own process answers, and it has been the same one, not restarted, for C(stable_s).
+    """
+    last = sights[-1]
+    restarted = last.restarts - sights[0].restarts
+    if last.answers:
+        since = last.at_s
+        for sight in reversed(sights):
+            if (sight.main_pid, sight.restarts) != (last.main_pid, last.restarts) or not sight.answers:
+                break
+            since = sight.at_s
+        if last.at_s - since >= stable_s:
+            return Verdict(True, False, f"{unit} answers at {last.url} (Ollama {last.answer})")
+        return Verdict(False, False, f"{unit} answers at {last.url} and is watched for {stable_s:g} s")
+    foreign = last.holder is not None and not last.holder_is_ours
+    if foreign and (last.main_pid == 0 or last.active_state != "active" or restarted):
+        reason = f"the port of {last.url} is taken by {last.holder}, so that {unit} cannot listen on it"
+        return Verdict(False, restarted >= RESTART_LOOP or last.active_state == "failed", reason)
+    if foreign:
+        reason = f"at {last.url} answers {last.holder}, not {unit}: stop it or give one of them another OLLAMA_HOST"
+        return Verdict(False, False, reason)
+    if last.active_state == "failed":
+        return Verdict(False, True, f"{unit} failed")
+    if restarted >= RESTART_LOOP:
+        return Verdict(False, True, f"{unit} does not stay up: systemd restarted it {restarted} times")
+    if last.main_pid == 0:
+        return Verdict(False, False, f"{unit} has no process (it is {last.active_state}, {last.sub_state})")
+    return Verdict(False, False, f"{unit} runs and does not answer at {last.url}: {last.error or 'no answer'}")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a service was doing at one moment: requests' connections, and CPU time of its runners in seconds."""
+
+    at_s: float
+    connections: int
+    runner_cpu_s: float
+
+
+def busy(loads: Sequence[Load]) -> str | None:
+    """Why the service is not idle, from the two latest moments; None when it is idle."""
+    last = loads[-1]
+    if last.connections:
+        noun = "connection" if last.connections == 1 else "connections"
+        return f"{last.connections} {noun} to the API"
+    if len(loads) < 2:
+        return "its runners are watched for a moment"
+    before = loads[-2]
+    elapsed_s = last.at_s - before.at_s
+    if elapsed_s > 0 and (last.runner_cpu_s - before.runner_cpu_s) / elapsed_s > BUSY_CPU_SHARE:
+        return "a runner is computing"
+    return None

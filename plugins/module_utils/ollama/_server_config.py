@@ -1,0 +1,63 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The environment as Ollama itself parsed it: its C(server config) line. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Mapping
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import as_printed
+
+_LINE = re.compile(r'msg="server config" env="(?P<map>map\[(?:[^"\\]|\\.)*\])"')
+# Go prints a map as name:value pairs in the order of the names. A value in brackets may hold spaces.
+_NAME = re.compile(r"(?:^| )(?P<name>[A-Z][A-Z0-9_]*|https?_proxy|no_proxy):(?!//)")
+
+
+def find_server_config(messages: Iterable[str]) -> dict[str, str] | None:
+    """The settings in the last C(server config) line among the messages; None when there is no such line."""
+    found = None
+    for message in messages:
+        match = _LINE.search(message)
+        if match:
+            found = parse_map(_unquoted(match.group("map")))
+    return found
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def parse_map(text: str) -> dict[str, str]:
+    """The pairs of a printed Go map C(map[NAME:value NAME:value])."""
+    inner = text[len("map[") : -1]
+    values: dict[str, str] = {}
+    match = _NAME.search(inner)
+    while match:
+        value, end = _value(inner, match.end())
+        values[match.group("name")] = value
+        match = _NAME.search(inner, end)
+    return values
+
+
+def _value(inner: str, start: int) -> tuple[str, int]:
+    if inner[start : start + 1] == "[":
+        depth = 0
+        for position in range(start, len(inner)):
+            depth += {"[": 1, "]": -1}.get(inner[position], 0)
+            if depth == 0:
+                return inner[start : position + 1], position + 1
+    following = _NAME.search(inner, start)
+    end = following.start() if following else len(inner)
+    return inner[start:end], end
+
+
+def unparsed(server_config: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The settings Ollama took for something else than wanted: name -> (found, wanted), as it prints them."""
+    differing = {}
+    for name, value in wanted.items():
+        expected = as_printed(name, value)
+        if expected is not None and name in server_config and server_config[name] != expected:
+            differing[name] = (server_config[name], expected)
+    return differing

@@ -1,0 +1,28 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edge: how a module runs systemd's commands."""
+
+from __future__ import annotations
+
+import os
+from typing import Sequence
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Run
+
+
+def runner(module: AnsibleModule) -> Run:
+    """Runs commands for a module: English messages, UTF-8, and the user's own service manager found."""
+    environment = {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    runtime_directory = f"/run/user/{os.geteuid()}"
+    if "XDG_RUNTIME_DIR" not in os.environ and os.path.isdir(runtime_directory):
+        environment["XDG_RUNTIME_DIR"] = runtime_directory
+
+    def run(command: Sequence[str]) -> Completed:
+        code, stdout, stderr = module.run_command(
+            list(command), environ_update=environment, handle_exceptions=False
+        )
+        return Completed(code, stdout, stderr)
+
+    return run

@@ -1,0 +1,326 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edge: everything that one look at a unit tells about its environment, gathered once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
+    DropinError,
+    Place,
+    current,
+    newest_former,
+    place,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
+    Process,
+    container_of,
+    pids,
+    process_environment,
+    process_name,
+    tcp_sockets,
+    unit_processes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
+    Difference,
+    dropin_environment,
+    dropped_variables,
+    file_differences,
+    process_differences,
+    unit_differences,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
+    masked,
+    masked_environment,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    Manager,
+    Run,
+    UnitState,
+    dropin_base_directory,
+    environment_files,
+    state_directory,
+    unit_files,
+    unit_state,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+    ENVIRONMENT_FILE,
+    Conflict,
+    Origin,
+    UnitFile,
+    Variable,
+    conflicts,
+    overrides,
+    unit_environment,
+    variables,
+    with_dropin,
+)
+
+# Programs that run a service's real process elsewhere, in a container: their environment is not Ollama's.
+_CONTAINER_PROGRAMS = frozenset(("conmon", "podman", "docker", "containerd-shim", "nerdctl", "lxc-start"))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The drop-in as it should be: its text, None for none, and the variables it sets."""
+
+    text: str | None
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What one look at a unit found; C(wanted) is None where nobody said what should be."""
+
+    manager: Manager
+    state: UnitState
+    place: Place
+    files: tuple[UnitFile, ...]
+    environment_file_paths: tuple[str, ...]
+    variables: Mapping[str, Variable]
+    process: Mapping[str, str] | None
+    processes: tuple[Process, ...]
+    wanted: Wanted | None
+    conflicts: tuple[Conflict, ...]
+    overrides: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    refusals: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def shown(self) -> dict[str, str]:
+        return dict(self.state.environment)
+
+    @property
+    def process_differs(self) -> list[str]:
+        """The variables of systemd's C(Environment) property that the process has otherwise or not at all."""
+        if self.process is None:
+            return []
+        decided_elsewhere = {
+            name for name, variable in self.variables.items() if variable.origin.kind == ENVIRONMENT_FILE
+        }
+        return sorted(
+            name
+            for name, value in self.shown.items()
+            if name not in decided_elsewhere and self.process.get(name) != value
+        )
+
+    def to_dict(self, show_secrets: bool = False) -> dict[str, Any]:
+        """Everything as plain data, secret values masked unless asked for."""
+        state = self.state
+        show = dict if show_secrets else masked_environment
+        return {
+            "unit": state.unit,
+            "scope": self.manager.scope,
+            "systemd_version": self.manager.version,
+            "exists": state.exists,
+            "load_state": state.load_state,
+            "load_error": state.load_error,
+            "active_state": state.active_state,
+            "sub_state": state.sub_state,
+            "result": state.result,
+            "unit_file_state": state.unit_file_state,
+            "need_daemon_reload": state.need_daemon_reload,
+            "main_pid": state.main_pid or None,
+            "started_at": state.started_at,
+            "restarts": state.restarts,
+            "user": state.user,
+            "dropin_path": self.place.path,
+            "fragment_path": state.fragment_path,
+            "files": [{"path": file.path, "kind": file.kind} for file in self.files],
+            "environment_files": list(self.environment_file_paths),
+            "variables": {
+                name: self._variable(variable, show_secrets)
+                for name, variable in sorted(self.variables.items())
+            },
+            "environment": show(self.shown),
+            "process_environment": None if self.process is None else show(dict(self.process)),
+            "process_differs": self.process_differs,
+            "children": [process.to_dict() for process in self.processes if process.pid != state.main_pid],
+            "wanted": None if self.wanted is None else show(dict(self.wanted.environment)),
+            "conflicts": [
+                {"variable": c.name, "file": c.file, "line": c.line, "message": c.message}
+                for c in self.conflicts
+            ],
+            "overrides": list(self.overrides),
+            "differences": [difference.to_dict() for difference in self.differences],
+            "refusals": list(self.refusals),
+            "problems": list(self.problems),
+        }
+
+    def _variable(self, variable: Variable, show_secrets: bool) -> dict[str, Any]:
+        origin = variable.origin
+        # systemd has expanded the specifiers that we leave as they are written.
+        expanded = "%" in origin.value and origin.kind != ENVIRONMENT_FILE
+        value = self.shown.get(variable.name, origin.value) if expanded else origin.value
+        return {
+            "value": value if show_secrets else masked(variable.name, value),
+            "file": origin.file,
+            "line": origin.line,
+            "kind": origin.kind,
+            "overridden": [_origin(variable.name, place, show_secrets) for place in variable.overridden],
+        }
+
+
+def _origin(name: str, origin: Origin, show_secrets: bool) -> dict[str, Any]:
+    return {
+        "file": origin.file,
+        "line": origin.line,
+        "kind": origin.kind,
+        "value": origin.value if show_secrets else masked(name, origin.value),
+    }
+
+
+def inspect(
+    run: Run, service_manager: Manager, unit: str, dropin_name: str, content: str | None
+) -> Inspection:
+    """Looks at a unit once; with C(content) also compares it with what our drop-in should make of it.
+
+    C(content): the drop-in's text, an empty one for no drop-in, None to compare nothing.
+
+    Raises:
+        DropinError: A name is not a service's or a drop-in's.
+        SystemdError: systemctl failed.
+    """
+    scope = service_manager.scope
+    base = dropin_base_directory(scope)
+    where = place(unit, scope, dropin_name, base, state_directory(scope, unit))
+    state = unit_state(run, scope, unit)
+    problems: list[str] = []
+    files, own = _files(state, service_manager, base, where, problems)
+    process = _process_environment(state, problems)
+    wanted = None if content is None else _wanted(content)
+    planned = with_dropin(files, where.path, wanted.text) if wanted else list(files)
+    environment = unit_environment(planned, unit)
+    external = _environment_files(environment.environment_files, problems)
+    resolved = variables(environment, external)
+    found_conflicts = (
+        tuple(conflicts(environment, resolved, where.path, wanted.environment)) if wanted else ()
+    )
+    now = variables(unit_environment(files, unit), external)
+    differences: list[Difference] = []
+    if wanted and state.exists:
+        former = _former_environment(where)
+        dropped = dropped_variables(
+            [own, former], wanted.environment, resolved, dict(service_manager.environment)
+        )
+        differences += file_differences(where.path, own, wanted.environment)
+        differences += unit_differences(
+            unit, dict(state.environment), wanted.environment, state.need_daemon_reload
+        )
+        if process is not None:
+            differences += process_differences(unit, process, wanted.environment, dropped, found_conflicts)
+    return Inspection(
+        manager=service_manager,
+        state=state,
+        place=where,
+        files=tuple(files),
+        environment_file_paths=tuple(path for path, _text in external),
+        variables=now,
+        process=process,
+        processes=tuple(unit_processes(state.main_pid)) if state.main_pid else (),
+        wanted=wanted,
+        conflicts=found_conflicts,
+        overrides=tuple(overrides(resolved, where.path)) if wanted else (),
+        differences=tuple(differences),
+        refusals=tuple(_refusals(state, where)),
+        problems=tuple(problems),
+    )
+
+
+def _wanted(content: str) -> Wanted:
+    environment = dropin_environment(content)
+    return Wanted(content if content.strip() else None, environment)
+
+
+def _files(
+    state: UnitState, service_manager: Manager, base: str, where: Place, problems: list[str]
+) -> tuple[list[UnitFile], dict[str, str]]:
+    try:
+        files = unit_files(state, service_manager.unit_path, base)
+    except (OSError, ValueError) as error:
+        problems.append(f"a file of {state.unit} cannot be read: {error}")
+        return [], {}
+    own = [file.text for file in files if file.path == where.path]
+    return files, dropin_environment(own[0] if own else None)
+
+
+def _environment_files(references: Any, problems: list[str]) -> list[tuple[str, str]]:
+    try:
+        return environment_files(references)
+    except (OSError, ValueError) as error:
+        problems.append(f"an environment file cannot be read: {error}")
+        return []
+
+
+def _former_environment(where: Place) -> dict[str, str]:
+    try:
+        former = newest_former(where)
+    except (OSError, ValueError):
+        return {}
+    return dropin_environment(former.text if former else None)
+
+
+def _process_environment(state: UnitState, problems: list[str]) -> dict[str, str] | None:
+    if not state.main_pid:
+        return None
+    try:
+        return process_environment(state.main_pid)
+    except PermissionError:
+        problems.append(
+            f"the environment of process {state.main_pid} of {state.unit} may not be read: "
+            "run as root (become) or as the unit's user"
+        )
+    except OSError as error:
+        problems.append(f"process {state.main_pid} of {state.unit} cannot be read: {error.strerror}")
+    return None
+
+
+def _refusals(state: UnitState, where: Place) -> list[str]:
+    """The reasons for which this collection does not manage the unit."""
+    refusals = []
+    if not state.exists:
+        refusals.append(_missing(state))
+    elif state.load_state != "loaded":
+        detail = f" ({state.load_error})" if state.load_error else ""
+        refusals.append(
+            f"systemd does not load {state.unit}, its state is {state.load_state}{detail}: repair the unit first"
+        )
+    if state.main_pid and process_name(state.main_pid) in _CONTAINER_PROGRAMS:
+        refusals.append(
+            f"{state.unit} runs its program in a container ({process_name(state.main_pid)}, "
+            f"pid {state.main_pid}): its environment is the container's, which gpufleet.ollama does not manage"
+        )
+    try:
+        current(where)
+    except DropinError as error:
+        refusals.append(str(error))
+    return refusals
+
+
+def _missing(state: UnitState) -> str:
+    for pid in pids():
+        if process_name(pid) == "ollama":
+            group = container_of(pid)
+            if group:
+                return (
+                    f"there is no {state.unit} on this host, Ollama runs in a container (pid {pid}, {group}), "
+                    "which gpufleet.ollama does not manage: set its environment where the container is defined"
+                )
+    return (
+        f"there is no {state.unit} on this host: install Ollama with its systemd unit, "
+        "or name the unit that runs it"
+    )
+
+
+def listening(inspection: Inspection) -> list[dict[str, Any]]:
+    """The TCP ports that the unit's processes listen on."""
+    owners = [process.pid for process in inspection.processes]
+    return [
+        {"address": socket.address, "port": socket.port, "pid": socket.pid}
+        for socket in tcp_sockets(owners)
+        if socket.listening and socket.pid is not None
+    ]

@@ -1,0 +1,154 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes, removes or restores a drop-in of a systemd service that this collection owns."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: systemd_dropin
+short_description: Write a verified drop-in of a systemd service, and bring former ones back
+version_added: 0.1.0
+description:
+  - Has systemd read a drop-in before it is put in place, because C(systemd-analyze verify) accepts broken drop-ins
+    unless they are staged for it, and systemd starts a service without the settings it ignores.
+  - Replaces the file atomically and keeps the versions that stood there before, so that they can be restored.
+  - Never touches a file that it did not write; it knows its own by a line in them.
+  - Does not reload systemd and does not restart the service.
+author:
+  - The gpufleet.ollama developers (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The drop-in is verified in check mode too.
+  diff_mode:
+    support: full
+    details:
+      - Secret values are masked.
+  platform:
+    support: full
+    platforms: linux
+    details:
+      - Needs a host that was booted with systemd.
+options:
+  unit:
+    description: The service, with its suffix.
+    type: str
+    default: ollama.service
+  scope:
+    description:
+      - V(system) for a service of the system; the drop-in lies under C(/etc/systemd/system).
+      - V(user) for a service of the user who runs the module; it lies under C(~/.config/systemd/user).
+    type: str
+    choices: [system, user]
+    default: system
+  name:
+    description: File name of the drop-in. Drop-ins are read in the order of their names, and later ones win.
+    type: str
+    default: zz-gpufleet.conf
+  content:
+    description:
+      - The drop-in's text, required for O(state=present).
+      - It is not shown or logged, because it may hold secrets.
+    type: str
+  state:
+    description:
+      - V(present) puts the drop-in in place.
+      - V(absent) removes it.
+      - V(restored) brings back what stood there before the last change, which may be no drop-in.
+    type: str
+    choices: [present, absent, restored]
+    default: present
+  keep:
+    description: How many former versions to keep.
+    type: int
+    default: 5
+seealso:
+  - module: gpufleet.ollama.systemd_environment_info
+"""
+
+EXAMPLES = r"""
+- name: Let Ollama serve three requests at once
+  gpufleet.ollama.systemd_dropin:
+    content: |
+      [Service]
+      Environment="OLLAMA_NUM_PARALLEL=3"
+  register: dropin
+
+- name: Bring back what stood there before
+  gpufleet.ollama.systemd_dropin:
+    state: restored
+"""
+
+RETURN = r"""
+path:
+  description: The drop-in.
+  returned: always
+  type: str
+  sample: /etc/systemd/system/ollama.service.d/zz-gpufleet.conf
+existed:
+  description: Whether the drop-in was there before.
+  returned: always
+  type: bool
+exists:
+  description: Whether it is there now (in check mode, would be).
+  returned: always
+  type: bool
+formers:
+  description: How many former versions can be restored.
+  returned: always
+  type: int
+complaints:
+  description: What systemd says of other files of the unit while it reads them.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, change
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError, manager
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "default": "ollama.service"},
+            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            "name": {"type": "str", "default": "zz-gpufleet.conf"},
+            "content": {"type": "str", "no_log": True},
+            "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
+            "keep": {"type": "int", "default": 5},
+        },
+        required_if=[("state", "present", ["content"])],
+        supports_check_mode=True,
+    )
+    options = module.params
+    if options["keep"] < 1:
+        module.fail_json(msg=f"keep is {options['keep']}: at least one former version must be kept")
+    run = runner(module)
+    try:
+        outcome = change(
+            run,
+            manager(run, options["scope"]),
+            options["unit"],
+            options["name"],
+            options["state"],
+            options["content"],
+            options["keep"],
+            module.check_mode,
+        )
+    except (DropinError, SystemdError) as error:
+        module.fail_json(msg=str(error))
+    result = outcome.to_dict()
+    if module._diff:
+        result["diff"] = {"prepared": outcome.diff}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

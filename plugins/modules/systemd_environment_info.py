@@ -1,0 +1,376 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads a systemd unit's environment: who sets each variable, what systemd holds, what the process has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: systemd_environment_info
+short_description: Read the environment of a systemd service, where it comes from and what its process has
+version_added: 0.1.0
+description:
+  - For every variable of a service it tells the value, the file and line that set it, and the places that are
+    overridden, among the fragment, the drop-ins in systemd's order and the files named by C(EnvironmentFile=).
+  - It shows beside each other what lies on disk now, what systemd holds for the unit, and the environment of the
+    running main process.
+  - Given the drop-in that should be there, it also tells how each of these layers differs from it, and which file
+    would decide a variable instead of the drop-in.
+  - It reads only, for any service of the system or of a user.
+author:
+  - The gpufleet.ollama developers (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It changes nothing.
+  diff_mode:
+    support: N/A
+    details:
+      - It changes nothing.
+  platform:
+    support: full
+    platforms: linux
+    details:
+      - Needs a host that was booted with systemd.
+options:
+  unit:
+    description: The service, with its suffix; an instance of a template is named like V(ollama@gpu0.service).
+    type: str
+    default: ollama.service
+  scope:
+    description:
+      - V(system) for a service of the system.
+      - V(user) for a service of the user who runs the module.
+    type: str
+    choices: [system, user]
+    default: system
+  dropin_name:
+    description: File name of the drop-in that O(dropin_content) is compared with.
+    type: str
+    default: zz-gpufleet.conf
+  dropin_content:
+    description:
+      - The drop-in as it should be, as text of a unit file. Its C(Environment=) settings are what is wanted.
+      - Empty text means that there should be no drop-in. Where it is not given, nothing is compared.
+      - It is not shown or logged, because it may hold secrets.
+    type: str
+  server_config:
+    description:
+      - Also read from the journal how Ollama itself parsed its environment (its C(server config) line), and compare
+        it with what is wanted.
+    type: bool
+    default: false
+  show_secrets:
+    description:
+      - Return the values of variables whose names look like secrets (KEY, TOKEN, SECRET, PASSWORD, CREDENTIAL) and
+        the credentials in URLs, instead of V(********).
+    type: bool
+    default: false
+seealso:
+  - module: gpufleet.ollama.systemd_dropin
+"""
+
+EXAMPLES = r"""
+- name: Read the environment of Ollama and where it comes from
+  gpufleet.ollama.systemd_environment_info:
+  register: ollama
+
+- name: Show who sets OLLAMA_HOST
+  ansible.builtin.debug:
+    msg: "{{ ollama.variables.OLLAMA_HOST.file }}:{{ ollama.variables.OLLAMA_HOST.line }}"
+  when: "'OLLAMA_HOST' in ollama.variables"
+
+- name: Tell whether the running process lacks what is wanted
+  gpufleet.ollama.systemd_environment_info:
+    unit: ollama@gpu0.service
+    dropin_content: |
+      [Service]
+      Environment="OLLAMA_NUM_PARALLEL=3"
+  register: wanted_of_gpu0
+"""
+
+RETURN = r"""
+unit:
+  description: The service.
+  returned: always
+  type: str
+  sample: ollama.service
+scope:
+  description: Whether it is a service of the system or of a user.
+  returned: always
+  type: str
+systemd_version:
+  description: systemd's major version.
+  returned: always
+  type: int
+  sample: 252
+exists:
+  description: Whether systemd finds the unit.
+  returned: always
+  type: bool
+load_state:
+  description: systemd's LoadState.
+  returned: always
+  type: str
+  sample: loaded
+load_error:
+  description: systemd's LoadError; empty when there is none.
+  returned: always
+  type: str
+active_state:
+  description: systemd's ActiveState.
+  returned: always
+  type: str
+  sample: active
+sub_state:
+  description: systemd's SubState.
+  returned: always
+  type: str
+  sample: running
+result:
+  description: systemd's Result of the last run.
+  returned: always
+  type: str
+  sample: success
+unit_file_state:
+  description: systemd's UnitFileState.
+  returned: always
+  type: str
+  sample: enabled
+need_daemon_reload:
+  description: Whether systemd says that files of the unit changed since it read them.
+  returned: always
+  type: bool
+main_pid:
+  description: The main process; null when none runs.
+  returned: always
+  type: int
+started_at:
+  description: When the main process was started, ISO 8601 in UTC; null when none ever ran.
+  returned: always
+  type: str
+  sample: "2026-08-30T10:00:00+00:00"
+restarts:
+  description: How often systemd restarted the service by itself (NRestarts).
+  returned: always
+  type: int
+user:
+  description: The user that the unit's C(User=) names; empty when it names none.
+  returned: always
+  type: str
+dropin_path:
+  description: Where the drop-in O(dropin_name) lies or would lie.
+  returned: always
+  type: str
+  sample: /etc/systemd/system/ollama.service.d/zz-gpufleet.conf
+fragment_path:
+  description: The unit's own file.
+  returned: always
+  type: str
+files:
+  description: The fragment and the drop-ins on disk, in the order systemd reads them.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+    kind:
+      description: V(fragment) or V(drop-in).
+      type: str
+environment_files:
+  description: The files named by C(EnvironmentFile=) that exist, in the order systemd reads them.
+  returned: always
+  type: list
+  elements: str
+variables:
+  description: For each variable that the files on disk set, its value and the place that wins.
+  returned: always
+  type: dict
+  contains:
+    value:
+      description: The value, masked when the name looks like a secret.
+      type: str
+    file:
+      description: The file that wins.
+      type: str
+    line:
+      description: The line in that file, from 1.
+      type: int
+    kind:
+      description: V(fragment), V(drop-in) or V(environment file).
+      type: str
+    overridden:
+      description: The places that set it too and do not win, in the order systemd reads them.
+      type: list
+      elements: dict
+environment:
+  description: The Environment property as systemd holds it for the unit.
+  returned: always
+  type: dict
+process_environment:
+  description: The environment with which the main process was started; null when none runs or it may not be read.
+  returned: always
+  type: dict
+process_differs:
+  description: Names of the variables in RV(environment) that the process has otherwise or not at all.
+  returned: always
+  type: list
+  elements: str
+children:
+  description: The other processes of the unit. An Ollama runner shows its context and slots as C(-c N -np P).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    pid:
+      description: The process.
+      type: int
+    command:
+      description: Its command line, argument by argument.
+      type: list
+      elements: str
+listening:
+  description: The TCP ports on which the unit's processes listen.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: The address.
+      type: str
+    port:
+      description: The port.
+      type: int
+    pid:
+      description: The process.
+      type: int
+wanted:
+  description: The variables that O(dropin_content) sets; null where it is not given.
+  returned: always
+  type: dict
+conflicts:
+  description: The wanted variables that another file would decide, with what to remove.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    variable:
+      description: The variable.
+      type: str
+    file:
+      description: The file that decides it.
+      type: str
+    line:
+      description: The line in that file, from 1.
+      type: int
+    message:
+      description: One sentence that says why, and what to remove.
+      type: str
+overrides:
+  description: One sentence for each variable of another drop-in that ours overrides.
+  returned: always
+  type: list
+  elements: str
+differences:
+  description: How the layers differ from what is wanted; empty when they do not or nothing is wanted.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    layer:
+      description: V(file), V(unit) (what systemd holds), V(process) or V(server) (what Ollama parsed).
+      type: str
+    variable:
+      description: The variable; empty when it is not about one.
+      type: str
+    found:
+      description: What the layer has; null for nothing.
+      type: str
+    wanted:
+      description: What it should have; null for nothing.
+      type: str
+    message:
+      description: One sentence with found, wanted and the reason.
+      type: str
+server_config:
+  description: The settings as Ollama parsed them; null when not asked for or not in the journal any more.
+  returned: always
+  type: dict
+refusals:
+  description: Why gpufleet.ollama does not manage the unit, one sentence each; empty when it does.
+  returned: always
+  type: list
+  elements: str
+problems:
+  description: What could not be read, one sentence each.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
+    find_server_config,
+    unparsed,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import server_differences
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    SystemdError,
+    journal_of_invocation,
+    manager,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "default": "ollama.service"},
+            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
+            "dropin_content": {"type": "str", "no_log": True},
+            "server_config": {"type": "bool", "default": False},
+            "show_secrets": {"type": "bool", "default": False, "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    run = runner(module)
+    try:
+        found = inspect(
+            run,
+            manager(run, options["scope"]),
+            options["unit"],
+            options["dropin_name"],
+            options["dropin_content"],
+        )
+    except (DropinError, SystemdError) as error:
+        module.fail_json(msg=str(error))
+    result = found.to_dict(options["show_secrets"])
+    result["listening"] = listening(found)
+    result["server_config"] = None
+    if options["server_config"] and found.state.main_pid:
+        parsed = find_server_config(journal_of_invocation(found.state.invocation_id))
+        if parsed is None:
+            result["problems"].append(
+                f"the journal no longer holds the server config line of {options['unit']}: "
+                "how Ollama parsed its environment is not checked"
+            )
+        else:
+            result["server_config"] = parsed if options["show_secrets"] else masked_environment(parsed)
+            if found.wanted:
+                differing = unparsed(parsed, found.wanted.environment)
+                result["differences"] += [d.to_dict() for d in server_differences(options["unit"], differing)]
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
