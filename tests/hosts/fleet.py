@@ -88,6 +88,11 @@ class Fleet:
         """The checkout is part of it: two checkouts on one machine do not see each other's hosts."""
         return f"{LABEL}={self.name}-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]}"
 
+    @property
+    def connections(self) -> Path:
+        """Where ssh keeps its open connections: their paths must be short, and those to former hosts go."""
+        return engine.runtime_dir() / f"ssh-{hashlib.sha256(self.label.encode()).hexdigest()[:8]}"
+
     def container(self, host: str) -> str:
         return f"{self.label.partition('=')[2]}-{host}"
 
@@ -130,6 +135,7 @@ def up(fleet: Fleet) -> None:
         raise
     _write_inventory(fleet, addresses)
     _give_to_caller(STATE)
+    _give_to_caller(fleet.connections)
     engine.say(f"Hosts are up after {time.monotonic() - started:.0f} s: {fleet.inventory}")
 
 
@@ -155,6 +161,11 @@ def _create_all(fleet: Fleet) -> dict[str, str]:
 
 def down(fleet: Fleet) -> None:
     """Remove the fleet's hosts and everything that was made for them."""
+    for socket in fleet.connections.glob("*"):
+        subprocess.run(
+            ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "host"], capture_output=True, check=False
+        )
+    shutil.rmtree(fleet.connections, ignore_errors=True)
     engine.remove_containers(engine.containers(fleet.label))
     shutil.rmtree(fleet.folder, ignore_errors=True)
     engine.clean_up_when_unused()
@@ -306,9 +317,11 @@ def _make_key(folder: Path) -> Path:
 
 def _write_inventory(fleet: Fleet, addresses: Mapping[str, str]) -> None:
     ssh_config = fleet.folder / "ssh_config"
+    fleet.connections.mkdir(mode=0o700)
     common = (
         f"Host *\n  User root\n  IdentityFile {fleet.folder / 'key'}\n  IdentitiesOnly yes\n"
         "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+        f"  ControlPath {fleet.connections}/%C\n"
     )
     ssh_config.write_text(
         "".join(f"Host {name}\n  HostName {address}\n" for name, address in addresses.items()) + common
@@ -322,6 +335,7 @@ def _write_inventory(fleet: Fleet, addresses: Mapping[str, str]) -> None:
             "vars": {
                 "ansible_user": "root",
                 "ansible_ssh_common_args": f"-F {ssh_config}",
+                "ansible_control_path": f"{fleet.connections}/%%C",
                 "ansible_python_interpreter": "/usr/bin/python3",
                 **fleet.variables,
             },
@@ -337,5 +351,5 @@ def _give_to_caller(folder: Path) -> None:
     owner = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
     if None in owner:
         return
-    for path in (folder.parent, folder, *(p for p in folder.rglob("*") if "models" not in p.parts)):
+    for path in (folder, *(p for p in folder.rglob("*") if "models" not in p.parts)):
         os.chown(path, int(owner[0] or 0), int(owner[1] or 0))
