@@ -274,7 +274,7 @@ from typing import Sequence
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError, gather
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import locate, program_version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
 
@@ -304,9 +304,9 @@ def main() -> None:
         except OSError as error:
             return Completed(127, "", str(error))
 
-    service = locate(run, options["scope"], options["unit"])
-    models_path = options["models_path"] or service.models_path
-    api = Api(options["api_url"] or service.api_url, options["timeout"])
+    server = locate(run, options["scope"], options["unit"])
+    models_path = options["models_path"] or server.models_path
+    api = Api(options["api_url"] or server.api_url, options["timeout"])
     try:
         inventory = gather(models_path, api, options["source"], options["names"])
     except InventoryError as error:
@@ -319,7 +319,7 @@ def main() -> None:
         unplannable=[{"name": name, "reason": why} for name, why in inventory.unplannable.items()],
         missing=inventory.missing,
         loaded=inventory.loaded,
-        version=inventory.version or program_version(run, service.executable),
+        version=inventory.version or program_version(run, server.executable),
         models_path=models_path,
         api_url=api.url,
         source=inventory.source,

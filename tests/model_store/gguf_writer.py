@@ -24,6 +24,10 @@ TENSOR_TYPES = {
     "BF16": (30, 1, 2), "MXFP4": (39, 32, 17),
 }  # fmt: skip
 
+# The number that Ollama's first gpt-oss files have for MXFP4. Source: ollama v0.33.0-rc2, fs/ggml/type.go.
+OLLAMA_MXFP4 = "MXFP4 as number 4"
+TENSOR_TYPES[OLLAMA_MXFP4] = (4, 32, 17)
+
 ALIGNMENT_BYTES = 32
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gguf_writer import header_bytes, tensor_data_bytes, write_gguf
+from published import published
 
 HEADERS = Path(__file__).resolve().parents[1] / "data" / "headers"
 REGISTRY = "registry.ollama.ai"
@@ -35,6 +36,9 @@ def main() -> None:
     parser.add_argument(
         "--params", action="append", default=[], metavar="NAME=JSON", help="Modelfile parameters"
     )
+    parser.add_argument(
+        "--published", action="store_true", help="files in the form that Ollama publishes (gemma3, gpt-oss)"
+    )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model:tag, as header files are named")
     arguments = parser.parse_args()
 
@@ -42,6 +46,8 @@ def main() -> None:
     params = {name: json.loads(text) for name, text in (pair.split("=", 1) for pair in arguments.params)}
     for name in [*arguments.models, *aliases]:
         header = load_header(aliases.get(name, name), arguments.headers)
+        if arguments.published:
+            header = published(header)
         add_model(arguments.into, name, header, params=params.get(name))
         print(f"{name}: {header['file_bytes']} bytes")
 

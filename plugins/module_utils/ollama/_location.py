@@ -1,0 +1,109 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a host's Ollama service keeps its models, where it listens, and which program it runs."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from dataclasses import dataclass
+from typing import Mapping
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import url_of_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+    parse_environment_file,
+    parse_shown_environment,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
+    PROC,
+    process_environment,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    USER,
+    Run,
+    parse_properties,
+    read_text,
+    systemctl,
+)
+
+# Home of the user that Ollama's installer makes. Source: ollama v0.33.0-rc2, scripts/install.sh.
+INSTALLER_HOME = "/usr/share/ollama"
+
+_PROPERTIES = "LoadState,MainPID,User,Environment,EnvironmentFiles,ExecStart"
+_EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
+_VERSION = re.compile(r"version is (\d\S*)")
+_ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
+
+
+@dataclass(frozen=True)
+class Location:
+    """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit."""
+
+    models_path: str
+    api_url: str
+    executable: str | None
+    exists: bool
+
+
+def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
+    """The service of a unit; one that does not exist is taken to be as Ollama's installer makes it."""
+    properties = _properties(run, scope, unit)
+    environment = _environment(properties, proc)
+    executable = _EXEC_PATH.search(properties.get("ExecStart", ""))
+    return Location(
+        models_path=_models_path(environment, _home(environment, properties.get("User", ""), scope)),
+        api_url=url_of_host(environment.get("OLLAMA_HOST", "")),
+        executable=executable[1] if executable else None,
+        exists=properties.get("LoadState", "not-found") not in ("not-found", ""),
+    )
+
+
+def program_version(run: Run, executable: str | None) -> str | None:
+    """The version that the service's program names, None when it does not run."""
+    if executable is None:
+        return None
+    answer = run([executable, "--version"])
+    # Without a server to ask, it warns and names its own version as the client's.
+    versions = _VERSION.findall(f"{answer.stdout}\n{answer.stderr}")
+    return versions[-1] if versions else None
+
+
+def _properties(run: Run, scope: str, unit: str) -> Mapping[str, str]:
+    answer = run([*systemctl(scope), "show", f"--property={_PROPERTIES}", "--", unit])
+    return parse_properties(answer.stdout) if answer.return_code == 0 else {}
+
+
+def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:
+    """The running process's environment, else the one that its unit's files give it."""
+    main_pid = properties.get("MainPID", "0")
+    if main_pid.isdigit() and int(main_pid):
+        try:
+            return process_environment(int(main_pid), proc)
+        except OSError:
+            pass  # not ours to read: the unit says nearly the same
+    environment = dict(parse_shown_environment(properties.get("Environment", "")))
+    for path in _ENVIRONMENT_FILE.findall(properties.get("EnvironmentFiles", "")):
+        try:
+            environment.update(assignment for _line, assignment in parse_environment_file(read_text(path)))
+        except (OSError, ValueError):
+            continue
+    return environment
+
+
+def _home(environment: Mapping[str, str], user: str, scope: str) -> str:
+    if environment.get("HOME"):
+        return environment["HOME"]
+    try:
+        if user:
+            return pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return INSTALLER_HOME
+    return os.path.expanduser("~") if scope == USER else INSTALLER_HOME
+
+
+def _models_path(environment: Mapping[str, str], home: str) -> str:
+    """Source: ollama v0.33.0-rc2, envconfig/config.go, Models and Var."""
+    models = environment.get("OLLAMA_MODELS", "").strip().strip("\"'")
+    return models or os.path.join(home, ".ollama", "models")
