@@ -9,7 +9,7 @@ A fleet is described by a YAML file:
     defaults: {suite: bookworm}                  # for hosts that do not say; optional
     hosts:
       workstation:
-        suite: trixie                            # default: the first of this machine's default suites
+        suite: trixie                            # default: this machine's default suites in turn
         gpus: rtx3060_12gb                       # a profile of tests/simulated_nvml, or its content;
                                                  # none: no GPU and no driver
         models:                                  # names of tests/data/headers, with Modelfile parameters
@@ -28,6 +28,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -107,10 +108,10 @@ class Programs:
 
 def read_spec(path: Path, name: str) -> Fleet:
     described = yaml.safe_load(path.read_text())
-    defaults = {"suite": images.default_suites()[0], **described.get("defaults", {})}
+    suites = itertools.cycle(images.default_suites())
     hosts = []
     for host, own in described["hosts"].items():
-        settings = {**defaults, **(own or {})}
+        settings = {"suite": next(suites), **described.get("defaults", {}), **(own or {})}
         for key in ("run_options", "groups"):
             if key in settings:
                 settings[key] = tuple(settings[key])
@@ -194,6 +195,7 @@ def _create(fleet: Fleet, host: HostSpec, image: str, key: Path, programs: Progr
         "run",
         "--detach",
         "--systemd=always",
+        "--cap-add=SYS_PTRACE",  # root of a real host reads the environment of every process
         f"--name={container}",
         f"--hostname={host.name}",
         f"--label={fleet.label}",
