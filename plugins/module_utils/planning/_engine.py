@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -35,6 +36,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
 )
 
 __all__ = ("CUDA_CONTEXT_BYTES", "Engine", "EngineLoad", "Launch", "MemoryEngine", "fit_targets_bytes")
+
+# The tensors that fit moves first: the experts' own, not the shared ones.
+EXPERT_TENSOR = "_exps"
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def fit_targets_bytes(
 class _Units:
     """Memory of a model's units (its layers and, last, its output), summed up to each of them."""
 
+    shape: ModelShape
     alone: MemoryEstimate
     weights_bytes: tuple[int, ...]
     full_bytes: tuple[int, ...]
@@ -128,16 +133,17 @@ class _Units:
 
 
 class MemoryEngine:
-    """The engine as the memory rules foretell it."""
+    """The engine as the memory rules foretell it; it remembers what it has found."""
 
     def __init__(self) -> None:
         self._starts: dict[tuple[object, ...], EngineLoad] = {}
         self._units: dict[tuple[object, ...], _Units] = {}
+        self._computes: dict[tuple[object, ...], tuple[int, ...]] = {}
         # Shapes are told apart by identity, which holds only while they live; hashing one takes too long.
         self._shapes: dict[int, ModelShape | None] = {}
 
     def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
-        """What starting the model does, remembered for the next time."""
+        """What starting the model does."""
         key = (id(model.shape), launch, free_bytes)
         known = self._starts.get(key)
         if known is None:
@@ -149,6 +155,11 @@ class MemoryEngine:
         shape = model.shape
         if shape is None:
             raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
+        if not free_bytes or launch.num_gpu == 0:
+            nothing = (0,) * len(free_bytes)
+            return EngineLoad(
+                nothing, nothing, True, 0, shape.block_count + 1, ("All of it lies on the CPU.",)
+            )
         settings = LoadSettings(
             launch.context_length,
             launch.parallel,
@@ -156,22 +167,39 @@ class MemoryEngine:
             launch.kv_cache_type,
             launch.flash_attention,
         )
-        units_count = shape.block_count + 1
-        if not free_bytes or launch.num_gpu == 0:
-            nothing = (0,) * len(free_bytes)
-            return EngineLoad(nothing, nothing, True, 0, units_count, ("All of it lies on the CPU.",))
         try:
             units = self._units_of(shape, settings, launch.version)
-            computes = _pipeline_compute_bytes(shape, settings, free_bytes, units, launch.version)
-            return _placed(model, launch, units, computes, free_bytes)
+            bounds = _default_bounds(units.count, free_bytes)
+            computes = self._computes_of(shape, settings, launch.version, units, tuple(bounds), free_bytes)
         except Refused as refusal:
-            return EngineLoad((), (), False, layers=units_count, failure=f"The engine refuses: {refusal}.")
+            failure = f"The engine refuses {model.name}: {refusal}."
+            return EngineLoad((), (), False, layers=shape.block_count + 1, failure=failure)
+        return _placed(model, launch, units, computes, free_bytes)
 
     def _units_of(self, shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
         key = (id(shape), settings, version)
         known = self._units.get(key)
         if known is None:
             known = self._units[key] = _units(shape, settings, version)
+        return known
+
+    def _computes_of(
+        self,
+        shape: ModelShape,
+        settings: LoadSettings,
+        version: str,
+        units: _Units,
+        bounds: tuple[int, ...],
+        free_bytes: tuple[int, ...],
+    ) -> tuple[int, ...]:
+        """Compute buffer of each GPU while all units lie on GPUs; it depends on which units those are."""
+        if len(free_bytes) == 1 or not any(free_bytes):
+            return (units.alone.compute_bytes,) * len(free_bytes)
+        key = (id(shape), settings, version, bounds)
+        known = self._computes.get(key)
+        if known is None:
+            devices = split(shape, settings, free_bytes, version=version)
+            known = self._computes[key] = tuple(device.compute_bytes for device in devices)
         return known
 
 
@@ -188,6 +216,7 @@ def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
     weights[0] += shape.first_layer_bytes
     weights.append(shape.output_bytes)
     return _Units(
+        shape=shape,
         alone=alone,
         weights_bytes=(0, *accumulate(weights)),
         full_bytes=(0, *accumulate(cache.full_attention_bytes for cache in caches)),
@@ -195,17 +224,6 @@ def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
         recurrent_bytes=(0, *accumulate(cache.recurrent_bytes for cache in caches)),
         per_device_bytes=shape.per_device_bytes,
     )
-
-
-def _pipeline_compute_bytes(
-    shape: ModelShape, settings: LoadSettings, free_bytes: Sequence[int], units: _Units, version: str
-) -> tuple[int, ...]:
-    """Compute buffer of each GPU while all units lie on GPUs."""
-    if len(free_bytes) == 1:
-        return (units.alone.compute_bytes,)
-    if not any(free_bytes):
-        return (units.alone.compute_bytes,) * len(free_bytes)
-    return tuple(device.compute_bytes for device in split(shape, settings, free_bytes, version=version))
 
 
 def _default_bounds(unit_count: int, free_bytes: Sequence[int]) -> list[int]:
@@ -232,6 +250,7 @@ def _placed(
     free_bytes: tuple[int, ...],
 ) -> EngineLoad:
     """Where the units go. Source: llama.cpp common/fit.cpp, common_params_fit_impl (b10488)."""
+    shape = units.shape
     count = units.count
     asked_units = launch.num_gpu if 0 < launch.num_gpu < count else count
     bounds = [count - asked_units + one for one in _default_bounds(asked_units, free_bytes)]
@@ -260,19 +279,47 @@ def _placed(
                 ),
                 is_out_of_memory=True,
             )
-        return _load(model, launch, units, bounds, computes, free_bytes, margin_sentence(used, free_bytes))
-    bounds, is_whole = _refitted(units, room, has_experts=_has_experts(model))
-    if not is_whole:
-        computes = (units.alone.compute_bytes,) * len(free_bytes)
+        return _load(model, launch, units, bounds, computes, free_bytes, _margin_sentence(used, free_bytes))
+    has_experts = shape.number("expert_count") > 0
+    bounds, is_whole = _refitted(units, room, has_experts=has_experts)
     targets = "/".join(str(one // MIB) for one in launch.fit_targets_bytes)
     sentence = (
         f"It needs {sum(used) // MIB} of {sum(free_bytes) // MIB} MiB free and is to leave {targets} MiB, "
         f"so the engine {'places its layers anew' if is_whole else 'moves layers to the CPU'}."
     )
+    if not is_whole:
+        computes = (units.alone.compute_bytes,) * len(free_bytes)
+        if has_experts and _dense_bytes(shape, units) <= sum(room):
+            return _experts_on_cpu(units, room, sentence)
     return _load(model, launch, units, bounds, computes, free_bytes, sentence)
 
 
-def margin_sentence(used: Sequence[int], free_bytes: Sequence[int]) -> str:
+def _experts_on_cpu(units: _Units, room: Sequence[int], sentence: str) -> EngineLoad:
+    """All layers on GPUs but for experts, which fill what room is left; the last of them go to the CPU."""
+    used = tuple(max(one, 0) for one in room)
+    cache = units.kv_cache(0, units.count)
+    hidden = cache.full_attention_bytes if cache.sliding_window_bytes else 0
+    return EngineLoad(
+        used_bytes=used,
+        logged_bytes=tuple(max(one - hidden * one // max(sum(used), 1), 0) for one in used),
+        spilled=True,
+        gpu_layers=units.count,
+        layers=units.count,
+        explanation=(sentence,),
+    )
+
+
+def _dense_bytes(shape: ModelShape, units: _Units) -> int:
+    """Bytes of a mixture of experts without its experts, by the number of elements."""
+    expert_bytes = 0
+    for layer in shape.layers:
+        elements = {name: math.prod(lengths) for name, lengths in shape.forms[layer.form]}
+        of_experts = sum(count for name, count in elements.items() if EXPERT_TENSOR in name)
+        expert_bytes += layer.weights_bytes * of_experts // max(sum(elements.values()), 1)
+    return units.total(0, units.count, units.alone.compute_bytes) - expert_bytes
+
+
+def _margin_sentence(used: Sequence[int], free_bytes: Sequence[int]) -> str:
     """What stays free where a model fits."""
     left = "/".join(str((free - one) // MIB) for one, free in zip(used, free_bytes))
     return f"It takes {sum(used) // MIB} MiB and leaves {left} MiB free."
@@ -328,6 +375,8 @@ def _load(
         )
     if launch.projector_on_gpu:
         used[0] += units.alone.projector_bytes
+        # Of the projector Ollama counts the compute buffer, but not the weights.
+        logged[0] += max(units.alone.projector_bytes - model.projector_bytes, 0)
     return EngineLoad(
         used_bytes=tuple(min(one, free) for one, free in zip(used, free_bytes)),
         logged_bytes=tuple(logged),
@@ -336,7 +385,3 @@ def _load(
         layers=units.count,
         explanation=(sentence,),
     )
-
-
-def _has_experts(model: SchedulerModel) -> bool:
-    return model.shape is not None and model.shape.number("expert_count") > 0
