@@ -30,18 +30,16 @@ EXAMPLES = r"""
   gpufleet.ollama.systemd_dropin:
     content: |
       [Service]
-      {{ {'OLLAMA_NUM_PARALLEL': 3, 'OLLAMA_KEEP_ALIVE': '24h'}
-         | gpufleet.ollama.systemd_environment | join('\n') }}
+      {{ {'OLLAMA_NUM_PARALLEL': 3, 'OLLAMA_KEEP_ALIVE': '24h'} | gpufleet.ollama.systemd_environment }}
 """
 
 RETURN = r"""
 _value:
-  description: One line for each variable, sorted by name.
-  type: list
-  elements: str
-  sample:
-    - 'Environment="OLLAMA_KEEP_ALIVE=24h"'
-    - 'Environment="OLLAMA_NUM_PARALLEL=3"'
+  description: One line for each variable, sorted by name; empty for no variables.
+  type: str
+  sample: |-
+    Environment="OLLAMA_KEEP_ALIVE=24h"
+    Environment="OLLAMA_NUM_PARALLEL=3"
 """
 
 from typing import Any, Callable, Mapping
@@ -50,14 +48,14 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import environment_lines
 
 
-def systemd_environment(environment: Mapping[str, Any]) -> list[str]:
+def systemd_environment(environment: Mapping[str, Any]) -> str:
     """The Environment= lines for the variables."""
     if not isinstance(environment, Mapping):
         raise AnsibleFilterError(
             f"systemd_environment takes names and values, not {type(environment).__name__}"
         )
     try:
-        return environment_lines(environment)
+        return "\n".join(environment_lines(environment))
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 
