@@ -7,13 +7,16 @@ python tests/hosts/hosts.py image [SUITE ...]       make and cache the images
 python tests/hosts/hosts.py up NAME --spec FILE     boot a fleet (inventory: .build/hosts/NAME/inventory.yml)
 python tests/hosts/hosts.py exec NAME HOST COMMAND  run a command in a host
 python tests/hosts/hosts.py list                    what is up
-python tests/hosts/hosts.py down NAME               remove a fleet and what was made for it
+python tests/hosts/hosts.py down NAME               remove a fleet and what was made for it (--all: every fleet)
+python tests/hosts/hosts.py molecule SCENARIO       run a Molecule scenario as root, from create to destroy
 python tests/hosts/hosts.py clean                   remove every test host and the cached images
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,8 +59,15 @@ def parse_arguments() -> argparse.Namespace:
     action.set_defaults(action=lambda a: print("\n".join(engine.containers(fleet.LABEL))))
 
     action = actions.add_parser("down", help="remove a fleet")
-    action.add_argument("name")
-    action.set_defaults(action=lambda a: fleet.down(fleet.Fleet(a.name)))
+    chosen = action.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("name", nargs="?")
+    chosen.add_argument("--all", action="store_true", help="every fleet, also those of other checkouts")
+    action.set_defaults(action=lambda a: fleet.down_all() if a.all else fleet.down(fleet.Fleet(a.name)))
+
+    action = actions.add_parser("molecule", help="run a Molecule scenario")
+    action.add_argument("scenario")
+    action.add_argument("step", nargs="?", default="test", help="default: test, from create to destroy")
+    action.set_defaults(action=molecule)
 
     action = actions.add_parser("clean", help="remove every test host and the cached images")
     action.set_defaults(action=clean)
@@ -69,6 +79,18 @@ def make_images(arguments: argparse.Namespace) -> None:
     for suite, name in images.ensure(arguments.suites).items():
         engine.say(f"{suite}: {name}")
     engine.clean_up_when_unused()
+
+
+def molecule(arguments: argparse.Namespace) -> None:
+    """Molecule as root: it starts this program without a terminal, where sudo could not ask."""
+    programs = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ.get('PATH', '')}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = ["molecule", arguments.step, "--scenario-name", arguments.scenario]
+    sys.exit(subprocess.run(command, cwd=fleet.CHECKOUT, env=environment, check=False).returncode)
 
 
 def clean(_arguments: argparse.Namespace) -> None:
