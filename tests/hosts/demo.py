@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: plans, applies and verifies on a throwaway fleet, then shows that a second run changes nothing.
+"""`make demo`: plan, apply and verify on a throwaway fleet, and see a second run change nothing.
 
 python tests/hosts/demo.py [--keep]
 """

@@ -8,6 +8,8 @@ Everything that exists only while hosts run lies under `runtime_dir()`; the imag
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -16,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 TMPFS = Path("/dev/shm")
 TMPFS_MINIMUM_BYTES = 2 * 1024**3
@@ -151,6 +153,15 @@ def _write_settings() -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def lock(name: str, mode: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Keep other programs of this kind out. Raises: BlockingIOError with LOCK_NB where one is in."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / f"{name}.lock", "w") as file:
+        fcntl.flock(file, mode)
+        yield
+
+
 def ensure_network() -> None:
     """A network between this machine and its hosts that leads nowhere else."""
     if NETWORK not in podman("network", "ls", "--format", "{{.Name}}").split():
@@ -167,6 +178,10 @@ def containers(label: str | None = None) -> list[str]:
     return podman("ps", "--all", "--format", "{{.Names}}", *chosen).split()
 
 
+def label_values(label: str) -> list[str]:
+    return podman("ps", "--all", "--format", f'{{{{index .Labels "{label}"}}}}').split()
+
+
 def remove_containers(names: Sequence[str]) -> None:
     if names:
         podman("rm", "--force", "--volumes", "--time", "0", *names)
@@ -174,8 +189,12 @@ def remove_containers(names: Sequence[str]) -> None:
 
 def clean_up_when_unused() -> None:
     """Leave nothing in memory, in the network or in the kernel's settings once no host runs."""
-    if not runtime_dir().is_dir() or containers():
-        return
+    with contextlib.suppress(BlockingIOError), lock("creating", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if runtime_dir().is_dir() and not containers():
+            _clean_up()
+
+
+def _clean_up() -> None:
     if NETWORK in podman("network", "ls", "--format", "{{.Name}}").split():
         podman("network", "rm", NETWORK)
     restore_kernel_limits()

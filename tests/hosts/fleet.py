@@ -26,6 +26,7 @@ A fleet is described by a YAML file:
 from __future__ import annotations
 
 import concurrent.futures
+import fcntl
 import hashlib
 import io
 import itertools
@@ -45,6 +46,7 @@ import images
 import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT_ID = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
 TESTS = CHECKOUT / "tests"
 STATE = CHECKOUT / ".build" / "hosts"
 MODELS_ON_HOST = "/usr/share/ollama/.ollama/models"
@@ -87,7 +89,7 @@ class Fleet:
     @property
     def label(self) -> str:
         """The checkout is part of it: two checkouts on one machine do not see each other's hosts."""
-        return f"{LABEL}={self.name}-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]}"
+        return f"{LABEL}={self.name}-{CHECKOUT_ID}"
 
     @property
     def connections(self) -> Path:
@@ -130,7 +132,8 @@ def up(fleet: Fleet) -> None:
     started = time.monotonic()
     down(fleet)
     try:
-        addresses = _create_all(fleet)
+        with engine.lock("creating", fcntl.LOCK_SH):
+            addresses = _create_all(fleet)
     except BaseException:
         down(fleet)
         raise
@@ -142,15 +145,16 @@ def up(fleet: Fleet) -> None:
 
 def _create_all(fleet: Fleet) -> dict[str, str]:
     """Create the hosts, several at a time; return name -> address."""
-    available = images.ensure({host.suite for host in fleet.hosts})
-    engine.ensure_network()
-    engine.raise_kernel_limits(len(engine.containers()) + len(fleet.hosts))
+    with engine.lock("shared"):
+        available = images.ensure({host.suite for host in fleet.hosts})
+        engine.ensure_network()
+        engine.raise_kernel_limits(len(engine.containers()) + len(fleet.hosts))
+        programs = build_programs()
+        for host in fleet.hosts:
+            if host.models:
+                model_store(host.models)
     fleet.folder.mkdir(parents=True, exist_ok=True)
     key = _make_key(fleet.folder)
-    programs = build_programs()
-    for host in fleet.hosts:
-        if host.models:
-            model_store(host.models)
     engine.say(f"Booting {len(fleet.hosts)} hosts: {', '.join(host.name for host in fleet.hosts)}")
 
     def create(host: HostSpec) -> str:
@@ -173,8 +177,11 @@ def down(fleet: Fleet) -> None:
 
 
 def down_all() -> None:
-    """Remove every test host of this machine, also those of other checkouts."""
-    engine.remove_containers(engine.containers(LABEL))
+    """Remove every fleet of this checkout."""
+    suffix = f"-{CHECKOUT_ID}"
+    for name in set(engine.label_values(LABEL)):
+        if name.endswith(suffix):
+            down(Fleet(name.removesuffix(suffix)))
     shutil.rmtree(STATE, ignore_errors=True)
     engine.clean_up_when_unused()
 

@@ -7,9 +7,9 @@ python tests/hosts/hosts.py image [SUITE ...]       make and cache the images
 python tests/hosts/hosts.py up NAME --spec FILE     boot a fleet (inventory: .build/hosts/NAME/inventory.yml)
 python tests/hosts/hosts.py exec NAME HOST COMMAND  run a command in a host
 python tests/hosts/hosts.py list                    what is up
-python tests/hosts/hosts.py down NAME               remove a fleet and what was made for it (--all: every fleet)
+python tests/hosts/hosts.py down NAME               remove a fleet, or --all of this checkout
 python tests/hosts/hosts.py molecule SCENARIO       run a Molecule scenario as root, from create to destroy
-python tests/hosts/hosts.py clean                   remove every test host and the cached images
+python tests/hosts/hosts.py clean                   remove this checkout's hosts and the cached images
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     action = actions.add_parser("down", help="remove a fleet")
     chosen = action.add_mutually_exclusive_group(required=True)
     chosen.add_argument("name", nargs="?")
-    chosen.add_argument("--all", action="store_true", help="every fleet, also those of other checkouts")
+    chosen.add_argument("--all", action="store_true", help="every fleet of this checkout")
     action.set_defaults(action=lambda a: fleet.down_all() if a.all else fleet.down(fleet.Fleet(a.name)))
 
     action = actions.add_parser("molecule", help="run a Molecule scenario")
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     action.add_argument("step", nargs="?", default="test", help="default: test, from create to destroy")
     action.set_defaults(action=molecule)
 
-    action = actions.add_parser("clean", help="remove every test host and the cached images")
+    action = actions.add_parser("clean", help="remove this checkout's hosts and the cached images")
     action.set_defaults(action=clean)
     return parser.parse_args()
 
@@ -96,6 +96,10 @@ def molecule(arguments: argparse.Namespace) -> None:
 def clean(_arguments: argparse.Namespace) -> None:
     if engine.find_program("podman"):
         fleet.down_all()
+        if engine.containers():
+            raise engine.HostsError(
+                "test hosts of another checkout are up, so the images stay: " + ", ".join(engine.containers())
+            )
     images.remove_all()
 
 
