@@ -52,7 +52,9 @@ def become_root() -> None:
         raise HostsError("test hosts boot systemd in containers, which needs root: run this as root")
     say("sudo: test hosts that boot a real systemd, their images and their network need root")
     keep = ",".join(name for name in os.environ if name.startswith(("GPUFLEET_", "http", "HTTP", "no_proxy")))
-    command = ["sudo", f"--preserve-env={keep}", sys.executable, *sys.argv]
+    # Without compiled files, which would belong to root in the caller's checkout.
+    environment = "PYTHONDONTWRITEBYTECODE=1"
+    command = ["sudo", f"--preserve-env={keep}", environment, sys.executable, *sys.argv]
     sys.exit(subprocess.run(command, check=False).returncode)
 
 
@@ -146,8 +148,9 @@ def _write_settings() -> Path:
         "[storage.options]\n"
         f'additionalimagestores = ["{IMAGES}"]\n'
     )
+    # podman notes the run root in the store, so it may not move with the runtime directory.
     (folder / "images.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{IMAGES}"\nrunroot = "{folder}/run-images"\n'
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{IMAGES}"\nrunroot = "{CACHE}/run"\n'
     )
     IMAGES.mkdir(parents=True, exist_ok=True)
     return folder

@@ -138,8 +138,7 @@ def up(fleet: Fleet) -> None:
         down(fleet)
         raise
     _write_inventory(fleet, addresses)
-    _give_to_caller(STATE)
-    _give_to_caller(fleet.connections)
+    _give_to_caller(STATE.parent, STATE, *STATE.rglob("*"), fleet.connections)
     engine.say(f"Hosts are up after {time.monotonic() - started:.0f} s: {fleet.inventory}")
 
 
@@ -295,9 +294,11 @@ def gpu_profile(gpus: str | Mapping[str, Any]) -> bytes:
 def model_store(models: Mapping[str, Any]) -> Path:
     """A model store in Ollama's layout with these models, written where it is not there yet."""
     folder = TESTS / "model_store"
-    writer = b"".join(source.read_bytes() for source in sorted(folder.glob("*.py")))
-    key = hashlib.sha256(json.dumps(models, sort_keys=True).encode() + writer).hexdigest()[:12]
-    store = STATE / "models" / key
+    sources = sorted([*folder.glob("*.py"), *(TESTS / "data" / "headers").glob("*.json")])
+    key = hashlib.sha256(json.dumps(models, sort_keys=True).encode())
+    for source in sources:
+        key.update(source.read_bytes())
+    store = engine.CACHE / "models" / key.hexdigest()[:12]
     if store.exists():
         return store
     options, names = [], []
@@ -355,10 +356,8 @@ def _write_inventory(fleet: Fleet, addresses: Mapping[str, str]) -> None:
     fleet.inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
 
 
-def _give_to_caller(folder: Path) -> None:
-    """Files made under sudo belong to who called sudo; the model stores keep the owner they have on hosts."""
-    owner = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
-    if None in owner:
-        return
-    for path in (folder, *(p for p in folder.rglob("*") if "models" not in p.parts)):
-        os.chown(path, int(owner[0] or 0), int(owner[1] or 0))
+def _give_to_caller(*paths: Path) -> None:
+    """Files made under sudo belong to who called sudo."""
+    if "SUDO_UID" in os.environ:
+        for path in paths:
+            os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
