@@ -1,0 +1,52 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A role's defaults, its argument specification and its README name the same variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLES = sorted(path.parent.parent for path in (Path(__file__).parents[3] / "roles").glob("*/tasks/main.yml"))
+
+
+def load(path: Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def main_options(role: Path) -> dict:
+    return load(role / "meta/argument_specs.yml")["argument_specs"]["main"].get("options", {})
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+class TestRole:
+    def test_every_default_is_specified_with_the_same_value(self, role: Path) -> None:
+        defaults = load(role / "defaults/main.yml") or {}
+        specified = {name: option["default"] for name, option in main_options(role).items() if "default" in option}
+        assert specified == defaults
+
+    def test_every_variable_without_a_default_is_required_or_optional_on_purpose(self, role: Path) -> None:
+        without = {name: option for name, option in main_options(role).items() if "default" not in option}
+        unexplained = [name for name, option in without.items() if not option.get("description")]
+        assert unexplained == []
+
+    def test_every_variable_carries_the_role_s_name(self, role: Path) -> None:
+        assert [name for name in main_options(role) if not name.startswith(role.name + "_")] == []
+
+    def test_every_entry_point_is_specified(self, role: Path) -> None:
+        specs = load(role / "meta/argument_specs.yml")["argument_specs"]
+        included = {
+            name
+            for path in (role / "tasks").glob("*.yml")
+            for name in (other.stem for other in (role / "tasks").glob("*.yml"))
+            if f"{name}.yml" in path.read_text(encoding="utf-8")
+        }
+        entry_points = {path.stem for path in (role / "tasks").glob("*.yml")} - included
+        assert entry_points <= set(specs)
+
+    def test_the_readme_names_every_variable(self, role: Path) -> None:
+        readme = (role / "README.md").read_text(encoding="utf-8")
+        assert [name for name in main_options(role) if f"`{name}`" not in readme] == []
