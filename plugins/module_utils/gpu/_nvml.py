@@ -149,15 +149,15 @@ class _Questions:
     def _explain(self, topic: str, error: NvmlError) -> str:
         if error.code == GPU_IS_LOST:
             return (
-                "is lost: it has fallen off the bus or does not answer the driver; look for Xid in the kernel "
-                "log, then power-cycle the host"
+                "is lost: it has fallen off the bus or does not answer its driver; look for Xid in the "
+                "kernel log, then power-cycle the host"
             )
         if error.code == RESET_REQUIRED:
-            return f"needs a reset; stop its users and run 'nvidia-smi --gpu-reset -i {self._reset}', or reboot"
+            return f"needs a reset; stop its users and run 'nvidia-smi -r -i {self._reset}', or reboot"
         if error.code == NO_PERMISSION and topic == "processes":
             return (
-                "does not show its processes to this user, so that memory held by Ollama counts as taken; run "
-                "the module with become and outside of containers"
+                "does not show its processes to this user, so that memory held by Ollama counts as taken; "
+                "run the module with become and outside of containers"
             )
         return f"does not tell its {topic}: {error}"
 
@@ -308,7 +308,7 @@ def _check_health(nvml: Nvml, handle: Any, questions: _Questions) -> None:
         questions.complain(f"waits for a reboot to retire pages of its memory {after}; reboot the host")
     errors = questions.ask("ECC errors", nvml.uncorrected_ecc_errors, handle)
     if errors:
-        questions.complain(f"has {errors} uncorrected ECC errors since its driver was loaded; reset it or reboot")
+        questions.complain(f"has {errors} uncorrected ECC errors since its driver was loaded; reset it")
 
 
 def _known(call: Callable[[], T]) -> T | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import PROC, read_bytes, read_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_group, unit_of
 
-_UNIT = re.compile(r".+\.(service|scope)")
 _USER_MANAGER = re.compile(r"user@([0-9]+)\.service")
 
 
@@ -26,36 +26,14 @@ class Owner:
     uid: int | None = None
 
 
-def cgroup_path(text: str) -> str | None:
-    """The path in systemd's tree, of the text of /proc/<pid>/cgroup (version 1, hybrid or 2); None without one.
-
-    Source: systemd keeps its units in the hierarchy `name=systemd` of version 1 and hybrid, else in `0::`.
-    """
-    paths = {}
-    for line in text.splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if path.startswith("/"):
-            paths["2" if number == "0" and not controllers else controllers] = path
-    return paths.get("name=systemd") or paths.get("2")
-
-
-def systemd_unit(path: str | None) -> str | None:
-    """The innermost service or scope in a cgroup's path; None where there is none."""
-    units = [part for part in (path or "").split("/") if _UNIT.fullmatch(part)]
-    return units[-1] if units else None
-
-
-def belongs_to(path: str | None, owner: Owner) -> bool:
-    """Whether a cgroup's path lies in the owner's unit, and that unit in the owner's service manager."""
-    parts = (path or "").split("/")
+def belongs_to(group: str, owner: Owner) -> bool:
+    """Whether a control group lies in the owner's unit, and that unit under the owner's service manager."""
+    parts = group.split("/")
     if owner.unit not in parts:
         return False
     above = parts[: parts.index(owner.unit)]
     managers = [found.group(1) for found in map(_USER_MANAGER.fullmatch, above) if found]
-    if owner.uid is None:
-        return not managers
-    return managers[-1:] == [str(owner.uid)]
+    return managers[-1:] == ([] if owner.uid is None else [str(owner.uid)])
 
 
 def command(pid: int, proc: Path = PROC) -> str | None:
@@ -67,12 +45,11 @@ def command(pid: int, proc: Path = PROC) -> str | None:
 
 def identify(process: GpuProcess, owner: Owner, proc: Path = PROC) -> GpuProcess:
     """The process with command, systemd unit and whether it is ours, as far as /proc tells."""
-    path = cgroup_path(read_text(proc / str(process.pid) / "cgroup") or "")
     return dataclasses.replace(
         process,
-        command=process.command or command(process.pid, proc),
-        systemd_unit=systemd_unit(path),
-        is_ours=belongs_to(path, owner),
+        command=command(process.pid, proc),
+        systemd_unit=unit_of(process.pid, str(proc)),
+        is_ours=belongs_to(control_group(process.pid, str(proc)), owner),
     )
 
 
