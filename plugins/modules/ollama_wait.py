@@ -11,8 +11,8 @@ short_description: Wait until an Ollama service is healthy, or idle
 version_added: 0.1.0
 description:
   - Waits on the host itself, in one execution, so that a lost connection to it costs nothing.
-  - A service is healthy when the process that answers at its address is its own, and has been the same one, without
-    a restart, for O(stable_seconds). The address is read from the environment of the running process.
+  - A service is healthy when the process that answers at its address is its own, and has been the same one,
+    without a restart, for O(stable_seconds). The address is read from the environment of the running process.
   - A service is idle when nobody but the host's own runners is connected to its API and no runner computes.
   - Nothing is changed.
 author:
@@ -45,7 +45,7 @@ options:
     default: system
   condition:
     description:
-      - V(healthy) fails, with the last lines of the service's journal, when the service is not healthy in time.
+      - V(healthy) fails when the service is not healthy in time, with the last lines of its journal.
       - V(idle) does not fail; RV(idle) tells.
     type: str
     choices: [healthy, idle]
@@ -87,6 +87,11 @@ reason:
   description: What was seen last, in one sentence.
   returned: always
   type: str
+loaded_models:
+  description: The models that are loaded.
+  returned: when O(condition=idle)
+  type: list
+  elements: str
 url:
   description: Where the API of the running process listens, as its own host reaches it.
   returned: always
@@ -171,7 +176,7 @@ def _wait_until_idle(module: AnsibleModule, run: Run) -> None:
     began = time.monotonic()
     loads = []
     while True:
-        load, url = _service.load(run, scope, unit)
+        load, url = _service.activity(run, scope, unit)
         loads.append(load)
         reason = busy(loads)
         waited = time.monotonic() - began
@@ -183,6 +188,7 @@ def _wait_until_idle(module: AnsibleModule, run: Run) -> None:
         idle=reason is None,
         reason=reason or f"{unit} has no request in flight",
         url=url,
+        loaded_models=_service.loaded_models(url),
         waited_seconds=round(waited, 1),
     )
 

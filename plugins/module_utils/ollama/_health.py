@@ -80,21 +80,24 @@ def judge(unit: str, sights: Sequence[Sight], stable_s: float) -> Verdict:
             since = sight.at_s
         if last.at_s - since >= stable_s:
             return Verdict(True, False, f"{unit} answers at {last.url} (Ollama {last.answer})")
-        return Verdict(False, False, f"{unit} answers at {last.url} and is watched for {stable_s:g} s")
+        return Verdict(False, False, f"{unit} answers at {last.url} but not for {stable_s:g} s yet")
     foreign = last.holder is not None and not last.holder_is_ours
     if foreign and (last.main_pid == 0 or last.active_state != "active" or restarted):
         reason = f"the port of {last.url} is taken by {last.holder}, so that {unit} cannot listen on it"
         return Verdict(False, restarted >= RESTART_LOOP or last.active_state == "failed", reason)
     if foreign:
-        reason = f"at {last.url} answers {last.holder}, not {unit}: stop it or give one of them another OLLAMA_HOST"
+        reason = f"at {last.url} answers {last.holder}, not {unit}: give one of them another OLLAMA_HOST"
         return Verdict(False, False, reason)
     if last.active_state == "failed":
         return Verdict(False, True, f"{unit} failed")
     if restarted >= RESTART_LOOP:
-        return Verdict(False, True, f"{unit} does not stay up: systemd restarted it {restarted} times")
+        reason = f"{unit} does not stay up: systemd restarted it {restarted} times"
+        return Verdict(False, True, reason)
     if last.main_pid == 0:
-        return Verdict(False, False, f"{unit} has no process (it is {last.active_state}, {last.sub_state})")
-    return Verdict(False, False, f"{unit} runs and does not answer at {last.url}: {last.error or 'no answer'}")
+        reason = f"{unit} has no process (it is {last.active_state}, {last.sub_state})"
+        return Verdict(False, False, reason)
+    reason = f"{unit} runs and does not answer at {last.url}: {last.error or 'no answer'}"
+    return Verdict(False, False, reason)
 
 
 @dataclass(frozen=True)

@@ -74,10 +74,10 @@ def _listener(url: str) -> Socket | None:
     port = parts.port
     found = [s for s in tcp_sockets(pids()) if s.listening and s.port == port]
     exact = [s for s in found if s.address == parts.hostname]
-    return (exact or found or [None])[0]
+    return next(iter(exact or found), None)
 
 
-def load(run: Run, scope: str, unit: str) -> tuple[Load, str]:
+def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
     """What the service is doing now, and where it listens."""
     state = unit_state(run, scope, unit)
     url = server_url(state)
@@ -90,6 +90,14 @@ def load(run: Run, scope: str, unit: str) -> tuple[Load, str]:
     ]
     ticks = sum(process.cpu_ticks for process in processes if process.pid != state.main_pid)
     return Load(time.monotonic(), len(established), ticks / os.sysconf("SC_CLK_TCK")), url
+
+
+def loaded_models(url: str) -> list[str]:
+    """The names of the models that are loaded; none where the API does not answer."""
+    try:
+        return [str(entry.get("name")) for entry in Api(url, timeout_s=_API_TIMEOUT_S).loaded()]
+    except ApiError:
+        return []
 
 
 def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:

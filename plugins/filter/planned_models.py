@@ -1,0 +1,65 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: the models of a plan in the order in which to load them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: planned_models
+short_description: The models of a plan in the order in which to load them
+version_added: 0.1.0
+author:
+  - The gpufleet.ollama developers (@gpufleet)
+description:
+  - Takes a plan as M(gpufleet.ollama.ollama_plan) returns it and gives what M(gpufleet.ollama.ollama_load) takes.
+positional: _input
+options:
+  _input:
+    description: The plan.
+    type: dict
+    required: true
+seealso:
+  - module: gpufleet.ollama.ollama_load
+"""
+
+EXAMPLES = r"""
+- name: Load the planned models and tell where they lie
+  gpufleet.ollama.ollama_load:
+    models: "{{ ollama_plan | gpufleet.ollama.planned_models }}"
+"""
+
+RETURN = r"""
+_value:
+  description: For each model its name, context length per slot, number of slots and placement.
+  type: list
+  elements: dict
+"""
+
+from typing import Any, Callable, Mapping
+
+from ansible.errors import AnsibleFilterError
+
+
+def planned_models(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The models of a plan, in the order in which to load them."""
+    try:
+        models = {model["name"]: model for model in plan["models"]}
+        return [
+            {
+                "name": name,
+                "context_length": models[name]["context_length"],
+                "num_parallel": models[name]["num_parallel"],
+                "placement": plan["placement"],
+            }
+            for name in plan["load_order"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise AnsibleFilterError(f"planned_models takes a plan of ollama_plan; it has no {error}") from error
+
+
+class FilterModule:
+    """Offers the filter to Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"planned_models": planned_models}

@@ -1,0 +1,87 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edge: loads models into a running service one after the other, and looks at all of them afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
+    Loaded,
+    Runner,
+    blob_of,
+    loaded_model,
+    runner_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_url
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import unit_processes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run, UnitState, unit_state
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether a model had to be loaded, and what was seen of each afterwards."""
+
+    changed: bool
+    models: tuple[Loaded, ...]
+
+
+def load_in_order(
+    run: Run,
+    scope: str,
+    unit: str,
+    names: Sequence[str],
+    keep_alive: str | None,
+    timeout_s: float,
+    check_mode: bool,
+) -> Outcome:
+    """Loads the models in the order given and says what became of each; in check mode only looks.
+
+    Raises:
+        ApiError: The server does not answer.
+    """
+    state = unit_state(run, scope, unit)
+    api = Api(server_url(state), timeout_s=timeout_s)
+    loaded_before = {str(entry.get("name")) for entry in api.loaded()}
+    errors: dict[str, str] = {}
+    blobs: dict[str, str | None] = {}
+    request: dict[str, Any] = {} if keep_alive is None else {"keep_alive": _keep_alive(keep_alive)}
+    for name in names:
+        try:
+            show = api.show(name)
+            blobs[name] = blob_of(show)
+            if not check_mode:
+                api.load(name, embedding=_is_embedding(show), **request)
+        except ApiError as error:
+            errors[name] = str(error)
+    entries = {str(entry.get("name")): entry for entry in api.loaded()}
+    runners = _runners(unit_state(run, scope, unit))
+    models = []
+    for name in names:
+        blob = blobs.get(name)
+        runner = next((r for r in runners if blob and r.blob == blob), None)
+        models.append(loaded_model(name, entries.get(_with_tag(name)), runner, errors.get(name)))
+    wanted = {_with_tag(name) for name in names}
+    return Outcome(not wanted <= loaded_before, tuple(models))
+
+
+def _with_tag(name: str) -> str:
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def _keep_alive(text: str) -> int | str:
+    """Ollama's API takes whole seconds as a number and everything else as Go's notation in text."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _is_embedding(show: dict[str, Any]) -> bool:
+    capabilities = show.get("capabilities")
+    return isinstance(capabilities, list) and "embedding" in capabilities and "completion" not in capabilities
+
+
+def _runners(state: UnitState) -> list[Runner]:
+    found = (runner_of(process.pid, process.command) for process in unit_processes(state.main_pid))
+    return [runner for runner in found if runner is not None]
