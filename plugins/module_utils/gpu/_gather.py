@@ -80,6 +80,8 @@ def gather(request: Request) -> HostGpus:
     present = _pci.present(request.sys)
     unmeasured = _pci.unmeasured(present, {device.pci_bus_id for device in devices})
     seen = _visibility.visible(devices, request.environment)
+    problems = (*nvidia.problems, *amd.problems, *_missing(present, devices))
+    nothing_there = not devices and not problems and not any(map(_pci.is_compute, present))
     return HostGpus(
         gathered_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         source=_speaker(nvidia, amd),
@@ -93,8 +95,8 @@ def gather(request: Request) -> HostGpus:
         devices=devices,
         visible_devices=seen.uuids,
         unmeasured=unmeasured,
-        problems=(*nvidia.problems, *amd.problems, *_missing(present, devices)),
-        notes=(*request.notes, *seen.notes, *_remarks(devices, present)),
+        problems=problems,
+        notes=(*request.notes, *seen.notes, *_remarks(devices, nothing_there)),
     )
 
 
@@ -152,9 +154,9 @@ def _ask_nvidia(request: Request, system: SystemMemory) -> _Answers:
     answers = _Answers(())
     for place, name in enumerate(wanted):
         answer, ends = _ask(name, work[name], request.deadline_seconds)
-        answers = replace(
-            answer, sources=answers.sources + answer.sources, problems=answers.problems + answer.problems
-        )
+        # Where one source speaks, what went wrong with those before it is no fault of the host's GPUs.
+        problems = () if answer.spoke else answers.problems + answer.problems
+        answers = replace(answer, sources=answers.sources + answer.sources, problems=problems)
         if ends:
             rest = wanted[place + 1 :]
             skipped = tuple(Source(other, False, f"not asked, because {name} spoke") for other in rest)
@@ -207,8 +209,8 @@ def _missing(present: Sequence[_pci.PciGpu], devices: Sequence[GpuDevice]) -> li
     return missing[nameless:]
 
 
-def _remarks(devices: Sequence[GpuDevice], present: Sequence[_pci.PciGpu]) -> list[str]:
-    if not devices and not any(map(_pci.is_compute, present)):
+def _remarks(devices: Sequence[GpuDevice], nothing_there: bool) -> list[str]:
+    if nothing_there:
         return ["no GPU was found: no source reports one, and none is on the PCI bus"]
     return [
         f"GPU {device.index} has {unexplained >> 20} MiB in use that no process is known to hold; those of "

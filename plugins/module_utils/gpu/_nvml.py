@@ -167,7 +167,8 @@ def _read_device(nvml: Nvml, index: int, system: SystemMemory) -> list[GpuDevice
     questions = _Questions(f"GPU {index}", str(index))
     handle = questions.ask("handle", nvml.device, index)
     if handle is None:
-        questions.complain("gives no handle, so that nothing is known of it")
+        if not questions.problems:
+            questions.complain("gives no handle, so that nothing is known of it")
         return [_device(index, "", "", "", questions)]
     uuid = questions.ask("UUID", nvml.uuid, handle) or ""
     bus_id = sysfs_bus_id(questions.ask("PCI address", nvml.pci_bus_id, handle) or "")

@@ -133,8 +133,12 @@ class PynvmlNvml:
         call = getattr(self._module, function, None)
         if call is None:
             raise NvmlError(FUNCTION_NOT_FOUND, f"{self.description} has no {function}")
+        # Raised, beside NVMLError, where the driver lacks the version of a call that this pynvml takes.
+        mismatch = getattr(self._module, "NVMLLibraryMismatchError", ())
         try:
             return call(*arguments, **options)
+        except mismatch as error:
+            raise NvmlError(FUNCTION_NOT_FOUND, str(error)) from None
         except self._module.NVMLError as error:
             if error.value == LIBRARY_NOT_FOUND:
                 raise BindingUnavailable(f"{self.description} cannot load libnvidia-ml.so.1") from None

@@ -128,7 +128,7 @@ def _select(
                 return chosen, [note]
             return chosen, []
         if found in chosen:
-            return [], [f"CUDA_VISIBLE_DEVICES names {item!r:.60} twice: CUDA then shows no GPU at all"]
+            return chosen, [f"CUDA_VISIBLE_DEVICES names {item!r:.60} twice, which CUDA does not define"]
         chosen.append(found)
     return chosen, []
 
