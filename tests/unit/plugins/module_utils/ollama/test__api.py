@@ -1,0 +1,201 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client takes Ollama's recorded replies, and makes one sentence of everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, url_of_host
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("   ", "http://127.0.0.1:11434"),
+        ("127.0.0.1", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        (":8080", "http://127.0.0.1:8080"),
+        ("[::]:8080", "http://[::1]:8080"),
+        ("::", "http://[::1]:11434"),
+        ("::1", "http://[::1]:11434"),
+        ("[::1]", "http://[::1]:11434"),
+        ("192.168.1.7:1234", "http://192.168.1.7:1234"),
+        ("example.org", "http://example.org:11434"),
+        ("http://example.org", "http://example.org:80"),
+        ("https://example.org", "https://example.org:443"),
+        ("https://example.org:8443/ollama/", "https://example.org:8443/ollama"),
+        ('"0.0.0.0:11500"', "http://127.0.0.1:11500"),
+        ("' 10.0.0.1 '", "http://10.0.0.1:11434"),
+        ("127.0.0.1:66000", "http://127.0.0.1:11434"),
+        ("127.0.0.1:port", "http://127.0.0.1:11434"),
+        ("127.0.0.1:-1", "http://127.0.0.1:11434"),
+    ],
+)
+def test_a_client_reaches_what_ollama_host_says(host, url):
+    assert url_of_host(host) == url
+
+
+class TestRecordedReplies:
+    def test_version(self, ollama):
+        assert Api(ollama.url).version() == "0.33.0-rc2"
+
+    def test_tags(self, ollama):
+        assert [tag["name"] for tag in Api(ollama.url).tags()] == ["g-ctx8k:latest", "gemma3-270m:latest"]
+
+    def test_no_models(self, server, recording):
+        server.replies["/api/tags"] = recording("tags_empty")
+        assert Api(server.url).tags() == []
+
+    def test_loaded(self, ollama):
+        (loaded,) = Api(ollama.url).loaded()
+        assert (loaded["name"], loaded["context_length"]) == ("gemma3-270m:latest", 4096)
+
+    def test_show(self, ollama):
+        assert Api(ollama.url).show("gemma3-270m")["details"]["family"] == "gemma3"
+        assert ollama.asked == [("POST", "/api/show", {"model": "gemma3-270m", "verbose": False})]
+
+    def test_load(self, server, recording):
+        server.replies["/api/generate"] = recording("generate_preload")
+        options = {"num_ctx": 8192}
+        assert Api(server.url).load("m", keep_alive="10m", options=options)["done_reason"] == "load"
+        body = {"model": "m", "stream": False, "keep_alive": "10m", "options": options}
+        assert server.asked == [("POST", "/api/generate", body)]
+
+    def test_unload(self, server, recording):
+        server.replies["/api/generate"] = recording("unload")
+        assert Api(server.url).unload("m")["done_reason"] == "unload"
+        assert server.asked[0][2] == {"model": "m", "stream": False, "keep_alive": 0}
+
+    def test_an_embedding_model_is_loaded_without_input(self, server):
+        server.replies["/api/embed"] = (200, b'{"model": "m", "embeddings": []}')
+        Api(server.url).load("m", embedding=True)
+        assert server.asked == [("POST", "/api/embed", {"model": "m", "input": []})]
+
+    @pytest.mark.parametrize(
+        ("recorded_as", "path", "message"),
+        [
+            ("err_show_notfound", "/api/show", "POST .*/api/show answers 404: model 'nope:latest' not found"),
+            ("err_404", "/api/show", "answers 404: 404 page not found"),
+            ("err_generate_nobody", "/api/show", "answers 400: missing request body"),
+        ],
+    )
+    def test_errors_are_passed_on(self, server, recording, recorded_as, path, message):
+        server.replies[path] = recording(recorded_as)
+        with pytest.raises(ApiError, match=message):
+            Api(server.url).show("nope")
+
+    def test_an_embedding_error_is_passed_on(self, server, recording):
+        server.replies["/api/embed"] = recording("embed")
+        with pytest.raises(ApiError, match="answers 501: This server does not support embeddings"):
+            Api(server.url).load("m", embedding=True)
+
+
+class TestOtherReplies:
+    @pytest.mark.parametrize(
+        ("reply", "message"),
+        [
+            ((200, b"<html>"), "answers with something that is no JSON mapping: this is no Ollama server"),
+            ((200, b"[" * 100000), "no JSON mapping"),
+            ((200, b"[]"), "no JSON mapping"),
+            ((200, b"\xff"), "no JSON mapping"),
+            ((200, b'{"error": "broken"}'), "GET http://.*/api/version answers: broken"),
+            ((200, b"{}"), "/api/version answers without a version: this is no Ollama server"),
+            ((200, b'{"version": 3}'), "answers without a version"),
+            ((500, b"a\n  b"), "answers 500: a b"),
+            ((500, b"x" * 5000), "answers 500: x{300}[.]{3}$"),
+            ((301, b""), "answers 301"),
+        ],
+    )
+    def test_are_one_sentence(self, server, reply, message):
+        server.replies["/api/version"] = reply
+        with pytest.raises(ApiError, match=message):
+            Api(server.url).version()
+        assert len(server.asked) == 1
+
+    @pytest.mark.parametrize("body", [b"{}", b'{"models": 3}', b'{"models": [3]}'])
+    def test_a_list_of_models_must_be_one(self, server, body):
+        server.replies["/api/tags"] = (200, body)
+        with pytest.raises(ApiError, match="/api/tags answers without a list of models"):
+            Api(server.url).tags()
+
+    def test_an_endless_reply_is_given_up(self, server, monkeypatch):
+        monkeypatch.setattr(_api, "MAX_REPLY_BYTES", 1000)
+        server.replies["/api/version"] = (200, b" " * 1001)
+        with pytest.raises(ApiError, match="failed: the answer is longer than 1000 bytes"):
+            Api(server.url).version()
+
+    def test_no_proxy_is_asked(self, ollama, monkeypatch):
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        assert Api(ollama.url).version() == "0.33.0-rc2"
+
+    def test_a_path_in_the_url_is_kept(self, server, recording):
+        server.replies["/ollama/api/version"] = recording("version")
+        assert Api(server.url + "/ollama/").version() == "0.33.0-rc2"
+
+
+class TestNoServer:
+    def test_a_closed_port_is_named(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with pytest.raises(
+            ApiError, match=f"GET http://127.0.0.1:{port}/api/version failed: Connection refused"
+        ):
+            Api(f"http://127.0.0.1:{port}").version()
+
+    @pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://", "http://host:port", "http://[::1"])
+    def test_what_is_no_url_is_named(self, url):
+        with pytest.raises(ApiError, match=r"expected one like http://127\.0\.0\.1:11434"):
+            Api(url).version()
+
+    @pytest.fixture
+    def port(self):
+        """A port behind which a program speaks what `self.say` does."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=self.serve, args=(listener,), daemon=True)
+            thread.start()
+            yield listener.getsockname()[1]
+
+    def serve(self, listener):
+        connection, _address = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(10000)
+            self.say(connection)
+
+    def test_silence_ends_with_the_timeout(self, port):
+        self.say = lambda connection: time.sleep(1)
+        with pytest.raises(ApiError, match=r"failed: (timed out|no answer in time)"):
+            Api(f"http://127.0.0.1:{port}", 0.1).version()
+
+    def test_a_trickle_ends_with_the_timeout(self, port):
+        def trickle(connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _tick in range(20):
+                connection.sendall(b" ")
+                time.sleep(0.05)
+
+        self.say = trickle
+        started = time.monotonic()
+        with pytest.raises(ApiError, match="failed: "):
+            Api(f"http://127.0.0.1:{port}", 0.3).version()
+        assert time.monotonic() - started < 0.9
+
+    def test_another_protocol_is_one_sentence(self, port):
+        self.say = lambda connection: connection.sendall(b"220 mail.example.org ESMTP\r\n")
+        with pytest.raises(ApiError, match="failed: BadStatusLine: 220 mail"):
+            Api(f"http://127.0.0.1:{port}").version()
+
+    def test_a_connection_that_breaks_off_is_one_sentence(self, port):
+        self.say = lambda connection: None
+        with pytest.raises(ApiError, match="failed: "):
+            Api(f"http://127.0.0.1:{port}").version()

@@ -1,0 +1,281 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store on disk tells every installed model, and names the file that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _store
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
+    ModelError,
+    UnplannableError,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._store import (
+    ManifestFile,
+    StoreError,
+    installed,
+    read_model,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from store import add_model, blob_path, load_header, manifest_path
+
+LLAMA = load_header("llama3.2:1b", tokens=1100)
+PROJECTOR = {"metadata": {"general.architecture": "clip"}, "tensors": [["v.weight", "F16", [64, 64]]]}
+
+
+def read(store, name):
+    """Read one model by its name."""
+    return read_model(str(store), next(one for one in installed(str(store)) if one.name == name))
+
+
+def change(path, change):
+    """Change the JSON in a file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+class TestListing:
+    def test_a_new_store_holds_no_models(self, tmp_path):
+        assert installed(str(tmp_path)) == []
+
+    def test_lists_models_of_every_registry_by_name(self, tmp_path):
+        for name in ("llama3.2:1b", "alias", "somebody/model:tag", "hf.co/somebody/model:Q8_0"):
+            add_model(tmp_path, name, LLAMA)
+        names = [one.name for one in installed(str(tmp_path))]
+        assert names == ["alias:latest", "hf.co/somebody/model:Q8_0", "llama3.2:1b", "somebody/model:tag"]
+
+    def test_the_newer_folder_of_manifests_wins(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        old = manifest_path(tmp_path, "llama3.2:1b")
+        new = tmp_path / "manifests-v2" / "ollama.com" / "library" / "llama3.2" / "1b"
+        new.parent.mkdir(parents=True)
+        os.symlink(old, new)
+        assert installed(str(tmp_path)) == [ManifestFile("llama3.2:1b", str(new))]
+        assert read(tmp_path, "llama3.2:1b").family == "llama"
+
+    def test_files_at_other_depths_are_no_manifests(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        (tmp_path / "manifests" / "stray").write_text("x")
+        (tmp_path / "manifests" / "registry.ollama.ai" / "library" / "llama3.2" / ".1b.swp").write_text("x")
+        (tmp_path / "manifests" / "registry.ollama.ai" / "library" / "llama3.2" / "folder").mkdir()
+        assert [one.name for one in installed(str(tmp_path))] == ["llama3.2:1b"]
+
+    def test_a_store_that_is_not_there_is_named(self, tmp_path):
+        with pytest.raises(StoreError, match=r"absent is no model store: No such file.*; set models_path"):
+            installed(str(tmp_path / "absent"))
+
+    def test_a_file_is_no_store(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StoreError, match="is no model store: Not a directory"):
+            installed(str(tmp_path / "file"))
+
+    def test_a_store_that_may_not_be_read_asks_for_root(self, tmp_path, monkeypatch):
+        def refuse(path):
+            raise PermissionError(13, "Permission denied", path)
+
+        monkeypatch.setattr(_store.os, "listdir", refuse)
+        with pytest.raises(StoreError, match=f"{tmp_path} cannot be read: run the task as root"):
+            installed(str(tmp_path))
+
+    def test_an_absurd_number_of_models_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(_store, "MAX_MANIFESTS", 2)
+        for number in range(3):
+            add_model(tmp_path, f"model:{number}", LLAMA)
+        with pytest.raises(StoreError, match="holds more than 2 models"):
+            installed(str(tmp_path))
+
+
+class TestReading:
+    def test_tells_header_digest_family_and_parameters(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA, params={"num_ctx": 8192, "stop": ["a"]}, family="other")
+        model = read(tmp_path, "llama3.2:1b")
+        assert model.header["metadata"] == LLAMA["metadata"]
+        assert model.header["tensors"] == LLAMA["tensors"]
+        assert (tmp_path / "blobs" / model.digest).stat().st_size == model.header["file_bytes"]
+        assert (model.family, model.quantization) == ("other", "Q8_0")
+        assert model.parameters == {"num_ctx": 8192, "stop": ["a"]}
+
+    def test_a_model_without_parameters_has_none(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        assert read(tmp_path, "llama3.2:1b").parameters == {}
+
+    def test_counts_projector_and_adapter(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA, projector=PROJECTOR, adapter=PROJECTOR)
+        model = read(tmp_path, "llama3.2:1b")
+        assert model.projector_bytes == model.adapter_bytes > 64 * 64 * 2
+
+    def test_tags_on_one_blob_have_the_same_digest(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        add_model(tmp_path, "chat:8k", LLAMA, params={"num_ctx": 8192})
+        assert read(tmp_path, "llama3.2:1b").digest == read(tmp_path, "chat:8k").digest
+
+    def test_blobs_may_be_links(self, tmp_path):
+        add_model(tmp_path / "store", "llama3.2:1b", LLAMA)
+        (tmp_path / "store" / "blobs").rename(tmp_path / "disk")
+        os.symlink(tmp_path / "disk", tmp_path / "store" / "blobs")
+        assert read(tmp_path / "store", "llama3.2:1b").family == "llama"
+
+    def test_the_parts_of_a_split_model_are_joined(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        layers = []
+        for number in range(2):
+            metadata = {**LLAMA["metadata"], "split.no": number, "split.count": 2}
+            part = {"metadata": metadata, "tensors": LLAMA["tensors"][number::2]}
+            path = add_model(tmp_path, f"part:{number}", part)
+            layers.append(json.loads(path.read_text())["layers"][0])
+        manifest = manifest_path(tmp_path, "llama3.2:1b")
+        change(manifest, lambda content: content.update(layers=layers[::-1]))
+        model = read(tmp_path, "llama3.2:1b")
+        assert sorted(model.header["tensors"]) == sorted(LLAMA["tensors"])
+        assert model.header["file_bytes"] == sum(layer["size"] for layer in layers)
+
+    def test_of_a_list_of_manifests_the_one_for_llama_cpp_is_read(self, tmp_path):
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        children = [{"runner": "mlx"}, {"runner": "llamacpp", **json.loads(path.read_text())}]
+        path.write_text(json.dumps({"mediaType": _store._LIST_MEDIA_TYPE, "manifests": children}))
+        assert read(tmp_path, "llama3.2:1b").family == "llama"
+
+    def test_a_list_may_name_its_manifests_by_digest(self, tmp_path):
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        digest = "sha256:" + "a" * 64
+        blob_path(tmp_path, digest).write_text(path.read_text())
+        children = [{"runner": "ollama", "digest": digest}]
+        path.write_text(json.dumps({"mediaType": _store._LIST_MEDIA_TYPE, "manifests": children}))
+        assert read(tmp_path, "llama3.2:1b").family == "llama"
+
+
+class TestUnplannable:
+    def test_a_cloud_model_takes_no_memory_here(self, tmp_path):
+        path = add_model(tmp_path, "big:cloud", LLAMA)
+        config = blob_path(tmp_path, json.loads(path.read_text())["config"]["digest"])
+        change(config, lambda content: content.update(remote_host="https://ollama.com:443"))
+        with pytest.raises(
+            UnplannableError, match=r"runs at https://ollama\.com:443 and takes no memory here"
+        ):
+            read(tmp_path, "big:cloud")
+
+    def test_a_safetensors_model_is_not_predicted(self, tmp_path):
+        add_model(tmp_path, "mlx:1b", LLAMA, model_format="safetensors")
+        with pytest.raises(UnplannableError, match="safetensors model, which runs on MLX"):
+            read(tmp_path, "mlx:1b")
+
+    def test_a_model_of_single_tensors_is_not_predicted(self, tmp_path):
+        path = add_model(tmp_path, "mlx:1b", LLAMA)
+        change(
+            path, lambda content: content["layers"][0].update(mediaType="application/vnd.ollama.image.tensor")
+        )
+        with pytest.raises(UnplannableError, match="safetensors"):
+            read(tmp_path, "mlx:1b")
+
+    def test_a_list_without_a_variant_for_llama_cpp_is_not_predicted(self, tmp_path):
+        path = add_model(tmp_path, "mlx:1b", LLAMA)
+        path.write_text(
+            json.dumps({"mediaType": _store._LIST_MEDIA_TYPE, "manifests": [{"runner": "mlx"}, 7]})
+        )
+        with pytest.raises(UnplannableError, match=r"no variant for llama\.cpp"):
+            read(tmp_path, "mlx:1b")
+
+
+DIGEST = "sha256:" + "0" * 64
+BAD_MANIFESTS = {
+    "nothing": ("", "is no JSON: Expecting value"),
+    "text": ("hello", "is no JSON"),
+    "bytes": ("\udcff", "is no JSON"),
+    "a list": ("[]", "holds [], expected a mapping"),
+    "deep nesting": ("[" * 100000, "is nested too deep to be a manifest"),
+    "no layers": ("{}", "is no manifest: layers is None, expected a list"),
+    "layers of another kind": ('{"layers": {}}', "is no manifest: layers is {}, expected a list"),
+    "a layer of another kind": ('{"layers": [3]}', "is no manifest: a layer is 3, expected a mapping"),
+    "a layer without a size": ('{"layers": [{}]}', "is no manifest: the size of a layer is None"),
+    "a layer of a truth": ('{"layers": [{"size": true}]}', "is no manifest: the size of a layer is True"),
+    "a layer below zero": ('{"layers": [{"size": -1}]}', "is no manifest: the size of a layer is -1"),
+    "a layer without a digest": ('{"layers": [{"size": 1}]}', "is no manifest: None is no sha256 digest"),
+    "a digest that leaves the store": (
+        json.dumps({"layers": [{"size": 1, "digest": "sha256:../../../../etc/passwd" + "0" * 90}]}),
+        "is no manifest: 'sha256:../../../../etc/passwd000000000000000000000000000000... is no sha256 digest",
+    ),
+    "no configuration": ('{"layers": []}', "is no manifest: config is None, expected a mapping"),
+    "a configuration that is not there": (
+        json.dumps({"layers": [], "config": {"digest": DIGEST}}),
+        f"blobs/{DIGEST.replace(':', '-')} cannot be read: No such file or directory",
+    ),
+}
+
+
+class TestDamage:
+    @pytest.mark.parametrize(("content", "message"), BAD_MANIFESTS.values(), ids=BAD_MANIFESTS)
+    def test_a_bad_manifest_is_named_with_what_is_wrong(self, content, message, tmp_path):
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+        with pytest.raises(ModelError) as raised:
+            read(tmp_path, "llama3.2:1b")
+        assert str(raised.value).startswith(str(tmp_path))
+        assert message in str(raised.value)
+
+    def test_a_manifest_without_a_model_is_named(self, tmp_path):
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        change(path, lambda content: content.update(layers=[]))
+        with pytest.raises(ModelError, match=f"{path} names no model layer: pull llama3.2:1b again"):
+            read(tmp_path, "llama3.2:1b")
+
+    def test_an_endless_manifest_is_given_up(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(_store, "MAX_JSON_BYTES", 100)
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        with pytest.raises(ModelError, match=f"{path} is longer than 100 bytes, which no manifest needs"):
+            read(tmp_path, "llama3.2:1b")
+
+    def test_a_manifest_that_is_a_pipe_or_device_is_not_waited_for(self, tmp_path):
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        path.unlink()
+        os.symlink("/dev/zero", path)
+        with pytest.raises(ModelError, match=f"{path} is not a regular file"):
+            read(tmp_path, "llama3.2:1b")
+
+    def test_a_link_to_nothing_is_named(self, tmp_path):
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        path.unlink()
+        os.symlink(tmp_path / "nothing", path)
+        with pytest.raises(ModelError, match=f"{path} cannot be read: No such file or directory"):
+            read(tmp_path, "llama3.2:1b")
+
+    def test_a_missing_blob_is_named(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        blob = tmp_path / "blobs" / read(tmp_path, "llama3.2:1b").digest
+        blob.unlink()
+        with pytest.raises(ModelError, match=f"model llama3.2:1b: {blob} cannot be read: No such file"):
+            read(tmp_path, "llama3.2:1b")
+
+    def test_a_blob_of_another_size_is_named(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        blob = tmp_path / "blobs" / read(tmp_path, "llama3.2:1b").digest
+        os.truncate(blob, 1000)
+        with pytest.raises(
+            ModelError, match=f"{blob} has 1000 bytes, its manifest says .*: pull llama3.2:1b again"
+        ):
+            read(tmp_path, "llama3.2:1b")
+
+    def test_a_blob_that_is_no_gguf_file_is_named(self, tmp_path):
+        path = add_model(tmp_path, "llama3.2:1b", LLAMA)
+        blob = tmp_path / "blobs" / read(tmp_path, "llama3.2:1b").digest
+        blob.write_bytes(b"nonsense" * 10)
+        change(path, lambda content: content["layers"][0].update(size=80))
+        with pytest.raises(ModelError, match=f"model llama3.2:1b: {blob}, byte 4: it begins with b'nons'"):
+            read(tmp_path, "llama3.2:1b")
+
+    @given(st.data())
+    def test_a_changed_manifest_is_read_or_refused(self, tmp_path_factory, data):
+        store = tmp_path_factory.getbasetemp() / "changed"
+        path = add_model(store, "llama3.2:1b", LLAMA)
+        content = bytearray(path.read_bytes())
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=20))
+        path.write_bytes(bytes(content))
+        with contextlib.suppress(ModelError, UnplannableError):
+            read(store, "llama3.2:1b").shape()
