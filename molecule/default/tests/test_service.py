@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable
+from typing import Any
 
 PLANNED = ("OLLAMA_NUM_PARALLEL", "OLLAMA_MAX_LOADED_MODELS", "OLLAMA_CONTEXT_LENGTH")
 
 
 def drop_in_environment(service: Any) -> dict[str, str]:
-    content = service.host.file(service.drop_in).content_string
+    content = service.drop_in_text
     return dict(re.findall(r'^Environment="([A-Z_]+)=(.*)"$', content, re.M))
 
 
@@ -40,44 +40,44 @@ def test_the_unit_keeps_its_own_settings(service: Any) -> None:
     assert service.show("ActiveState") == "active"
 
 
-def test_a_second_run_restarts_nothing(service: Any, run_playbook: Callable[..., Any]) -> None:
+def test_a_second_run_restarts_nothing(service: Any) -> None:
     before = service.main_pid
-    run = run_playbook("site")
+    run = service.run("site")
     assert run.returncode == 0, run
     assert set(run.changed.values()) == {0}, run
     assert service.main_pid == before
 
 
-def test_check_mode_predicts_and_changes_nothing(service: Any, run_playbook: Callable[..., Any]) -> None:
-    before = service.host.file(service.drop_in).content_string, service.main_pid
-    run = run_playbook("site", "--check", "--diff", ollama_plan_num_parallel=1)
+def test_check_mode_predicts_and_changes_nothing(service: Any) -> None:
+    before = service.drop_in_text, service.main_pid
+    run = service.run("site", "--check", "--diff", ollama_plan_num_parallel=1)
     assert run.returncode == 0, run
     assert any(run.changed.values()), run
-    assert (service.host.file(service.drop_in).content_string, service.main_pid) == before
+    assert (service.drop_in_text, service.main_pid) == before
 
 
-def test_a_value_changed_by_hand_is_repaired(service: Any, run_playbook: Callable[..., Any]) -> None:
+def test_a_value_changed_by_hand_is_repaired(service: Any) -> None:
     wanted = drop_in_environment(service)
-    service.host.check_output(f"sed -i 's/NUM_PARALLEL=.*\"/NUM_PARALLEL=77\"/' {service.drop_in}")
-    service.host.check_output("systemctl daemon-reload && systemctl restart ollama")
+    service.sh(f"sed -i 's/NUM_PARALLEL=.*\"/NUM_PARALLEL=77\"/' {service.drop_in}")
+    service.sh("systemctl daemon-reload && systemctl restart ollama")
     assert service.process_environment["OLLAMA_NUM_PARALLEL"] == "77"
 
-    run = run_playbook("site")
+    run = service.run("site")
 
     assert run.returncode == 0, run
     assert drop_in_environment(service) == wanted
     assert service.process_environment["OLLAMA_NUM_PARALLEL"] == wanted["OLLAMA_NUM_PARALLEL"]
 
 
-def test_a_lost_restart_is_made_up_for(service: Any, run_playbook: Callable[..., Any]) -> None:
+def test_a_lost_restart_is_made_up_for(service: Any) -> None:
     """The file is right and the process is not: a run that died between the two left it so."""
     wanted = drop_in_environment(service)
-    service.host.check_output(f"mv {service.drop_in} /root/kept && systemctl daemon-reload")
-    service.host.check_output("systemctl restart ollama")
-    service.host.check_output(f"mv /root/kept {service.drop_in} && systemctl daemon-reload")
+    service.sh(f"mv {service.drop_in} /root/kept && systemctl daemon-reload")
+    service.sh("systemctl restart ollama")
+    service.sh(f"mv /root/kept {service.drop_in} && systemctl daemon-reload")
     before = service.main_pid
 
-    run = run_playbook("site")
+    run = service.run("site")
 
     assert run.returncode == 0, run
     assert service.main_pid != before
