@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
     ARGUMENT_SPEC,
     POLICY,

@@ -94,7 +94,7 @@ options:
     description:
       - The largest value of E(OLLAMA_NUM_PARALLEL) that is acceptable.
     type: int
-    default: 1024
+    default: 256
   min_context_length:
     description:
       - The smallest context length that is acceptable, in tokens per request.

@@ -1,15 +1,15 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of the module `ollama_plan`, shared by its documentation's door and the action that computes."""
+"""The options of the module `ollama_plan`, for its documentation and for the action that computes."""
 
 from __future__ import annotations
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import PARALLEL_MAX
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     DEFAULT_REQUESTS,
     KV_CACHE_TYPES,
     LEAST_CONTEXT_LENGTH,
-    MOST_PARALLEL,
     ON_GPU_FAULT,
     ON_MISFIT,
     SPREAD,
@@ -29,7 +29,7 @@ INPUTS = {
 POLICY = {
     "requests": {"type": "int", "default": DEFAULT_REQUESTS},
     "min_parallel": {"type": "int", "default": 1},
-    "max_parallel": {"type": "int", "default": MOST_PARALLEL},
+    "max_parallel": {"type": "int", "default": PARALLEL_MAX},
     "min_context_length": {"type": "int", "default": LEAST_CONTEXT_LENGTH},
     "max_context_length": {"type": "int"},
     "headroom_bytes": {"type": "int", "default": 0},

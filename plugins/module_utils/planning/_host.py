@@ -21,7 +21,8 @@ VISIBILITY_VARIABLES = (
 )
 _VISIBILITY_OF_VENDOR = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
 
-# Integrated GPUs that Ollama uses without being told to: CUDA's, and this one (discover/runner.go, v0.33.0-rc2).
+# Of integrated GPUs Ollama uses CUDA's and this one without being told to.
+# Source: ollama discover/runner.go (v0.33.0-rc2).
 _INTEGRATED_IN_USE = "gfx1151"
 
 
@@ -81,7 +82,9 @@ def host_from_facts(
     ours = [name for name in VISIBILITY_VARIABLES if name in managed_environment]
     visible = _visible(host, everything=described or bool(ours))
     in_use = [gpu for gpu in visible if _is_in_use(gpu, environment)]
-    warnings = [f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use]
+    warnings = [
+        f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use
+    ]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     excluded = [gpu for gpu in in_use if _fault(gpu)]
     if excluded and on_gpu_fault == "fail":
@@ -109,13 +112,13 @@ def host_from_facts(
 def _completed(facts: Any) -> dict[str, Any]:
     """GPU facts with what a short description leaves out: identities by position, all memory free."""
     if not isinstance(facts, Mapping):
-        raise ValueError(f"the GPU facts must be a mapping with a list 'devices', found {facts!r:.80}")
+        raise ValueError(f"GPU facts must be a mapping with a list 'devices', found {facts!r:.80}")
     devices = facts.get("devices", [])
     if not isinstance(devices, Sequence) or isinstance(devices, str):
-        raise ValueError(f"the GPU facts have {devices!r:.80} as 'devices', expected a list")
+        raise ValueError(f"GPU facts has {devices!r:.80} as 'devices', expected a list")
     completed = [_completed_device(index, device) for index, device in enumerate(devices)]
     for name in ("system_memory_total_bytes", "system_memory_available_bytes"):
-        _check_size("the GPU facts", name, facts.get(name))
+        _check_size("GPU facts", name, facts.get(name))
     return {"gathered_at": "", **facts, "devices": completed}
 
 

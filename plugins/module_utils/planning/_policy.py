@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import PARALLEL_MAX
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import value_text
 
 # Values that no host reaches; they catch a unit that was forgotten (GiB for bytes) or a slip of the keyboard.
-MOST_PARALLEL = 1024
 MOST_MODELS = 1024
 MOST_CONTEXT_LENGTH = 16 * 1024 * 1024
 MOST_HEADROOM_BYTES = 1 << 40
@@ -50,7 +51,7 @@ class Policy:
 
     requests: int = DEFAULT_REQUESTS
     min_parallel: int = 1
-    max_parallel: int = MOST_PARALLEL
+    max_parallel: int = PARALLEL_MAX
     min_context_length: int = LEAST_CONTEXT_LENGTH
     max_context_length: int | None = None
     headroom_bytes: int = 0
@@ -85,7 +86,7 @@ def policy_from_dict(options: Mapping[str, Any]) -> Policy:
         }
     )
     for name in ("requests", "min_parallel", "max_parallel", "num_parallel"):
-        _check_count(name, getattr(policy, name), MOST_PARALLEL)
+        _check_count(name, getattr(policy, name), PARALLEL_MAX)
     for name in ("min_context_length", "max_context_length", "context_length"):
         _check_count(name, getattr(policy, name), MOST_CONTEXT_LENGTH)
     _check_count("max_loaded_models", policy.max_loaded_models, MOST_MODELS)
@@ -126,11 +127,6 @@ def environment_from_dict(values: Any, what: str) -> dict[str, str]:
     return {str(name): value_text(str(name), value) for name, value in values.items()}
 
 
-def full_name(name: str) -> str:
-    """A model's name with its tag: Ollama takes 'latest' where none is given."""
-    return name if ":" in name.rsplit("/", 1)[-1] else name + ":latest"
-
-
 def unknown_model(name: str, installed: Iterable[str]) -> str:
     """The sentence for a wanted model that is not installed, with the nearest name that is."""
     names = sorted(installed)
@@ -159,13 +155,13 @@ def _wanted(item: Any) -> WantedModel:
             raise ValueError(f"wanted model '{name}' has an unknown key '{key}'{_nearest(str(key), known)}")
     where = f"wanted model '{name}': "
     model = WantedModel(
-        name=full_name(name.strip()),
+        name=short_name(name.strip()),
         context_length=_integer(where + "context_length", item.get("context_length")),
         requests=_integer(where + "requests", item.get("requests")),
         priority=_integer(where + "priority", item.get("priority")) or 0,
     )
     _check_count(where + "context_length", model.context_length, MOST_CONTEXT_LENGTH)
-    _check_count(where + "requests", model.requests, MOST_PARALLEL)
+    _check_count(where + "requests", model.requests, PARALLEL_MAX)
     return model
 
 
@@ -182,7 +178,8 @@ def _integer(name: str, value: Any) -> int | None:
 def _kv_cache_types(types: Any) -> tuple[str, ...]:
     if isinstance(types, str) or not isinstance(types, Sequence) or not types:
         raise ValueError(
-            f"kv_cache_types must be a list with at least one of {', '.join(KV_CACHE_TYPES)}, found {types!r:.80}"
+            f"kv_cache_types must be a list with at least one of {', '.join(KV_CACHE_TYPES)}, "
+            f"found {types!r:.80}"
         )
     for kv_cache_type in types:
         _check_choice("kv_cache_types", kv_cache_type, KV_CACHE_TYPES)

@@ -1,0 +1,108 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a search may try: parallel values, context lengths, cache types, from a policy and the wanted models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import VersionRules
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A model with what is asked of it; None where nothing was."""
+
+    model: SchedulerModel
+    wanted: WantedModel | None = None
+
+
+def goal_of(
+    demands: Sequence[Demand],
+    policy: Policy,
+    rules: VersionRules,
+    *,
+    gpu_count: int,
+    gpu_memory_bytes: int,
+) -> Goal:
+    """The goal that a policy sets for these models on a host with so much GPU memory in all."""
+    wanted = any(demand.wanted for demand in demands)
+    return Goal(
+        models=tuple(demand.model for demand in demands),
+        wanted=wanted,
+        parallels=parallels(demands, policy, rules),
+        context_lengths=context_lengths(demands, policy, rules.default_context_length(gpu_memory_bytes)),
+        kv_cache_types=policy.kv_cache_types,
+        spreads=_spreads(policy, gpu_count),
+        least_loaded=policy.max_loaded_models or 1,
+    )
+
+
+def requests_in_flight(demands: Sequence[Demand], policy: Policy, rules: VersionRules) -> int:
+    """The most requests at once that any model has to serve; models with a single slot do not count."""
+    asked = [
+        (demand.wanted and demand.wanted.requests) or policy.requests
+        for demand in demands
+        if not has_single_slot(demand.model, rules)
+    ]
+    return max(asked, default=1)
+
+
+def has_single_slot(model: SchedulerModel, rules: VersionRules) -> bool:
+    """Whether Ollama gives the model one slot, whatever the parallel value."""
+    return model.is_embedding or rules.forces_single_slot(model.family)
+
+
+def parallels(demands: Sequence[Demand], policy: Policy, rules: VersionRules) -> tuple[int, ...]:
+    """Parallel values to try: the smallest that serves the demand, then those below it."""
+    if policy.num_parallel is not None:
+        return (policy.num_parallel,)
+    demand = requests_in_flight(demands, policy, rules)
+    top = max(min(demand, policy.max_parallel), policy.min_parallel)
+    return tuple(range(top, policy.min_parallel - 1, -1))
+
+
+def context_lengths(demands: Sequence[Demand], policy: Policy, tier: int) -> tuple[int, ...]:
+    """Context lengths to try, ascending.
+
+    The operator's own value alone; otherwise the least that will do and the powers of two above it, up to what
+    Ollama would take for the host (`tier`) and to what the models were trained for. With lower_context a length
+    that was asked for may be lowered to the least acceptable one.
+    """
+    least = policy.min_context_length
+    if policy.context_length is not None:
+        asked = policy.context_length
+        return _doubled(least, asked) if policy.lower_context and least < asked else (asked,)
+    wished = [demand.wanted.context_length if demand.wanted else None for demand in demands]
+    floor = max([least, *(length for length in wished if length)])
+    top = floor
+    if not wished or not all(wished):
+        top = max(floor, min(policy.max_context_length or tier, _useful(demands)))
+    return _doubled(least if policy.lower_context else floor, top)
+
+
+def _useful(demands: Sequence[Demand]) -> int:
+    """The longest context that any model can use which takes its context from the environment."""
+    trained = [demand.model.context_length_trained for demand in demands if not demand.model.num_ctx]
+    if not trained:
+        return 0
+    return 1 << 62 if 0 in trained else 1 << (max(trained) - 1).bit_length()
+
+
+def _doubled(least: int, most: int) -> tuple[int, ...]:
+    """`least`, the powers of two between, and `most` itself."""
+    powers = [1 << exponent for exponent in range(most.bit_length())]
+    return tuple(sorted({least, most, *(power for power in powers if least < power < most)}))
+
+
+def _spreads(policy: Policy, gpu_count: int) -> tuple[bool, ...]:
+    if policy.spread == "always":
+        return (True,)
+    if policy.spread == "never" or gpu_count < 2:
+        return (False,)
+    return (False, True)

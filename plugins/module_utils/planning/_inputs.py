@@ -1,0 +1,242 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan is made from, read out of facts, descriptions and an operator's wishes, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _shape as shapes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import same_model, short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, goal_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
+    Host,
+    host_from_facts,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    Policy,
+    WantedModel,
+    policy_from_dict,
+    unknown_model,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+    ServerSettings,
+    settings_from_environment,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import PLANNED_VARIABLES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
+    NEWEST_KNOWN,
+    VersionRules,
+    rules,
+)
+
+# The values of a policy that an operator may also give as a setting of the service.
+_POLICY_OF_VARIABLE = {
+    "OLLAMA_NUM_PARALLEL": "num_parallel",
+    "OLLAMA_MAX_LOADED_MODELS": "max_loaded_models",
+    "OLLAMA_CONTEXT_LENGTH": "context_length",
+}
+_MOST_MODELS = 1024
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a plan is made from.
+
+    `demands`: the models to plan for. `others`: models that are installed besides. `foreign`: what others than
+    this collection set for the service. `environment`: what the service will have besides the plan's own
+    settings. `explicit`: variables that the plan always sets, with the value that stands for Ollama's default.
+    """
+
+    host: Host
+    policy: Policy
+    rules: VersionRules
+    demands: tuple[Demand, ...]
+    others: tuple[SchedulerModel, ...]
+    running: Mapping[str, str]
+    foreign: Mapping[str, str]
+    environment: Mapping[str, str]
+    explicit: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def settings(self) -> ServerSettings:
+        """The service's other settings as Ollama parses them."""
+        return settings_from_environment(self.environment)
+
+    def judge(self, host: Host | None = None) -> Judge:
+        """A judge of settings for this host, or for another in its place."""
+        return Judge(
+            host or self.host,
+            [*(demand.model for demand in self.demands), *self.others],
+            version=str(self.rules.version),
+            environment=self.environment,
+            headroom_bytes=self.policy.headroom_bytes,
+        )
+
+    def goal(self, policy: Policy | None = None) -> Goal:
+        """What the search is to reach, under the operator's policy or another one."""
+        overhead = self.settings.gpu_overhead_bytes
+        return goal_of(
+            self.demands,
+            policy or self.policy,
+            self.rules,
+            gpu_count=len(self.host.gpus),
+            gpu_memory_bytes=sum(max((gpu.memory_total_bytes or 0) - overhead, 0) for gpu in self.host.gpus),
+        )
+
+    def without(self, left_out: Sequence[Demand]) -> Inputs:
+        """The same without some of the models to plan for."""
+        return replace(
+            self,
+            demands=tuple(demand for demand in self.demands if demand not in left_out),
+            others=(*self.others, *(demand.model for demand in left_out)),
+        )
+
+
+def read_inputs(
+    *,
+    gpu: Any,
+    models: Sequence[Any],
+    wanted: Sequence[WantedModel],
+    policy: Policy,
+    version: str | None,
+    running_environment: Mapping[str, str],
+    managed_environment: Mapping[str, str],
+) -> Inputs:
+    """The inputs of a plan, checked against each other.
+
+    Raises: ValueError in one sentence that says what is wrong and what to do.
+    """
+    policy = _with_operators_values(policy)
+    warnings: list[str] = []
+    if not version:
+        version = ".".join(str(number) for number in (*NEWEST_KNOWN, 0))
+        warnings.append(f"the version of Ollama is not known: planned by the rules of {version}")
+    version_rules = rules(version)
+    foreign = {
+        name: value for name, value in running_environment.items() if managed_environment.get(name) != value
+    }
+    explicit = _explicit(running_environment, managed_environment)
+    environment = {
+        **{name: value for name, value in foreign.items() if name not in PLANNED_VARIABLES},
+        **{name: value for name, value in explicit.items() if name not in PLANNED_VARIABLES},
+        **policy.operator_environment,
+    }
+    host = host_from_facts(
+        gpu,
+        on_gpu_fault=policy.on_gpu_fault,
+        environment=environment,
+        managed_environment=managed_environment,
+    )
+    installed = read_models(models)
+    demands = _demands(installed, wanted)
+    planned = {demand.model.name for demand in demands}
+    return Inputs(
+        host=host,
+        policy=policy,
+        rules=version_rules,
+        demands=demands,
+        others=tuple(model for model in installed if model.name not in planned),
+        running=running_environment,
+        foreign=foreign,
+        environment=environment,
+        explicit=explicit,
+        warnings=(*warnings, *version_rules.warnings, *host.warnings),
+    )
+
+
+def read_models(models: Sequence[Any]) -> tuple[SchedulerModel, ...]:
+    """The models that facts or descriptions stand for; a later one of the same name replaces an earlier one.
+
+    Raises: ValueError that names the model and what is wrong with it.
+    """
+    if len(models) > _MOST_MODELS:
+        raise ValueError(f"{len(models)} models are given, at most {_MOST_MODELS} can be planned")
+    read = {shape.name: shape for shape in map(_shape, models)}
+    return tuple(scheduler_model(shape) for shape in read.values())
+
+
+def _shape(model: Any) -> ModelShape:
+    if not isinstance(model, Mapping):
+        raise ValueError(f"a model must be a mapping with a name, found {model!r:.80}")
+    name = model.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"a model needs a name, found {dict(model)!r:.80}")
+    try:
+        if "header" in model:
+            return shape_from_header(model["header"], **_described(model, "header"))
+        if "numbers" in model:
+            return shapes.shape_from_numbers(model["numbers"], **_described(model, "numbers"))
+        return ModelShape.from_dict(model)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"model '{name}' cannot be planned: {error}") from error
+
+
+def _described(model: Mapping[str, Any], form: str) -> dict[str, Any]:
+    """What a description gives beside the header or the numbers."""
+    return {**{key: value for key, value in model.items() if key != form}, "name": short_name(model["name"])}
+
+
+def _demands(installed: Sequence[SchedulerModel], wanted: Sequence[WantedModel]) -> tuple[Demand, ...]:
+    if not wanted:
+        return tuple(Demand(model) for model in installed)
+    demands = []
+    for wish in wanted:
+        model = next((model for model in installed if same_model(model.name, wish.name)), None)
+        if model is None:
+            raise ValueError(unknown_model(wish.name, [model.name for model in installed]))
+        demands.append(Demand(model, wish))
+    return tuple(demands)
+
+
+def _with_operators_values(policy: Policy) -> Policy:
+    """The policy with what the operator decided through settings of the service."""
+    given = policy.operator_environment
+    values: dict[str, Any] = {}
+    for variable, name in _POLICY_OF_VARIABLE.items():
+        if variable not in given:
+            continue
+        own = getattr(policy, name)
+        if own is not None and str(own) != given[variable]:
+            raise ValueError(
+                f"{name} is {own}, but operator_environment sets {variable} to {given[variable]}; set one of them"
+            )
+        try:
+            values[name] = int(given[variable])
+        except ValueError:
+            raise ValueError(
+                f"operator_environment sets {variable} to '{given[variable]}', expected a whole number"
+            ) from None
+    if "OLLAMA_KV_CACHE_TYPE" in given:
+        values["kv_cache_types"] = (given["OLLAMA_KV_CACHE_TYPE"],)
+    if "OLLAMA_SCHED_SPREAD" in given:
+        values["spread"] = "always" if settings_from_environment(given).spread else "never"
+    plain = {name: getattr(policy, name) for name in Policy.__dataclass_fields__}
+    return policy_from_dict({**plain, **values}) if values else policy
+
+
+def _explicit(running: Mapping[str, str], managed: Mapping[str, str]) -> dict[str, str]:
+    """Variables that the plan sets even to Ollama's default, because something sets them now.
+
+    They stay once they are set: leaving them out again would bring back what another file says.
+    """
+    explicit = {}
+    if "OLLAMA_KV_CACHE_TYPE" in running:
+        explicit["OLLAMA_KV_CACHE_TYPE"] = "f16"
+    if "OLLAMA_SCHED_SPREAD" in running:
+        explicit["OLLAMA_SCHED_SPREAD"] = "0"
+    if managed.get("OLLAMA_FLASH_ATTENTION") == "1":
+        explicit["OLLAMA_FLASH_ATTENTION"] = "1"
+    return explicit

@@ -1,0 +1,103 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to say and do where the wanted models cannot be loaded together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    KV_CACHE_TYPES,
+    LEAST_CONTEXT_LENGTH,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge, gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
+    Choice,
+    Goal,
+    best_choice,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
+
+
+def largest_combination(judge: Judge, goal: Goal, demands: Sequence[Demand]) -> tuple[Demand, ...]:
+    """Of the wanted models those that can be loaded together: high priority first, then small before large."""
+    kept: list[Demand] = []
+    for demand in sorted(demands, key=_most_urgent_first):
+        if best_choice(judge, _least(goal, [*kept, demand])):
+            kept.append(demand)
+    return tuple(demand for demand in demands if demand in kept)
+
+
+def misfit_sentence(judge: Judge, goal: Goal, kept: Sequence[Demand], reason: str) -> str:
+    """Why the wanted models do not fit, which of them do, and what would make all of them fit."""
+    wanted = ", ".join(model.name for model in goal.models)
+    together = "cannot be loaded together" if len(goal.models) > 1 else "cannot be loaded"
+    possible = (
+        f"{', '.join(demand.model.name for demand in kept)} can"
+        if kept
+        else "none of them can be loaded alone"
+        if len(goal.models) > 1
+        else ""
+    )
+    return (
+        f"the wanted models {wanted} {together}: {reason}; "
+        f"{possible + '; ' if possible else ''}what would make it possible: {'; '.join(_remedies(judge, goal))}"
+    )
+
+
+def _remedies(judge: Judge, goal: Goal) -> list[str]:
+    """What would let all wanted models be loaded, each with the option that allows it."""
+    least = _least(goal, None)
+    smaller = replace(least, context_lengths=_smaller(min(goal.context_lengths)))
+    quantized = [one for one in KV_CACHE_TYPES if one not in goal.kv_cache_types]
+    remedies = []
+    choice = best_choice(judge, smaller) if smaller.context_lengths else None
+    if choice:
+        remedies.append(f"a context of {choice.setting.context_length} tokens (ollama_plan_context_length)")
+    for kv_cache_type in quantized:
+        choice = best_choice(judge, replace(least, kv_cache_types=(kv_cache_type,)))
+        if choice is None and smaller.context_lengths:
+            choice = best_choice(judge, replace(smaller, kv_cache_types=(kv_cache_type,)))
+        if choice:
+            remedies.append(_quantized_sentence(choice, goal))
+            break
+    remedies.append(_other_host(judge, goal))
+    return remedies
+
+
+def _quantized_sentence(choice: Choice, goal: Goal) -> str:
+    setting = choice.setting
+    with_context = ""
+    if setting.context_length < min(goal.context_lengths):
+        with_context = f" with a context of {setting.context_length} tokens"
+    return f"a {setting.kv_cache_type} KV cache{with_context} (ollama_plan_kv_cache_types)"
+
+
+def _other_host(judge: Judge, goal: Goal) -> str:
+    setting = Setting(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1])
+    needed = judge.bytes_of_one_gpu(goal.models, setting)
+    if needed is None:
+        return "a host with more GPU memory"
+    kind = "one GPU of" if judge.host.gpus else "system memory of"
+    return f"a host with {kind} {gib(needed)} free"
+
+
+def _least(goal: Goal, demands: Sequence[Demand] | None) -> Goal:
+    """The goal with the fewest requests at once, for all its models or for some."""
+    models = goal.models if demands is None else tuple(demand.model for demand in demands)
+    return replace(goal, models=models, parallels=(min(goal.parallels),))
+
+
+def _smaller(context_length: int) -> tuple[int, ...]:
+    lengths = []
+    while context_length > LEAST_CONTEXT_LENGTH:
+        context_length = max(LEAST_CONTEXT_LENGTH, 1 << ((context_length - 1).bit_length() - 1))
+        lengths.append(context_length)
+    return tuple(sorted(lengths))
+
+
+def _most_urgent_first(demand: Demand) -> tuple[int, int]:
+    return (-demand.wanted.priority if demand.wanted else 0, demand.model.file_bytes)

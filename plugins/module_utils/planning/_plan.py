@@ -1,0 +1,121 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a host: the settings, what they rest on, and why they are what they are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GpuShare:
+    """What one model takes of one GPU. Sizes in bytes; `layers` counts the output layer too."""
+
+    index: int
+    uuid: str
+    layers: int
+    weights_bytes: int
+    kv_cache_bytes: int
+    compute_bytes: int
+    projector_bytes: int
+    cuda_context_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return (
+            self.weights_bytes
+            + self.kv_cache_bytes
+            + self.compute_bytes
+            + self.projector_bytes
+            + self.cuda_context_bytes
+        )
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """One model as the plan sees it; `planned` is False where the plan does not count on it."""
+
+    name: str
+    planned: bool
+    context_length: int = 0
+    num_parallel: int = 0
+    batch: int = 0
+    predicted_bytes: int = 0
+    system_memory_bytes: int = 0
+    basis: str = ""
+    note: str = ""
+    gpus: tuple[GpuShare, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedGpu:
+    """One GPU with all that is planned on it. Sizes in bytes.
+
+    total = others + planned + free; `free_bytes` is at least `engine_margin_bytes` + `headroom_bytes` where the
+    plan is safe and a model lies on the GPU.
+    """
+
+    index: int
+    uuid: str
+    name: str
+    total_bytes: int
+    others_bytes: int
+    planned_bytes: int
+    free_bytes: int
+    engine_margin_bytes: int
+    headroom_bytes: int
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The next step up of one value: whether it is possible, what it costs, and why it was not taken.
+
+    `cost_bytes`: GPU memory (system memory on a host without GPU), None where the step cannot be computed.
+    """
+
+    step: str
+    value: int
+    possible: bool
+    cost_bytes: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an Ollama server is to be given. Sizes in bytes, context lengths in tokens per request."""
+
+    environment: dict[str, str]
+    safe: bool
+    basis: str
+    placement: str
+    version: str
+    num_parallel: int
+    max_loaded_models: int
+    context_length: int
+    kv_cache_type: str
+    spread: bool
+    load_order: tuple[str, ...]
+    order_matters: bool
+    models: tuple[PlannedModel, ...]
+    gpus: tuple[PlannedGpu, ...]
+    limits: tuple[Limit, ...]
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        plain: dict[str, Any] = _lists(asdict(self))
+        for model, planned in zip(plain["models"], self.models):
+            for share, gpu in zip(model["gpus"], planned.gpus):
+                share["total_bytes"] = gpu.total_bytes
+        return plain
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_lists(one) for one in value]
+    return value

@@ -1,0 +1,128 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the GPUs and models of a host and the wishes of its operator to the plan of its Ollama server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import (
+    each_alone,
+    loaded_in_order,
+    planned_gpus,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._limits import limits_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan, PlannedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
+    blob_warnings,
+    model_warnings,
+    plan_warnings,
+    service_warnings,
+)
+
+
+def plan_host(
+    *,
+    gpu: Any,
+    models: Sequence[Any],
+    wanted: Sequence[WantedModel] = (),
+    policy: Policy | None = None,
+    version: str | None = None,
+    running_environment: Mapping[str, str] | None = None,
+    managed_environment: Mapping[str, str] | None = None,
+) -> Plan:
+    """The plan for one host.
+
+    `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
+    descriptions. `running_environment`: what the service runs with, of which `managed_environment` is ours.
+
+    Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
+    """
+    chosen = chosen_for(
+        read_inputs(
+            gpu=gpu,
+            models=models,
+            wanted=wanted,
+            policy=policy or Policy(),
+            version=version,
+            running_environment=running_environment or {},
+            managed_environment=managed_environment or {},
+        )
+    )
+    return _plan(chosen)
+
+
+def _plan(chosen: Chosen) -> Plan:
+    inputs, judge, goal, choice = chosen.inputs, chosen.judge, chosen.goal, chosen.choice
+    setting = choice.setting
+    order = _order(chosen)
+    if goal.wanted:
+        planned, server = loaded_in_order(judge, order, setting)
+    else:
+        planned = each_alone(judge, judge.load_order(goal.models, setting), setting)
+        # Any of them may be loaded, so the GPUs are shown with those that take most.
+        _largest, server = loaded_in_order(judge, order[: choice.loaded], setting)
+    loaded = inputs.policy.max_loaded_models or choice.loaded
+    environment = {
+        **inputs.explicit,
+        **setting.environment(loaded),
+        **inputs.host.environment,
+        **inputs.policy.operator_environment,
+    }
+    limits = limits_of(judge, goal, choice, inputs.others) if goal.models else ()
+    bases = {model.basis for model in planned}
+    return Plan(
+        environment=dict(sorted(environment.items())),
+        safe=not chosen.unsafe,
+        basis="estimate" if "estimate" in bases else "exact",
+        placement="gpu" if inputs.host.gpus else "cpu",
+        version=str(inputs.rules.version),
+        num_parallel=setting.parallel,
+        max_loaded_models=loaded,
+        context_length=setting.context_length,
+        kv_cache_type=setting.kv_cache_type,
+        spread=setting.spread,
+        load_order=tuple(model.name for model in order) if goal.wanted else (),
+        order_matters=bool(choice.order),
+        models=(*planned, *(PlannedModel(name=model.name, planned=False) for model in inputs.others)),
+        gpus=planned_gpus(judge, server),
+        limits=limits,
+        reasons=reasons_for(chosen, limits),
+        warnings=tuple(
+            dict.fromkeys(
+                [
+                    *inputs.warnings,
+                    *chosen.warnings,
+                    *plan_warnings(chosen, planned),
+                    *(
+                        warning
+                        for demand in inputs.demands
+                        for warning in model_warnings(demand, setting, inputs.rules)
+                    ),
+                    *blob_warnings(goal.models),
+                    *service_warnings(
+                        environment,
+                        inputs.settings,
+                        inputs.foreign,
+                        keeps_models=goal.wanted,
+                    ),
+                ]
+            )
+        ),
+    )
+
+
+def _order(chosen: Chosen) -> tuple[SchedulerModel, ...]:
+    """The models in the order in which to load them."""
+    models = chosen.judge.load_order(chosen.goal.models, chosen.choice.setting)
+    if not chosen.choice.order:
+        return models
+    by_name = {model.name: model for model in models}
+    return tuple(by_name[name] for name in chosen.choice.order)

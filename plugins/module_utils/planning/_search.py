@@ -1,0 +1,129 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The search for the best safe settings: what is tried, and what is better than what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, product
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import KV_CACHE_TYPES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the search is to reach, and what it may try.
+
+    `wanted`: whether `models` are to stay loaded together; otherwise any of them is to be served.
+    `parallels` hold the demand first, then smaller values. `context_lengths` are in tokens per request.
+    `least_loaded`: how many models are to be loaded at once at least, where none is wanted by name.
+    """
+
+    models: tuple[SchedulerModel, ...]
+    wanted: bool
+    parallels: tuple[int, ...]
+    context_lengths: tuple[int, ...]
+    kv_cache_types: tuple[str, ...]
+    spreads: tuple[bool, ...]
+    least_loaded: int = 1
+
+    def settings(self) -> Iterator[Setting]:
+        """All settings that may be tried."""
+        for values in product(self.parallels, self.context_lengths, self.kv_cache_types, self.spreads):
+            yield Setting(*values)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Settings with the number of models that are safe together under them.
+
+    `order`: the names in the order in which they must be loaded; empty where every order is safe.
+    """
+
+    setting: Setting
+    loaded: int
+    order: tuple[str, ...] = ()
+
+
+def rank(choice: Choice) -> tuple[int, bool, int, int, int, bool]:
+    """How good a safe choice is: the objective of the whole search, the most important first.
+
+    All wanted models loaded together is what every choice has. Then: requests served at once (the search
+    tries no more than are asked for); no order of loading to keep; models loaded at once; context length;
+    the better KV cache type; models not divided over GPUs.
+    """
+    return (
+        choice.setting.parallel,
+        not choice.order,
+        choice.loaded,
+        choice.setting.context_length,
+        -KV_CACHE_TYPES.index(choice.setting.kv_cache_type),
+        not choice.setting.spread,
+    )
+
+
+def best_choice(judge: Judge, goal: Goal) -> Choice | None:
+    """The best safe choice; None where nothing that may be tried is safe."""
+    if not goal.models:
+        return None
+    if goal.wanted:
+        return _best_for_wanted(judge, goal)
+    return _best_for_any(judge, goal)
+
+
+def safe_choice(judge: Judge, goal: Goal, setting: Setting, loaded: int) -> Choice | None:
+    """The choice of these very settings, if it is safe."""
+    if setting not in set(goal.settings()):
+        return None
+    if not goal.wanted:
+        return _any_of_them(judge, goal, setting, loaded)
+    return _wanted_in_any_order(judge, goal, setting) or _wanted_in_some_order(judge, goal, setting)
+
+
+def _best_for_wanted(judge: Judge, goal: Goal) -> Choice | None:
+    """Tries the settings from the best down, first in any order of loading, then in a prescribed one."""
+    best_first = sorted(goal.settings(), key=lambda setting: rank(Choice(setting, 0)), reverse=True)
+    for _parallel, group in groupby(best_first, key=lambda setting: setting.parallel):
+        settings = tuple(group)
+        for look in (_wanted_in_any_order, _wanted_in_some_order):
+            for setting in settings:
+                choice = look(judge, goal, setting)
+                if choice:
+                    return choice
+    return None
+
+
+def _wanted_in_any_order(judge: Judge, goal: Goal, setting: Setting) -> Choice | None:
+    loaded = len(judge.runners(goal.models, setting))
+    return Choice(setting, loaded) if judge.any_order(goal.models, setting).is_safe else None
+
+
+def _wanted_in_some_order(judge: Judge, goal: Goal, setting: Setting) -> Choice | None:
+    verdict = judge.some_order(goal.models, setting)
+    return Choice(setting, len(verdict.order), verdict.order) if verdict.is_safe else None
+
+
+def _best_for_any(judge: Judge, goal: Goal) -> Choice | None:
+    """For the largest parallel value under which every model is safe alone, the best of its settings."""
+    for parallel in goal.parallels:
+        choices = [
+            choice
+            for setting in goal.settings()
+            if setting.parallel == parallel
+            for choice in [_any_of_them(judge, goal, setting, len(goal.models))]
+            if choice
+        ]
+        if choices:
+            return max(choices, key=rank)
+    return None
+
+
+def _any_of_them(judge: Judge, goal: Goal, setting: Setting, most: int) -> Choice | None:
+    loaded = judge.most_loaded(goal.models, setting, most)
+    least = min(goal.least_loaded, len(judge.runners(goal.models, setting)))
+    return Choice(setting, loaded) if loaded >= least else None

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator should know of a plan: what it cannot see, cannot count, or what works against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, has_single_slot
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+    FOREVER_SECONDS,
+    ServerSettings,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import (
+    PLANNED_VARIABLES,
+    Setting,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import VersionRules
+
+
+def model_warnings(demand: Demand, setting: Setting, rules: VersionRules) -> list[str]:
+    """What is special about one planned model."""
+    model = demand.model
+    warnings = _context_warnings(demand, setting) + _parameter_warnings(model)
+    asked = demand.wanted.requests if demand.wanted else None
+    if setting.parallel > 1 and not model.is_embedding and has_single_slot(model, rules):
+        warnings.append(
+            f"Ollama {rules.version} gives {model.name} (family {model.family}) one slot, whatever "
+            "OLLAMA_NUM_PARALLEL says: its requests wait for each other"
+        )
+    elif asked and asked > 1 and model.is_embedding:
+        warnings.append(
+            f"{model.name} is an embedding model: Ollama gives it one slot, {asked} are asked for"
+        )
+    return warnings
+
+
+def _context_warnings(demand: Demand, setting: Setting) -> list[str]:
+    model, asked = demand.model, demand.wanted.context_length if demand.wanted else None
+    warnings = []
+    if model.num_ctx and model.num_ctx > setting.context_length:
+        warnings.append(
+            f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, above the planned "
+            f"{setting.context_length}: it is planned with {model.num_ctx}"
+        )
+    elif model.num_ctx and model.num_ctx < (asked or setting.context_length):
+        warnings.append(
+            f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, which wins over OLLAMA_CONTEXT_LENGTH: "
+            f"its requests get {model.num_ctx} tokens"
+        )
+    trained = model.context_length_trained
+    if asked and trained and asked > trained:
+        warnings.append(
+            f"{model.name} was trained for {trained} tokens of context: it does not get the {asked} asked for"
+        )
+    return warnings
+
+
+def _parameter_warnings(model: SchedulerModel) -> list[str]:
+    parameters: Mapping[str, object] = model.shape.parameters if model.shape else {}
+    warnings = []
+    if model.num_batch is not None:
+        warnings.append(
+            f"the Modelfile of {model.name} sets num_batch {model.num_batch}: it is planned with that batch"
+        )
+    if model.main_gpu is not None:
+        warnings.append(
+            f"the Modelfile of {model.name} sets main_gpu {model.main_gpu}: Ollama puts it on that GPU, "
+            "whatever is free there; it is planned there"
+        )
+    if model.num_gpu is not None and 0 <= model.num_gpu < model.block_count + 1:
+        warnings.append(
+            f"the Modelfile of {model.name} sets num_gpu {model.num_gpu} of {model.block_count + 1} layers: "
+            "the others run on the CPU by intent"
+        )
+    if model.shape and model.shape.adapter_bytes:
+        warnings.append(
+            f"{model.name} has adapters of {model.shape.adapter_bytes} bytes, which are counted by their size on "
+            "disk: the figures are an estimate"
+        )
+    if parameters.get("draft_bytes"):
+        warnings.append(
+            f"{model.name} has a draft model of {parameters['draft_bytes']} bytes, whose memory is not counted"
+        )
+    return warnings
+
+
+def blob_warnings(models: Sequence[SchedulerModel]) -> list[str]:
+    """Tags that share a runner but not a context length."""
+    warnings = []
+    for key in dict.fromkeys(model.key for model in models):
+        tags = [model for model in models if model.key == key]
+        if len(tags) < 2:
+            continue
+        names = ", ".join(model.name for model in tags)
+        contexts = {model.num_ctx for model in tags}
+        warnings.append(
+            f"{names} are tags of one file with different num_ctx: Ollama reloads it whenever another tag is asked for"
+            if len(contexts) > 1
+            else f"{names} are tags of one file: they share one runner and count as one model"
+        )
+    return warnings
+
+
+def service_warnings(
+    environment: Mapping[str, str],
+    settings: ServerSettings,
+    foreign: Mapping[str, str],
+    *,
+    keeps_models: bool,
+) -> list[str]:
+    """Settings of the service that work against the plan: `foreign` are those made elsewhere."""
+    warnings = [
+        f"{name}={foreign[name]} is set elsewhere; the plan sets {environment[name]}"
+        for name in PLANNED_VARIABLES
+        if name in foreign and name in environment and foreign[name] != environment[name]
+    ]
+    if keeps_models and settings.keep_alive_seconds != FOREVER_SECONDS:
+        warnings.append(
+            f"idle models are unloaded after {settings.keep_alive_seconds:g} s: set OLLAMA_KEEP_ALIVE=-1 in "
+            "ollama_plan_operator_environment to keep the wanted models loaded"
+        )
+    if not settings.fit:
+        warnings.append("LLAMA_ARG_FIT is off: a model that does not fit fails instead of using the CPU")
+    return warnings
+
+
+def plan_warnings(chosen: Chosen, planned: Sequence[PlannedModel]) -> list[str]:
+    """What is to be said of the plan as a whole."""
+    warnings = []
+    if chosen.unsafe:
+        warnings.append(f"the plan is not safe: {chosen.unsafe}")
+    if not chosen.inputs.host.gpus:
+        warnings.append(
+            "no GPU is planned with: the models run on the CPU, where requests at once share its cores"
+        )
+    if not chosen.goal.models:
+        warnings.append("no model is installed that could be planned for: plan again when there is one")
+    asked, parallel = max(chosen.goal.parallels), chosen.choice.setting.parallel
+    if parallel < asked:
+        warnings.append(f"{asked} requests at once are asked for, {parallel} are safe: the others wait")
+    warnings += [
+        f"the memory of {model.name} is estimated{': ' + model.note if model.note else ''}"
+        for model in planned
+        if model.basis == "estimate"
+    ]
+    return warnings

@@ -1,0 +1,180 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which GPUs of a host are planned with, and which are not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
+    GpuDevice,
+    HostGpus,
+    UnmeasuredGpu,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
+    available_bytes,
+    host_from_facts,
+)
+
+GIB = 1 << 30
+
+
+def device(index=0, **values):
+    return GpuDevice(
+        **{
+            "index": index,
+            "uuid": f"GPU-{index}",
+            "pci_bus_id": f"0000:0{index}:00.0",
+            "vendor": "nvidia",
+            "name": "NVIDIA GeForce RTX 4090",
+            "memory_total_bytes": 24 * GIB,
+            "memory_free_bytes": 23 * GIB,
+            **values,
+        }
+    )
+
+
+def facts(*devices, **values):
+    visible = values.pop("visible_devices", tuple(gpu.uuid for gpu in devices))
+    return HostGpus(
+        gathered_at="2026-08-01T00:00:00Z",
+        devices=devices,
+        visible_devices=visible,
+        system_memory_total_bytes=64 * GIB,
+        system_memory_available_bytes=60 * GIB,
+        **values,
+    ).to_dict()
+
+
+def host(facts, on_gpu_fault="fail", environment=None, managed_environment=None):
+    return host_from_facts(
+        facts,
+        on_gpu_fault=on_gpu_fault,
+        environment=environment or {},
+        managed_environment=managed_environment or {},
+    )
+
+
+def test_gpus_are_planned_in_the_order_ollama_sees_them():
+    planned = host(facts(device(0), device(1), visible_devices=("GPU-1", "GPU-0")))
+    assert [gpu.index for gpu in planned.gpus] == [1, 0]
+    assert planned.system_memory_available_bytes == 60 * GIB
+    assert planned.environment == {}
+    assert planned.warnings == ()
+
+
+def test_a_gpu_that_the_service_does_not_see_is_not_planned_with():
+    assert [gpu.index for gpu in host(facts(device(0), device(1), visible_devices=("GPU-1",))).gpus] == [1]
+
+
+def test_a_gpu_that_an_earlier_plan_hid_is_looked_at_again():
+    planned = host(
+        facts(device(0), device(1), visible_devices=("GPU-1",)),
+        managed_environment={"CUDA_VISIBLE_DEVICES": "GPU-1"},
+    )
+    assert [gpu.index for gpu in planned.gpus] == [0, 1]
+
+
+def test_memory_that_ollama_holds_counts_as_available():
+    assert available_bytes(device(memory_free_bytes=3 * GIB, memory_ours_bytes=20 * GIB)) == 23 * GIB
+
+
+def test_no_more_is_available_than_the_gpu_has():
+    assert available_bytes(device(memory_free_bytes=20 * GIB, memory_ours_bytes=20 * GIB)) == 24 * GIB
+
+
+def test_of_a_described_gpu_its_memory_suffices():
+    planned = host({"devices": [{"memory_total_bytes": 12 * GIB}, {"memory_total_bytes": 24 * GIB}]})
+    assert [available_bytes(gpu) for gpu in planned.gpus] == [12 * GIB, 24 * GIB]
+    assert [gpu.uuid for gpu in planned.gpus] == ["GPU-0", "GPU-1"]
+
+
+def test_no_devices_is_a_host_without_gpus():
+    assert host({"devices": [], "system_memory_total_bytes": GIB}).gpus == ()
+    assert host({"devices": [], "system_memory_total_bytes": GIB}).system_memory_available_bytes == GIB
+
+
+def test_a_card_cut_into_instances_is_planned_by_its_instances():
+    card = device(0, mig_mode=True)
+    instance = device(1, uuid="MIG-1", mig_parent_uuid="GPU-0", memory_total_bytes=10 * GIB)
+    assert [gpu.uuid for gpu in host(facts(card, instance)).gpus] == ["MIG-1"]
+
+
+@pytest.mark.parametrize(
+    "faulty",
+    [
+        device(1, problems=("GPU 1 fell off the bus.",)),
+        device(1, memory_free_bytes=None),
+        device(1, memory_total_bytes=None),
+    ],
+)
+class TestAGpuWithAFault:
+    def test_is_an_error_by_default(self, faulty):
+        with pytest.raises(ValueError, match=r"^GPU 1 .* cannot be planned for: .*ollama_plan_on_gpu_fault"):
+            host(facts(device(0), faulty))
+
+    def test_is_hidden_from_ollama_where_it_may_be_excluded(self, faulty):
+        planned = host(facts(device(0), faulty), on_gpu_fault="exclude")
+        assert [gpu.index for gpu in planned.gpus] == [0]
+        assert planned.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
+        assert "GPU 1 (NVIDIA GeForce RTX 4090, GPU-1) is left out of the plan" in planned.warnings[0]
+
+    def test_leaves_no_gpu_visible_where_it_was_the_only_one(self, faulty):
+        planned = host(facts(faulty), on_gpu_fault="exclude")
+        assert planned.gpus == ()
+        assert planned.environment == {"CUDA_VISIBLE_DEVICES": "-1"}
+
+
+@pytest.mark.parametrize(
+    ("values", "environment", "in_use"),
+    [
+        ({"vendor": "nvidia"}, {}, True),
+        ({"vendor": "amd"}, {}, False),
+        ({"vendor": "amd", "gfx_target": "gfx1151"}, {}, True),
+        ({"vendor": "amd"}, {"OLLAMA_IGPU_ENABLE": "1"}, True),
+        ({"vendor": "amd"}, {"OLLAMA_IGPU_ENABLE": "0"}, False),
+    ],
+)
+def test_integrated_gpus_count_only_where_ollama_uses_them(values, environment, in_use):
+    planned = host(facts(device(0, integrated=True, **values)), environment=environment)
+    assert bool(planned.gpus) is in_use
+    assert bool(planned.warnings) is not in_use
+
+
+def test_a_gpu_that_could_not_be_measured_is_named():
+    planned = host(
+        facts(unmeasured=(UnmeasuredGpu("0000:03:00.0", "intel", "0x56a0", "no source reads it"),))
+    )
+    assert planned.warnings == (
+        "GPU 0000:03:00.0 (intel) could not be measured and is not planned with: no source reads it",
+    )
+
+
+def test_less_memory_is_less_on_every_gpu():
+    less = host(
+        facts(device(0, memory_free_bytes=3 * GIB, memory_ours_bytes=GIB), device(1))
+    ).with_less_memory(GIB)
+    assert [available_bytes(gpu) for gpu in less.gpus] == [3 * GIB, 22 * GIB]
+    assert less.system_memory_available_bytes == 59 * GIB
+
+
+@pytest.mark.parametrize(
+    ("malformed", "sentence"),
+    [
+        ([], "GPU facts must be a mapping with a list 'devices', found []"),
+        ({"devices": "none"}, "GPU facts has 'none' as 'devices', expected a list"),
+        ({"devices": [24]}, "GPU 0 must be a mapping, found 24"),
+        (
+            {"devices": [{"memory_total_bytes": "24G"}]},
+            "GPU 0 has '24G' as 'memory_total_bytes', expected a size",
+        ),
+        ({"devices": [{"memory_total_bytes": -1}]}, "GPU 0 has -1 as 'memory_total_bytes', expected a size"),
+        ({"devices": [{"memory_total_bytes": 1, "name": 7}]}, "a GPU has 7 as 'name', expected text"),
+        ({"system_memory_total_bytes": True}, "GPU facts has True as 'system_memory_total_bytes'"),
+    ],
+)
+def test_malformed_facts_are_refused_in_one_sentence(malformed, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        host(malformed)
