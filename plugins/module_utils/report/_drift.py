@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the differences that a verification found, layer by layer, to one cause for each variable. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Iterable, Mapping, Sequence
+
+LAYERS = ("file", "unit", "process", "server", "model")
+
+OTHER_FILE = "other file"
+NOT_APPLIED = "not applied"
+FILE_EDITED = "file edited"
+PLAN_CHANGED = "plan changed"
+NOT_RELOADED = "not reloaded"
+STALE_PROCESS = "stale process"
+READ_OTHERWISE = "read otherwise"
+NOT_RUNNING = "not running"
+NOT_AS_PLANNED = "not as planned"
+
+_SENTENCES = {
+    NOT_APPLIED: "neither our drop-in nor the process has it: the plan was not applied here",
+    FILE_EDITED: "our drop-in was changed by hand, its value is not the one with which the process runs",
+    PLAN_CHANGED: (
+        "drop-in and process agree on another value: the plan has changed since it was applied (hardware, "
+        "models or settings), or the drop-in was edited and the service restarted"
+    ),
+    NOT_RELOADED: "the file is right, systemd has not read it yet: systemctl daemon-reload is due",
+    STALE_PROCESS: "the file is right, the process was started before it: a restart is due",
+    READ_OTHERWISE: "the process has the value, Ollama made something else of it",
+}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One variable (or, with an empty name, the service or a model) that is not as planned, and why.
+
+    `found`: layer to the value there, None for absent, only for the layers that differ.
+    """
+
+    variable: str
+    wanted: str | None
+    found: dict[str, str | None]
+    cause: str
+    message: str
+
+    @property
+    def difference(self) -> str:
+        """Found and wanted in a few words: `1 in process and server, wanted 3`."""
+        if not self.found:
+            return ""
+        layers_of: dict[str, list[str]] = {}
+        for layer, value in self.found.items():
+            layers_of.setdefault(_shown(value), []).append(layer)
+        found = ", ".join(f"{value} in {_listed(layers)}" for value, layers in layers_of.items())
+        return f"{found}, wanted {_shown(self.wanted)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "difference": self.difference}
+
+
+def explain(
+    differences: Iterable[Mapping[str, Any]], conflicts: Iterable[Mapping[str, Any]]
+) -> tuple[Drift, ...]:
+    """One drift for each variable, in the order found.
+
+    differences: `differences` of `ollama_verify_result` (layer, variable, found, wanted, message).
+    conflicts: its `conflicts` (variable, message), each names the file that decides a variable.
+    """
+    decided_elsewhere = {str(one["variable"]): str(one["message"]) for one in conflicts}
+    by_variable: dict[str, list[Mapping[str, Any]]] = {}
+    drifts = []
+    for difference in differences:
+        if difference["variable"] and difference["layer"] in LAYERS[:4]:
+            by_variable.setdefault(str(difference["variable"]), []).append(difference)
+        else:
+            drifts.append(_without_variable(difference))
+    for name, group in by_variable.items():
+        drifts.append(_of_variable(name, group, decided_elsewhere.pop(name, None)))
+    # A file that will win at the next start is drift to be, even while every layer still is as planned.
+    drifts += [Drift(name, None, {}, OTHER_FILE, message) for name, message in decided_elsewhere.items()]
+    return tuple(drifts)
+
+
+def _without_variable(difference: Mapping[str, Any]) -> Drift:
+    layer = str(difference["layer"])
+    cause = {"process": NOT_RUNNING, "unit": NOT_RELOADED}.get(layer, NOT_AS_PLANNED)
+    found = {layer: _text(difference["found"])}
+    return Drift(
+        str(difference["variable"]), _text(difference["wanted"]), found, cause, str(difference["message"])
+    )
+
+
+def _of_variable(name: str, group: Sequence[Mapping[str, Any]], conflict: str | None) -> Drift:
+    found = {str(one["layer"]): _text(one["found"]) for one in group}
+    wanted = _text(group[0]["wanted"])
+    cause = OTHER_FILE if conflict else _cause(found)
+    return Drift(name, wanted, found, cause, conflict or _SENTENCES[cause])
+
+
+def _cause(found: Mapping[str, str | None]) -> str:
+    if "file" in found:
+        if "process" not in found or found["file"] != found["process"]:
+            return FILE_EDITED
+        return NOT_APPLIED if found["file"] is None else PLAN_CHANGED
+    if "process" in found:
+        return STALE_PROCESS
+    return NOT_RELOADED if "unit" in found else READ_OTHERWISE
+
+
+def _shown(value: str | None) -> str:
+    return "none" if value is None else value or "an empty value"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What fills the memory of one GPU, kind by kind, from a plan or, without one, from the facts. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping
+
+# Kinds of a bar in the order drawn, with the word that a reader sees.
+KINDS = {
+    "weights": "weights",
+    "kv_cache": "KV cache",
+    "compute": "compute buffers",
+    "cuda_context": "CUDA context",
+    "ollama": "held by Ollama now",
+    "others": "other processes",
+    "headroom": "headroom",
+    "free": "free",
+}
+_SHARE_KEYS = {
+    "weights": ("weights_bytes", "projector_bytes"),
+    "kv_cache": ("kv_cache_bytes",),
+    "compute": ("compute_bytes",),
+    "cuda_context": ("cuda_context_bytes",),
+}
+
+
+@dataclass(frozen=True)
+class MemoryBar:
+    """One GPU: bytes by kind, which add up to `total_bytes`; headroom includes the engine's own margin.
+
+    `short_bytes`: what is missing of the headroom, 0 where a plan keeps it.
+    """
+
+    index: int
+    uuid: str
+    name: str
+    total_bytes: int
+    parts: dict[str, int]
+    short_bytes: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "uuid": self.uuid,
+            "name": self.name,
+            "memory_total_bytes": self.total_bytes,
+            **{f"{kind}_bytes": self.parts.get(kind, 0) for kind in KINDS},
+            "short_bytes": self.short_bytes,
+        }
+
+
+def bar_of_plan(gpu: Mapping[str, Any], models: Iterable[Mapping[str, Any]]) -> MemoryBar:
+    """The bar of one of a plan's `gpus`; the plan's `models` tell what its planned memory consists of."""
+    parts = dict.fromkeys(_SHARE_KEYS, 0)
+    for model in models:
+        for share in model.get("gpus", ()) if model.get("planned") else ():
+            if (share["index"], share["uuid"]) == (gpu["index"], gpu["uuid"]):
+                for kind, keys in _SHARE_KEYS.items():
+                    parts[kind] += sum(int(share[key]) for key in keys)
+    parts = _scaled(parts, int(gpu["planned_bytes"]))
+    free = max(int(gpu["free_bytes"]), 0)
+    reserve = int(gpu["engine_margin_bytes"]) + int(gpu["headroom_bytes"]) if int(gpu["planned_bytes"]) else 0
+    headroom = min(reserve, free)
+    parts.update(others=int(gpu["others_bytes"]), headroom=headroom, free=free - headroom)
+    return MemoryBar(
+        index=int(gpu["index"]),
+        uuid=str(gpu["uuid"]),
+        name=str(gpu["name"]),
+        total_bytes=int(gpu["total_bytes"]),
+        parts=parts,
+        short_bytes=reserve - headroom,
+    )
+
+
+def bar_of_facts(gpu: Mapping[str, Any]) -> MemoryBar:
+    """The bar of one device of `gpufleet_gpu`, for a host without a plan; all 0 where it cannot be read."""
+    total = int(gpu.get("memory_total_bytes") or 0)
+    free = min(int(gpu.get("memory_free_bytes") or 0), total)
+    ours = min(int(gpu.get("memory_ours_bytes") or 0), total - free)
+    parts = {"ollama": ours, "others": total - free - ours, "free": free}
+    return MemoryBar(int(gpu.get("index") or 0), str(gpu.get("uuid")), str(gpu.get("name")), total, parts)
+
+
+def _scaled(parts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The parts as shares of what is planned at once: not every planned model need be loaded at a time."""
+    total = sum(parts.values())
+    if total == planned:
+        return dict(parts)
+    if total == 0:
+        return {**parts, "weights": planned}
+    scaled = {kind: size * planned // total for kind, size in parts.items()}
+    scaled["weights"] += planned - sum(scaled.values())
+    return scaled

@@ -1,0 +1,188 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a fleet as plain data: each host's state, plan and drift, the worst first. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import Drift, explain
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar import (
+    MemoryBar,
+    bar_of_facts,
+    bar_of_plan,
+)
+
+# Raised when a key of the report changes its meaning or goes.
+FORMAT = 1
+
+UNREACHABLE = "unreachable"
+FAILED = "failed"
+DRIFTED = "drifted"
+UNSAFE = "unsafe"
+IN_SYNC = "in sync"
+PLANNED = "planned"
+# The worst first.
+STATES = (UNREACHABLE, FAILED, DRIFTED, UNSAFE, IN_SYNC, PLANNED)
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class HostData:
+    """What a run knows of one host; what it does not know is None, or an empty reason.
+
+    `plan`: the fact ollama_plan; `verified`: the fact ollama_verify_result; `gpu`: the fact gpufleet_gpu.
+    """
+
+    name: str
+    plan: Mapping[str, Any] | None = None
+    verified: Mapping[str, Any] | None = None
+    gpu: Mapping[str, Any] | None = None
+    failure: str = ""
+    unreachable: str = ""
+
+
+def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]:
+    """The report of a fleet. Sizes in bytes, `generated_at` in ISO 8601.
+
+    Raises: ValueError in one sentence where data of a host are not in the form that the collection's roles set.
+    """
+    described = sorted((_host(host) for host in hosts), key=_badness)
+    states = Counter(host["state"] for host in described)
+    bars = [gpu for host in described for gpu in host["gpus"]]
+    return {
+        "format": FORMAT,
+        "generated_at": generated_at,
+        "summary": {
+            "hosts": len(described),
+            "states": {state: states[state] for state in STATES},
+            "gpus": len(bars),
+            "gpu_memory_total_bytes": sum(bar["memory_total_bytes"] for bar in bars),
+            "gpu_memory_free_bytes": sum(bar["free_bytes"] for bar in bars),
+            "not_as_planned": sum(states[state] for state in (UNREACHABLE, FAILED, DRIFTED)),
+        },
+        "hosts": described,
+    }
+
+
+def table(report: Mapping[str, Any]) -> list[str]:
+    """The report as lines for a terminal, one host a line, the worst first, then one with the counts."""
+    rows = [("HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY")]
+    rows += [
+        (
+            host["name"],
+            host["state"],
+            _number(host["num_parallel"]),
+            _number(host["max_loaded_models"]),
+            _number(host["context_length"]),
+            _why(host),
+        )
+        for host in report["hosts"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip()
+        for row in rows
+    ]
+    counts = [f"{count} {state}" for state, count in report["summary"]["states"].items() if count]
+    return [*lines, ", ".join(counts) or "no hosts"]
+
+
+def _host(host: HostData) -> dict[str, Any]:
+    try:
+        plan = host.plan or {}
+        drifts = _drifts(host)
+        bars = _bars(host)
+        return {
+            "name": host.name,
+            "state": _state(host, drifts),
+            "problem": host.unreachable or host.failure,
+            "drift": [drift.to_dict() for drift in drifts],
+            "notes": [str(note) for note in (host.verified or {}).get("notes", ())],
+            "safe": plan.get("safe"),
+            "basis": plan.get("basis"),
+            "placement": plan.get("placement"),
+            "version": plan.get("version"),
+            "num_parallel": plan.get("num_parallel"),
+            "max_loaded_models": plan.get("max_loaded_models"),
+            "context_length": plan.get("context_length"),
+            "kv_cache_type": plan.get("kv_cache_type"),
+            "environment": dict(plan.get("environment", {})),
+            "models": [_model(model) for model in plan.get("models", ()) if model["planned"]],
+            "gpus": [bar.to_dict() for bar in bars],
+            "limits": [dict(limit) for limit in plan.get("limits", ())],
+            "limit": _limit(plan),
+            "reasons": list(plan.get("reasons", ())),
+            "warnings": list(plan.get("warnings", ())),
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"the data of host {host.name} are not in the form of ollama_plan and ollama_verify_result: "
+            f"{type(error).__name__} {error}; run the playbook again with roles and modules of one version"
+        ) from error
+
+
+def _drifts(host: HostData) -> tuple[Drift, ...]:
+    if not host.verified or host.unreachable:
+        return ()
+    return explain(host.verified["differences"], host.verified["conflicts"])
+
+
+def _bars(host: HostData) -> list[MemoryBar]:
+    if host.plan is not None:
+        return [bar_of_plan(gpu, host.plan["models"]) for gpu in host.plan["gpus"]]
+    return [bar_of_facts(gpu) for gpu in (host.gpu or {}).get("devices", ())]
+
+
+def _state(host: HostData, drifts: tuple[Drift, ...]) -> str:
+    if host.unreachable:
+        return UNREACHABLE
+    if host.failure:
+        return FAILED
+    if host.plan is None and host.verified is None:
+        return UNREACHABLE
+    if drifts:
+        return DRIFTED
+    if host.plan is not None and not host.plan["safe"]:
+        return UNSAFE
+    return IN_SYNC if host.verified is not None else PLANNED
+
+
+def _model(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": model["name"],
+        "context_length": model["context_length"],
+        "num_parallel": model["num_parallel"],
+        "gpu_memory_bytes": sum(int(share["total_bytes"]) for share in model["gpus"]),
+        "basis": model["basis"],
+    }
+
+
+def _limit(plan: Mapping[str, Any]) -> str:
+    """Why the values are not larger: the first step up that is not possible, else the plan's first reason."""
+    for limit in plan.get("limits", ()):
+        if not limit["possible"]:
+            return str(limit["reason"])
+    return str(next(iter(plan.get("reasons", ())), ""))
+
+
+def _badness(host: Mapping[str, Any]) -> tuple[Any, ...]:
+    missing = sum(gpu["short_bytes"] for gpu in host["gpus"])
+    return STATES.index(host["state"]), -len(host["drift"]), -missing, host["name"]
+
+
+def _why(host: Mapping[str, Any]) -> str:
+    if host["problem"]:
+        return str(host["problem"])
+    return "; ".join(
+        f"{drift['variable'] or 'service'}: {drift['cause']}"
+        + (drift["difference"] and f", {drift['difference']}")
+        for drift in host["drift"]
+    )
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else str(value)
