@@ -1,0 +1,276 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Transformer layers: how each architecture strings norms, attention and feed-forward networks together.
+
+Most of it follows from the tensors that a layer has; what does not is the architecture's style.
+Source: llama.cpp src/models/*.cpp (b10488).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import LayerShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import Tensor
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import (
+    Context,
+    Form,
+    Heads,
+    Routing,
+    added,
+    attention,
+    elementwise,
+    experts,
+    feed_forward,
+    norm,
+    operation,
+    output_projection,
+    product,
+    projected,
+    query_key_value,
+    reshaped,
+    root_mean_square_norm,
+    rows,
+)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the tensors of a layer do not say.
+
+    centred: layer norm instead of RMS norm. parallel: attention and feed-forward network read the same input, and
+    which of them comes first ('attention', 'feed_forward'). residual_first: the second sum starts from the residual stream.
+    rotates: positions turn queries and keys ('always', 'sliding', 'never', or all but every n-th layer).
+    norms_after_rotation: queries and keys are normalised after they are turned. norms_values: values too.
+    scales_query, scales_residual, scales_embedding: multiplied by a constant. rows_at_end: the rows wanted are picked
+    after the last layer. soft_cap: scores are capped. routing: how experts are weighed. squared: squared ReLU.
+    """
+
+    centred: bool = False
+    parallel: str = ""
+    residual_first: bool = False
+    rotates: str = "always"
+    no_rotation_interval: int = 0
+    norms_after_rotation: bool = False
+    norms_values: bool = False
+    scales_query: bool = False
+    scales_residual: bool = False
+    scales_embedding: bool = False
+    rows_at_end: bool = False
+    soft_cap: bool = False
+    routing: Routing = Routing()
+    squared: bool = False
+
+
+def _rotates(style: Style, layer: LayerShape, index: int) -> bool:
+    if style.rotates == "sliding":
+        return layer.attention == "sliding"
+    if style.no_rotation_interval:
+        return (index + 1) % style.no_rotation_interval != 0
+    return style.rotates == "always"
+
+
+def _normed_before_heads(form: Form, name: str, layer: LayerShape) -> bool:
+    """Whether the norm runs over all heads at once, told by the width of its weight."""
+    return f"{name}.weight" in form and form[f"{name}.weight"][0] > layer.key_length
+
+
+def _turned(context: Context, source: Tensor) -> Tensor:
+    return Tensor(source.shape, (source, context.positions()), reuses=True)
+
+
+def attention_heads(
+    context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int
+) -> Heads:
+    """Queries, keys and values of a layer, normalised and turned by their positions."""
+    heads = query_key_value(context, form, layer, source)
+    rotates = _rotates(style, layer, index)
+
+    def finished(tensor: Tensor, name: str) -> Tensor:
+        if _normed_before_heads(form, name, layer):
+            flat = tensor.sources[0] if "attn_qkv.weight" not in form else tensor
+            tensor = reshaped(norm(context, form, name, flat, centred=style.centred), *tensor.shape)
+        elif f"{name}.weight" in form and not style.norms_after_rotation:
+            tensor = norm(context, form, name, tensor, centred=style.centred)
+        if rotates:
+            tensor = _turned(context, tensor)
+        if style.norms_after_rotation and f"{name}.weight" in form:
+            tensor = norm(context, form, name, tensor, centred=style.centred)
+        return tensor
+
+    query = finished(heads.query, "attn_q_norm")
+    if style.scales_query:
+        query = elementwise(query)
+    if layer.cache_layer is not None and layer.cache_layer != index:
+        return Heads(query, None, None)
+    if heads.key is None or heads.value is None:
+        return heads
+    value = root_mean_square_norm(heads.value) if style.norms_values else heads.value
+    return Heads(query, finished(heads.key, "attn_k_norm"), value)
+
+
+def attended(context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int) -> Tensor:
+    """What the attention of a layer gives back to the residual stream."""
+    heads = attention_heads(context, style, form, layer, source, index)
+    result = attention(
+        context, layer, heads, has_sinks="attn_sinks.weight" in form, soft_cap=style.soft_cap
+    )
+    return output_projection(context, form, result)
+
+
+def fed_forward(context: Context, style: Style, form: Form, source: Tensor) -> Tensor:
+    """The feed-forward half of a layer: a network, or experts with or without a shared one."""
+    if "ffn_gate_inp.weight" not in form:
+        return feed_forward(context, form, source, squared=style.squared)
+    result = experts(context, form, source, style.routing)
+    if "ffn_up_shexp.weight" not in form:
+        return result
+    shared = feed_forward(context, form, source, suffix="_shexp", squared=style.squared)
+    if "ffn_gate_inp_shexp.weight" in form:
+        scores = product(context, 1, source)
+        opened = elementwise(elementwise(scores), scores)
+        shared = elementwise(shared, opened)
+    return added(result, shared)
+
+
+def transformer_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+) -> Tensor:
+    """One layer: attention, then a feed-forward network, each added to the residual stream."""
+    layer = context.shape.layers[index]
+    picks_rows = is_last and not style.rows_at_end
+    normed = source
+    if "attn_norm.weight" in form:
+        normed = norm(context, form, "attn_norm", source, centred=style.centred)
+    before_attention = normed
+    if "attn_norm_2.weight" in form:
+        before_attention = norm(context, form, "attn_norm_2", source, centred=style.centred)
+    current = attended(context, style, form, layer, before_attention, index)
+    if picks_rows:
+        current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
+        normed = rows(normed, context.output_rows()) if style.parallel else normed
+    has_own_norm = "ffn_norm.weight" in form
+    if style.parallel and not has_own_norm:
+        network = fed_forward(context, style, form, normed)
+        if style.parallel == "feed_forward":
+            return added(added(network, source), current)
+        return added(added(current, network), source)
+    norms_afterwards = has_own_norm or "post_ffw_norm.weight" in form
+    if norms_afterwards and "post_attention_norm.weight" in form:
+        current = norm(context, form, "post_attention_norm", current, centred=style.centred)
+    if style.scales_residual:
+        current = elementwise(current)
+    middle = added(current, source)
+    name = "ffn_norm" if has_own_norm else "post_attention_norm"
+    if has_own_norm or not norms_afterwards:
+        network = fed_forward(context, style, form, norm(context, form, name, middle, centred=style.centred))
+    else:
+        network = fed_forward(context, style, form, middle)
+    if "post_ffw_norm.weight" in form:
+        network = norm(context, form, "post_ffw_norm", network, centred=style.centred)
+    if style.scales_residual:
+        network = elementwise(network)
+    return added(middle, network) if style.residual_first else added(network, middle)
+
+
+def encoder_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+) -> Tensor:
+    """One layer of an encoder: sums are normalised after attention and after the feed-forward network.
+
+    Source: llama.cpp src/models/bert.cpp (b10488).
+    """
+    layer = context.shape.layers[index]
+    current = attended(context, style, form, layer, source, index)
+    if is_last:
+        current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
+    current = norm(context, form, "attn_output_norm", added(current, source), centred=True)
+    if "attn_norm_2.weight" in form:
+        current = norm(context, form, "attn_norm_2", added(current, source), centred=True)
+    network = fed_forward(context, style, form, current)
+    return norm(context, form, "layer_output_norm", added(network, current), centred=True)
+
+
+def latent_attention_heads(
+    context: Context, form: Form, layer: LayerShape, source: Tensor
+) -> "tuple[Heads, int]":
+    """Queries, keys and values compressed into a latent (MLA), and the length of a decompressed value.
+
+    A file without the split tensors (attn_k_b, attn_v_b) is decompressed before the cache; then the length is 0.
+    Source: llama.cpp src/models/deepseek2.cpp (b10488).
+    """
+    shape, tokens, count = context.shape, context.tokens, layer.head_count
+    turned_length = shape.number("rope.dimension_count")
+    latent = shape.number("attention.kv_lora_rank")
+    if "attn_q_a.weight" in form:
+        compressed = norm(context, form, "attn_q_a_norm", projected(context, form, "attn_q_a", source))
+        query = projected(context, form, "attn_q_b", compressed)
+    else:
+        query = projected(context, form, "attn_q", source)
+    head_length = query.shape[0] // count
+    plain_length = head_length - turned_length
+    from_blocks = _views(query, ((plain_length, count, tokens), (turned_length, count, tokens)))
+    both = product(context, latent + turned_length, source)
+    value_latent, key_turned = _views(both, ((latent, tokens), (turned_length, 1, tokens)))
+    query_turned = Tensor(from_blocks[1].shape, (from_blocks[1], context.positions()), reuses=True)
+    key_turned = Tensor(key_turned.shape, (key_turned, context.positions()), reuses=True)
+    value_latent = norm(context, form, "attn_kv_a_norm", value_latent)
+    if shape.is_latent_attention:
+        return _absorbed(context, form, layer, from_blocks[0], query_turned, value_latent, key_turned)
+    value_length = layer.value_length
+    decompressed = product(context, (plain_length + value_length) * count, value_latent)
+    key_plain, value = _views(
+        decompressed, ((plain_length, count, tokens), (value_length, count, tokens))
+    )
+    value = operation(value.shape, value)
+    joined_query = operation((head_length, count, tokens), from_blocks[0], query_turned)
+    repeated = operation(query_turned.shape, key_turned, query_turned)
+    joined_key = operation((head_length, count, tokens), key_plain, repeated)
+    return Heads(joined_query, joined_key, value), 0
+
+
+def _views(source: Tensor, shapes: "tuple[tuple[int, ...], ...]") -> "tuple[Tensor, ...]":
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import view
+
+    return tuple(view(source, shape) for shape in shapes)
+
+
+def _absorbed(
+    context: Context,
+    form: Form,
+    layer: LayerShape,
+    query_plain: Tensor,
+    query_turned: Tensor,
+    value_latent: Tensor,
+    key_turned: Tensor,
+) -> "tuple[Heads, int]":
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import permuted
+
+    tokens, count = context.tokens, layer.head_count
+    latent = value_latent.shape[0]
+    absorbed = permuted(product(context, latent, permuted(query_plain, 0, 2, 1, 3)), 0, 2, 1, 3)
+    query = operation((layer.key_length, count, tokens), absorbed, query_turned)
+    value = reshaped(value_latent, latent, 1, tokens)
+    key = operation((layer.key_length, 1, tokens), value, key_turned)
+    return Heads(query, key, value), form["attn_v_b.weight"][1]
+
+
+def latent_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+) -> Tensor:
+    """One layer with latent attention.
+
+    Source: llama.cpp src/models/deepseek2.cpp (b10488).
+    """
+    layer = context.shape.layers[index]
+    normed = norm(context, form, "attn_norm", source)
+    heads, decompressed = latent_attention_heads(context, form, layer, normed)
+    current = output_projection(
+        context, form, attention(context, layer, heads, decompressed_length=decompressed)
+    )
+    if is_last:
+        current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
+    middle = added(current, source)
+    network = fed_forward(context, style, form, norm(context, form, "ffn_norm", middle))
+    return added(network, middle)
