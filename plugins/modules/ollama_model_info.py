@@ -273,7 +273,11 @@ from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError, gather
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import (
+    DISK,
+    InventoryError,
+    gather,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
@@ -311,6 +315,10 @@ def main() -> None:
         inventory = gather(models_path, api, options["source"], options["names"])
     except InventoryError as error:
         module.fail_json(msg=str(error))
+    if not server.exists and options["models_path"] is None and inventory.source == DISK:
+        inventory.problems.append(
+            f"systemd knows no {options['unit']}: {models_path} is where the installer puts models"
+        )
     if inventory.damaged and options["on_malformed"] == "fail":
         module.fail_json(msg="; ".join(inventory.damaged))
     module.exit_json(

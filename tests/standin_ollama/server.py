@@ -536,6 +536,8 @@ def _modelfile(model: Model, parameters: list[tuple[str, str]]) -> str:
         "",
         f"FROM {model.blob}",
     ]
+    if model.projector:
+        lines.append(f"FROM {model.projector}")
     if model.template:
         lines.append(f"TEMPLATE {_modelfile_text(model.template)}")
     if model.system:

@@ -30,6 +30,8 @@ _FLOAT_KEY = re.compile(
 )
 # Keys of whole arrays that no planning needs: the vocabulary and what describes the file.
 _UNUSED_KEYS = ("tokenizer.", "general.")
+# Source: ollama v0.33.0-rc2, fs/ggml/type.go, TensorType.String.
+_UNNAMED_TYPE = "unknown"
 _BLOB_NAME = re.compile(r"sha256[:-]([0-9a-fA-F]{64})$")
 
 
@@ -115,9 +117,15 @@ def _tensors(name: str, show: Mapping[str, Any]) -> list[list[Any]]:
     if not isinstance(tensors, list) or not tensors:
         raise ModelError(f"model {name}: the API does not list its tensors; read the store on disk instead")
     try:
-        return [[tensor["name"], tensor["type"], list(tensor["shape"])] for tensor in tensors]
+        read = [[tensor["name"], tensor["type"], list(tensor["shape"])] for tensor in tensors]
     except (TypeError, KeyError) as error:
         raise ModelError(f"model {name}: the API lists a tensor without name, type and shape") from error
+    if any(type_name == _UNNAMED_TYPE for _name, type_name, _shape in read):
+        raise ModelError(
+            f"model {name}: the API does not name the type of its tensors (a quantization that Ollama "
+            "only passes on); read the store on disk instead"
+        )
+    return read
 
 
 def _files(show: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -50,13 +50,15 @@ class Location:
 def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
     """The service of a unit; one that does not exist is taken to be as Ollama's installer makes it."""
     properties = _properties(run, scope, unit)
+    exists = properties.get("LoadState", "not-found") not in ("not-found", "")
     environment = _environment(properties, proc)
+    home = environment.get("HOME") or (_home(properties.get("User", ""), scope) if exists else INSTALLER_HOME)
     executable = _EXEC_PATH.search(properties.get("ExecStart", ""))
     return Location(
-        models_path=_models_path(environment, _home(environment, properties.get("User", ""), scope)),
+        models_path=_models_path(environment, home),
         api_url=url_of_host(environment.get("OLLAMA_HOST", "")),
         executable=executable[1] if executable else None,
-        exists=properties.get("LoadState", "not-found") not in ("not-found", ""),
+        exists=exists,
     )
 
 
@@ -92,15 +94,14 @@ def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:
     return environment
 
 
-def _home(environment: Mapping[str, str], user: str, scope: str) -> str:
-    if environment.get("HOME"):
-        return environment["HOME"]
-    try:
-        if user:
-            return pwd.getpwnam(user).pw_dir
-    except KeyError:
-        return INSTALLER_HOME
-    return os.path.expanduser("~") if scope == USER else INSTALLER_HOME
+def _home(user: str, scope: str) -> str:
+    """The home directory that systemd gives the process: of its user, else of the manager's own."""
+    if user or scope != USER:
+        try:
+            return pwd.getpwnam(user or "root").pw_dir
+        except KeyError:
+            return INSTALLER_HOME
+    return os.path.expanduser("~")
 
 
 def _models_path(environment: Mapping[str, str], home: str) -> str:

@@ -156,6 +156,13 @@ class TestOtherModels:
         with pytest.raises(ModelError, match="lists a tensor without name, type and shape"):
             read_model(Api(server.url), TAG)
 
+    def test_tensors_of_a_type_that_ollama_does_not_name_are_told(self, server, shown):
+        reply_with(server, dict(shown, tensors=[{"name": "x", "type": "unknown", "shape": [256]}]))
+        with pytest.raises(
+            ModelError, match=r"does not name the type of its tensors .* read the store on disk"
+        ):
+            read_model(Api(server.url), TAG)
+
     def test_a_reply_without_anything_else_is_no_model(self, server, shown):
         reply_with(server, {"tensors": shown["tensors"], "model_info": 3})
         with pytest.raises(ModelError, match=r"general\.architecture is missing"):
