@@ -75,7 +75,7 @@ class Service:
 
     def state(self) -> tuple[str, int, str]:
         """What a run that stops before any change must leave as it was."""
-        files = self.sh("cd /etc/systemd/system && find . -name 'ollama.service*' -exec ls -ldR {} +")
+        files = self.sh("find /etc/systemd/system -type f -printf '%p %m %s %t\\n' | sort")
         return files, self.main_pid, self.drop_in_text
 
     @property
@@ -144,6 +144,7 @@ def on() -> Callable[[str], Service]:
     """The service of the host of this name."""
 
     def on_host(name: str) -> Service:
-        return Service(testinfra.get_host(f"ansible://{name}?ansible_inventory={inventory()}"), name)
+        ssh_config = inventory().with_name("ssh_config")
+        return Service(testinfra.get_host(f"ssh://{name}", ssh_config=str(ssh_config)), name)
 
     return on_host
