@@ -17,7 +17,7 @@ DEFAULT_PORT = 11434
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_S = 10.0
 # A verbose reply lists the whole vocabulary: some 10 MiB for 262,144 tokens with scores and types.
-MAX_REPLY_BYTES = 128 * 1024 * 1024
+MAX_REPLY_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 256 * 1024
 _MAX_SHOWN_CHARACTERS = 300
 

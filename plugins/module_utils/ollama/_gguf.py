@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import struct
 from typing import Any, BinaryIO, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._files import open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import (
     TENSOR_TYPES,
     tensor_bytes,
@@ -139,11 +139,8 @@ def read_parts(paths: Sequence[str]) -> dict[str, Any]:
 
 def _read_file(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise GgufError(f"{path} is not a regular file")
-            return _HeaderReader(file, path, status.st_size).read()
+        with open_regular(path) as file:
+            return _HeaderReader(file, path, os.fstat(file.fileno()).st_size).read()
     except OSError as error:
         raise GgufError(f"{path} cannot be read: {error.strerror or error}") from error
 

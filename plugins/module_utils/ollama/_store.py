@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._files import open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
     GgufError,
     read_header,
@@ -229,10 +229,7 @@ def _read_json(path: str) -> dict[str, Any]:
     Raises: ModelError.
     """
     try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelError(f"{path} is not a regular file")
+        with open_regular(path) as file:
             content = file.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error

@@ -235,7 +235,7 @@ class TestDamage:
         path = add_model(tmp_path, "llama3.2:1b", LLAMA)
         path.unlink()
         os.symlink("/dev/zero", path)
-        with pytest.raises(ModelError, match=f"{path} is not a regular file"):
+        with pytest.raises(ModelError, match=f"{path} cannot be read: not a regular file"):
             read(tmp_path, "llama3.2:1b")
 
     def test_a_link_to_nothing_is_named(self, tmp_path):
