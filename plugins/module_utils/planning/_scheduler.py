@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import (
@@ -17,6 +16,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine i
     Launch,
     MemoryEngine,
     fit_targets_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._free_memory import (
+    Beliefs,
+    Runner,
+    really_free,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
     GIB,
@@ -59,9 +63,6 @@ LEAST_VISION_CONTEXT = 2048
 # Source: ollama server/sched.go, nextLowerAutoNumCtx() (v0.33.0-rc2).
 LOWER_CONTEXTS = (32768, 4096)
 
-# More orders than these are told apart only by the most and the least free memory per GPU.
-MOST_VIEWS = 64
-
 
 @dataclass(frozen=True)
 class LoadRequest:
@@ -72,28 +73,6 @@ class LoadRequest:
     num_gpu: int | None = None
     main_gpu: int | None = None
     keep_alive_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Runner:
-    """A loaded model; memory per GPU by position in the server's list, in bytes.
-
-    `used_bytes` is what it takes, CUDA context included. `logged_bytes` and `free_at_load_bytes` are what
-    Ollama read from its log, by the number that the runner itself gives the GPU.
-    """
-
-    name: str
-    key: str
-    options: Options
-    is_automatic_batch: bool
-    projector_bytes: int
-    placement: tuple[int, ...]
-    keep_alive_seconds: float
-    expires_at: float
-    used_bytes: Mapping[int, int]
-    logged_bytes: tuple[int, ...]
-    free_at_load_bytes: tuple[int, ...]
-    is_busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,11 +143,7 @@ class Server:
 
     def free_bytes(self) -> tuple[int, ...]:
         """Memory that is really free on each GPU."""
-        free = [gpu.free_bytes for gpu in self.gpus]
-        for runner in self.runners:
-            for position, used in runner.used_bytes.items():
-                free[position] -= used
-        return tuple(free)
+        return really_free(self.gpus, self.runners)
 
     def load(
         self, model: ModelShape | SchedulerModel, request: LoadRequest | None = None
@@ -312,95 +287,15 @@ class Server:
             return "on" if self.settings.flash_attention else "off"
         return "auto" if all(_can_flash(self.gpus[position]) for position in placement) else "off"
 
-    # Free memory as Ollama believes it
-
     def _views(self, options: Options) -> list[tuple[int, ...]]:
-        """Free memory per GPU as Ollama may see it; first what it sees if it asks the oldest model first.
-
-        While a GPU has no model a fresh discovery reads all of them. Else every model is asked in turn, in
-        the order of a Go map, until all GPUs are answered for; a model knows the free memory at the time it
-        was loaded, less what it logged itself.
-
-        Source: ollama discover/runner.go, GPUDevices(); server/sched.go, updateFreeSpace() (v0.33.0-rc2).
-        """
         if not self.gpus or options.num_gpu == 0:
             return [()]
-        logged = [sum(self._logged_bytes(one, i) for one in self.runners) for i in range(len(self.gpus))]
-        most = [max(gpu.total_bytes - used, 0) for gpu, used in zip(self.gpus, logged)]
-        reported = self._reported_by_runners()
-        if not reported:
-            own = self.cuda_context_bytes
-            return [tuple(min(most[i], max(free - own, 0)) for i, free in enumerate(self.free_bytes()))]
-        return list(
-            dict.fromkeys(tuple(min(one, limit) for one, limit in zip(view, most)) for view in reported)
-        )
-
-    def _reported_by_runners(self) -> list[tuple[int, ...]]:
-        """What the models report for all GPUs together; empty where a GPU has none."""
-        covered = {position for runner in self.runners for position in runner.placement}
-        if len(covered) < len(self.gpus):
-            return []
-        whole = []
-        single: list[list[int]] = [[] for _ in self.gpus]
-        for runner in self.runners:
-            if len(runner.placement) == len(self.gpus):
-                whole += self._reports(runner)
-            elif len(runner.placement) == 1:
-                position = runner.placement[0]
-                single[position] += [report[0] for report in self._reports(runner)]
-            else:
-                # Several GPUs of one library beside another library's: each may answer for itself.
-                for report in self._reports(runner):
-                    for position, free in zip(runner.placement, report):
-                        single[position].append(free)
-        choices = [list(dict.fromkeys(reports)) for reports in single]
-        count = 1
-        for reports in choices:
-            count *= len(reports)
-        if count > MOST_VIEWS:
-            choices = [list(dict.fromkeys((reports[0], min(reports), max(reports)))) for reports in choices]
-            return whole + [tuple(view) for view in zip(*_padded(choices))]
-        combined = [tuple(view) for view in product(*choices)]
-        if len(self.gpus) == 1:
-            return [(free,) for free in choices[0]] or whole
-        oldest_is_whole = bool(self.runners) and len(self.runners[0].placement) == len(self.gpus)
-        return whole + combined if oldest_is_whole else combined + whole
-
-    def _reports(self, runner: Runner) -> list[tuple[int, ...]]:
-        """What one model reports for its GPUs: with all log lines read, or with the first one only.
-
-        Source: ollama llm/llama_server.go, GetDeviceInfos() and memoryParsingWriter (v0.33.0-rc2).
-        """
-        reports = [tuple(self._report(runner, i, len(runner.free_at_load_bytes)) for i in runner.placement)]
-        if len(runner.placement) > 1:
-            reports.append(tuple(self._report(runner, i, 1) for i in runner.placement))
-        return reports
-
-    def _report(self, runner: Runner, position: int, lines_read: int) -> int:
-        used = self._logged_bytes(runner, position)
-        free = max(self.gpus[position].total_bytes - used, 0)
-        number = self._number(runner, position)
-        if number is not None and number < lines_read:
-            free = min(free, max(runner.free_at_load_bytes[number] - used, 0))
-        return free
-
-    def _logged_bytes(self, runner: Runner, position: int) -> int:
-        """What Ollama counts of a model on a GPU."""
-        number = self._number(runner, position)
-        return 0 if number is None else runner.logged_bytes[number]
-
-    def _number(self, runner: Runner, position: int) -> int | None:
-        """The runner's log lines that Ollama takes for this GPU's; None where it finds none.
-
-        A runner numbers the GPUs that it sees from 0, but Ollama looks for the GPU's number on the host.
-        """
-        if position not in runner.placement:
-            return None
-        if not self.rules.has_bug(RENUMBERED_DEVICE_BUG):
-            return runner.placement.index(position)
-        library = self.gpus[position].library
-        number = sum(1 for gpu in self.gpus[:position] if gpu.library == library)
-        return number if number < len(runner.logged_bytes) else None
+        return Beliefs(
+            self.gpus,
+            self.runners,
+            renumbers=self.rules.has_bug(RENUMBERED_DEVICE_BUG),
+            context_bytes=self.cuda_context_bytes,
+        ).views()
 
     # Starting and evicting
 
@@ -464,7 +359,6 @@ class Server:
             name=job.model.name,
             key=job.model.key,
             options=job.options,
-            is_automatic_batch=job.options.num_batch is None,
             projector_bytes=job.model.projector_bytes,
             placement=decision.placement,
             keep_alive_seconds=keep_alive,
@@ -629,11 +523,6 @@ def _can_flash(gpu: SchedulerGpu) -> bool:
         return True
     major, _, minor = gpu.compute_capability.partition(".")
     return int(major) >= 6 and (major, minor) != ("7", "2")
-
-
-def _padded(choices: Sequence[Sequence[int]]) -> list[list[int]]:
-    longest = max(len(values) for values in choices)
-    return [[*values, *[values[-1]] * (longest - len(values))] for values in choices]
 
 
 def _gib(size_bytes: int) -> str:

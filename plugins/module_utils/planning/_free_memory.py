@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory that is free on a server's GPUs: really, and as Ollama believes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import Options, SchedulerGpu
+
+# More orders than these are told apart only by the most and the least free memory per GPU.
+MOST_VIEWS = 64
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A loaded model; memory per GPU by position in the server's list, in bytes.
+
+    `used_bytes` is what it takes, CUDA context included. `logged_bytes` and `free_at_load_bytes` are what
+    Ollama read from its log, by the number that the runner itself gives the GPU.
+    """
+
+    name: str
+    key: str
+    options: Options
+    projector_bytes: int
+    placement: tuple[int, ...]
+    keep_alive_seconds: float
+    expires_at: float
+    used_bytes: Mapping[int, int]
+    logged_bytes: tuple[int, ...]
+    free_at_load_bytes: tuple[int, ...]
+    is_busy: bool = False
+
+
+def really_free(gpus: Sequence[SchedulerGpu], runners: Sequence[Runner]) -> tuple[int, ...]:
+    """Memory that is free on each GPU."""
+    free = [gpu.free_bytes for gpu in gpus]
+    for runner in runners:
+        for position, used in runner.used_bytes.items():
+            free[position] -= used
+    return tuple(free)
+
+
+class Beliefs:
+    """How Ollama accounts for the memory of GPUs; see views()."""
+
+    def __init__(
+        self, gpus: Sequence[SchedulerGpu], runners: Sequence[Runner], *, renumbers: bool, context_bytes: int
+    ) -> None:
+        """`renumbers`: Ollama looks for a GPU's log lines by its number on the host, not the runner's."""
+        self.gpus = gpus
+        self.runners = runners
+        self.renumbers = renumbers
+        self.context_bytes = context_bytes
+
+    def views(self) -> list[tuple[int, ...]]:
+        """Free memory per GPU as Ollama may see it; first what it sees if it asks the oldest model first.
+
+        While a GPU has no model a fresh discovery reads all of them. Else every model is asked in turn, in
+        the order of a Go map, until all GPUs are answered for; a model knows the free memory at the time it
+        was loaded, less what it logged itself.
+
+        Source: ollama discover/runner.go, GPUDevices(); server/sched.go, updateFreeSpace() (v0.33.0-rc2).
+        """
+        logged = [sum(self._logged_bytes(one, i) for one in self.runners) for i in range(len(self.gpus))]
+        most = [max(gpu.total_bytes - used, 0) for gpu, used in zip(self.gpus, logged)]
+        reported = self._reported_by_runners()
+        if not reported:
+            free = really_free(self.gpus, self.runners)
+            return [tuple(min(limit, max(one - self.context_bytes, 0)) for limit, one in zip(most, free))]
+        return list(
+            dict.fromkeys(tuple(min(one, limit) for one, limit in zip(view, most)) for view in reported)
+        )
+
+    def _reported_by_runners(self) -> list[tuple[int, ...]]:
+        """What the models report for all GPUs together; empty where a GPU has none."""
+        covered = {position for runner in self.runners for position in runner.placement}
+        if len(covered) < len(self.gpus):
+            return []
+        whole: list[tuple[int, ...]] = []
+        single: list[list[int]] = [[] for _ in self.gpus]
+        for runner in self.runners:
+            reports = self._reports(runner)
+            if 1 < len(runner.placement) == len(self.gpus):
+                whole += reports
+                continue
+            # Several GPUs of one library beside another library's: each is taken to answer for itself.
+            for report in reports:
+                for position, free in zip(runner.placement, report):
+                    single[position].append(free)
+        combined = _combinations([list(dict.fromkeys(reports)) for reports in single])
+        oldest_is_whole = 1 < len(self.runners[0].placement) == len(self.gpus)
+        return whole + combined if oldest_is_whole else combined + whole
+
+    def _reports(self, runner: Runner) -> list[tuple[int, ...]]:
+        """What one model reports for its GPUs: with all log lines read, or with the first one only.
+
+        Source: ollama llm/llama_server.go, GetDeviceInfos() and memoryParsingWriter (v0.33.0-rc2).
+        """
+        reports = [tuple(self._report(runner, i, len(runner.free_at_load_bytes)) for i in runner.placement)]
+        if len(runner.placement) > 1:
+            reports.append(tuple(self._report(runner, i, 1) for i in runner.placement))
+        return reports
+
+    def _report(self, runner: Runner, position: int, lines_read: int) -> int:
+        used = self._logged_bytes(runner, position)
+        free = max(self.gpus[position].total_bytes - used, 0)
+        number = self._number(runner, position)
+        if number is not None and number < lines_read:
+            free = min(free, max(runner.free_at_load_bytes[number] - used, 0))
+        return free
+
+    def _logged_bytes(self, runner: Runner, position: int) -> int:
+        """What Ollama counts of a model on a GPU."""
+        number = self._number(runner, position)
+        return 0 if number is None else runner.logged_bytes[number]
+
+    def _number(self, runner: Runner, position: int) -> int | None:
+        """The number of the runner's log lines that Ollama takes for this GPU's; None where it finds none."""
+        if position not in runner.placement:
+            return None
+        if not self.renumbers:
+            return runner.placement.index(position)
+        library = self.gpus[position].library
+        number = sum(1 for gpu in self.gpus[:position] if gpu.library == library)
+        return number if number < len(runner.logged_bytes) else None
+
+
+def _combinations(choices: list[list[int]]) -> list[tuple[int, ...]]:
+    """One report per GPU in all combinations, or in the extreme ones where they are too many."""
+    count = 1
+    for reports in choices:
+        count *= len(reports)
+    if count <= MOST_VIEWS:
+        return list(product(*choices))
+    extremes = [(reports[0], min(reports), max(reports)) for reports in choices]
+    return list(zip(*extremes))
