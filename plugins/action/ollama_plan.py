@@ -14,10 +14,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._argument
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
-    environment_from_dict,
     policy_from_dict,
     wanted_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
 
 
 class ActionModule(ActionBase):
@@ -37,15 +37,12 @@ class ActionModule(ActionBase):
                 wanted=wanted_from_list(options["wanted"]),
                 policy=policy_from_dict({name: options[name] for name in POLICY}),
                 version=options["version"],
-                running_environment=environment_from_dict(
-                    options["running_environment"], "running_environment"
-                ),
-                managed_environment=environment_from_dict(
-                    options["managed_environment"], "managed_environment"
-                ),
+                service=service_from_info(options["service"]),
             )
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
         if plan.warnings:
-            result["warnings"] = list(plan.warnings)
+            # Ansible shows warnings without the host that they are about.
+            host = (task_vars or {}).get("inventory_hostname", "host")
+            result["warnings"] = [f"{host}: {warning}" for warning in plan.warnings]
         return {**result, "changed": False, "plan": plan.to_dict()}

@@ -68,16 +68,12 @@ options:
       - The version of Ollama on the host, for example V(0.33.0).
       - Without it, the newest rules known are used.
     type: str
-  running_environment:
+  service:
     description:
-      - The environment with which the service runs now.
+      - What M(gpufleet.ollama.systemd_environment_info) returned for the service.
       - The plan keeps values that run while they are safe and as good as what it would choose, so that a few MiB of
-        memory do not change it back and forth. Settings which were not made by this collection are planned with.
-    type: dict
-    default: {}
-  managed_environment:
-    description:
-      - The part of O(running_environment) that an earlier plan has set.
+        memory do not change it back and forth. Settings that were not made by this collection are planned with.
+      - Without it, the service counts as one that has no settings.
     type: dict
     default: {}
   requests:

@@ -21,8 +21,7 @@ INPUTS = {
     "models": {"type": "list", "elements": "dict", "required": True},
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},
-    "running_environment": {"type": "dict", "default": {}},
-    "managed_environment": {"type": "dict", "default": {}},
+    "service": {"type": "dict", "default": {}},
 }
 
 # How it is planned; the names are the fields of `Policy`.

@@ -109,7 +109,7 @@ def _best(inputs: Inputs) -> Chosen | None:
 
 def _running(inputs: Inputs, judge: Judge, goal: Goal) -> Choice | None:
     """The values with which the service runs, where they are safe and among those that may be chosen."""
-    settings = settings_from_environment(inputs.running)
+    settings = settings_from_environment(inputs.service.running)
     setting = Setting(settings.num_parallel, settings.context_length, settings.kv_cache_type, settings.spread)
     loaded = settings.max_loaded_models
     choice = safe_choice(judge, goal, setting, loaded) if loaded else None

@@ -34,6 +34,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
     ServerSettings,
     settings_from_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
     NEWEST_KNOWN,
@@ -54,9 +55,9 @@ _MOST_MODELS = 1024
 class Inputs:
     """All that a plan is made from.
 
-    `demands`: the models to plan for. `others`: models that are installed besides. `foreign`: what others than
-    this collection set for the service. `environment`: what the service will have besides the plan's own
-    settings. `explicit`: variables that the plan always sets, with the value that stands for Ollama's default.
+    `demands`: the models to plan for. `others`: models that are installed besides. `environment`: what the
+    service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
+    the value that stands for Ollama's default.
     """
 
     host: Host
@@ -64,8 +65,7 @@ class Inputs:
     rules: VersionRules
     demands: tuple[Demand, ...]
     others: tuple[SchedulerModel, ...]
-    running: Mapping[str, str]
-    foreign: Mapping[str, str]
+    service: Service
     environment: Mapping[str, str]
     explicit: Mapping[str, str]
     warnings: tuple[str, ...]
@@ -112,8 +112,7 @@ def read_inputs(
     wanted: Sequence[WantedModel],
     policy: Policy,
     version: str | None,
-    running_environment: Mapping[str, str],
-    managed_environment: Mapping[str, str],
+    service: Service,
 ) -> Inputs:
     """The inputs of a plan, checked against each other.
 
@@ -125,12 +124,9 @@ def read_inputs(
         version = ".".join(str(number) for number in (*NEWEST_KNOWN, 0))
         warnings.append(f"the version of Ollama is not known: planned by the rules of {version}")
     version_rules = rules(version)
-    foreign = {
-        name: value for name, value in running_environment.items() if managed_environment.get(name) != value
-    }
-    explicit = _explicit(running_environment, managed_environment)
+    explicit = _explicit(service)
     environment = {
-        **{name: value for name, value in foreign.items() if name not in PLANNED_VARIABLES},
+        **{name: value for name, value in service.foreign.items() if name not in PLANNED_VARIABLES},
         **{name: value for name, value in explicit.items() if name not in PLANNED_VARIABLES},
         **policy.operator_environment,
     }
@@ -138,7 +134,7 @@ def read_inputs(
         gpu,
         on_gpu_fault=policy.on_gpu_fault,
         environment=environment,
-        managed_environment=managed_environment,
+        managed_environment=service.managed,
     )
     installed = read_models(models)
     demands = _demands(installed, wanted)
@@ -149,8 +145,7 @@ def read_inputs(
         rules=version_rules,
         demands=demands,
         others=tuple(model for model in installed if model.name not in planned),
-        running=running_environment,
-        foreign=foreign,
+        service=service,
         environment=environment,
         explicit=explicit,
         warnings=(*warnings, *version_rules.warnings, *host.warnings),
@@ -227,16 +222,16 @@ def _with_operators_values(policy: Policy) -> Policy:
     return policy_from_dict({**plain, **values}) if values else policy
 
 
-def _explicit(running: Mapping[str, str], managed: Mapping[str, str]) -> dict[str, str]:
+def _explicit(service: Service) -> dict[str, str]:
     """Variables that the plan sets even to Ollama's default, because something sets them now.
 
     They stay once they are set: leaving them out again would bring back what another file says.
     """
-    explicit = {}
-    if "OLLAMA_KV_CACHE_TYPE" in running:
-        explicit["OLLAMA_KV_CACHE_TYPE"] = "f16"
-    if "OLLAMA_SCHED_SPREAD" in running:
-        explicit["OLLAMA_SCHED_SPREAD"] = "0"
-    if managed.get("OLLAMA_FLASH_ATTENTION") == "1":
+    explicit = {
+        name: default
+        for name, default in (("OLLAMA_KV_CACHE_TYPE", "f16"), ("OLLAMA_SCHED_SPREAD", "0"))
+        if name in service.managed or name in service.foreign
+    }
+    if service.managed.get("OLLAMA_FLASH_ATTENTION") == "1":
         explicit["OLLAMA_FLASH_ATTENTION"] = "1"
     return explicit

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placemen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan, PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
     blob_warnings,
     model_warnings,
@@ -35,13 +36,12 @@ def plan_host(
     wanted: Sequence[WantedModel] = (),
     policy: Policy | None = None,
     version: str | None = None,
-    running_environment: Mapping[str, str] | None = None,
-    managed_environment: Mapping[str, str] | None = None,
+    service: Service | None = None,
 ) -> Plan:
     """The plan for one host.
 
     `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
-    descriptions. `running_environment`: what the service runs with, of which `managed_environment` is ours.
+    descriptions. `service`: what it runs with now, and who set it.
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
     """
@@ -52,8 +52,7 @@ def plan_host(
             wanted=wanted,
             policy=policy or Policy(),
             version=version,
-            running_environment=running_environment or {},
-            managed_environment=managed_environment or {},
+            service=service or Service(),
         )
     )
     return _plan(chosen)
@@ -110,7 +109,7 @@ def _plan(chosen: Chosen) -> Plan:
                     *service_warnings(
                         environment,
                         inputs.settings,
-                        inputs.foreign,
+                        inputs.service.foreign,
                         keeps_models=goal.wanted,
                     ),
                 ]

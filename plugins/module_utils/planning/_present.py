@@ -1,0 +1,152 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan as people read it in a terminal: lines of text with sizes in GiB."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+GIB = 1 << 30
+WIDTH = 110
+
+
+def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
+    """The plan of one host with its reasons, as lines.
+
+    Raises: KeyError or TypeError where it is no plan.
+    """
+    return [
+        f"{host}: {_verdict(plan)}",
+        *(f"  {name}={value}" for name, value in plan["environment"].items()),
+        "",
+        *_indented(_model_rows(plan), "lrrrrrrrr"),
+        *_indented(_gpu_rows(plan), "llrrrrr"),
+        *_indented(_limit_rows(plan), "llrl"),
+        *_paragraphs("Why", plan["reasons"]),
+        *_paragraphs("Warnings", plan["warnings"]),
+    ]
+
+
+def fleet_lines(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The plans of several hosts, one line each.
+
+    Raises: KeyError or TypeError where one is no plan.
+    """
+    rows = [("HOST", "GPUS", "MEMORY", "REQUESTS", "MODELS", "CONTEXT", "KV", "SAFE", "WARNINGS")]
+    for host in sorted(plans):
+        plan = plans[host]
+        rows.append(
+            (
+                host,
+                str(len(plan["gpus"])),
+                _gib(sum(gpu["total_bytes"] for gpu in plan["gpus"])),
+                str(plan["num_parallel"]),
+                str(plan["max_loaded_models"]),
+                str(plan["context_length"]),
+                plan["kv_cache_type"],
+                "yes" if plan["safe"] else "NO",
+                str(len(plan["warnings"])),
+            )
+        )
+    return table(rows, "lrrrrrllr")
+
+
+def table(rows: Sequence[Sequence[str]], alignments: str) -> list[str]:
+    """Rows of equal length as aligned columns; `alignments` has l or r for each column."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(alignments))]
+    return [
+        "  ".join(
+            cell.rjust(width) if alignment == "r" else cell.ljust(width)
+            for cell, width, alignment in zip(row, widths, alignments)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _verdict(plan: Mapping[str, Any]) -> str:
+    safety = "safe" if plan["safe"] else "NOT SAFE"
+    if plan["order_matters"]:
+        safety += f" in the order {', '.join(plan['load_order'])}"
+    where = "on the CPU" if plan["placement"] == "cpu" else "on the GPU"
+    figures = "" if plan["basis"] == "exact" else ", by estimates"
+    return f"{safety} {where}{figures} (Ollama {plan['version']})"
+
+
+def _model_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = [("MODEL", "SLOTS", "CONTEXT", "BATCH", "GPU", "WEIGHTS", "KV", "OTHER", "TOTAL GiB")]
+    for model in plan["models"]:
+        if not model["planned"]:
+            continue
+        shares = model["gpus"] or [None]
+        for number, share in enumerate(shares):
+            first = (
+                model["name"],
+                str(model["num_parallel"]),
+                str(model["context_length"]),
+                str(model["batch"]),
+            )
+            rows.append((*(first if number == 0 else ("",) * 4), *_share_cells(model, share)))
+    return rows
+
+
+def _share_cells(model: Mapping[str, Any], share: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if share is None:
+        return ("CPU", "", "", "", _gib(model["system_memory_bytes"]))
+    other = share["compute_bytes"] + share["projector_bytes"] + share["cuda_context_bytes"]
+    return (
+        str(share["index"]),
+        _gib(share["weights_bytes"]),
+        _gib(share["kv_cache_bytes"]),
+        _gib(other),
+        _gib(share["total_bytes"]),
+    )
+
+
+def _gpu_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    if not plan["gpus"]:
+        return []
+    rows = [("GPU", "NAME", "TOTAL GiB", "OTHERS", "PLANNED", "FREE", "TO STAY FREE")]
+    rows += [
+        (
+            str(gpu["index"]),
+            gpu["name"],
+            _gib(gpu["total_bytes"]),
+            _gib(gpu["others_bytes"]),
+            _gib(gpu["planned_bytes"]),
+            _gib(gpu["free_bytes"]),
+            _gib(gpu["engine_margin_bytes"] + gpu["headroom_bytes"]),
+        )
+        for gpu in plan["gpus"]
+    ]
+    return rows
+
+
+def _limit_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    if not plan["limits"]:
+        return []
+    rows = [("NEXT STEP", "POSSIBLE", "COST GiB", "")]
+    for limit in plan["limits"]:
+        cost = "?" if limit["cost_bytes"] is None else _gib(limit["cost_bytes"])
+        reason = textwrap.shorten(limit["reason"], WIDTH - 30, placeholder=" …")
+        rows.append((f"{limit['step']} {limit['value']}", "yes" if limit["possible"] else "no", cost, reason))
+    return rows
+
+
+def _indented(rows: Sequence[tuple[str, ...]], alignments: str) -> list[str]:
+    return [*(f"  {line}" for line in table(rows, alignments)), ""] if rows else []
+
+
+def _paragraphs(title: str, sentences: Sequence[str]) -> list[str]:
+    if not sentences:
+        return []
+    lines = [f"  {title}"]
+    for sentence in sentences:
+        lines += textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    return [*lines, ""]
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / GIB:.1f}"
