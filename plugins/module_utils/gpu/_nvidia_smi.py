@@ -228,7 +228,8 @@ def _memory(element: Element) -> dict[str, Any]:
 def _problems(index: int, gpu: Element) -> list[str]:
     """What is wrong with a GPU, of the things that nvidia-smi writes into the XML."""
     problems = []
-    if re.search(r"GPU is lost|Unknown Error", _all_text(gpu)):
+    memory = gpu.find("fb_memory_usage") or gpu
+    if "GPU is lost" in _all_text(gpu) or "Unknown Error" in _all_text(memory):
         problems.append(
             f"GPU {index} is lost or does not answer its driver; look for Xid in the kernel log, then "
             "power-cycle the host"

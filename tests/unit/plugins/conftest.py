@@ -1,0 +1,50 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A simulated NVML for the tests of the GPU room: built once, loaded where a real one would be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SIMULATED_NVML = Path(__file__).parents[2] / "simulated_nvml"
+PROFILES = SIMULATED_NVML / "profiles"
+
+
+@pytest.fixture(scope="session")
+def simulated_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a freshly built libnvidia-ml.so.1."""
+    folder = tmp_path_factory.mktemp("simulated_nvml")
+    command = ["make", "-s", "-C", str(SIMULATED_NVML), f"OUT={folder}"]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+@pytest.fixture
+def machine(simulated_nvml: Path, tmp_path: Path) -> Callable[[Any], dict[str, str]]:
+    """The environment in which NVML describes a machine: the name of a profile, or a description."""
+
+    def environment(description: Any) -> dict[str, str]:
+        path = PROFILES / f"{description}.json"
+        if not isinstance(description, str):
+            path = tmp_path / "machine.json"
+            path.write_text(json.dumps(description))
+        announced = tmp_path / "announced"
+        announced.mkdir(exist_ok=True)
+        return {
+            **os.environ,
+            "LD_LIBRARY_PATH": str(simulated_nvml),
+            "SIMULATED_NVML": str(path),
+            "SIMULATED_NVML_PROCESSES": str(announced),
+        }
+
+    return environment

@@ -1,0 +1,143 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _amdgpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+GIB = 1 << 30
+SYSTEM = SystemMemory(total_bytes=125 * GIB, available_bytes=100 * GIB)
+DATA = Path(__file__).parents[4] / "data" / "amdgpu"
+TREES = sorted(path.stem for path in DATA.glob("*.json"))
+
+Sysfs = Callable[[Any], Path]
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_every_gpu_of_every_tree_has_memory_that_adds_up(sysfs: Sysfs, tree: str) -> None:
+    devices = _amdgpu.read_amdgpu(SYSTEM, sysfs(tree))
+    assert devices
+    assert [device.index for device in devices] == list(range(len(devices)))
+    for device in devices:
+        assert device.vendor == "amd"
+        assert device.memory_total_bytes
+        assert 0 <= (device.memory_free_bytes or 0) <= device.memory_total_bytes
+        assert device.uuid
+
+
+def test_two_cards_in_the_order_of_kfd_with_their_processes(sysfs: Sysfs) -> None:
+    first, second = _amdgpu.read_amdgpu(SYSTEM, sysfs("rx7900xtx_x2"))
+    assert (first.pci_bus_id, second.pci_bus_id) == ("0000:03:00.0", "0000:09:00.0")
+    assert second.uuid == "GPU-398a3f843a146602"
+    assert {first.gfx_target, second.gfx_target} == {"gfx1100"}
+    assert first.name == "AMD GPU 0x744c (gfx1100)"
+    assert (first.memory_total_bytes, first.memory_used_bytes) == (25753026560, 5 * GIB)
+    assert first.memory_free_bytes == 25753026560 - 5 * GIB
+    assert not first.integrated
+    assert not first.unified_memory
+    assert (first.display_attached, second.display_attached) == (True, False)
+    assert [(p.pid, p.used_bytes) for p in first.processes] == [(900, GIB // 2), (4711, 4 * GIB)]
+    assert second.processes == ()
+    assert first.problems == ()
+
+
+def test_an_apu_with_a_small_carve_out_has_the_memory_it_may_map(sysfs: Sysfs) -> None:
+    (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("strix_halo_gtt"))
+    assert gpu.gfx_target == "gfx1151"
+    assert gpu.integrated
+    assert gpu.unified_memory
+    assert gpu.memory_total_bytes == 118111600640
+    assert gpu.memory_free_bytes == 100 * GIB  # bounded by what the system has left
+    assert gpu.uuid == "0000:c5:00.0"  # ROCm calls it GPU-XX
+
+
+def test_what_the_gpu_has_mapped_is_not_free(sysfs: Sysfs) -> None:
+    much = SystemMemory(total_bytes=500 * GIB, available_bytes=400 * GIB)
+    (gpu,) = _amdgpu.read_amdgpu(much, sysfs("strix_halo_gtt"))
+    assert gpu.memory_free_bytes == 118111600640 - 2 * GIB
+
+
+def test_an_apu_with_a_large_carve_out_has_that(sysfs: Sysfs) -> None:
+    (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("strix_halo_carveout"))
+    assert (gpu.memory_total_bytes, gpu.memory_free_bytes) == (64 * GIB, 7 * GIB)
+    assert gpu.integrated
+
+
+def test_a_discrete_card_beside_an_integrated_one(sysfs: Sysfs) -> None:
+    discrete, integrated = _amdgpu.read_amdgpu(SYSTEM, sysfs("phoenix_and_rx7900xtx"))
+    assert (discrete.gfx_target, discrete.integrated) == ("gfx1100", False)
+    assert (integrated.gfx_target, integrated.integrated) == ("gfx1103", True)
+
+
+def test_an_older_apu_shares_a_node_with_its_cpu_cores(sysfs: Sysfs) -> None:
+    (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("renoir_joined_node"))
+    assert (gpu.gfx_target, gpu.integrated, gpu.memory_total_bytes) == ("gfx90c", True, 8 * GIB)
+
+
+def test_a_data_centre_card_on_another_pci_domain(sysfs: Sysfs) -> None:
+    (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("mi300x"))
+    assert (gpu.pci_bus_id, gpu.gfx_target, gpu.integrated) == ("0001:05:00.0", "gfx942", False)
+
+
+def test_a_card_that_kfd_does_not_know_is_a_problem(sysfs: Sysfs) -> None:
+    (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("amdgpu_without_kfd"))
+    assert gpu.name == "Radeon RX 7900 XTX"
+    assert "ROCm cannot use it" in gpu.problems[0]
+    assert gpu.memory_total_bytes == 25753026560
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {},
+        {"class/drm/card0/device/vendor": "0x10de"},
+        {"class/drm/card0/device/vendor": "0x1002"},
+        {"class/drm/card0-DP-1/device/vendor": "0x1002"},
+    ],
+)
+def test_a_host_without_an_amdgpu_card_has_none(sysfs: Sysfs, tree: dict[str, str]) -> None:
+    assert _amdgpu.read_amdgpu(SYSTEM, sysfs(tree)) == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "target"),
+    [
+        (110000, "gfx1100"),
+        (110501, "gfx1151"),
+        (90010, "gfx90a"),
+        (90402, "gfx942"),
+        (90012, "gfx90c"),
+        (80003, "gfx803"),
+        (120001, "gfx1201"),
+        (0, None),
+        (1 << 40, None),
+    ],
+)
+def test_gfx_targets(version: int, target: str | None) -> None:
+    assert _amdgpu.gfx_target(version) == target
+
+
+@given(st.text())
+def test_any_properties_file_gives_numbers_or_nothing(text: str) -> None:
+    assert all(value >= 0 for value in _amdgpu.parse_properties(text).values())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_truncated_and_absurd_trees_are_read_without_an_error(sysfs: Sysfs, data: st.DataObject) -> None:
+    tree = json.loads((DATA / "strix_halo_gtt.json").read_text())
+    absurd = st.sampled_from(["", "-1", "99999999999999999999999", "x" * 100, "0x", "\x00", "1 2 3", "0"])
+    for path in data.draw(st.lists(st.sampled_from(sorted(tree)), max_size=8)):
+        tree[path] = data.draw(absurd)
+    for device in _amdgpu.read_amdgpu(SYSTEM, sysfs(tree)):
+        assert device.memory_free_bytes is None or device.memory_free_bytes >= 0
