@@ -1,0 +1,173 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role ollama_service does on a host where nothing goes wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
+
+THREE = {"OLLAMA_NUM_PARALLEL": 3, "OLLAMA_KEEP_ALIVE": "24h"}
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_the_process_has_the_environment_and_a_second_run_restarts_nothing(make_host, suite):
+    host = make_host(suite)
+    first = host.service(THREE)
+    assert first.return_code == 0, first.output
+    environment = host.process_environment()
+    assert environment["OLLAMA_NUM_PARALLEL"] == "3"
+    assert environment["OLLAMA_KEEP_ALIVE"] == "24h"
+    assert environment["PATH"] == "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert host.property("NeedDaemonReload") == "no"
+    assert host.run("stat", "--format=%a %U:%G", DROPIN) == "644 root:root\n"
+    assert host.run("stat", "--format=%a %U:%G", "/var/lib/gpufleet/ollama.service") == "700 root:root\n"
+
+    pid = host.property("MainPID")
+    second = host.service(THREE)
+    assert second.return_code == 0, second.output
+    assert second.changed == 0
+    assert host.property("MainPID") == pid
+
+    verified = host.verify(THREE)
+    assert verified.return_code == 0, verified.output
+
+
+def test_a_value_changed_by_hand_is_repaired(host):
+    host.service(THREE)
+    host.shell(f"sed -i s/PARALLEL=3/PARALLEL=7/ {DROPIN}; systemctl daemon-reload; systemctl restart ollama")
+    found = host.verify(THREE)
+    assert found.return_code != 0
+    assert f"{DROPIN} sets OLLAMA_NUM_PARALLEL=7, wanted 3" in found.output
+    assert "ollama.service runs with OLLAMA_NUM_PARALLEL=7, wanted 3" in found.output
+    assert "Ollama in ollama.service took OLLAMA_NUM_PARALLEL=7, wanted 3" in found.output
+    repaired = host.service(THREE)
+    assert repaired.return_code == 0, repaired.output
+    assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "3"
+
+
+def test_a_variable_that_is_no_longer_wanted_leaves_the_process(host):
+    host.service(THREE)
+    run = host.service({"OLLAMA_NUM_PARALLEL": 3})
+    assert run.return_code == 0, run.output
+    assert "OLLAMA_KEEP_ALIVE" not in host.process_environment()
+    assert host.service({"OLLAMA_NUM_PARALLEL": 3}).changed == 0
+
+
+def test_absent_returns_the_service_to_what_it_was(host):
+    before = host.process_environment()
+    host.service(THREE)
+    run = host.service({}, ollama_service_state="absent")
+    assert run.return_code == 0, run.output
+    assert not host.exists("/etc/systemd/system/ollama.service.d")
+    after = host.process_environment()
+    assert {
+        k: v for k, v in after.items() if k not in ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
+    } == {k: v for k, v in before.items() if k not in ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")}
+    assert host.service({}, ollama_service_state="absent").changed == 0
+
+
+def test_check_mode_tells_what_a_run_would_do_and_does_nothing(host):
+    pid = host.property("MainPID")
+    foreseen = host.service(THREE, "--check", "--diff")
+    assert foreseen.return_code == 0, foreseen.output
+    assert '+Environment="OLLAMA_NUM_PARALLEL=3"' in foreseen.output
+    assert foreseen.changed == 2  # the drop-in and the restart
+    assert not host.exists(DROPIN)
+    assert not host.exists("/var/lib/gpufleet")
+    assert host.property("MainPID") == pid
+    host.service(THREE)
+    assert host.service(THREE, "--check", "--diff").changed == 0
+
+
+def test_check_mode_on_a_host_without_the_service_says_so_and_a_real_run_refuses(make_host):
+    host = make_host(ollama=False)
+    foreseen = host.service(THREE, "--check")
+    assert foreseen.return_code == 0, foreseen.output
+    assert "there is no ollama.service on this host" in foreseen.output
+    assert "would fail here" in foreseen.output
+    run = host.service(THREE)
+    assert run.return_code != 0
+    assert "Nothing was changed: there is no ollama.service on this host" in run.output
+    assert not host.exists(DROPIN)
+
+
+def test_secrets_show_nowhere(host):
+    value = "hunter2-\"%$' secret"
+    environment = {"HF_TOKEN": value, "HTTPS_PROXY": "http://user:hunter2@proxy.example:3128"}
+    runs = [
+        host.service(environment, "-vvv", "--diff", "--check"),
+        host.service(environment, "-vvv", "--diff"),
+        host.verify({**environment, "HF_TOKEN": "hunter2 as well"}, "-vvv"),
+        host.service({}, "-vvv", "--diff"),
+    ]
+    assert [run.return_code for run in runs] == [0, 0, 2, 0]
+    for run in runs:
+        # The play's own variables are the operator's; what Ansible and the collection print must not hold them.
+        assert "hunter2" not in run.output
+    assert '+Environment="HF_TOKEN=********"' in runs[1].output
+    assert "http://********@proxy.example:3128" in runs[1].output
+    journal = host.run(
+        "journalctl", "--no-pager", "--output=cat", "SYSLOG_IDENTIFIER!=ollama", "+", "_TRANSPORT=syslog"
+    )
+    assert "hunter2" not in journal
+
+
+def test_an_instance_of_a_template_has_its_own_environment(host):
+    host.shell(
+        "sed 's/^Environment=.*/&\\nEnvironment=OLLAMA_HOST=127.0.0.1:1234%i/' /etc/systemd/system/ollama.service"
+        " > /etc/systemd/system/ollama@.service; systemctl daemon-reload; systemctl start ollama@0 ollama@1"
+    )
+    for number in (0, 1):
+        run = host.service({"CUDA_VISIBLE_DEVICES": number}, ollama_service_unit=f"ollama@{number}.service")
+        assert run.return_code == 0, run.output
+    for number in (0, 1):
+        environment = host.process_environment(f"ollama@{number}.service")
+        assert environment["CUDA_VISIBLE_DEVICES"] == str(number)
+        assert environment["OLLAMA_HOST"] == f"127.0.0.1:1234{number}"
+    assert "CUDA_VISIBLE_DEVICES" not in host.process_environment()
+
+
+def test_the_former_dropins_come_back_one_by_one(host):
+    rollback = [
+        {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_service", "tasks_from": "rollback"}}
+    ]
+    host.service({"OLLAMA_NUM_PARALLEL": 2})
+    host.service({"OLLAMA_NUM_PARALLEL": 3})
+    assert host.play(rollback).return_code == 0
+    assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "2"
+    assert host.play(rollback).return_code == 0
+    assert "OLLAMA_NUM_PARALLEL" not in host.process_environment()
+    assert not host.exists(DROPIN)
+    nothing_left = host.play(rollback)
+    assert nothing_left.return_code != 0
+    assert "there is nothing to restore" in nothing_left.output
+
+
+def test_what_is_written_was_read_by_systemd_before(make_host):
+    host = make_host("bookworm")
+    refused = host.module("systemd_dropin", content='[Service]\nEnvironment="OLLAMA_NUM_PARALLEL=3\n')
+    assert refused["failed"]
+    assert "systemd would ignore a part of our drop-in, nothing was changed" in refused["msg"]
+    assert f"{DROPIN}:3" in refused["msg"]
+    assert not host.exists(DROPIN)
+
+
+def test_hooks_run_around_the_restart_and_the_requests_in_flight_are_awaited(host):
+    hooks = {}
+    for name in ("pre", "post"):
+        file = host.folder / f"{name}.yml"
+        file.write_text(
+            f"- name: Hook\n  ansible.builtin.shell: systemctl show --value -p MainPID ollama > /run/{name}\n"
+        )
+        hooks[f"ollama_service_{name}_restart_tasks"] = str(file)
+    run = host.service(THREE, **hooks)
+    assert run.return_code == 0, run.output
+    assert host.read("/run/pre") != host.read("/run/post")
+    assert host.read("/run/post").strip() == host.property("MainPID")
+    host.service(THREE, **hooks)
+    host.shell("rm /run/pre")
+    host.service(THREE, **hooks)
+    assert not host.exists("/run/pre")
