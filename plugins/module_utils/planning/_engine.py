@@ -20,6 +20,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import BelievedMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_go_engine import (
+    believed_memory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import (
     KvCache,
     cells,
@@ -34,6 +38,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
     DEFAULT_FIT_TARGET_BYTES,
     ServerSettings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import parse
 
 __all__ = ("CUDA_CONTEXT_BYTES", "Engine", "EngineLoad", "Launch", "MemoryEngine", "fit_targets_bytes")
 
@@ -139,6 +144,7 @@ class MemoryEngine:
         self._starts: dict[tuple[object, ...], EngineLoad] = {}
         self._units: dict[tuple[object, ...], _Units] = {}
         self._computes: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._believed: dict[tuple[object, ...], BelievedMemory] = {}
         # Shapes are told apart by identity, which holds only while they live; hashing one takes too long.
         self._shapes: dict[int, ModelShape | None] = {}
 
@@ -175,6 +181,25 @@ class MemoryEngine:
             failure = f"The engine refuses {model.name}: {refusal}."
             return EngineLoad((), (), False, layers=shape.block_count + 1, failure=failure)
         return _placed(model, launch, units, computes, free_bytes)
+
+    def believed(self, model: SchedulerModel, launch: Launch) -> BelievedMemory:
+        """What an Ollama before 0.30 takes the model for."""
+        key = (id(model.shape), launch)
+        known = self._believed.get(key)
+        if known is None:
+            if model.shape is None:
+                raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
+            self._shapes[id(model.shape)] = model.shape
+            known = self._believed[key] = believed_memory(
+                model.shape,
+                context_length=launch.context_length,
+                parallel=launch.parallel,
+                batch=launch.batch,
+                kv_cache_type=launch.kv_cache_type,
+                flash_attention=launch.flash_attention,
+                version=parse(launch.version),
+            )
+        return known
 
     def _units_of(self, shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
         key = (id(shape), settings, version)

@@ -45,6 +45,18 @@ def really_free(gpus: Sequence[SchedulerGpu], runners: Sequence[Runner]) -> tupl
     return tuple(free)
 
 
+def believed_free_by_layout(gpus: Sequence[SchedulerGpu], runners: Sequence[Runner]) -> tuple[int, ...]:
+    """Free memory per GPU as Ollama before 0.30 sees it: what is free, or less by its own estimates.
+
+    Source: ollama server/sched.go, updateFreeSpace() (0.11.8).
+    """
+    most = [gpu.total_bytes for gpu in gpus]
+    for runner in runners:
+        for position, counted in zip(runner.placement, runner.logged_bytes):
+            most[position] -= counted
+    return tuple(max(min(one, free), 0) for one, free in zip(most, really_free(gpus, runners)))
+
+
 class Beliefs:
     """How Ollama accounts for the memory of GPUs; see views()."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
     BelievedMemory,
+    formula_memory,
     uses_flash_attention,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import KvCache, padded
@@ -144,3 +145,26 @@ def _graph_bytes(shape: ModelShape, batch: int, full_cells: int, sliding_cells: 
             widest = max(widest, layer.head_count * cells + 2 * embedding + 2 * queries)
     masks = (2 if flash else 4) * batch * (full_cells + sliding_cells)
     return masks + 4 * batch * widest * GRAPH_FACTOR_PERCENT // 100
+
+
+def believed_memory(
+    shape: ModelShape,
+    *,
+    context_length: int,
+    parallel: int,
+    batch: int,
+    kv_cache_type: str,
+    flash_attention: str,
+    version: Version,
+) -> BelievedMemory:
+    """What a version of Ollama before 0.30 takes a model for: its engine's allocation, else the formula."""
+    compute = go_engine_memory if runs_in_go_engine(shape, version) else formula_memory
+    return compute(
+        shape,
+        context_length=context_length,
+        parallel=parallel,
+        batch=batch,
+        kv_cache_type=kv_cache_type,
+        flash_attention=flash_attention,
+        version=version,
+    )

@@ -20,9 +20,18 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._free_memory import (
     Beliefs,
     Runner,
+    believed_free_by_layout,
     really_free,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._layout import Layout, lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
+    MINIMUM_GPU_BYTES,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_go_engine import (
+    runs_in_go_engine,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
+    DEFAULT_BATCH,
     GIB,
     LOAD_PERCENT,
     MIB,
@@ -41,6 +50,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
     RENUMBERED_DEVICE_BUG,
+    Era,
     VersionRules,
     rules,
 )
@@ -253,6 +263,9 @@ class Server:
                 evicted=(victim.name,),
             )
             server = server._without(victim)
+        if server.rules.era is not Era.LLAMA_SERVER:
+            yield from server._lay_out(job)
+            return
         seen = set()
         for view in server._views(job.options):
             decision = server._decide(job, view)
@@ -268,6 +281,85 @@ class Server:
                 )
             else:
                 yield from server._start(decided, decision)
+
+    def _lay_out(self, job: _Job) -> Iterator[tuple[Server, LoadOutcome]]:
+        """What versions before 0.30 do: a model loads wholly on the fewest GPUs, or evicts, or spills.
+
+        Source: ollama server/sched.go, processPending(); llm/server.go, Load() (0.11.8).
+        """
+        gpus = self.gpus if job.options.num_gpu else ()
+        engine = self.engine if isinstance(self.engine, MemoryEngine) else MemoryEngine()
+        launch = self._launch(
+            job, range(len(gpus)), job.options.num_batch or DEFAULT_BATCH, job.model.projector_bytes > 0
+        )
+        memory = engine.believed(job.model, launch)
+        free = believed_free_by_layout(gpus, self.runners)
+        layout = lay_out(
+            memory,
+            gpus,
+            free,
+            num_gpu=job.options.num_gpu,
+            overhead_bytes=self.settings.gpu_overhead_bytes,
+            spread=self.settings.spread,
+            is_go_engine=job.model.shape is not None
+            and runs_in_go_engine(job.model.shape, self.rules.version),
+        )
+        decision = Decision(
+            placement=layout.placement,
+            is_alone=len(layout.placement) == 1 < len(gpus),
+            batch=launch.batch,
+            predicted_bytes=memory.required_bytes,
+            available_bytes=sum(free),
+            must_evict=bool(self.runners) and bool(gpus) and not layout.is_whole,
+            projector_on_gpu=launch.projector_on_gpu and bool(layout.placement),
+        )
+        job = job.after(self._layout_step(job, decision, layout, free))
+        if decision.must_evict:
+            victim = self._victim()
+            yield from self._without(victim)._schedule(
+                job.after(_victim_sentence(victim), evicted=(victim.name,))
+            )
+            return
+        layers = len(memory.layers_bytes) + 1
+        started = EngineLoad(
+            used_bytes=tuple(max(one - MINIMUM_GPU_BYTES, 0) for one in layout.bytes_each),
+            logged_bytes=layout.bytes_each,
+            spilled=layout.layers < layers,
+            gpu_layers=layout.layers,
+            layers=layers,
+        )
+        visible_free = tuple(free[position] for position in layout.placement)
+        yield self._with_runner(job, decision, started, visible_free), self._outcome(job, decision, started)
+
+    def _layout_step(self, job: _Job, decision: Decision, layout: Layout, free: Sequence[int]) -> str:
+        name = job.model.name
+        if not free:
+            return self._cpu_step(job)
+        needs = f"{name} needs {_gib(decision.predicted_bytes)}, {', '.join(_gib(one) for one in free)} are free; "
+        indexes = ", ".join(str(self.gpus[position].index) for position in decision.placement)
+        if layout.is_whole:
+            return needs + f"it fits on GPU {indexes}, the fewest that hold it."
+        if decision.must_evict:
+            return needs + "it does not fit beside what is loaded."
+        return needs + f"only {layout.layers} layers fit, the others go to the CPU."
+
+    def _cpu_step(self, job: _Job) -> str:
+        reason = "num_gpu is 0" if job.options.num_gpu == 0 else "Ollama sees no GPU"
+        return f"{reason}, so {job.model.name} runs on the CPU."
+
+    def _launch(self, job: _Job, placement: Sequence[int], batch: int, projector_on_gpu: bool) -> Launch:
+        return Launch(
+            context_length=job.options.context_length,
+            parallel=job.options.parallel,
+            batch=batch,
+            kv_cache_type=self.settings.kv_cache_type,
+            flash_attention=self._flash_attention(placement),
+            num_gpu=job.options.num_gpu,
+            fit=self.settings.fit,
+            fit_targets_bytes=fit_targets_bytes(self.settings, len(placement), job.model, projector_on_gpu),
+            projector_on_gpu=projector_on_gpu,
+            version=str(self.rules.version),
+        )
 
     def _decide(self, job: _Job, view: Sequence[int]) -> Decision:
         return decide(
@@ -302,20 +394,7 @@ class Server:
     def _start(self, job: _Job, decision: Decision) -> Iterator[tuple[Server, LoadOutcome]]:
         free = self.free_bytes()
         visible_free = tuple(max(free[i] - self.cuda_context_bytes, 0) for i in decision.placement)
-        launch = Launch(
-            context_length=job.options.context_length,
-            parallel=job.options.parallel,
-            batch=decision.batch,
-            kv_cache_type=self.settings.kv_cache_type,
-            flash_attention=self._flash_attention(decision.placement),
-            num_gpu=job.options.num_gpu,
-            fit=self.settings.fit,
-            fit_targets_bytes=fit_targets_bytes(
-                self.settings, len(decision.placement), job.model, decision.projector_on_gpu
-            ),
-            projector_on_gpu=decision.projector_on_gpu,
-            version=str(self.rules.version),
-        )
+        launch = self._launch(job, decision.placement, decision.batch, decision.projector_on_gpu)
         started = self.engine.start(job.model, launch, visible_free)
         if started.failure and started.is_out_of_memory and not job.has_retried:
             retry = self._retry(job, started.failure)
@@ -432,8 +511,7 @@ class Server:
         name = job.model.name
         predicted = _gib(decision.predicted_bytes)
         if not decision.placement:
-            reason = "num_gpu is 0" if job.options.num_gpu == 0 else "Ollama sees no GPU"
-            return (f"{reason}, so {name} runs on the CPU.",)
+            return (self._cpu_step(job),)
         limit = _gib(decision.available_bytes * LOAD_PERCENT // 100)
         indexes = ", ".join(str(self.gpus[position].index) for position in decision.placement)
         free = ", ".join(_gib(one) for one in view)
