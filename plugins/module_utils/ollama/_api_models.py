@@ -20,7 +20,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     UnplannableError,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import tensor_bytes
 
 # GGUF keys that hold floats; JSON makes 1000000.0 a whole number of them.
 # Source: llama.cpp b10488, src/llama-arch.cpp, LLM_KV_NAMES.
@@ -51,7 +50,6 @@ def read_model(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
         show = api.show(name, verbose=True)
     files = _files(show)
     sizes = {kind: sum(_file_bytes(path) for path in paths) for kind, paths in files.items()}
-    tensors = _tensors(name, show)
     model_path = files["model"][0] if files["model"] else ""
     file_bytes = _file_bytes(model_path)
     return InstalledModel(
@@ -60,10 +58,10 @@ def read_model(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
         family=str(details.get("family") or ""),
         quantization=str(details.get("quantization_level") or ""),
         header={
-            "file_bytes": file_bytes or _estimated_bytes(tag, show, tensors),
+            "file_bytes": file_bytes or _estimated_bytes(name, tag, show),
             "quantization": "",
             "metadata": _metadata(_mapping(show, "model_info")),
-            "tensors": tensors,
+            "tensors": _tensors(name, show),
         },
         projector_bytes=sizes["projector"],
         adapter_bytes=sizes["adapter"],
@@ -154,10 +152,10 @@ def _blob_name(path: str) -> str:
     return f"sha256-{match[1].lower()}" if match else ""
 
 
-def _estimated_bytes(tag: Mapping[str, Any], show: Mapping[str, Any], tensors: list[list[Any]]) -> int:
+def _estimated_bytes(name: str, tag: Mapping[str, Any], show: Mapping[str, Any]) -> int:
     """Size of the model's blob where it cannot be seen: the model's whole size without its known texts."""
     whole = tag.get("size")
-    if isinstance(whole, int):
-        texts = sum(len(str(show.get(key) or "").encode()) for key in ("template", "system", "license"))
-        return max(0, whole - texts)
-    return sum(tensor_bytes(type_name, shape) for _name, type_name, shape in tensors)
+    if isinstance(whole, bool) or not isinstance(whole, int):
+        raise ModelError(f"model {name}: the API does not tell its size; read the store on disk instead")
+    texts = sum(len(str(show.get(key) or "").encode()) for key in ("template", "system", "license"))
+    return max(0, whole - texts)

@@ -22,9 +22,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf impor
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from gguf_writer import ARRAY, INT32, STRING, UINT32, header_bytes, write_gguf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published import published
+
+# Each example is a file: the disk, not the reader, decides how long one takes.
+ON_DISK = settings(deadline=None)
 
 HEADERS = sorted((Path(__file__).parents[4] / "data" / "headers").glob("*.json"))
 
@@ -362,6 +365,7 @@ class TestDamagedFiles:
             with pytest.raises(GgufError):
                 reader.read()
 
+    @ON_DISK
     @given(st.integers(min_value=0))
     def test_a_truncated_file_is_never_taken_for_a_whole_one(self, tmp_path_factory, cut):
         content = SMALL_FILE[: cut % len(SMALL_FILE)]
@@ -370,6 +374,7 @@ class TestDamagedFiles:
         with pytest.raises(GgufError):
             read_header(str(path))
 
+    @ON_DISK
     @given(st.data())
     def test_a_changed_file_is_read_or_refused_quickly_and_in_little_memory(self, tmp_path_factory, data):
         content = bytearray(SMALL_HEAD)
@@ -381,6 +386,7 @@ class TestDamagedFiles:
         path.write_bytes(bytes(content) + bytes(4096))
         assert_bounded(str(path))
 
+    @ON_DISK
     @given(st.binary(max_size=400))
     def test_arbitrary_bytes_behind_the_magic_are_refused(self, tmp_path_factory, noise):
         path = tmp_path_factory.getbasetemp() / "noise.gguf"
@@ -390,10 +396,12 @@ class TestDamagedFiles:
     def test_millions_of_empty_strings_in_a_hole_take_seconds_at_most(self, tmp_path):
         path = tmp_path / "hole.gguf"
         with path.open("wb") as file:
-            file.write(preamble(keys=2))
+            file.write(preamble(keys=1))
             file.write(key("k", ARRAY) + struct.pack("<IQ", STRING, _gguf.MAX_STRINGS))
             file.truncate(64 * 2**30)
-        assert_bounded(str(path), seconds=20.0)
+        started = time.monotonic()
+        assert read_header(str(path))["metadata"] == {"k": {"array_length": _gguf.MAX_STRINGS}}
+        assert time.monotonic() - started < 20
 
     def test_many_small_arrays_are_not_kept_without_end(self, tmp_path):
         array = struct.pack("<IQ", INT32, 1024) + bytes(4096)
@@ -409,7 +417,7 @@ SMALL_HEAD = header_bytes(SMALL)
 SMALL_FILE = SMALL_HEAD + bytes(4 * 144 + 4 * 256)
 
 
-def assert_bounded(path, seconds=2.0, peak_bytes=8 * 2**20):
+def assert_bounded(path):
     """Reads a file that may be damaged: an answer or a GgufError, nothing else."""
     tracemalloc.start()
     started = time.monotonic()
@@ -421,8 +429,8 @@ def assert_bounded(path, seconds=2.0, peak_bytes=8 * 2**20):
         elapsed = time.monotonic() - started
         _now, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert elapsed < seconds
-    assert peak < peak_bytes
+    assert elapsed < 2
+    assert peak < 8 * 2**20
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
@@ -444,6 +452,7 @@ TENSORS = st.lists(
 )
 
 
+@ON_DISK
 @given(metadata=st.dictionaries(NAMES.map(lambda name: f"x.{name}"), VALUES, max_size=12), tensors=TENSORS)
 def test_whatever_is_written_is_read(tmp_path_factory, metadata, tensors):
     path = tmp_path_factory.getbasetemp() / "written.gguf"

@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._store impo
     installed,
     read_model,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store import add_model, blob_path, load_header, manifest_path
 
@@ -269,6 +269,7 @@ class TestDamage:
         with pytest.raises(ModelError, match=f"model llama3.2:1b: {blob}, byte 4: it begins with b'nons'"):
             read(tmp_path, "llama3.2:1b")
 
+    @settings(deadline=None)  # each example is a store on disk
     @given(st.data())
     def test_a_changed_manifest_is_read_or_refused(self, tmp_path_factory, data):
         store = tmp_path_factory.getbasetemp() / "changed"
