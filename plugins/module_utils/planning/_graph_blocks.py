@@ -41,7 +41,8 @@ Form = "dict[str, tuple[int, ...]]"
 class Context:
     """One graph under construction.
 
-    tokens: computed at once, a multiple of the slots. caches_halves: the KV cache is not quantised.
+    tokens: computed at once, a multiple of the slots. caches_halves: the KV cache is not quantised. layer_inputs: what
+    each layer gets besides the residual stream, in models that have it.
     """
 
     shape: ModelShape
@@ -50,6 +51,7 @@ class Context:
     attention: Attention
     caches_halves: bool
     graph: Graph = field(default_factory=Graph)
+    layer_inputs: Tensor | None = None
     _inputs: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -88,8 +90,9 @@ class Context:
         return self.layout.sliding if layer.attention == "sliding" else self.layout.full
 
     def output_rows(self) -> Tensor:
-        """Which tokens the result is wanted of: one of each slot."""
-        return self.input("output rows", (self.slots,), INDEX_BYTES)
+        """Which tokens the result is wanted of: one of each slot, or all of them for embeddings."""
+        count = self.tokens if self.shape.is_embedding else self.slots
+        return self.input("output rows", (count,), INDEX_BYTES)
 
 
 def operation(shape: tuple[int, ...], *sources: Tensor, element_bytes: int = FLOAT_BYTES) -> Tensor:
@@ -339,7 +342,9 @@ def _flash_attention(context: Context, layer: LayerShape, query: Tensor, decompr
         return reshaped(result, layer.value_length * heads, context.tokens)
     heads_first = permuted(result, 0, 2, 1, 3)
     values = product(context, decompressed_length, heads_first)
-    joined = operation((decompressed_length, heads, context.tokens_per_slot, context.slots), permuted(values, 0, 2, 1, 3))
+    joined = operation(
+        (decompressed_length, heads, context.tokens_per_slot, context.slots), permuted(values, 0, 2, 1, 3)
+    )
     return reshaped(joined, decompressed_length * heads, context.tokens)
 
 
@@ -357,7 +362,9 @@ def _plain_attention(
     if decompressed_length or not context.attention.transposes_values:
         # Values that lie in rows are transposed into a copy.
         heads_kv = 1 if decompressed_length else layer.head_count_kv
-        turned = operation((context.cells(layer), layer.value_length, heads_kv, context.slots), element_bytes=HALF_BYTES)
+        turned = operation(
+            (context.cells(layer), layer.value_length, heads_kv, context.slots), element_bytes=HALF_BYTES
+        )
         context.graph.outside_count += 1
         context.graph.expand(turned)
     query = _split_by_slot(context, query)
@@ -388,7 +395,10 @@ def _attention_over_batch(
         result = operation((layer.value_length, heads, tokens), query, key, value, context.mask(layer))
         return reshaped(result, layer.value_length * heads, tokens)
     scores = elementwise(operation((tokens, tokens, heads), key, query), context.mask(layer))
-    turned = operation((tokens, layer.value_length, layer.head_count_kv), view(value, (tokens, layer.value_length, layer.head_count_kv)))
+    turned = operation(
+        (tokens, layer.value_length, layer.head_count_kv),
+        view(value, (tokens, layer.value_length, layer.head_count_kv)),
+    )
     weighted = operation((layer.value_length, tokens, heads), turned, scores)
     return operation((layer.value_length * heads, tokens), permuted(weighted, 0, 2, 1, 3))
 

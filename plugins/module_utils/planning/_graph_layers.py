@@ -26,12 +26,20 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_bl
     norm,
     operation,
     output_projection,
+    permuted,
     product,
     projected,
     query_key_value,
     reshaped,
     root_mean_square_norm,
     rows,
+    view,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_recurrent import (
+    gated_delta_net,
+    mamba,
+    mamba2,
+    short_convolution,
 )
 
 
@@ -59,6 +67,7 @@ class Style:
     scales_embedding: bool = False
     rows_at_end: bool = False
     soft_cap: bool = False
+    expands_norm: bool = False
     routing: Routing = Routing()
     squared: bool = False
 
@@ -76,7 +85,8 @@ def _normed_before_heads(form: Form, name: str, layer: LayerShape) -> bool:
     return f"{name}.weight" in form and form[f"{name}.weight"][0] > layer.key_length
 
 
-def _turned(context: Context, source: Tensor) -> Tensor:
+def turned(context: Context, source: Tensor) -> Tensor:
+    """Queries or keys turned by the positions of their tokens."""
     return Tensor(source.shape, (source, context.positions()), reuses=True)
 
 
@@ -94,7 +104,7 @@ def attention_heads(
         elif f"{name}.weight" in form and not style.norms_after_rotation:
             tensor = norm(context, form, name, tensor, centred=style.centred)
         if rotates:
-            tensor = _turned(context, tensor)
+            tensor = turned(context, tensor)
         if style.norms_after_rotation and f"{name}.weight" in form:
             tensor = norm(context, form, name, tensor, centred=style.centred)
         return tensor
@@ -110,12 +120,12 @@ def attention_heads(
     return Heads(query, finished(heads.key, "attn_k_norm"), value)
 
 
-def attended(context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int) -> Tensor:
+def attended(
+    context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int
+) -> Tensor:
     """What the attention of a layer gives back to the residual stream."""
     heads = attention_heads(context, style, form, layer, source, index)
-    result = attention(
-        context, layer, heads, has_sinks="attn_sinks.weight" in form, soft_cap=style.soft_cap
-    )
+    result = attention(context, layer, heads, has_sinks="attn_sinks.weight" in form, soft_cap=style.soft_cap)
     return output_projection(context, form, result)
 
 
@@ -194,7 +204,7 @@ def encoder_layer(
 
 def latent_attention_heads(
     context: Context, form: Form, layer: LayerShape, source: Tensor
-) -> "tuple[Heads, int]":
+) -> tuple[Heads, int]:
     """Queries, keys and values compressed into a latent (MLA), and the length of a decompressed value.
 
     A file without the split tensors (attn_k_b, attn_v_b) is decompressed before the cache; then the length is 0.
@@ -220,9 +230,7 @@ def latent_attention_heads(
         return _absorbed(context, form, layer, from_blocks[0], query_turned, value_latent, key_turned)
     value_length = layer.value_length
     decompressed = product(context, (plain_length + value_length) * count, value_latent)
-    key_plain, value = _views(
-        decompressed, ((plain_length, count, tokens), (value_length, count, tokens))
-    )
+    key_plain, value = _views(decompressed, ((plain_length, count, tokens), (value_length, count, tokens)))
     value = operation(value.shape, value)
     joined_query = operation((head_length, count, tokens), from_blocks[0], query_turned)
     repeated = operation(query_turned.shape, key_turned, query_turned)
@@ -230,9 +238,7 @@ def latent_attention_heads(
     return Heads(joined_query, joined_key, value), 0
 
 
-def _views(source: Tensor, shapes: "tuple[tuple[int, ...], ...]") -> "tuple[Tensor, ...]":
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import view
-
+def _views(source: Tensor, shapes: tuple[tuple[int, ...], ...]) -> tuple[Tensor, ...]:
     return tuple(view(source, shape) for shape in shapes)
 
 
@@ -244,9 +250,7 @@ def _absorbed(
     query_turned: Tensor,
     value_latent: Tensor,
     key_turned: Tensor,
-) -> "tuple[Heads, int]":
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import permuted
-
+) -> tuple[Heads, int]:
     tokens, count = context.tokens, layer.head_count
     latent = value_latent.shape[0]
     absorbed = permuted(product(context, latent, permuted(query_plain, 0, 2, 1, 3)), 0, 2, 1, 3)
@@ -272,5 +276,100 @@ def latent_layer(
     if is_last:
         current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
     middle = added(current, source)
+    network = fed_forward(context, style, form, norm(context, form, "ffn_norm", middle))
+    return added(network, middle)
+
+
+def mixed(
+    context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int
+) -> Tensor:
+    """The mixer that the layer's tensors say: a recurrence or attention."""
+    if "shortconv.in_proj.weight" in form:
+        return short_convolution(context, form, source)
+    if "ssm_x.weight" in form:
+        return mamba(context, form, source)
+    if "ssm_alpha.weight" in form or "ssm_ba.weight" in form:
+        return gated_delta_net(context, form, source)
+    if "ssm_in.weight" in form:
+        return mamba2(context, form, source)
+    if form["attn_q.weight"][1] == 2 * layer.key_length * layer.head_count:
+        return gated_attention(context, style, form, layer, source, index)
+    return attended(context, style, form, layer, source, index)
+
+
+def hybrid_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+) -> Tensor:
+    """One layer of a hybrid: a recurrence or attention, then a feed-forward network."""
+    layer = context.shape.layers[index]
+    normed = norm(context, form, "attn_norm", source)
+    if style.expands_norm:
+        context.graph.expand(normed)
+    current = mixed(context, style, form, layer, normed, index)
+    if is_last and not style.rows_at_end:
+        current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
+    if style.scales_residual:
+        current = elementwise(current)
+    middle = added(source, current) if style.residual_first else added(current, source)
+    if not any(name.startswith("ffn_") for name in form):
+        return middle
+    name = "ffn_norm" if "ffn_norm.weight" in form else "post_attention_norm"
+    network = fed_forward(context, style, form, norm(context, form, name, middle))
+    if style.scales_residual:
+        network = elementwise(network)
+    return added(network, middle)
+
+
+def gated_attention(
+    context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int
+) -> Tensor:
+    """Attention whose result is gated by the second half of the query projection.
+
+    Source: llama.cpp src/models/qwen35.cpp, build_layer_attn (b10488).
+    """
+    tokens = context.tokens
+    half = (layer.key_length, layer.head_count, tokens)
+    both = product(context, 2 * layer.key_length * layer.head_count, source)
+    query = turned(context, norm(context, form, "attn_q_norm", view(both, half)))
+    gate = operation((layer.key_length * layer.head_count, tokens), view(both, half))
+    key = reshaped(product(context, layer.key_width, source), layer.key_length, layer.head_count_kv, tokens)
+    key = turned(context, norm(context, form, "attn_k_norm", key))
+    value = product(context, layer.value_width, source)
+    value = reshaped(value, layer.value_length, layer.head_count_kv, tokens)
+    result = attention(context, layer, Heads(query, key, value))
+    return output_projection(context, form, elementwise(result, elementwise(gate)))
+
+
+def sole_mixer_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+) -> Tensor:
+    """One layer that is only a recurrence, only attention or only a feed-forward network.
+
+    Source: llama.cpp src/models/nemotron-h.cpp (b10488).
+    """
+    layer = context.shape.layers[index]
+    normed = norm(context, form, "attn_norm", source)
+    if "ssm_in.weight" in form:
+        current = mamba2(context, form, normed)
+    elif layer.attention != "none":
+        current = attended(context, style, form, layer, normed, index)
+    else:
+        current = fed_forward(context, style, form, normed)
+    return added(current, source)
+
+
+def parallel_hybrid_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+) -> Tensor:
+    """One layer with attention and a recurrence side by side.
+
+    Source: llama.cpp src/models/falcon-h1.cpp (b10488).
+    """
+    layer = context.shape.layers[index]
+    by_attention = attended(context, style, form, layer, norm(context, form, "attn_norm", source), index)
+    by_recurrence = mamba2(context, form, norm(context, form, "attn_norm", source))
+    middle = added(added(by_attention, by_recurrence), source)
+    if is_last:
+        middle = rows(middle, context.output_rows())
     network = fed_forward(context, style, form, norm(context, form, "ffn_norm", middle))
     return added(network, middle)

@@ -21,11 +21,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_f
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, padded
 
 
+PER_LAYER_INPUTS = "embedding_length_per_layer_input"
+
+
 def representative_layers(shape: ModelShape, indices: range) -> list[int]:
     """Layers that stand for all: the first of every run of three kinds, and the last.
 
-    The buffer's peak recurs with the kinds of layers; more of the same do not raise it.
+    The buffer's peak recurs with the kinds of layers; more of the same do not raise it. Not so where something lives
+    across layers, such as states that the next layer reads early: there the holes drift from layer to layer.
     """
+    if any(shape.layers[index].is_recurrent for index in indices) or shape.number(PER_LAYER_INPUTS):
+        return list(indices)
     seen = set()
     chosen = []
     recent: tuple[object, ...] = ()

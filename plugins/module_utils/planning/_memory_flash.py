@@ -55,7 +55,9 @@ def supports_flash_attention(shape: ModelShape) -> bool:
     return all(_is_supported(shape, layer) for layer in shape.layers if layer.attention != "none")
 
 
-def resolved(shape: ModelShape, flash_attention: str, kv_cache_type: str, *, on_cpu: bool = False) -> Attention:
+def resolved(
+    shape: ModelShape, flash_attention: str, kv_cache_type: str, *, on_cpu: bool = False
+) -> Attention:
     """How attention is computed under a setting of 'auto', 'on' or 'off'.
 
     A quantised cache turns 'auto' into 'on'. The CPU can always.
