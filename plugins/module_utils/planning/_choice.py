@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._limits import verdict_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._misfit import (
@@ -36,8 +35,8 @@ STABLE_WITHIN_BYTES = 128 << 20
 class Chosen:
     """The settings of a plan: `unsafe` says why they are not safe, empty where they are.
 
-    `inputs` and `goal` are without the models that cannot be planned for. `is_kept`: the values run already,
-    and something slightly better was left.
+    `inputs` and `goal` are without the models that cannot be planned for. `is_kept`: the values run already and
+    something slightly better was left for them.
     """
 
     inputs: Inputs
@@ -45,6 +44,7 @@ class Chosen:
     goal: Goal
     choice: Choice
     unsafe: str = ""
+    runs_already: bool = False
     is_kept: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -54,74 +54,102 @@ def chosen_for(inputs: Inputs) -> Chosen:
 
     Raises: ValueError where the wanted models cannot be loaded together and the policy is to fail.
     """
-    if inputs.goal().wanted:
-        return _for_wanted(inputs)
-    return _for_installed(inputs)
-
-
-def _for_wanted(inputs: Inputs) -> Chosen:
-    chosen = _best(inputs) or _operators(inputs)
-    if chosen:
-        return chosen
-    goal = _free(inputs)
     judge = inputs.judge()
+    if inputs.goal().wanted:
+        return _for_wanted(inputs, judge)
+    return _for_installed(inputs, judge)
+
+
+def _for_wanted(inputs: Inputs, judge: Judge) -> Chosen:
+    chosen = _best(inputs, judge) or _operators(inputs, judge)
+    if chosen:
+        return _with_room_for(chosen)
+    goal = _free(inputs)
     kept = largest_combination(judge, goal, inputs.demands)
     sentence = misfit_sentence(judge, goal, kept, _why_not(judge, goal))
     if inputs.policy.on_misfit == "fail" or not kept:
         raise ValueError(sentence)
-    fewer = inputs.without([demand for demand in inputs.demands if demand not in kept])
-    chosen = _best(fewer) or _operators(fewer)
+    names = {demand.model.name for demand in kept}
+    fewer = inputs.without([name for name in inputs.names if name not in names])
+    chosen = _best(fewer, judge) or _operators(fewer, judge)
     if chosen is None:
         raise ValueError(sentence)
-    return replace(chosen, warnings=(sentence,))
+    return replace(_with_room_for(chosen), warnings=(sentence,))
 
 
-def _for_installed(inputs: Inputs) -> Chosen:
-    """For models of which none is wanted by name: those that fit nowhere are left out."""
-    judge, goal = inputs.judge(), _free(inputs)
-    least = replace(goal, parallels=(min(goal.parallels),))
-    left_out: list[Demand] = []
-    warnings = []
-    for demand in inputs.demands:
-        verdicts = [judge.alone(demand.model, setting) for setting in least.settings()]
-        if not any(verdict.is_safe for verdict in verdicts):
-            left_out.append(demand)
-            warnings.append(f"{demand.model.name} is left out of the plan: {verdicts[0].reason}")
+def _with_room_for(chosen: Chosen) -> Chosen:
+    """What the operator's own number of loaded models does to the wanted ones."""
+    most, wanted = chosen.inputs.policy.max_loaded_models, chosen.choice.loaded
+    if most is None or most >= wanted:
+        return chosen
+    reason = f"{wanted} models are wanted, but only {most} may be loaded at once: they evict one another"
+    return replace(chosen, unsafe=chosen.unsafe or reason)
+
+
+def _for_installed(inputs: Inputs, judge: Judge) -> Chosen:
+    """For models of which none is wanted by name: those that fit nowhere are left out.
+
+    A model that fits only just is left out too where the service already runs on values without it.
+    """
+    left_out = _misfits(inputs, judge)
     fewer = inputs.without(left_out)
-    chosen = _best(fewer) or _operators(fewer) or _nothing_fits(fewer)
-    return replace(chosen, warnings=tuple(warnings))
+    chosen = _best(fewer, judge) or _operators(fewer, judge) or _nothing_fits(fewer, judge)
+    if not chosen.runs_already:
+        left_out_soon = {**left_out, **_misfits(fewer, _with_less_memory(inputs))}
+        lasting = _best(inputs.without(left_out_soon), judge) if left_out_soon != left_out else None
+        if lasting and lasting.runs_already:
+            chosen, left_out = lasting, left_out_soon
+    warnings = tuple(f"{name} is left out of the plan: {reason}" for name, reason in left_out.items())
+    return replace(chosen, warnings=warnings)
 
 
-def _best(inputs: Inputs) -> Chosen | None:
+def _misfits(inputs: Inputs, judge: Judge) -> dict[str, str]:
+    """The models that are safe alone under no setting that may be tried, with the reason."""
+    goal = _free(inputs)
+    least = tuple(replace(goal, parallels=(min(goal.parallels),)).settings())
+    reasons = {}
+    for demand in inputs.demands:
+        if not any(judge.alone(demand.model, setting).is_safe for setting in least):
+            reasons[demand.model.name] = judge.alone(demand.model, least[0]).reason
+    return reasons
+
+
+def _best(inputs: Inputs, judge: Judge) -> Chosen | None:
     """The best safe settings, or the running ones where they are as good as makes no difference."""
-    judge, goal = inputs.judge(), inputs.goal()
+    goal = inputs.goal()
     choice = best_choice(judge, goal)
     if choice is None:
         return None
     running = _running(inputs, judge, goal)
-    if running and running != choice:
-        reduced = inputs.judge(inputs.host.with_less_memory(STABLE_WITHIN_BYTES))
-        lasting = best_choice(reduced, goal)
+    if running == choice:
+        return Chosen(inputs, judge, goal, choice, runs_already=True)
+    if running:
+        lasting = best_choice(_with_less_memory(inputs), goal)
         if lasting is None or rank(running) >= rank(lasting):
-            return Chosen(inputs, judge, goal, running, is_kept=True)
+            return Chosen(inputs, judge, goal, running, runs_already=True, is_kept=True)
     return Chosen(inputs, judge, goal, choice)
+
+
+def _with_less_memory(inputs: Inputs) -> Judge:
+    return inputs.judge(inputs.host.with_less_memory(STABLE_WITHIN_BYTES))
 
 
 def _running(inputs: Inputs, judge: Judge, goal: Goal) -> Choice | None:
     """The values with which the service runs, where they are safe and among those that may be chosen."""
     settings = settings_from_environment(inputs.service.running)
+    if not settings.max_loaded_models:
+        return None
     setting = Setting(settings.num_parallel, settings.context_length, settings.kv_cache_type, settings.spread)
-    loaded = settings.max_loaded_models
-    choice = safe_choice(judge, goal, setting, loaded) if loaded else None
-    return choice if choice and choice.loaded == loaded else None
+    choice = safe_choice(judge, goal, setting, settings.max_loaded_models)
+    return choice if choice and choice.loaded == settings.max_loaded_models else None
 
 
-def _operators(inputs: Inputs) -> Chosen | None:
+def _operators(inputs: Inputs, judge: Judge) -> Chosen | None:
     """The operator's own values, which are not safe, with the least of everything else."""
     policy = inputs.policy
     if policy.num_parallel is None and policy.max_loaded_models is None:
         return None
-    judge, goal = inputs.judge(), inputs.goal()
+    goal = inputs.goal()
     free = best_choice(judge, _free(inputs))
     if free is None:
         return None
@@ -130,16 +158,19 @@ def _operators(inputs: Inputs) -> Chosen | None:
         parallel=policy.num_parallel or free.setting.parallel,
         context_length=min(goal.context_lengths),
     )
-    loaded = policy.max_loaded_models or free.loaded
-    verdict = verdict_of(judge, goal, setting, loaded)
-    return Chosen(inputs, judge, goal, Choice(setting, free.loaded), unsafe=verdict.reason)
+    verdict = verdict_of(judge, goal, setting, policy.max_loaded_models or free.loaded)
+    unsafe = (
+        f"{verdict.reason}; safe would be OLLAMA_NUM_PARALLEL={free.setting.parallel} and "
+        f"OLLAMA_MAX_LOADED_MODELS={free.loaded}"
+    )
+    return Chosen(inputs, judge, goal, Choice(setting, free.loaded), unsafe=unsafe)
 
 
-def _nothing_fits(inputs: Inputs) -> Chosen:
+def _nothing_fits(inputs: Inputs, judge: Judge) -> Chosen:
     """The least of everything, for a host on which there is nothing that could be planned for."""
-    judge, goal = inputs.judge(), inputs.goal()
+    goal = inputs.goal()
     setting = Setting(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[0], goal.spreads[0])
-    reason = "no installed model can be planned for" if inputs.others else ""
+    reason = "no installed model fits" if inputs.others else ""
     return Chosen(inputs, judge, goal, Choice(setting, goal.least_loaded), unsafe=reason)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,12 +96,18 @@ class Inputs:
             gpu_memory_bytes=sum(max((gpu.memory_total_bytes or 0) - overhead, 0) for gpu in self.host.gpus),
         )
 
-    def without(self, left_out: Sequence[Demand]) -> Inputs:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models to plan for."""
+        return tuple(demand.model.name for demand in self.demands)
+
+    def without(self, names: Container[str]) -> Inputs:
         """The same without some of the models to plan for."""
+        left_out = tuple(demand.model for demand in self.demands if demand.model.name in names)
         return replace(
             self,
-            demands=tuple(demand for demand in self.demands if demand not in left_out),
-            others=(*self.others, *(demand.model for demand in left_out)),
+            demands=tuple(demand for demand in self.demands if demand.model.name not in names),
+            others=(*self.others, *left_out),
         )
 
 
@@ -170,11 +176,11 @@ def _shape(model: Any) -> ModelShape:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a model needs a name, found {dict(model)!r:.80}")
     try:
-        if "header" in model:
-            return shape_from_header(model["header"], **_described(model, "header"))
+        if "layers" in model:
+            return ModelShape.from_dict(model)
         if "numbers" in model:
             return shapes.shape_from_numbers(model["numbers"], **_described(model, "numbers"))
-        return ModelShape.from_dict(model)
+        return shape_from_header(model.get("header", {}), **_described(model, "header"))
     except (ValueError, TypeError) as error:
         raise ValueError(f"model '{name}' cannot be planned: {error}") from error
 

@@ -28,7 +28,7 @@ def largest_combination(judge: Judge, goal: Goal, demands: Sequence[Demand]) -> 
     for demand in sorted(demands, key=_most_urgent_first):
         if best_choice(judge, _least(goal, [*kept, demand])):
             kept.append(demand)
-    return tuple(demand for demand in demands if demand in kept)
+    return tuple(kept)
 
 
 def misfit_sentence(judge: Judge, goal: Goal, kept: Sequence[Demand], reason: str) -> str:

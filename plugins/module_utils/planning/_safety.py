@@ -103,13 +103,16 @@ class Judge:
         return server
 
     def runners(self, models: Iterable[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
-        """One model for each blob, the one with the longest context: tags that share a blob share a runner."""
+        """One model for each blob, the largest file first; of tags that share a blob the one with most context.
+
+        Tags that share a blob share a runner. The largest file first finds soonest what does not fit.
+        """
         by_blob: dict[str, SchedulerModel] = {}
         for model in models:
             known = by_blob.get(model.key)
             if known is None or _context(model, setting) > _context(known, setting):
                 by_blob[model.key] = model
-        return tuple(by_blob.values())
+        return tuple(sorted(by_blob.values(), key=lambda model: (-model.file_bytes, model.name)))
 
     # Questions
 

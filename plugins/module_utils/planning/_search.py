@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 
@@ -109,18 +109,29 @@ def _wanted_in_some_order(judge: Judge, goal: Goal, setting: Setting) -> Choice 
 
 
 def _best_for_any(judge: Judge, goal: Goal) -> Choice | None:
-    """For the largest parallel value under which every model is safe alone, the best of its settings."""
-    for parallel in goal.parallels:
-        choices = [
-            choice
-            for setting in goal.settings()
-            if setting.parallel == parallel
-            for choice in [_any_of_them(judge, goal, setting, len(goal.models))]
-            if choice
-        ]
-        if choices:
-            return max(choices, key=rank)
+    """For the largest parallel value under which every model is safe alone, the best of its settings.
+
+    The shortest context sets how many models are to be loaded at once; longer ones are tried from the longest
+    down, and the first that allows as many is taken.
+    """
+    best_first = sorted(goal.settings(), key=lambda setting: rank(Choice(setting, 0)), reverse=True)
+    for _parallel, group in groupby(best_first, key=lambda setting: setting.parallel):
+        settings = tuple(group)
+        choices = [_any_of_them(judge, goal, setting, len(goal.models)) for setting in _shortest(settings)]
+        best = max(filter(None, choices), key=rank, default=None)
+        for setting in settings:
+            choice = _any_of_them(judge, goal, setting, len(goal.models))
+            if choice and (best is None or rank(choice) > rank(best)):
+                best = choice
+                break
+        if best:
+            return best
     return None
+
+
+def _shortest(settings: Sequence[Setting]) -> tuple[Setting, ...]:
+    least = min(setting.context_length for setting in settings)
+    return tuple(setting for setting in settings if setting.context_length == least)
 
 
 def _any_of_them(judge: Judge, goal: Goal, setting: Setting, most: int) -> Choice | None:

@@ -1,0 +1,118 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Times the planner on hosts of many sizes, up to 8 GPUs and 20 models, and prints what it planned."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import _collection
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    policy_from_dict,
+    wanted_from_list,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import table
+
+GIB = 1 << 30
+HOSTS = {
+    "12": [12],
+    "24": [24],
+    "80": [80],
+    "2x24": [24] * 2,
+    "24+12": [24, 12],
+    "4x48": [48] * 4,
+    "8x80": [80] * 8,
+}
+MODEL_COUNTS = (1, 3, 10, 20)
+POLICIES: dict[str, dict[str, Any]] = {"": {}, "q8_0 too": {"kv_cache_types": ["f16", "q8_0"]}}
+
+
+def installed(folder: Path) -> list[dict[str, Any]]:
+    """The models of a folder of headers in the form in which facts bring them, the smallest first."""
+    shapes = []
+    for path in sorted(folder.glob("*.json")):
+        header = json.loads(path.read_text())
+        shapes.append(shape_from_header(header, name=header["name"], digest=f"sha256-{path.stem}"))
+    return [shape.to_dict() for shape in sorted(shapes, key=lambda shape: shape.file_bytes)]
+
+
+def described(gpus_gib: list[int]) -> dict[str, Any]:
+    """GPU facts of a host with GPUs of these sizes, all memory free."""
+    return {
+        "system_memory_total_bytes": 256 * GIB,
+        "devices": [{"memory_total_bytes": size * GIB, "compute_capability": "8.6"} for size in gpus_gib],
+    }
+
+
+def timed(rounds: int, **inputs: Any) -> tuple[float, Plan | str]:
+    """The shortest time in ms that planning takes, and the plan or the refusal."""
+    best, planned = float("inf"), ""
+    for _round in range(rounds):
+        start = time.perf_counter()
+        try:
+            planned = plan_host(**inputs)
+        except ValueError as refusal:
+            planned = str(refusal)
+        best = min(best, (time.perf_counter() - start) * 1000)
+    return best, planned
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--headers", type=Path, default=_collection.DATA / "headers")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    models = installed(arguments.headers)
+    rows = [("HOST GiB", "MODELS", "WANTED", "POLICY", "ms", "PARALLEL", "LOADED", "CONTEXT", "KV", "")]
+    times = []
+    for (label, sizes), count, wanted, (policy_label, policy) in (
+        (host, count, wanted, policy)
+        for host in HOSTS.items()
+        for count in MODEL_COUNTS
+        for wanted in (False, True)
+        for policy in POLICIES.items()
+    ):
+        # Every size of model is among them, whatever their number.
+        chosen = models[:: max(len(models) // count, 1)][:count]
+        names = [model["name"] for model in chosen] if wanted else []
+        elapsed, plan = timed(
+            arguments.rounds,
+            gpu=described(sizes),
+            models=chosen,
+            wanted=wanted_from_list(names),
+            policy=policy_from_dict(policy),
+            version="0.33.0",
+        )
+        times.append(elapsed)
+        head = (label, str(count), "all" if wanted else "-", policy_label, f"{elapsed:.0f}")
+        if isinstance(plan, str):
+            rows.append((*head, "", "", "", "", "refused"))
+            continue
+        note = "" if plan.safe else "not safe"
+        rows.append(
+            (
+                *head,
+                str(plan.num_parallel),
+                str(plan.max_loaded_models),
+                str(plan.context_length),
+                plan.kv_cache_type,
+                note or ("in order" if plan.order_matters else ""),
+            )
+        )
+    print("\n".join(table(rows, "lrllrrrrll")))
+    within = sum(elapsed <= 50 for elapsed in times)
+    print(
+        f"median_ms={sorted(times)[len(times) // 2]:.1f} worst_ms={max(times):.1f} within_50_ms={within} cases={len(times)}"
+    )
+
+
+if __name__ == "__main__":
+    main()
