@@ -34,6 +34,8 @@ PACKAGES = {
     "gcc": "gcc libc6-dev",
     "make": "make",
 }
+# An unattended upgrade may hold apt's lock.
+APT_GET = ["apt-get", "-qq", "--option=DPkg::Lock::Timeout=300"]
 
 
 class HostsError(Exception):
@@ -68,7 +70,7 @@ def require(*programs: str) -> None:
         raise HostsError(f"these programs are missing, please install them: {', '.join(missing)}")
     say(f"Installing from the distribution's packages: {' '.join(packages)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "install", "--yes", *packages]):
+    for command in ([*APT_GET, "update"], [*APT_GET, "install", "--yes", *packages]):
         run(command, env=environment)
 
 

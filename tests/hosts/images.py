@@ -50,8 +50,13 @@ def ensure(suites: Iterable[str]) -> dict[str, str]:
     missing = sorted({name: suite for suite, name in names.items() if name not in present}.items())
     if not missing:
         return names
+    if named:
+        _pull(named)
+        return names
+    engine.require("mmdebstrap")
+    mirror = os.environ.get("GPUFLEET_HOSTS_MIRROR") or machine_mirror()
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(lambda pair: _pull(pair[0]) if named else _build(pair[1], pair[0]), missing))
+        list(pool.map(lambda pair: _build(pair[1], pair[0], mirror), missing))
     return names
 
 
@@ -74,9 +79,7 @@ def _pull(name: str) -> None:
     engine.podman("pull", "--quiet", name, store="images")
 
 
-def _build(suite: str, name: str) -> None:
-    engine.require("mmdebstrap")
-    mirror = os.environ.get("GPUFLEET_HOSTS_MIRROR") or machine_mirror()
+def _build(suite: str, name: str, mirror: str) -> None:
     engine.say(f"Making the image of {suite} from {mirror} (about a minute)")
     # mmdebstrap installs a whole system under TMPDIR: five times faster in memory.
     work = str(engine.TMPFS) if engine.tmpfs_has_room() else tempfile.gettempdir()
@@ -131,7 +134,7 @@ def machine_mirror() -> str:
                 return uri
         if attempt == 0:
             # Origins are known only once the lists have been fetched.
-            engine.run(["apt-get", "-qq", "update"])
+            engine.run([*engine.APT_GET, "update"])
     raise engine.HostsError(
         "apt names no mirror of this distribution: "
         "set GPUFLEET_HOSTS_MIRROR to one, or GPUFLEET_HOSTS_IMAGE to an image"
