@@ -1,0 +1,243 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The unmodified module as a process of its own, and other NVML clients, on every simulated machine."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[4]
+MODULE = ROOT / "plugins/modules/gpu_facts.py"
+PROFILES = ROOT / "tests/simulated_nvml/profiles"
+ALL = sorted(path.stem for path in PROFILES.glob("*.json"))
+HANGING = ("fault_init_hangs", "fault_memory_hangs")
+HEALTHY = [name for name in ALL if not name.startswith("fault_")]
+MIB = 1 << 20
+
+Machine = Callable[[Any], dict[str, str]]
+Answer = Callable[[str, str], dict[str, Any]]
+
+
+def run_module(surroundings: dict[str, str], **options: Any) -> dict[str, Any]:
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": options})
+    collections = str(ROOT / ".build/collections")
+    finished = subprocess.run(
+        [sys.executable, str(MODULE)],
+        input=arguments,
+        env={**surroundings, "PYTHONPATH": collections},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.stderr == ""
+    result: dict[str, Any] = json.loads(finished.stdout)
+    return result
+
+
+def facts(surroundings: dict[str, str], **options: Any) -> dict[str, Any]:
+    result = run_module(surroundings, **options)
+    assert result["changed"] is False
+    gpu: dict[str, Any] = result["ansible_facts"]["gpufleet_gpu"]
+    return gpu
+
+
+@pytest.fixture(scope="module")
+def answer(
+    simulated_nvml: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], dict[str, Any]]:
+    """The facts of a profile from a source; each is gathered once for all tests."""
+    nobody = tmp_path_factory.mktemp("announced")
+
+    @functools.lru_cache(maxsize=None)
+    def gather(profile: str, source: str) -> dict[str, Any]:
+        surroundings = {
+            **os.environ,
+            "LD_LIBRARY_PATH": str(simulated_nvml),
+            "SIMULATED_NVML": str(PROFILES / f"{profile}.json"),
+            "SIMULATED_NVML_PROCESSES": str(nobody),
+        }
+        deadline = 1.0 if profile in HANGING else 30.0
+        return facts(surroundings, sources=[source], deadline=deadline)
+
+    return gather
+
+
+def lasting(host: dict[str, Any]) -> dict[str, Any]:
+    """The facts without the sources' names and what changes from second to second."""
+    moving = ("memory_free_bytes", "memory_used_bytes", "memory_available_bytes")
+    devices = [
+        {key: value for key, value in device.items() if not (device["unified_memory"] and key in moving)}
+        for device in host["devices"]
+    ]
+    left_out = ("sources", "gathered_at", "system_memory_available_bytes", "problems")
+    return {**{key: value for key, value in host.items() if key not in left_out}, "devices": devices}
+
+
+@pytest.mark.parametrize("profile", ALL)
+def test_pynvml_and_ctypes_give_the_same_facts_of_every_machine(answer: Answer, profile: str) -> None:
+    by_pynvml, by_ctypes = answer(profile, "pynvml"), answer(profile, "ctypes")
+    assert lasting(by_pynvml) == lasting(by_ctypes)
+    assert len(by_pynvml["problems"]) == len(by_ctypes["problems"])
+
+
+@pytest.mark.parametrize("profile", HEALTHY)
+def test_a_healthy_machine_has_no_problems(answer: Answer, profile: str) -> None:
+    host = answer(profile, "ctypes")
+    assert host["problems"] == []
+    assert all(device["problems"] == [] for device in host["devices"])
+
+
+@pytest.mark.parametrize("profile", [name for name in ALL if name.startswith("fault_")])
+def test_a_failure_is_an_answer_with_the_next_step(answer: Answer, profile: str) -> None:
+    host = answer(profile, "ctypes")
+    problems = host["problems"] + [text for device in host["devices"] for text in device["problems"]]
+    if profile == "fault_old_driver":
+        assert problems == []
+        return
+    assert problems
+    steps = (
+        "reboot", "modprobe", "become", "deadline", "reinstall", "power-cycle", "reset", "exchanged", "-mig 0"
+    )  # fmt: skip
+    assert all(any(step in problem for step in steps) for problem in problems), problems
+
+
+def test_a_host_without_the_library_or_a_gpu_is_an_answer(machine: Machine) -> None:
+    environment = {**machine("no_gpu"), "LD_LIBRARY_PATH": "", "PATH": "/usr/bin:/bin"}
+    host = facts(environment, sources=["pynvml", "ctypes"])
+    assert host["devices"] == []
+    assert host["source"] is None
+    assert [source["ok"] for source in host["sources"]] == [False, False]
+    assert "libnvidia-ml.so.1 cannot be loaded" in host["sources"][1]["message"]
+
+
+def test_the_service_would_see_what_its_environment_names(machine: Machine) -> None:
+    host = facts(machine("rtx3090_x2"), environment={"CUDA_VISIBLE_DEVICES": "1"})
+    assert host["visibility"] == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert host["visible_devices"] == [host["devices"][1]["uuid"]]
+
+
+def test_a_deadline_that_makes_no_sense_is_refused(machine: Machine) -> None:
+    result = run_module(machine("no_gpu"), deadline=0)
+    assert result["failed"] is True
+    assert result["msg"] == "deadline is 0, expected seconds above 0"
+
+
+def documented(contents: dict[str, Any]) -> dict[str, Any]:
+    """The keys that RETURN describes, as a tree."""
+    return {key: documented(entry.get("contains", {})) for key, entry in contents.items()}
+
+
+def returned(value: Any) -> dict[str, Any]:
+    """The keys of a result, as a tree; of lists those of the first entry."""
+    if isinstance(value, list):
+        return returned(value[0]) if value else {}
+    if isinstance(value, dict):
+        return {key: returned(item) for key, item in value.items()}
+    return {}
+
+
+def test_every_field_is_documented_and_every_documented_field_is_there(machine: Machine) -> None:
+    text = MODULE.read_text().partition('RETURN = r"""')[2].partition('"""')[0]
+    contents = yaml.safe_load(text)["ansible_facts"]["contains"]["gpufleet_gpu"]["contains"]
+    environment = machine("rtx4090_desktop")
+    host = facts(environment, sources=["ctypes"], environment={"CUDA_VISIBLE_DEVICES": "0"})
+    tree, found = documented(contents), returned(host)
+    # This machine may have a GPU of its own on the bus, or none.
+    for side in (tree, found):
+        side.pop("unmeasured")
+        side.pop("visibility")
+    assert found == tree
+
+
+def entries(contents: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, entry in contents.items():
+        yield key, entry
+        yield from entries(entry.get("contains", {}))
+
+
+def test_every_documented_field_has_a_type_and_a_sample_or_contents() -> None:
+    text = MODULE.read_text().partition('RETURN = r"""')[2].partition('"""')[0]
+    for key, entry in entries(yaml.safe_load(text)):
+        assert entry["type"], key
+        assert "sample" in entry or "contains" in entry, key
+        if key.endswith("_bytes"):
+            assert "in bytes" in str(entry["description"]), key
+
+
+CLIENT = """
+import json, nvitop
+devices = nvitop.PhysicalDevice.all()
+def of(device):
+    memory = device.memory_info()
+    return [device.uuid(), int(memory.total), int(memory.used)]
+print(json.dumps([[of(d), [of(m) for m in d.mig_devices()]] for d in devices]))
+"""
+
+
+@pytest.mark.parametrize(
+    "profile", ["rtx4090_desktop", "a100_80gb_x8", "h100_mig_7", "rtx3090_and_gtx1080ti"]
+)
+def test_nvitop_reads_the_same_machine(machine: Machine, answer: Answer, profile: str) -> None:
+    environment = machine(profile)
+    finished = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    theirs = [entry for device, instances in json.loads(finished.stdout) for entry in [device, *instances]]
+    ours = [
+        [device["uuid"], device["memory_total_bytes"], device["memory_used_bytes"]]
+        for device in answer(profile, "ctypes")["devices"]
+    ]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    "profile", ["rtx4090_desktop", "h100_80gb_x8", "gb10", "rtx6000_foreign_process", "t4"]
+)
+def test_gpustat_reads_the_same_machine(machine: Machine, answer: Answer, profile: str) -> None:
+    environment = machine(profile)
+    finished = subprocess.run(
+        [sys.executable, "-m", "gpustat", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    theirs = {gpu["uuid"]: gpu for gpu in json.loads(finished.stdout)["gpus"]}
+    devices = answer(profile, "ctypes")["devices"]
+    ours = {device["uuid"]: device for device in devices if device["mig_parent_uuid"] is None}
+    assert list(ours) == list(theirs)
+    for uuid, device in ours.items():
+        assert device["name"] == theirs[uuid]["name"]
+        if not device["unified_memory"]:
+            assert device["memory_total_bytes"] // MIB == theirs[uuid]["memory.total"]
+            assert device["memory_used_bytes"] // MIB == theirs[uuid]["memory.used"]
+
+
+def test_memory_of_a_living_process_is_seen_by_all_clients(machine: Machine) -> None:
+    environment = machine("rtx3060_12gb")
+    announced = Path(environment["SIMULATED_NVML_PROCESSES"])
+    (announced / str(os.getpid())).write_text(f"0 {2048 * MIB}\n")
+    (device,) = facts(environment)["devices"]
+    assert [(p["pid"], p["used_bytes"]) for p in device["processes"]] == [(os.getpid(), 2048 * MIB)]
+    assert device["memory_used_bytes"] == 2049 * MIB
