@@ -95,7 +95,7 @@ def _for_installed(inputs: Inputs, judge: Judge) -> Chosen:
     fewer = inputs.without(left_out)
     chosen = _best(fewer, judge) or _operators(fewer, judge) or _nothing_fits(fewer, judge)
     if not chosen.runs_already:
-        left_out_soon = {**left_out, **_misfits(fewer, _with_less_memory(inputs))}
+        left_out_soon = {**left_out, **_misfits(fewer, _with_less_memory(judge))}
         lasting = _best(inputs.without(left_out_soon), judge) if left_out_soon != left_out else None
         if lasting and lasting.runs_already:
             chosen, left_out = lasting, left_out_soon
@@ -124,14 +124,14 @@ def _best(inputs: Inputs, judge: Judge) -> Chosen | None:
     if running == choice:
         return Chosen(inputs, judge, goal, choice, runs_already=True)
     if running:
-        lasting = best_choice(_with_less_memory(inputs), goal)
+        lasting = best_choice(_with_less_memory(judge), goal)
         if lasting is None or rank(running) >= rank(lasting):
             return Chosen(inputs, judge, goal, running, runs_already=True, is_kept=True)
     return Chosen(inputs, judge, goal, choice)
 
 
-def _with_less_memory(inputs: Inputs) -> Judge:
-    return inputs.judge(inputs.host.with_less_memory(STABLE_WITHIN_BYTES))
+def _with_less_memory(judge: Judge) -> Judge:
+    return judge.on(judge.host.with_less_memory(STABLE_WITHIN_BYTES))
 
 
 def _running(inputs: Inputs, judge: Judge, goal: Goal) -> Choice | None:

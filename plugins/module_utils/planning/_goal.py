@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import has_single_slot
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import VersionRules
 
 
@@ -51,11 +52,6 @@ def requests_in_flight(demands: Sequence[Demand], policy: Policy, rules: Version
         if not has_single_slot(demand.model, rules)
     ]
     return max(asked, default=1)
-
-
-def has_single_slot(model: SchedulerModel, rules: VersionRules) -> bool:
-    """Whether Ollama gives the model one slot, whatever the parallel value."""
-    return model.is_embedding or rules.forces_single_slot(model.family)
 
 
 def parallels(demands: Sequence[Demand], policy: Policy, rules: VersionRules) -> tuple[int, ...]:

@@ -75,10 +75,10 @@ class Inputs:
         """The service's other settings as Ollama parses them."""
         return settings_from_environment(self.environment)
 
-    def judge(self, host: Host | None = None) -> Judge:
-        """A judge of settings for this host, or for another in its place."""
+    def judge(self) -> Judge:
+        """A judge of settings for this host."""
         return Judge(
-            host or self.host,
+            self.host,
             [*(demand.model for demand in self.demands), *self.others],
             version=str(self.rules.version),
             environment=self.environment,

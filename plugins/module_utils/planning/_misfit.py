@@ -86,9 +86,11 @@ def _other_host(judge: Judge, goal: Goal) -> str:
 
 
 def _least(goal: Goal, demands: Sequence[Demand] | None) -> Goal:
-    """The goal with the fewest requests at once, for all its models or for some."""
+    """The goal with the fewest requests at once and the shortest context, for all its models or for some."""
     models = goal.models if demands is None else tuple(demand.model for demand in demands)
-    return replace(goal, models=models, parallels=(min(goal.parallels),))
+    return replace(
+        goal, models=models, parallels=(min(goal.parallels),), context_lengths=(min(goal.context_lengths),)
+    )
 
 
 def _smaller(context_length: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from math import comb, factorial
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._least import LeastMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
     DEFAULT_BATCH,
     LoadSettings,
@@ -34,7 +35,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._schedule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
     DEFAULT_FIT_TARGET_BYTES,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import (
+    Setting,
+    has_single_slot,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import Era
 
 GIB = 1 << 30
 
@@ -78,6 +83,7 @@ class Judge:
         version: str,
         environment: Mapping[str, str],
         headroom_bytes: int,
+        engine: MemoryEngine | None = None,
     ) -> None:
         self.host = host
         self.models = tuple(models)
@@ -85,9 +91,21 @@ class Judge:
         self.headroom_bytes = headroom_bytes
         self._environment = dict(environment)
         self._gpus = tuple(scheduler_gpu(gpu) for gpu in host.gpus)
-        self._engine = MemoryEngine()
+        self._engine = engine or MemoryEngine()
         self._servers: dict[Setting, Server] = {}
         self._alone: dict[tuple[str, Setting], tuple[Verdict, _Peak | None]] = {}
+        self._least: dict[str, LeastMemory] = {}
+
+    def on(self, host: Host) -> Judge:
+        """A judge for the same models on another host."""
+        return Judge(
+            host,
+            self.models,
+            version=self.version,
+            environment=self._environment,
+            headroom_bytes=self.headroom_bytes,
+            engine=self._engine,
+        )
 
     def server(self, setting: Setting) -> Server:
         """A server with these settings that has loaded nothing, and that no number of models makes evict."""
@@ -113,6 +131,30 @@ class Judge:
             if known is None or _context(model, setting) > _context(known, setting):
                 by_blob[model.key] = model
         return tuple(sorted(by_blob.values(), key=lambda model: (-model.file_bytes, model.name)))
+
+    def is_hopeless(self, models: Sequence[SchedulerModel], setting: Setting, loaded: int) -> bool:
+        """Whether the largest of these models alone, or the `loaded` smallest together, exceed all GPU memory.
+
+        Looks at their least memory only. What is hopeless stays so with more requests and with more context.
+        """
+        server = self.server(setting)
+        if not self._gpus or server.rules.era is not Era.LLAMA_SERVER:
+            return False
+        room = sum(gpu.free_bytes for gpu in self._gpus) - self.margin_bytes(server)
+        least = sorted(
+            self._least_bytes(model, setting) + server.cuda_context_bytes
+            for model in self.runners(models, setting)
+        )
+        return bool(least) and (least[-1] > room or sum(least[:loaded]) > room)
+
+    def _least_bytes(self, model: SchedulerModel, setting: Setting) -> int:
+        if model.shape is None:
+            return 0
+        known = self._least.get(model.name)
+        if known is None:
+            known = self._least[model.name] = LeastMemory(model.shape)
+        parallel = 1 if has_single_slot(model, self.server(setting).rules) else setting.parallel
+        return known.bytes(_context(model, setting), parallel, setting.kv_cache_type)
 
     # Questions
 
@@ -188,7 +230,10 @@ class Judge:
         low, high = 1, MOST_GPU_BYTES // GIB
         while low <= high:
             middle = (low + high) // 2
-            if self._with_one_gpu(middle * GIB).any_order(models, setting).is_safe:
+            gpu = GpuDevice(
+                0, "", "", "nvidia", "", memory_total_bytes=middle * GIB, memory_free_bytes=middle * GIB
+            )
+            if self.on(replace(self.host, gpus=(gpu,))).any_order(models, setting).is_safe:
                 enough, high = middle * GIB, middle - 1
             else:
                 low = middle + 1
@@ -251,18 +296,6 @@ class Judge:
         # On an idle host Ollama takes the largest batch, so this is the most that the model will take.
         to_stay_free = self.margin_bytes(server) + self.headroom_bytes
         return verdict, _Peak(model, options, sum(outcome.gpu_bytes), to_stay_free)
-
-    def _with_one_gpu(self, memory_bytes: int) -> Judge:
-        gpu = GpuDevice(
-            0, "", "", "nvidia", "", memory_total_bytes=memory_bytes, memory_free_bytes=memory_bytes
-        )
-        return Judge(
-            replace(self.host, gpus=(gpu,)),
-            self.models,
-            version=self.version,
-            environment=self._environment,
-            headroom_bytes=self.headroom_bytes,
-        )
 
     # Several models, by a bound
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import product
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import KV_CACHE_TYPES
@@ -67,6 +67,31 @@ def rank(choice: Choice) -> tuple[int, bool, int, int, int, bool]:
     )
 
 
+def promising(judge: Judge, goal: Goal) -> list[list[Setting]]:
+    """The settings that are not hopeless, the best first, in one list for each parallel value.
+
+    What is hopeless with one context is so with every longer one, so few lengths have to be looked at.
+    """
+    loaded = len(goal.models) if goal.wanted else 1
+    groups = []
+    for parallel in sorted(goal.parallels, reverse=True):
+        settings = []
+        for kv_cache_type, spread in product(goal.kv_cache_types, goal.spreads):
+            some = [
+                Setting(parallel, length, kv_cache_type, spread) for length in sorted(goal.context_lengths)
+            ]
+            low, high = 0, len(some)
+            while low < high:
+                middle = (low + high) // 2
+                if judge.is_hopeless(goal.models, some[middle], loaded):
+                    high = middle
+                else:
+                    low = middle + 1
+            settings += some[:low]
+        groups.append(sorted(settings, key=lambda setting: rank(Choice(setting, 0)), reverse=True))
+    return groups
+
+
 def best_choice(judge: Judge, goal: Goal) -> Choice | None:
     """The best safe choice; None where nothing that may be tried is safe."""
     if not goal.models:
@@ -87,9 +112,7 @@ def safe_choice(judge: Judge, goal: Goal, setting: Setting, loaded: int) -> Choi
 
 def _best_for_wanted(judge: Judge, goal: Goal) -> Choice | None:
     """Tries the settings from the best down, first in any order of loading, then in a prescribed one."""
-    best_first = sorted(goal.settings(), key=lambda setting: rank(Choice(setting, 0)), reverse=True)
-    for _parallel, group in groupby(best_first, key=lambda setting: setting.parallel):
-        settings = tuple(group)
+    for settings in promising(judge, goal):
         for look in (_wanted_in_any_order, _wanted_in_some_order):
             for setting in settings:
                 choice = look(judge, goal, setting)
@@ -114,9 +137,7 @@ def _best_for_any(judge: Judge, goal: Goal) -> Choice | None:
     The shortest context sets how many models are to be loaded at once; longer ones are tried from the longest
     down, and the first that allows as many is taken.
     """
-    best_first = sorted(goal.settings(), key=lambda setting: rank(Choice(setting, 0)), reverse=True)
-    for _parallel, group in groupby(best_first, key=lambda setting: setting.parallel):
-        settings = tuple(group)
+    for settings in promising(judge, goal):
         choices = [_any_of_them(judge, goal, setting, len(goal.models)) for setting in _shortest(settings)]
         best = max(filter(None, choices), key=rank, default=None)
         for setting in settings:
@@ -130,7 +151,7 @@ def _best_for_any(judge: Judge, goal: Goal) -> Choice | None:
 
 
 def _shortest(settings: Sequence[Setting]) -> tuple[Setting, ...]:
-    least = min(setting.context_length for setting in settings)
+    least = min((setting.context_length for setting in settings), default=0)
     return tuple(setting for setting in settings if setting.context_length == least)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, has_single_slot
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import (
     PLANNED_VARIABLES,
     Setting,
+    has_single_slot,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import VersionRules
 
