@@ -17,6 +17,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
@@ -123,13 +124,16 @@ def podman_environment(store: str = "hosts") -> dict[str, str]:
 
 @functools.cache
 def _write_settings() -> Path:
-    folder = runtime_dir()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write podman's settings and return their folder."""
+    runtime = runtime_dir()
+    runtime.mkdir(parents=True, exist_ok=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     open_files = min(20000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     processes = min(32768, resource.getrlimit(resource.RLIMIT_NPROC)[1] % 2**63)
     # A machine may lack CAP_SYS_RESOURCE, and then podman's own, higher limits cannot be set. crun fails on
     # a hybrid cgroup tree. The systemd cgroup manager would need a systemd on this machine.
-    (folder / "containers.conf").write_text(
+    _write_whole(
+        CACHE / "containers.conf",
         "[containers]\n"
         f'default_ulimits = ["nofile={open_files}:{open_files}", "nproc={processes}:{processes}"]\n'
         'log_driver = "none"\n'
@@ -139,23 +143,31 @@ def _write_settings() -> Path:
         'events_logger = "none"\n'
         'lock_type = "file"\n'
         "[network]\n"
-        f'network_config_dir = "{folder}/networks"\n'
+        f'network_config_dir = "{runtime}/networks"\n',
     )
     # Images stay on disk and are only read; a host's own files lie in the runtime directory.
-    (folder / "hosts.conf").write_text(
+    _write_whole(
+        CACHE / "hosts.conf",
         "[storage]\n"
         'driver = "overlay"\n'
-        f'graphroot = "{folder}/storage"\n'
-        f'runroot = "{folder}/run"\n'
+        f'graphroot = "{runtime}/storage"\n'
+        f'runroot = "{runtime}/run"\n'
         "[storage.options]\n"
-        f'additionalimagestores = ["{IMAGES}"]\n'
+        f'additionalimagestores = ["{IMAGES}"]\n',
     )
     # podman notes the run root in the store, so it may not move with the runtime directory.
-    (folder / "images.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{IMAGES}"\nrunroot = "{CACHE}/run"\n'
+    _write_whole(
+        CACHE / "images.conf",
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{IMAGES}"\nrunroot = "{CACHE}/run"\n',
     )
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    return folder
+    return CACHE
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file in one step: with half of its settings podman would use the machine's own storage."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
 
 
 @contextlib.contextmanager
@@ -219,7 +231,7 @@ def raise_kernel_limits(hosts: int) -> None:
     if hosts <= HOSTS_WITHIN_INOTIFY_DEFAULT or now >= INOTIFY_WANTED:
         return
     say(f"Raising fs.inotify.max_user_instances from {now} to {INOTIFY_WANTED} while the hosts run")
-    (_write_settings() / "inotify-before").write_text(str(now))
+    (runtime_dir() / "inotify-before").write_text(str(now))
     INOTIFY_INSTANCES.write_text(str(INOTIFY_WANTED))
 
 
