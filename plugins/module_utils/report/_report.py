@@ -11,6 +11,7 @@ from typing import Any, Iterable, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import Drift, explain
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar import (
+    KINDS,
     MemoryBar,
     bar_of_facts,
     bar_of_plan,
@@ -61,6 +62,7 @@ def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]
             "states": {state: states[state] for state in STATES},
             "gpus": len(bars),
             "gpu_memory_total_bytes": sum(bar["memory_total_bytes"] for bar in bars),
+            "kinds": [kind for kind in KINDS if any(bar[f"{kind}_bytes"] for bar in bars)],
             "gpu_memory_free_bytes": sum(bar["free_bytes"] for bar in bars),
             "not_as_planned": sum(states[state] for state in (UNREACHABLE, FAILED, DRIFTED)),
         },

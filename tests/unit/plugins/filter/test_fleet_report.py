@@ -1,0 +1,51 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The filter takes from each host's variables what the roles have set there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.gpufleet.ollama.plugins.filter.fleet_report import LOST, FilterModule
+
+VERIFIED = {"differences": [], "conflicts": [], "notes": []}
+FACTS = {"gpufleet_gpu": {"devices": [{"index": 0, "memory_total_bytes": 24, "memory_free_bytes": 4}]}}
+
+
+def report(hostvars: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = FilterModule().filters()["fleet_report"](
+        list(hostvars), hostvars, "2026-11-23T05:47:29Z"
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "problem"),
+    [
+        ({"ollama_verify_result": VERIFIED}, "in sync", ""),
+        ({"ollama_report_failure": "no model"}, "failed", "no model"),
+        ({"ollama_report_unreachable": "timed out"}, "unreachable", "timed out"),
+        ({}, "unreachable", LOST),
+    ],
+)
+def test_a_host_is_in_the_state_that_its_facts_tell(known: dict[str, Any], state: str, problem: str) -> None:
+    (host,) = report({"a": known})["hosts"]
+    assert (host["name"], host["state"], host["problem"]) == ("a", state, problem)
+
+
+def test_a_host_without_a_plan_shows_its_gpus() -> None:
+    (host,) = report({"a": {"ollama_report_failure": "no model", "ansible_facts": FACTS}})["hosts"]
+    assert (host["gpus"][0]["others_bytes"], host["gpus"][0]["free_bytes"]) == (20, 4)
+
+
+def test_the_table_comes_with_it() -> None:
+    assert report({"a": {}})["table"][-1] == "1 unreachable"
+
+
+def test_facts_in_another_form_are_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="the data of host a "):
+        report({"a": {"ollama_verify_result": {"in_sync": True}}})

@@ -1,0 +1,170 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A fleet's report: each host in its state, the worst first."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
+    GpuShare,
+    Limit,
+    Plan,
+    PlannedGpu,
+    PlannedModel,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
+    STATES,
+    HostData,
+    fleet_report,
+    table,
+)
+
+GIB = 1 << 30
+NOW = "2026-11-23T05:47:29Z"
+IN_SYNC = {"in_sync": True, "differences": [], "conflicts": [], "notes": ["no journal"], "models": []}
+
+
+def plan(safe: bool = True, free: int = 15 * GIB, limits: tuple[Limit, ...] = ()) -> dict[str, Any]:
+    share = GpuShare(0, "GPU-0", 33, 4 * GIB, 2 * GIB, GIB // 2, 0, GIB // 2)
+    gpu = PlannedGpu(0, "GPU-0", "card", 7 * GIB + free + 2 * GIB, 2 * GIB, 7 * GIB, free, GIB, 0)
+    models = (
+        PlannedModel("llama3.1:8b", True, 4096, 3, 1024, basis="exact", gpus=(share,)),
+        PlannedModel("other:1b", False),
+    )
+    return Plan(
+        environment={"OLLAMA_NUM_PARALLEL": "3"},
+        safe=safe,
+        basis="exact",
+        placement="gpu",
+        version="0.33.0",
+        num_parallel=3,
+        max_loaded_models=1,
+        context_length=4096,
+        kv_cache_type="f16",
+        spread=False,
+        load_order=("llama3.1:8b",),
+        order_matters=False,
+        models=models,
+        gpus=(gpu,),
+        limits=limits,
+        reasons=("three are enough",),
+        warnings=(),
+    ).to_dict()
+
+
+def drifted(count: int = 1) -> dict[str, Any]:
+    differences = [
+        {"layer": "process", "variable": f"V{number}", "found": "1", "wanted": "3", "message": "m"}
+        for number in range(count)
+    ]
+    return {**IN_SYNC, "in_sync": False, "differences": differences}
+
+
+FLEET = [
+    HostData("planned", plan=plan()),
+    HostData("good", plan=plan(), verified=IN_SYNC),
+    HostData("unsafe", plan=plan(safe=False), verified=IN_SYNC),
+    HostData("stale", plan=plan(), verified=drifted()),
+    HostData("staler", plan=plan(), verified=drifted(2)),
+    HostData(
+        "broken",
+        gpu={"devices": [{"index": 0, "memory_total_bytes": 8 * GIB}]},
+        failure="model 'x' is not installed",
+    ),
+    HostData("gone", unreachable="timed out"),
+    HostData("lost"),
+]
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return fleet_report(FLEET, NOW)
+
+
+def test_the_worst_hosts_come_first(report: dict[str, Any]) -> None:
+    assert [host["name"] for host in report["hosts"]] == [
+        "gone", "lost", "broken", "staler", "stale", "unsafe", "good", "planned",
+    ]  # fmt: skip
+
+
+def test_states_are_counted(report: dict[str, Any]) -> None:
+    summary = report["summary"]
+    assert list(summary["states"]) == list(STATES)
+    assert summary["states"] == {
+        "unreachable": 2,
+        "failed": 1,
+        "drifted": 2,
+        "unsafe": 1,
+        "in sync": 1,
+        "planned": 1,
+    }
+    assert (summary["hosts"], summary["not_as_planned"], summary["gpus"]) == (8, 5, 6)
+
+
+def test_memory_is_summed_over_the_fleet(report: dict[str, Any]) -> None:
+    assert report["summary"]["gpu_memory_total_bytes"] == 5 * 24 * GIB + 8 * GIB
+    assert report["summary"]["gpu_memory_free_bytes"] == 5 * 14 * GIB
+    assert "ollama" not in report["summary"]["kinds"]
+
+
+def test_a_host_shows_its_plan(report: dict[str, Any]) -> None:
+    (good,) = (host for host in report["hosts"] if host["name"] == "good")
+    assert (good["num_parallel"], good["context_length"], good["max_loaded_models"]) == (3, 4096, 1)
+    assert [(model["name"], model["gpu_memory_bytes"]) for model in good["models"]] == [
+        ("llama3.1:8b", 7 * GIB)
+    ]
+    assert (good["gpus"][0]["weights_bytes"], good["gpus"][0]["headroom_bytes"]) == (4 * GIB, GIB)
+    assert (good["notes"], good["limit"]) == (["no journal"], "three are enough")
+
+
+def test_the_limit_is_the_first_step_that_is_not_possible() -> None:
+    limits = (
+        Limit("context_length", 8192, True, GIB, "would fit"),
+        Limit("num_parallel", 4, False, GIB, "too large"),
+    )
+    (host,) = fleet_report([HostData("a", plan=plan(limits=limits))], NOW)["hosts"]
+    assert host["limit"] == "too large"
+
+
+def test_a_plan_that_lacks_headroom_comes_before_one_that_does_not() -> None:
+    hosts = [HostData("a", plan=plan(safe=False)), HostData("b", plan=plan(safe=False, free=GIB // 2))]
+    assert [host["name"] for host in fleet_report(hosts, NOW)["hosts"]] == ["b", "a"]
+
+
+def test_an_unreachable_host_is_not_called_drifted() -> None:
+    (host,) = fleet_report([HostData("a", plan=plan(), verified=drifted(), unreachable="timed out")], NOW)[
+        "hosts"
+    ]
+    assert (host["state"], host["drift"]) == ("unreachable", [])
+
+
+def test_the_report_is_plain_json(report: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_the_table_has_a_line_for_each_host_and_the_counts(report: dict[str, Any]) -> None:
+    lines = table(report)
+    assert lines[0].split() == ["HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY"]
+    assert lines[1] == "gone     unreachable  -         -       -        timed out"
+    assert (
+        lines[5]
+        == "stale    drifted      3         1       4096     V0: stale process, 1 in process, wanted 3"
+    )
+    assert lines[7] == "good     in sync      3         1       4096"
+    assert lines[-1] == "2 unreachable, 1 failed, 2 drifted, 1 unsafe, 1 in sync, 1 planned"
+
+
+def test_an_empty_fleet_has_a_report() -> None:
+    report = fleet_report([], NOW)
+    assert (report["hosts"], table(report)[-1]) == ([], "no hosts")
+
+
+@pytest.mark.parametrize("wrong", [{"models": []}, {"gpus": [{}], "models": []}, "text"])
+def test_a_plan_in_another_form_is_refused_by_the_hosts_name(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="the data of host a1 are not in the form of ollama_plan"):
+        fleet_report([HostData("a1", plan=wrong)], NOW)
