@@ -38,7 +38,7 @@ def used_bytes(judge: Judge, models: Sequence[SchedulerModel], setting: Setting)
     server = judge.server(setting)
     total = 0
     for model in judge.runners(models, setting):
-        _after, outcome = server.load(model)
+        outcome = judge.alone_outcome(model, setting)
         if outcome.failure:
             return None
         if judge.host.gpus:

@@ -72,6 +72,15 @@ class _Peak:
     to_stay_free_bytes: int
 
 
+@dataclass(frozen=True)
+class _Alone:
+    """What became of a model that was loaded while nothing else was."""
+
+    outcome: LoadOutcome
+    verdict: Verdict
+    peak: _Peak | None = None
+
+
 class Judge:
     """Judges settings for the models of a host, and remembers what it has found."""
 
@@ -93,7 +102,7 @@ class Judge:
         self._gpus = tuple(scheduler_gpu(gpu) for gpu in host.gpus)
         self._engine = engine or MemoryEngine()
         self._servers: dict[Setting, Server] = {}
-        self._alone: dict[tuple[str, Setting], tuple[Verdict, _Peak | None]] = {}
+        self._alone: dict[tuple[str, Setting], _Alone] = {}
         self._least: dict[str, LeastMemory] = {}
 
     def on(self, host: Host) -> Judge:
@@ -160,7 +169,11 @@ class Judge:
 
     def alone(self, model: SchedulerModel, setting: Setting) -> Verdict:
         """Whether the model is safe with nothing beside it."""
-        return self._loaded_alone(model, setting)[0]
+        return self._loaded_alone(model, setting).verdict
+
+    def alone_outcome(self, model: SchedulerModel, setting: Setting) -> LoadOutcome:
+        """What becomes of the model when nothing else is loaded."""
+        return self._loaded_alone(model, setting).outcome
 
     def any_order(self, models: Sequence[SchedulerModel], setting: Setting) -> Verdict:
         """Whether these models are safe together in whatever order they are loaded.
@@ -216,10 +229,13 @@ class Judge:
 
     def load_order(self, models: Sequence[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
         """The models as it is best to load them: what Ollama predicts to be largest comes first."""
-        server = self.server(setting)
         runners = self.runners(models, setting)
-        predicted = {model.name: server.load(model)[1].predicted_bytes for model in runners}
-        return tuple(sorted(runners, key=lambda model: (-predicted[model.name], model.name)))
+        return tuple(
+            sorted(
+                runners,
+                key=lambda model: (-self.alone_outcome(model, setting).predicted_bytes, model.name),
+            )
+        )
 
     def bytes_of_one_gpu(self, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
         """Memory of a single GPU on which these models would be safe together, in steps of a GiB.
@@ -269,22 +285,20 @@ class Judge:
 
     # One model
 
-    def _loaded_alone(self, model: SchedulerModel, setting: Setting) -> tuple[Verdict, _Peak | None]:
+    def _loaded_alone(self, model: SchedulerModel, setting: Setting) -> _Alone:
         key = (model.name, setting)
         known = self._alone.get(key)
         if known is None:
             known = self._alone[key] = self._load_alone(model, setting)
         return known
 
-    def _load_alone(self, model: SchedulerModel, setting: Setting) -> tuple[Verdict, _Peak | None]:
-        """The verdict, and the most that the model takes where it lies on a GPU that Ollama picks."""
+    def _load_alone(self, model: SchedulerModel, setting: Setting) -> _Alone:
         server, outcome = self.server(setting).load(model)
         failure = self._failure(server, model, outcome)
-        if failure:
-            return Verdict(False, order=(model.name,), reason=failure), None
-        verdict = Verdict(True, order=(model.name,))
-        if not self._gpus or outcome.split or (model.main_gpu is not None and len(self._gpus) > 1):
-            return verdict, None
+        verdict = Verdict(not failure, order=(model.name,), reason=failure)
+        is_bound_to_gpu = model.main_gpu is not None and len(self._gpus) > 1
+        if failure or not self._gpus or outcome.split or is_bound_to_gpu:
+            return _Alone(outcome, verdict)
         options = Options(
             context_length=outcome.context_length,
             is_automatic_context=False,
@@ -295,7 +309,7 @@ class Judge:
         )
         # On an idle host Ollama takes the largest batch, so this is the most that the model will take.
         to_stay_free = self.margin_bytes(server) + self.headroom_bytes
-        return verdict, _Peak(model, options, sum(outcome.gpu_bytes), to_stay_free)
+        return _Alone(outcome, verdict, _Peak(model, options, sum(outcome.gpu_bytes), to_stay_free))
 
     # Several models, by a bound
 
@@ -310,12 +324,12 @@ class Judge:
             return Verdict(False, reason="there is no GPU")
         peaks = []
         for model in models:
-            verdict, peak = self._loaded_alone(model, setting)
-            if not verdict.is_safe:
-                return verdict
-            if peak is None:
+            alone = self._loaded_alone(model, setting)
+            if not alone.verdict.is_safe:
+                return alone.verdict
+            if alone.peak is None:
                 return Verdict(False, reason=f"{model.name} lies on several GPUs")
-            peaks.append(peak)
+            peaks.append(alone.peak)
         context_bytes = self.server(setting).cuda_context_bytes
         if len(self._gpus) == 1:
             return self._bound_on_one_gpu(peaks, count, context_bytes)
@@ -465,8 +479,7 @@ class Judge:
         """The orders worth a try: largest prediction first, largest use first; of a few models all others."""
         best = self.load_order(models, setting)
         yield best
-        server = self.server(setting)
-        yield tuple(sorted(best, key=lambda model: -sum(server.load(model)[1].gpu_bytes)))
+        yield tuple(sorted(best, key=lambda model: -sum(self.alone_outcome(model, setting).gpu_bytes)))
         if _loads_of_all_orders(len(models)) <= MOST_SIMULATED_LOADS:
             yield from permutations(best)
 
