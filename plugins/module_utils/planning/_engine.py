@@ -113,6 +113,7 @@ class _Units:
     sliding_bytes: tuple[int, ...]
     recurrent_bytes: tuple[int, ...]
     per_device_bytes: int
+    first_only_bytes: int
 
     @property
     def count(self) -> int:
@@ -129,6 +130,14 @@ class _Units:
             self.sliding_bytes[last] - self.sliding_bytes[first],
             self.recurrent_bytes[last] - self.recurrent_bytes[first],
         )
+
+    def computes_without_pipeline(self, gpu_count: int) -> tuple[int, ...]:
+        """Compute buffer of each GPU while the GPUs take turns: the first prepares what others only read.
+
+        Measured: tests/data/engine_memory_multi_gpu.csv, mode `ngl=L-1layer`.
+        """
+        first = self.alone.compute_bytes
+        return (first, *[first - self.first_only_bytes] * (gpu_count - 1))
 
     def total(self, first: int, last: int, compute_bytes: int) -> int:
         """Bytes of the units from `first` up to but without `last` on one GPU."""
@@ -248,7 +257,15 @@ def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
         sliding_bytes=(0, *accumulate(cache.sliding_window_bytes for cache in caches)),
         recurrent_bytes=(0, *accumulate(cache.recurrent_bytes for cache in caches)),
         per_device_bytes=shape.per_device_bytes,
+        first_only_bytes=min(_first_only_bytes(shape, layout.batch), alone.compute_bytes),
     )
+
+
+def _first_only_bytes(shape: ModelShape, batch: int) -> int:
+    """With sliding windows, the queries of one layer, in 32 bits: fitted to the same measurements."""
+    if not shape.sliding_window:
+        return 0
+    return 4 * batch * max(layer.head_count * layer.key_length for layer in shape.layers)
 
 
 def _default_bounds(unit_count: int, free_bytes: Sequence[int]) -> list[int]:
@@ -281,7 +298,7 @@ def _placed(
     bounds = [count - asked_units + one for one in _default_bounds(asked_units, free_bytes)]
     is_partial = asked_units < count
     if is_partial:
-        computes = (units.alone.compute_bytes,) * len(free_bytes)
+        computes = units.computes_without_pipeline(len(free_bytes))
     used = _used(units, bounds, computes)
     # The recurrent state is allocated while fit looks at the free memory.
     seen_free = [
@@ -313,7 +330,7 @@ def _placed(
         f"so the engine {'places its layers anew' if is_whole else 'moves layers to the CPU'}."
     )
     if not is_whole:
-        computes = (units.alone.compute_bytes,) * len(free_bytes)
+        computes = units.computes_without_pipeline(len(free_bytes))
         if has_experts and _dense_bytes(shape, units) <= sum(room):
             return _experts_on_cpu(units, room, sentence)
     return _load(model, launch, units, bounds, computes, free_bytes, sentence)
@@ -356,19 +373,19 @@ def _refitted(units: _Units, room: Sequence[int], *, has_experts: bool) -> tuple
     Layers fill the last GPU first. Mixtures of experts fill the first GPU first, once their dense parts fit.
     """
     count = units.count
-    compute = units.alone.compute_bytes
+    computes = units.computes_without_pipeline(len(room))
     if has_experts:
         bounds = [0]
-        for most in room[:-1]:
+        for most, compute in zip(room[:-1], computes):
             last = bounds[-1]
             while last < count - 1 and units.total(bounds[-1], last + 1, compute) <= most:
                 last += 1
             bounds.append(last)
         bounds.append(count)
-        if units.total(bounds[-2], count, compute) <= room[-1]:
+        if units.total(bounds[-2], count, computes[-1]) <= room[-1]:
             return bounds, True
     firsts = [count]
-    for most in reversed(room):
+    for most, compute in zip(reversed(room), reversed(computes)):
         first = firsts[0]
         while first > 0 and units.total(first - 1, firsts[0], compute) <= most:
             first -= 1
