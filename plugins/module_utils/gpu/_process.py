@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import PROC, read_bytes, read_text
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_group, unit_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_group, unit_in
 
 _USER_MANAGER = re.compile(r"user@([0-9]+)\.service")
 
@@ -45,11 +45,12 @@ def command(pid: int, proc: Path = PROC) -> str | None:
 
 def identify(process: GpuProcess, owner: Owner, proc: Path = PROC) -> GpuProcess:
     """The process with command, systemd unit and whether it is ours, as far as /proc tells."""
+    group = control_group(process.pid, str(proc))
     return dataclasses.replace(
         process,
         command=command(process.pid, proc),
-        systemd_unit=unit_of(process.pid, str(proc)),
-        is_ours=belongs_to(control_group(process.pid, str(proc)), owner),
+        systemd_unit=unit_in(group),
+        is_ours=belongs_to(group, owner),
     )
 
 

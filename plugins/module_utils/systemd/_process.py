@@ -107,7 +107,12 @@ def _below(path: str, manager: str) -> str:
 
 def unit_of(pid: int, proc: str = PROC) -> str | None:
     """The systemd service or scope that a process belongs to."""
-    for part in reversed(control_group(pid, proc).split("/")):
+    return unit_in(control_group(pid, proc))
+
+
+def unit_in(group: str) -> str | None:
+    """The innermost systemd service or scope in the path of a control group."""
+    for part in reversed(group.split("/")):
         if _UNIT_NAME.match(part):
             return part
     return None

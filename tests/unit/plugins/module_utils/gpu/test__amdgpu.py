@@ -132,7 +132,7 @@ def test_any_properties_file_gives_numbers_or_nothing(text: str) -> None:
     assert all(value >= 0 for value in _amdgpu.parse_properties(text).values())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_truncated_and_absurd_trees_are_read_without_an_error(sysfs: Sysfs, data: st.DataObject) -> None:
     tree = json.loads((DATA / "strix_halo_gtt.json").read_text())
