@@ -73,7 +73,7 @@ def parse_properties(text: str) -> dict[str, int]:
     """The 'name number' lines of a KFD properties file; lines of any other form are left out."""
     found = {}
     for line in text.splitlines():
-        name, _, value = line.partition(" ")
+        name, _space, value = line.partition(" ")
         number = to_int(value.strip())
         if number is not None:
             found[name] = number

@@ -62,7 +62,7 @@ def call(work: Callable[[], dict[str, Any]], deadline_seconds: float) -> dict[st
 def _read(reading: int, end: float, deadline_seconds: float) -> bytes:
     answer = bytearray()
     while True:
-        ready, _, _ = select.select([reading], [], [], max(0.0, end - time.monotonic()))
+        ready, _writable, _failed = select.select([reading], [], [], max(0.0, end - time.monotonic()))
         if not ready:
             raise ChildLate(
                 f"gave no answer within {deadline_seconds:g} s; look at the kernel log for a hanging driver, "

@@ -212,7 +212,7 @@ class CtypesNvml:
         return number.value
 
     def _numbers(self, function: str, handle: Any, count: int) -> list[int]:
-        numbers = [ctypes.c_uint() for _ in range(count)]
+        numbers = [ctypes.c_uint() for _number in range(count)]
         self._call(function, handle, *map(ctypes.byref, numbers))
         return [number.value for number in numbers]
 

@@ -66,7 +66,7 @@ def cuda_order(
     by_address = sorted(devices, key=lambda device: device.pci_bus_id)
     if environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({device.name for device in devices}) < 2:
         return by_address, None
-    fastest = sorted(by_address, key=lambda device: _capability(device), reverse=True)
+    fastest = sorted(by_address, key=_capability, reverse=True)
     return fastest, (
         "CUDA counts GPUs of different models fastest first, by a rule that is not published: set "
         "CUDA_DEVICE_ORDER=PCI_BUS_ID or name them by UUID where the order matters"
@@ -80,7 +80,7 @@ def _is_counted(device: GpuDevice) -> bool:
 
 
 def _capability(device: GpuDevice) -> tuple[int, int]:
-    major, _, minor = (device.compute_capability or "0.0").partition(".")
+    major, _dot, minor = (device.compute_capability or "0.0").partition(".")
     return int(major), int(minor)
 
 
