@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol
 
@@ -67,6 +67,7 @@ class EngineLoad:
     """What the engine took, per visible GPU and without CUDA context.
 
     `logged_bytes` is what Ollama counts of it. `spilled`: at least one layer lies on the CPU.
+    `refitted`: not the default split of the layers, but the one that the engine's fit made of it.
     """
 
     used_bytes: tuple[int, ...]
@@ -77,6 +78,7 @@ class EngineLoad:
     explanation: tuple[str, ...] = ()
     failure: str = ""
     is_out_of_memory: bool = False
+    refitted: bool = False
 
 
 class Engine(Protocol):
@@ -333,7 +335,8 @@ def _placed(
         computes = units.computes_without_pipeline(len(free_bytes))
         if has_experts and _dense_bytes(shape, units) <= sum(room):
             return _experts_on_cpu(units, room, sentence)
-    return _load(model, launch, units, bounds, computes, free_bytes, sentence)
+    placed = _load(model, launch, units, bounds, computes, free_bytes, sentence)
+    return replace(placed, refitted=True)
 
 
 def _experts_on_cpu(units: _Units, room: Sequence[int], sentence: str) -> EngineLoad:

@@ -443,6 +443,8 @@ class Judge:
         if outcome.spilled or not outcome.placement:
             why = outcome.explanation[-1].rstrip(".") if outcome.explanation else "it uses no GPU"
             return f"{model.name} does not lie wholly in GPU memory: {why}"
+        if outcome.refitted:
+            return f"the usual split of {model.name} over the GPUs does not fit, and the engine's other one may not last"
         if model.projector_bytes and not outcome.projector_on_gpu:
             return f"the projector of {model.name} lies on the CPU"
         return self._headroom_failure(server)

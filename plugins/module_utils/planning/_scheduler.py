@@ -90,8 +90,9 @@ class LoadOutcome:
     """What became of one load.
 
     `placement` holds GPU indexes, empty for the CPU; `gpu_bytes` one value per GPU of the server, CUDA
-    context included. `spilled`: at least one layer lies on the CPU. `is_undecided`: Ollama may also do
-    something else, depending on the order of a Go map or on when a log line is read; see
+    context included. `spilled`: at least one layer lies on the CPU. `refitted`: the engine splits the
+    layers over the GPUs otherwise than usual, because the usual split does not fit. `is_undecided`: Ollama may
+    also do something else, depending on the order of a Go map or on when a log line is read; see
     Server.possible_loads. `failure` is empty unless the load fails. `explanation`: one sentence a step.
     """
 
@@ -104,6 +105,7 @@ class LoadOutcome:
     predicted_bytes: int = 0
     evicted: tuple[str, ...] = ()
     spilled: bool = False
+    refitted: bool = False
     gpu_bytes: tuple[int, ...] = ()
     gpu_layers: int = 0
     layers: int = 0
@@ -467,6 +469,7 @@ class Server:
             predicted_bytes=decision.predicted_bytes,
             evicted=job.evicted,
             spilled=started.spilled,
+            refitted=started.refitted,
             gpu_bytes=tuple(used.get(position, 0) for position in range(len(self.gpus))),
             gpu_layers=started.gpu_layers,
             layers=started.layers,

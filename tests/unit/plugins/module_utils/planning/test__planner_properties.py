@@ -1,0 +1,188 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What holds for every plan, whatever the host, the models and the wishes."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from itertools import permutations
+from pathlib import Path
+
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
+    SchedulerGpu,
+    start_server,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
+
+GIB = 1 << 30
+MIB = 1 << 20
+HEADERS = Path(__file__).resolve().parents[5] / "tests" / "data" / "headers"
+MODELS = (
+    "llama3.2_1b",
+    "gemma3_4b",
+    "llama3.1_8b",
+    "phi4_14b",
+    "gpt-oss_20b",
+    "gemma3_27b",
+    "qwen2.5_32b",
+    "mxbai-embed-large",
+    "qwen3.5_9b",
+)
+VERSION = "0.33.0"
+MOST_ORDERS = 24
+
+
+@lru_cache(maxsize=None)
+def installed(name: str) -> ModelShape:
+    header = json.loads((HEADERS / f"{name}.json").read_text())
+    return shape_from_header(header, name=header["name"], digest=f"sha256-{name}")
+
+
+def described(memory_mib, free_percent=100):
+    return {
+        "system_memory_total_bytes": 128 * GIB,
+        "devices": [
+            {
+                "memory_total_bytes": size * MIB,
+                "memory_free_bytes": size * MIB * free_percent // 100,
+                "compute_capability": "8.6",
+            }
+            for size in memory_mib
+        ],
+    }
+
+
+hosts = st.lists(st.integers(4 * 1024, 96 * 1024), min_size=1, max_size=4)
+some_models = st.lists(st.sampled_from(MODELS), min_size=1, max_size=4, unique=True)
+policies = st.builds(
+    Policy,
+    requests=st.integers(1, 5),
+    headroom_bytes=st.sampled_from((0, 0, 512 * MIB, 3 * GIB)),
+    kv_cache_types=st.sampled_from((("f16",), ("f16", "q8_0"), ("f16", "q8_0", "q4_0"))),
+    spread=st.sampled_from(("auto", "auto", "always", "never")),
+    max_context_length=st.sampled_from((None, 8192, 65536)),
+    on_misfit=st.just("subset"),
+)
+
+
+def planned(gpu, names, wanted, policy, service=None):
+    """The plan; None where the host can load none of the wanted models."""
+    shapes = [installed(name) for name in names]
+    try:
+        return plan_host(
+            gpu=gpu,
+            models=[shape.to_dict() for shape in shapes],
+            wanted=[WantedModel(shape.name) for shape in shapes] if wanted else [],
+            policy=policy,
+            version=VERSION,
+            service=service,
+        )
+    except ValueError as refusal:
+        assert "cannot be loaded" in str(refusal)
+        assert "what would make it possible" in str(refusal)
+        return None
+
+
+def server_of(plan, gpu):
+    """Ollama with the environment of the plan on that host."""
+    gpus = [
+        SchedulerGpu(
+            index,
+            device["memory_total_bytes"],
+            device["memory_free_bytes"],
+            compute_capability=device["compute_capability"],
+        )
+        for index, device in enumerate(gpu["devices"])
+    ]
+    return start_server(VERSION, plan.environment, gpus, gpu["system_memory_total_bytes"])
+
+
+def orders_of(plan, names):
+    """The orders in which a plan must be safe, as shapes."""
+    by_name = {installed(name).name: installed(name) for name in names}
+    if plan.order_matters:
+        return [[by_name[name] for name in plan.load_order]]
+    loadable = plan.load_order or [model.name for model in plan.models if model.planned]
+    count = plan.max_loaded_models
+    found = list(permutations([by_name[name] for name in loadable], min(count, len(loadable))))
+    return found[:: max(len(found) // MOST_ORDERS, 1)]
+
+
+def assert_safe(plan, gpu, order, policy):
+    """No outcome of loading the models in this order evicts, spills or eats up what is to stay free."""
+    servers = [server_of(plan, gpu)]
+    for shape in order:
+        after = []
+        for server in servers:
+            for loaded, outcome in server.possible_loads(shape):
+                assert not outcome.failure, outcome
+                assert not outcome.evicted, outcome
+                assert not outcome.spilled, outcome
+                after.append(loaded)
+        servers = after
+    for server in servers:
+        used = {position for runner in server.runners for position in runner.placement}
+        for position, free in enumerate(server.free_bytes()):
+            assert position not in used or free >= 1024 * MIB + policy.headroom_bytes
+
+
+@given(hosts, st.integers(50, 100), some_models, st.booleans(), policies)
+@settings(deadline=None, max_examples=60)
+def test_the_scheduler_neither_evicts_nor_spills_under_a_safe_plan(memory, free, names, wanted, policy):
+    gpu = described(memory, free)
+    plan = planned(gpu, names, wanted, policy)
+    assume(plan is not None and plan.safe)
+    for order in orders_of(plan, names):
+        assert_safe(plan, gpu, order, policy)
+
+
+@given(hosts, some_models, st.booleans(), policies)
+@settings(deadline=None, max_examples=40)
+def test_a_plan_fits_by_the_memory_rooms_own_figures(memory, names, wanted, policy):
+    plan = planned(described(memory), names, wanted, policy)
+    assume(plan is not None and plan.safe)
+    taken = dict.fromkeys(range(len(memory)), 0)
+    for model in plan.models:
+        for share in model.gpus:
+            taken[share.index] += share.total_bytes
+            assert share.total_bytes + 1024 * MIB + policy.headroom_bytes <= memory[share.index] * MIB
+    for gpu in plan.gpus:
+        assert gpu.total_bytes == gpu.others_bytes + gpu.planned_bytes + gpu.free_bytes
+        if wanted:
+            assert gpu.planned_bytes == taken[gpu.index]
+
+
+@given(hosts, some_models, st.booleans(), policies)
+@settings(deadline=None, max_examples=40)
+def test_the_plan_that_runs_is_the_plan_of_the_next_run(memory, names, wanted, policy):
+    plan = planned(described(memory), names, wanted, policy)
+    assume(plan is not None)
+    ours = Service(running=plan.environment, managed=plan.environment)
+    again = planned(described(memory), names, wanted, policy, ours)
+    assert again.environment == plan.environment
+    assert again.load_order == plan.load_order
+
+
+@given(hosts, some_models, st.booleans(), policies, st.integers(-60, 60))
+@settings(deadline=None, max_examples=40)
+def test_a_few_mib_do_not_change_a_plan_back_and_forth(memory, names, wanted, policy, drift):
+    """After at most one change a plan stays, while free memory goes up and down by a little."""
+    drifted = described([size + drift for size in memory])
+    service, seen = None, []
+    for gpu in (described(memory), drifted, described(memory), drifted, described(memory)):
+        plan = planned(gpu, names, wanted, policy, service)
+        assume(plan is not None)
+        service = Service(running=plan.environment, managed=plan.environment)
+        seen.append(plan.environment)
+    assert len({json.dumps(one, sort_keys=True) for one in seen[1:]}) == 1
