@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import 
     SystemMemory,
     system_memory,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._loaded import credit, loaded_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import (
     BindingUnavailable,
     Nvml,
@@ -39,9 +40,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process impor
 PYNVML, CTYPES, NVIDIA_SMI, AMDGPU = "pynvml", "ctypes", "nvidia-smi", "amdgpu"
 SOURCES = (PYNVML, CTYPES, NVIDIA_SMI, AMDGPU)
 _NVIDIA_SOURCES = (PYNVML, CTYPES, NVIDIA_SMI)
-
-# What a driver keeps for itself stays below this; more that no process is known to hold is worth a note.
-UNEXPLAINED_BYTES = 1 << 30
+_NO_GPU = "no GPU was found: no source reports one, and none is on the PCI bus"
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ def gather(request: Request) -> HostGpus:
     present = _pci.present(request.sys)
     unmeasured = _pci.unmeasured(present, {device.pci_bus_id for device in devices})
     seen = _visibility.visible(devices, request.environment)
+    devices, hidden = credit(devices, seen.uuids, lambda: loaded_bytes(request.environment))
     problems = (*nvidia.problems, *amd.problems, *_missing(present, devices))
     nothing_there = not devices and not problems and not any(map(_pci.is_compute, present))
     return HostGpus(
@@ -96,7 +96,7 @@ def gather(request: Request) -> HostGpus:
         visible_devices=seen.uuids,
         unmeasured=unmeasured,
         problems=problems,
-        notes=(*request.notes, *seen.notes, *_remarks(devices, nothing_there)),
+        notes=(*request.notes, *seen.notes, *hidden, *((_NO_GPU,) if nothing_there else ())),
     )
 
 
@@ -207,21 +207,3 @@ def _missing(present: Sequence[_pci.PciGpu], devices: Sequence[GpuDevice]) -> li
     # A lost GPU that gives no address is in the list of devices with its own problem.
     nameless = sum(1 for device in devices if not device.pci_bus_id)
     return missing[nameless:]
-
-
-def _remarks(devices: Sequence[GpuDevice], nothing_there: bool) -> list[str]:
-    if nothing_there:
-        return ["no GPU was found: no source reports one, and none is on the PCI bus"]
-    return [
-        f"GPU {device.index} has {unexplained >> 20} MiB in use that no process is known to hold; those of "
-        "containers may be hidden"
-        for device in devices
-        for unexplained in [_unexplained_bytes(device)]
-        if unexplained > UNEXPLAINED_BYTES
-    ]
-
-
-def _unexplained_bytes(device: GpuDevice) -> int:
-    if device.unified_memory or device.mig_mode or device.memory_used_bytes is None:
-        return 0
-    return device.memory_used_bytes - sum(process.used_bytes or 0 for process in device.processes)
