@@ -66,8 +66,15 @@ class Beliefs:
         """`renumbers`: Ollama looks for a GPU's log lines by its number on the host, not the runner's."""
         self.gpus = gpus
         self.runners = runners
-        self.renumbers = renumbers
         self.context_bytes = context_bytes
+        # Where a GPU's log lines are looked for, per runner: a runner numbers the GPUs that it sees from 0.
+        numbers = _numbers_in_library(gpus)
+        self._sought = [
+            tuple(numbers[position] for position in runner.placement)
+            if renumbers
+            else tuple(range(len(runner.placement)))
+            for runner in runners
+        ]
 
     def views(self) -> list[tuple[int, ...]]:
         """Free memory per GPU as Ollama may see it; first what it sees if it asks the oldest model first.
@@ -78,8 +85,11 @@ class Beliefs:
 
         Source: ollama discover/runner.go, GPUDevices(); server/sched.go, updateFreeSpace() (v0.33.0-rc2).
         """
-        logged = [sum(self._logged_bytes(one, i) for one in self.runners) for i in range(len(self.gpus))]
-        most = [max(gpu.total_bytes - used, 0) for gpu, used in zip(self.gpus, logged)]
+        most = [gpu.total_bytes for gpu in self.gpus]
+        for runner, sought in zip(self.runners, self._sought):
+            for position, number in zip(runner.placement, sought):
+                most[position] -= _logged_bytes(runner, number)
+        most = [max(one, 0) for one in most]
         reported = self._reported_by_runners()
         if not reported:
             free = really_free(self.gpus, self.runners)
@@ -95,8 +105,8 @@ class Beliefs:
             return []
         whole: list[tuple[int, ...]] = []
         single: list[list[int]] = [[] for _ in self.gpus]
-        for runner in self.runners:
-            reports = self._reports(runner)
+        for runner, sought in zip(self.runners, self._sought):
+            reports = self._reports(runner, sought)
             if 1 < len(runner.placement) == len(self.gpus):
                 whole += reports
                 continue
@@ -108,38 +118,40 @@ class Beliefs:
         oldest_is_whole = 1 < len(self.runners[0].placement) == len(self.gpus)
         return whole + combined if oldest_is_whole else combined + whole
 
-    def _reports(self, runner: Runner) -> list[tuple[int, ...]]:
+    def _reports(self, runner: Runner, sought: tuple[int, ...]) -> list[tuple[int, ...]]:
         """What one model reports for its GPUs: with all log lines read, or with the first one only.
 
         Source: ollama llm/llama_server.go, GetDeviceInfos() and memoryParsingWriter (v0.33.0-rc2).
         """
-        reports = [tuple(self._report(runner, i, len(runner.free_at_load_bytes)) for i in runner.placement)]
-        if len(runner.placement) > 1:
-            reports.append(tuple(self._report(runner, i, 1) for i in runner.placement))
+        numbered = list(zip(runner.placement, sought))
+        lines = len(runner.free_at_load_bytes)
+        reports = [tuple(self._report(runner, position, number, lines) for position, number in numbered)]
+        if len(numbered) > 1:
+            reports.append(tuple(self._report(runner, position, number, 1) for position, number in numbered))
         return reports
 
-    def _report(self, runner: Runner, position: int, lines_read: int) -> int:
-        used = self._logged_bytes(runner, position)
+    def _report(self, runner: Runner, position: int, number: int, lines_read: int) -> int:
+        used = _logged_bytes(runner, number)
         free = max(self.gpus[position].total_bytes - used, 0)
-        number = self._number(runner, position)
-        if number is not None and number < lines_read:
+        if number < lines_read:
             free = min(free, max(runner.free_at_load_bytes[number] - used, 0))
         return free
 
-    def _logged_bytes(self, runner: Runner, position: int) -> int:
-        """What Ollama counts of a model on a GPU."""
-        number = self._number(runner, position)
-        return 0 if number is None else runner.logged_bytes[number]
 
-    def _number(self, runner: Runner, position: int) -> int | None:
-        """The number of the runner's log lines that Ollama takes for this GPU's; None where it finds none."""
-        if position not in runner.placement:
-            return None
-        if not self.renumbers:
-            return runner.placement.index(position)
-        library = self.gpus[position].library
-        number = sum(1 for gpu in self.gpus[:position] if gpu.library == library)
-        return number if number < len(runner.logged_bytes) else None
+def _logged_bytes(runner: Runner, number: int) -> int:
+    """What Ollama counts of a model on the GPU of that number; nothing where the runner has no such number."""
+    return runner.logged_bytes[number] if number < len(runner.logged_bytes) else 0
+
+
+def _numbers_in_library(gpus: Sequence[SchedulerGpu]) -> list[int]:
+    """The number of each GPU among those of its library."""
+    seen: dict[str, int] = {}
+    numbers = []
+    for gpu in gpus:
+        number = seen.get(gpu.library, 0)
+        numbers.append(number)
+        seen[gpu.library] = number + 1
+    return numbers
 
 
 def _combinations(choices: list[list[int]]) -> list[tuple[int, ...]]:
