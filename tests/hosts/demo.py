@@ -9,18 +9,20 @@ python tests/hosts/demo.py [--keep]
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Iterable, Iterator, TextIO
 
 from engine import say
-from fleet import CHECKOUT, Fleet
+from fleet import CHECKOUT, Fleet, read_spec
 
 FLEET = Fleet("demo")
 HOSTS = [sys.executable, str(Path(__file__).with_name("hosts.py"))]
-SPEC = str(Path(__file__).with_name("demo.yml"))
+SPEC = Path(__file__).with_name("demo.yml")
 
 
 def main() -> None:
@@ -34,14 +36,18 @@ def main() -> None:
     heading("A fleet of three: one 12 GB card, two 24 GB cards, one 80 GB data-centre card")
     say("Each host boots a real systemd in a container. The cards and Ollama's engine are simulated;")
     say("the unit file, the model store on disk and everything this collection does are real.")
-    run([*HOSTS, "up", FLEET.name, "--spec", SPEC])
+    run([*HOSTS, "up", FLEET.name, "--spec", str(SPEC)])
     try:
         heading("1. The plan of every host, with its reasons. Nothing is touched")
         playbook("plan")
         heading("2. Apply and verify: drop-in, daemon-reload, restart, assertion")
         playbook("site")
+        heading("Asked on the hosts themselves")
+        before = show_services()
         heading("3. The same again: nothing changes, nothing restarts")
         playbook("site")
+        if show_services() != before:
+            sys.exit("A service is not what it was before the second run: this is a bug, please report it")
     finally:
         if not keep:
             heading("Tidying up")
@@ -50,20 +56,79 @@ def main() -> None:
     print(epilogue(keep))
 
 
+def show_services() -> list[str]:
+    """Print and return what systemd and the kernel say of each host's Ollama."""
+    command = (
+        "pid=$(systemctl show ollama -p MainPID --value); "
+        "systemctl show ollama -p MainPID -p NeedDaemonReload | tr '\\n' ' '; "
+        "tr '\\0' '\\n' </proc/$pid/environ | grep ^OLLAMA_ | sort | tr '\\n' ' '"
+    )
+    said = []
+    for host in read_spec(SPEC, FLEET.name).hosts:
+        ssh = ["ssh", "-F", str(FLEET.folder / "ssh_config"), host.name, command]
+        answer = subprocess.run(ssh, capture_output=True, text=True, check=True).stdout
+        said.append(f"{host.name}: {answer}")
+        print(said[-1], flush=True)
+    return said
+
+
 def heading(text: str) -> None:
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
 def playbook(name: str) -> None:
-    # Not the sentence of every task on every host: what changed, what failed, and what was to be shown.
-    environment = {**os.environ, "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
+    """Run a playbook and show what a reader looks for; all that Ansible says goes to a file."""
+    log = CHECKOUT / ".build" / f"demo-{name}.log"
     command = ["ansible-playbook", "--inventory", str(FLEET.inventory), f"playbooks/{name}.yml"]
     say(" ".join([*command[:2], os.path.relpath(FLEET.inventory, CHECKOUT), command[3]]))
-    run([str(Path(sys.executable).with_name(command[0])), *command[1:]], environment)
+    say(f"(shortened; all of it: {os.path.relpath(log, CHECKOUT)})")
+    program = str(Path(sys.executable).with_name(command[0]))
+    environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
+    with open(log, "w") as file, start([program, *command[1:]], environment) as process:
+        for line in shortened(copied(process.stdout or [], file)):
+            print(line, flush=True)
+    if process.returncode:
+        sys.exit(f"{command[3]} failed: see {log}")
 
 
-def run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    result = subprocess.run(command, cwd=CHECKOUT, env=environment, check=False)
+def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, cwd=CHECKOUT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def copied(lines: Iterable[str], file: TextIO) -> Iterator[str]:
+    for line in lines:
+        file.write(line)
+        yield line.rstrip("\n")
+
+
+def shortened(lines: Iterable[str]) -> Iterator[str]:
+    """Of a playbook's output: what changed or failed, what was to be shown, and the recap."""
+    task, recap = "", False
+    shown: list[str] | None = None  # the lines of a result that is being printed as JSON
+    for line in lines:
+        if shown is not None:
+            shown.append(line)
+            if line == "}":
+                message = json.loads("{" + "\n".join(shown)).get("msg", [])
+                yield from message if isinstance(message, list) else [message]
+                shown = None
+        elif line.startswith("TASK ["):
+            task = line[len("TASK [") : line.rindex("]")].split(" : ")[-1]
+        elif line.startswith("ok: [") and line.endswith("=> {"):
+            shown = []
+        elif line.startswith("changed: ["):
+            yield f"    {line[len('changed: [') : -1]}: {task}"
+        elif line.startswith(("fatal:", "[ERROR]")):
+            yield f"    {task}: {line}"
+        elif recap or line.startswith("PLAY RECAP"):
+            recap = True
+            yield line.replace("*", "")
+
+
+def run(command: list[str]) -> None:
+    result = subprocess.run(command, cwd=CHECKOUT, check=False)
     if result.returncode:
         sys.exit(result.returncode)
 
