@@ -660,6 +660,8 @@ EXPORT nvmlReturn_t nvmlSystemGetProcessName(unsigned pid, char *out, unsigned s
 /* What is held without a process that could be named, what the processes hold, and what the MIG instances hold. */
 static bytes_t used_bytes(const struct handle *device) {
     bytes_t used = number_at(device->node, "memory.used_bytes", 0);
+    for (unsigned i = library.gpus; i < library.count; i++)
+        if (library.handles[i].parent == device) used += number_at(library.handles[i].node, "memory.used_bytes", 0);
     struct list list = processes(device, COMPUTE | GRAPHICS);
     for (unsigned i = 0; i < list.count; i++)
         if (list.items[i].usedGpuMemory != NOT_AVAILABLE) used += list.items[i].usedGpuMemory;

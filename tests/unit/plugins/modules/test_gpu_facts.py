@@ -241,3 +241,17 @@ def test_memory_of_a_living_process_is_seen_by_all_clients(machine: Machine) -> 
     (device,) = facts(environment)["devices"]
     assert [(p["pid"], p["used_bytes"]) for p in device["processes"]] == [(os.getpid(), 2048 * MIB)]
     assert device["memory_used_bytes"] == 2049 * MIB
+
+
+@pytest.mark.parametrize("profile", ["rtx4090_desktop", "h100_mig_7", "gb10", "fault_ecc_pending"])
+def test_a_recorded_machine_has_the_facts_of_the_machine_itself(machine: Machine, profile: str) -> None:
+    recorder = ROOT / "tests/simulated_nvml/record.py"
+    finished = subprocess.run(
+        [sys.executable, str(recorder), "--compare"],
+        env=machine(profile),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
