@@ -16,15 +16,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     CUDA_CONTEXT_BYTES,
     LoadSettings,
     MemoryEstimate,
-    Refused,
     estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import resolved
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import BelievedMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_go_engine import (
     believed_memory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import (
+    Cells,
     KvCache,
     cells,
     layer_cache,
@@ -116,6 +117,7 @@ class _Units:
     recurrent_bytes: tuple[int, ...]
     per_device_bytes: int
     first_only_bytes: int
+    streaming_bytes: int
 
     @property
     def count(self) -> int:
@@ -140,6 +142,11 @@ class _Units:
         """
         first = self.alone.compute_bytes
         return (first, *[first - self.first_only_bytes] * (gpu_count - 1))
+
+    def computes_with_cpu(self, gpu_count: int) -> tuple[int, ...]:
+        """Compute buffer of each GPU while layers lie on the CPU: the first GPU computes those too."""
+        computes = self.computes_without_pipeline(gpu_count)
+        return (max(computes[0], self.streaming_bytes), *computes[1:])
 
     def total(self, first: int, last: int, compute_bytes: int) -> int:
         """Bytes of the units from `first` up to but without `last` on one GPU."""
@@ -177,18 +184,18 @@ class MemoryEngine:
             return EngineLoad(
                 nothing, nothing, True, 0, shape.block_count + 1, ("All of it lies on the CPU.",)
             )
-        settings = LoadSettings(
-            launch.context_length,
-            launch.parallel,
-            launch.batch,
-            launch.kv_cache_type,
-            launch.flash_attention,
-        )
         try:
+            settings = LoadSettings(
+                launch.context_length,
+                launch.parallel,
+                launch.batch,
+                launch.kv_cache_type,
+                launch.flash_attention,
+            )
             units = self._units_of(shape, settings, launch.version)
             bounds = _default_bounds(units.count, free_bytes)
             computes = self._computes_of(shape, settings, launch.version, units, tuple(bounds), free_bytes)
-        except Refused as refusal:
+        except ValueError as refusal:
             failure = f"The engine refuses {model.name}: {refusal}."
             return EngineLoad((), (), False, layers=shape.block_count + 1, failure=failure)
         return _placed(model, launch, units, computes, free_bytes)
@@ -242,9 +249,11 @@ class MemoryEngine:
 def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
     alone = estimate(shape, settings, version=version)
     layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
-    has_flash = settings.flash_attention != "off"
+    attention = resolved(shape, settings.flash_attention, settings.kv_cache_type)
     caches = [
-        layer_cache(shape, index, layout, settings.kv_cache_type, transposed_values=not has_flash)
+        layer_cache(
+            shape, index, layout, settings.kv_cache_type, transposed_values=attention.transposes_values
+        )
         for index in range(shape.block_count)
     ]
     caches.append(KvCache())
@@ -260,7 +269,20 @@ def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
         recurrent_bytes=(0, *accumulate(cache.recurrent_bytes for cache in caches)),
         per_device_bytes=shape.per_device_bytes,
         first_only_bytes=min(_first_only_bytes(shape, layout.batch), alone.compute_bytes),
+        streaming_bytes=_streaming_bytes(shape, layout, max(cache.total_bytes for cache in caches)),
     )
+
+
+def _streaming_bytes(shape: ModelShape, layout: Cells, layer_cache_bytes: int) -> int:
+    """What the first GPU needs to compute a layer that lies on the CPU with a large cache.
+
+    The layer's cache is copied there, but for llama by half once more, beside the mask and three rows of
+    queries: fitted to the buffers that spilled loads logged (tests/data/ollama_scheduler.jsonl).
+    """
+    queries = max(layer.head_count * layer.key_length for layer in shape.layers)
+    mask_bytes = 2 * layout.batch * layout.full
+    copies_percent = 100 if shape.architecture == "llama" else 150
+    return mask_bytes + layer_cache_bytes * copies_percent // 100 + 3 * 4 * layout.batch * queries
 
 
 def _first_only_bytes(shape: ModelShape, batch: int) -> int:
@@ -300,7 +322,7 @@ def _placed(
     bounds = [count - asked_units + one for one in _default_bounds(asked_units, free_bytes)]
     is_partial = asked_units < count
     if is_partial:
-        computes = units.computes_without_pipeline(len(free_bytes))
+        computes = units.computes_with_cpu(len(free_bytes))
     used = _used(units, bounds, computes)
     # The recurrent state is allocated while fit looks at the free memory.
     seen_free = [
@@ -332,7 +354,7 @@ def _placed(
         f"so the engine {'places its layers anew' if is_whole else 'moves layers to the CPU'}."
     )
     if not is_whole:
-        computes = units.computes_without_pipeline(len(free_bytes))
+        computes = units.computes_with_cpu(len(free_bytes))
         if has_experts and _dense_bytes(shape, units) <= sum(room):
             return _experts_on_cpu(units, room, sentence)
     placed = _load(model, launch, units, bounds, computes, free_bytes, sentence)
@@ -388,12 +410,16 @@ def _refitted(units: _Units, room: Sequence[int], *, has_experts: bool) -> tuple
         if units.total(bounds[-2], count, computes[-1]) <= room[-1]:
             return bounds, True
     firsts = [count]
-    for most, compute in zip(reversed(room), reversed(computes)):
-        first = firsts[0]
-        while first > 0 and units.total(first - 1, firsts[0], compute) <= most:
+    streaming = units.computes_with_cpu(len(room))
+    for position in reversed(range(len(room))):
+        last = firsts[0]
+        if units.total(0, last, computes[position]) <= room[position]:
+            return [0] * (position + 1) + firsts, True
+        first = last
+        while first > 1 and units.total(first - 1, last, streaming[position]) <= room[position]:
             first -= 1
         firsts.insert(0, first)
-    return firsts, firsts[0] == 0
+    return firsts, False
 
 
 def _used(units: _Units, bounds: Sequence[int], computes: Sequence[int]) -> list[int]:
@@ -411,20 +437,21 @@ def _load(
 ) -> EngineLoad:
     used = _used(units, bounds, computes)
     logged = []
-    for first, last, compute in zip(bounds, bounds[1:], computes):
+    for one, first, last in zip(used, bounds, bounds[1:]):
         cache = units.kv_cache(first, last)
         # Of two lines about key-value caches Ollama keeps the last, which is the sliding one.
-        counted = cache.sliding_window_bytes or cache.full_attention_bytes
-        logged.append(
-            units.weights(first, last) + counted + cache.recurrent_bytes + (compute if last > first else 0)
-        )
+        hidden = cache.full_attention_bytes if cache.sliding_window_bytes else 0
+        logged.append(one - hidden)
+    if bounds[0] == units.count:
+        # Without any layer the first GPU still computes for the CPU.
+        used[0] = logged[0] = computes[0]
     if launch.projector_on_gpu:
         used[0] += units.alone.projector_bytes
         # Of the projector Ollama counts the compute buffer, but not the weights.
         logged[0] += max(units.alone.projector_bytes - model.projector_bytes, 0)
     return EngineLoad(
         used_bytes=tuple(min(one, free) for one, free in zip(used, free_bytes)),
-        logged_bytes=tuple(logged),
+        logged_bytes=tuple(min(one, free) for one, free in zip(logged, free_bytes)),
         spilled=bounds[0] > 0,
         gpu_layers=units.count - bounds[0],
         layers=units.count,
