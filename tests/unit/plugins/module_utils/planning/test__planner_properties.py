@@ -6,24 +6,30 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
 
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
-
+import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
     ModelShape,
     shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    KV_CACHE_TYPES,
+    Policy,
+    WantedModel,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
     SchedulerGpu,
     start_server,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -39,7 +45,10 @@ MODELS = (
     "mxbai-embed-large",
     "qwen3.5_9b",
 )
+# Models that can use any context looked for, and that have as many slots as the plan says.
+LONG_MODELS = ("llama3.2_1b", "gemma3_4b", "llama3.1_8b", "gpt-oss_20b", "gemma3_27b")
 VERSION = "0.33.0"
+MISFIT = r"^the wanted models .* cannot be loaded.*; what would make it possible: "
 MOST_ORDERS = 24
 
 
@@ -89,9 +98,7 @@ def planned(gpu, names, wanted, policy, service=None):
             service=service,
         )
     except ValueError as refusal:
-        assert "cannot be loaded" in str(refusal)
-        assert "what would make it possible" in str(refusal)
-        return None
+        return None if re.search(MISFIT, str(refusal)) else pytest.fail(f"no clear refusal: {refusal}")
 
 
 def server_of(plan, gpu):
@@ -186,3 +193,68 @@ def test_a_few_mib_do_not_change_a_plan_back_and_forth(memory, names, wanted, po
         service = Service(running=plan.environment, managed=plan.environment)
         seen.append(plan.environment)
     assert len({json.dumps(one, sort_keys=True) for one in seen[1:]}) == 1
+
+
+def worth(plan):
+    """How good a plan is, by the objective of the search; a refusal is worth least."""
+    if plan is None or not plan.safe:
+        return ()
+    return (
+        sum(model.planned for model in plan.models),
+        plan.num_parallel,
+        not plan.order_matters,
+        plan.max_loaded_models,
+        plan.context_length,
+        -KV_CACHE_TYPES.index(plan.kv_cache_type),
+        not plan.spread,
+    )
+
+
+def behaviour(plan, gpu, names):
+    """What becomes of each model under a plan's settings: GPUs, batch and share, in every order looked at."""
+    decided = set()
+    for order in orders_of(plan, names):
+        server = server_of(plan, gpu)
+        for shape in order:
+            server, outcome = server.load(shape)
+            decided.add((outcome.model, outcome.placement, outcome.batch, outcome.gpu_bytes))
+    return decided
+
+
+@given(hosts, some_models, st.booleans(), policies, st.integers(0, 3), st.integers(1, 24 * 1024))
+@settings(deadline=None, max_examples=60)
+def test_more_memory_never_lowers_a_plan_unless_ollama_then_decides_otherwise(
+    memory, names, wanted, policy, grown, more
+):
+    """Where it does, the same settings bring another batch, other GPUs or other shares on the larger host."""
+    larger = list(memory)
+    larger[grown % len(memory)] += more
+    before, after = (planned(described(one), names, wanted, policy) for one in (memory, larger))
+    if worth(after) < worth(before):
+        assert behaviour(before, described(memory), names) != behaviour(before, described(larger), names)
+
+
+@given(
+    hosts,
+    st.lists(st.sampled_from(LONG_MODELS), min_size=2, max_size=4, unique=True),
+    st.booleans(),
+    policies,
+)
+@settings(deadline=None, max_examples=60)
+def test_one_more_model_never_raises_a_plan_unless_ollama_then_decides_otherwise(
+    memory, names, wanted, policy
+):
+    """Where it does, the same settings bring fewer models another batch, other GPUs or other shares."""
+    policy = replace(policy, on_misfit="fail")
+    gpu = described(memory)
+    fewer, more = (planned(gpu, some, wanted, policy) for some in (names[:-1], names))
+    assume(more is not None and more.safe)
+    served = {model.name for model in more.models if model.planned}
+    assume(served == {installed(name).name for name in names})
+    values = [(plan.num_parallel, plan.context_length) if plan else (0, 0) for plan in (fewer, more)]
+    if values[1] > values[0]:
+        alone = {installed(name).name: server_of(more, gpu).load(installed(name))[1] for name in names[:-1]}
+        beside = {known[:3] for known in behaviour(more, gpu, names)}
+        assert any(
+            (name, one.placement, one.batch) not in beside or one.spilled for name, one in alone.items()
+        )
