@@ -105,13 +105,12 @@ def read_models(path: Path, headers: Path) -> dict[str, SchedulerModel]:
             header = {**json.loads(header_path.read_text()), "file_bytes": facts["file_bytes"]}
             model = scheduler_model(shape_from_header(header, name=tag, digest=facts["blob"]))
         models[tag] = model
-        if facts["arch"] == "gemma3":
-            models[f"{tag}-vision"] = with_projector(model, facts["emb"])
+        models[f"{tag}-vision"] = with_projector(model, facts["emb"])
     return models
 
 
 def with_projector(model: SchedulerModel, embedding_length: int) -> SchedulerModel:
-    """The tag of the same blob that carries a separate projector."""
+    """The tag of the same blob that carries a separate projector, as large as gemma3's would be."""
     projector_bytes = GEMMA3_TOWER_BYTES + 2 * GEMMA3_TOWER_WIDTH * embedding_length
     shape = None if model.shape is None else replace(model.shape, projector_bytes=projector_bytes)
     name = f"{model.name}-vision"
