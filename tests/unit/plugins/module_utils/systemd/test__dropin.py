@@ -1,0 +1,252 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Our drop-in: verified beforehand, replaced whole, its former versions kept; nobody else's file is touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _dropin
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
+    MARKER,
+    DropinError,
+    change,
+    check_names,
+    difference,
+    with_marker,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Manager
+
+UNIT, NAME = "ollama.service", "zz-gpufleet.conf"
+TEXT = '[Service]\nEnvironment="A={}"\n'
+
+
+class FakeSystemd:
+    """Answers like systemctl and systemd-analyze; keeps what it was asked and what was staged."""
+
+    def __init__(self, complaint="", code=0, exists=True):
+        self.complaint, self.code, self.exists = complaint, code, exists
+        self.asked, self.staged = [], []
+
+    def __call__(self, command):
+        self.asked.append(command)
+        if "verify" not in command:
+            return Completed(0, f"LoadState={'loaded' if self.exists else 'not-found'}\n", "")
+        directory = command[1].split("=", 1)[1].rstrip(":")
+        path = os.path.join(directory, f"{UNIT}.d", NAME)
+        with open(path, encoding="utf-8") as stream:
+            self.staged.append(stream.read())
+        return Completed(self.code, "", self.complaint.replace("STAGED", path))
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setattr(_dropin, "dropin_base_directory", lambda scope: str(tmp_path / "etc"))
+    monkeypatch.setattr(_dropin, "state_directory", lambda scope, unit: str(tmp_path / "state"))
+    return tmp_path
+
+
+def apply(systemd, state="present", content=None, keep=5, check_mode=False, version=252, scope="system"):
+    return change(systemd, Manager(scope, version, (), ()), UNIT, NAME, state, content, keep, check_mode)
+
+
+def path(world):
+    return world / "etc" / f"{UNIT}.d" / NAME
+
+
+def test_the_dropin_is_verified_staged_alone_and_put_in_place(world):
+    systemd = FakeSystemd()
+    outcome = apply(systemd, content=TEXT.format(1))
+    assert (outcome.changed, outcome.existed, outcome.exists, outcome.formers) == (True, False, True, 1)
+    assert path(world).read_text() == f"{MARKER}\n{TEXT.format(1)}"
+    assert path(world).stat().st_mode & 0o777 == 0o644
+    assert systemd.staged == [path(world).read_text()]
+    verify = systemd.asked[-1]
+    assert verify[0] == "env"
+    assert verify[1].startswith("SYSTEMD_UNIT_PATH=/")
+    assert verify[1].endswith(":")
+    assert verify[2:] == ["systemd-analyze", "verify", "--recursive-errors=no", UNIT]
+
+
+def test_a_second_time_changes_nothing_and_asks_nothing(world):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    systemd = FakeSystemd()
+    outcome = apply(systemd, content=TEXT.format(1))
+    assert (outcome.changed, outcome.diff, systemd.asked) == (False, "", [])
+
+
+def test_before_systemd_250_the_option_is_left_out(world):
+    systemd = FakeSystemd()
+    apply(systemd, content=TEXT.format(1), version=247)
+    assert systemd.asked[-1][2:] == ["systemd-analyze", "verify", UNIT]
+
+
+def test_a_user_unit_is_verified_by_the_users_rules(world):
+    systemd = FakeSystemd()
+    apply(systemd, content=TEXT.format(1), scope="user")
+    assert systemd.asked[-1][2:5] == ["systemd-analyze", "--user", "verify"]
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_complaint_about_our_file_refuses_it_and_names_the_real_path(world, code):
+    systemd = FakeSystemd("STAGED:3: Invalid syntax, ignoring: A_TOKEN=hunter2\n", code)
+    with pytest.raises(DropinError) as raised:
+        apply(systemd, content='[Service]\nEnvironment="A_TOKEN=hunter2"\n')
+    assert f"{path(world)}:3: Invalid syntax, ignoring: A_TOKEN=********" in str(raised.value)
+    assert not path(world).exists()
+
+
+def test_a_complaint_about_another_file_is_passed_on(world):
+    outcome = apply(
+        FakeSystemd("/etc/other.conf:1: Unknown key, ignoring.\nfine\n", 1), content=TEXT.format(1)
+    )
+    assert outcome.complaints == ("/etc/other.conf:1: Unknown key, ignoring.",)
+    assert path(world).exists()
+
+
+def test_without_the_verifier_nothing_is_written(world):
+    with pytest.raises(DropinError, match="without systemd-analyze"):
+        apply(FakeSystemd("env: systemd-analyze: No such file", 127), content=TEXT.format(1))
+    assert not path(world).exists()
+
+
+def test_a_unit_that_does_not_exist_yet_is_said(world):
+    outcome = apply(FakeSystemd(exists=False), content=TEXT.format(1), check_mode=True)
+    assert outcome.complaints == (
+        "there is no ollama.service yet, so that systemd could not verify the drop-in",
+    )
+
+
+def test_check_mode_verifies_and_changes_nothing(world):
+    systemd = FakeSystemd()
+    outcome = apply(systemd, content=TEXT.format(1), check_mode=True)
+    assert outcome.changed
+    assert systemd.staged
+    assert list(world.iterdir()) == []
+
+
+def test_a_file_that_is_not_ours_is_left_alone(world):
+    path(world).parent.mkdir(parents=True)
+    path(world).write_text("[Service]\n")
+    for state in ("present", "absent", "restored"):
+        with pytest.raises(DropinError, match="was not written by gpufleet.ollama and is left alone"):
+            apply(FakeSystemd(), state, TEXT.format(1))
+    assert path(world).read_text() == "[Service]\n"
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(world):
+    path(world).mkdir(parents=True)
+    with pytest.raises(DropinError, match="cannot be read: Is a directory"):
+        apply(FakeSystemd(), content=TEXT.format(1))
+
+
+def test_absent_removes_the_file_and_its_empty_directory(world):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    outcome = apply(FakeSystemd(), "absent")
+    assert (outcome.changed, outcome.exists) == (True, False)
+    assert not path(world).parent.exists()
+    assert not apply(FakeSystemd(), "absent").changed
+
+
+def test_the_directory_stays_while_others_need_it(world):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    (path(world).parent / "override.conf").write_text("")
+    apply(FakeSystemd(), "absent")
+    assert path(world).parent.exists()
+
+
+def test_restoring_goes_back_one_version_at_a_time(world):
+    for number in (1, 2, 3):
+        apply(FakeSystemd(), content=TEXT.format(number))
+    seen = []
+    for _ in range(3):
+        apply(FakeSystemd(), "restored")
+        seen.append(path(world).read_text().split('"')[1] if path(world).exists() else None)
+    assert seen == ["A=2", "A=1", None]
+    with pytest.raises(DropinError, match="there is nothing to restore"):
+        apply(FakeSystemd(), "restored")
+    withdrawn = sorted((world / "state" / "withdrawn").iterdir())
+    assert [file.read_text().split('"')[1] for file in withdrawn] == ["A=3", "A=2", "A=1"]
+
+
+def test_a_restored_version_is_verified_as_any_other(world):
+    for number in (1, 2):
+        apply(FakeSystemd(), content=TEXT.format(number))
+    with pytest.raises(DropinError, match="nothing was changed"):
+        apply(FakeSystemd("STAGED:3: ignoring", 1), "restored")
+    assert "A=2" in path(world).read_text()
+
+
+def test_only_the_last_versions_are_kept(world):
+    for number in range(5):
+        apply(FakeSystemd(), content=TEXT.format(number), keep=2)
+    kept = sorted((world / "state" / "former").iterdir())
+    assert [file.read_text().split('"')[1] for file in kept] == ["A=2", "A=3"]
+    assert (world / "state").stat().st_mode & 0o777 == 0o700
+    assert kept[0].stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")]
+)
+def test_a_disk_that_cannot_be_written_leaves_the_old_file_and_no_trace(world, monkeypatch, code, reason):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    before = path(world).read_text()
+    real = os.fsync
+
+    def failing(descriptor):
+        if f"{UNIT}.d" in os.readlink(f"/proc/self/fd/{descriptor}") and "gpufleet-verify" not in os.readlink(
+            f"/proc/self/fd/{descriptor}"
+        ):
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(_dropin.os, "fsync", failing)
+    with pytest.raises(DropinError, match=f"cannot be changed: {reason}; what stood there is unchanged"):
+        apply(FakeSystemd(), content=TEXT.format(2))
+    assert path(world).read_text() == before
+    assert [file.name for file in path(world).parent.iterdir()] == [NAME]
+    assert len(list((world / "state" / "former").iterdir())) == 1
+
+
+def test_a_state_folder_that_cannot_be_made_refuses_the_change(world):
+    (world / "state").write_text("a file")
+    with pytest.raises(DropinError, match="the state folder .* cannot be made"):
+        apply(FakeSystemd(), content=TEXT.format(1))
+    assert not path(world).exists()
+
+
+def test_a_former_version_that_cannot_be_kept_refuses_the_change(world):
+    (world / "state").mkdir()
+    (world / "state" / "former").write_text("a file")
+    with pytest.raises(DropinError, match="cannot be kept in .*; nothing was changed"):
+        apply(FakeSystemd(), content=TEXT.format(1))
+    assert not path(world).exists()
+
+
+def test_the_difference_shows_no_secret():
+    before = with_marker('[Service]\nEnvironment="A_TOKEN=hunter2" "B=1"\n')
+    after = with_marker('[Service]\nEnvironment="A_TOKEN=hunter3" "B=2"\nEnvironment="C=3"')
+    text = difference("/d", before, after)
+    assert "hunter" not in text
+    assert (
+        '-Environment="A_TOKEN=********" "B=1"\n+Environment="A_TOKEN=********" "B=2"\n+Environment="C=3"\n'
+        in text
+    )
+    assert difference("/d", None, after).startswith("--- /dev/null\n+++ /d\n")
+    assert difference("/d", after, None).startswith("--- /d\n+++ /dev/null\n")
+
+
+def test_the_marker_is_written_once():
+    assert with_marker(with_marker("[Service]")) == with_marker("[Service]")
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"), [(UNIT, "../x.conf"), (UNIT, "x"), (UNIT, ".conf"), ("../x.service", NAME), ("x", NAME)]
+)
+def test_names_that_lead_elsewhere_are_refused(unit, name):
+    with pytest.raises(DropinError, match="is not"):
+        check_names(unit, name)

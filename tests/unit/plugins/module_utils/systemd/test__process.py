@@ -1,0 +1,138 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What /proc tells, from a /proc made for the test and from this machine's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _process
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import parse_socket_table
+
+
+@pytest.fixture
+def proc(tmp_path):
+    """Makes processes: pid, control group, and what else is to be said."""
+
+    def make(pid, group, name="x", command=("x",), environ=b"", ticks=(1, 2), lines=None):
+        folder = tmp_path / str(pid)
+        (folder / "fd").mkdir(parents=True)
+        (folder / "comm").write_text(f"{name}\n")
+        (folder / "cgroup").write_text(lines or f"0::{group}\n")
+        (folder / "cmdline").write_bytes(b"".join(part.encode() + b"\0" for part in command))
+        (folder / "environ").write_bytes(environ)
+        fields = " ".join(["S", *["0"] * 10, str(ticks[0]), str(ticks[1]), "0"])
+        (folder / "stat").write_text(f"{pid} (a ) b) {fields}\n")
+        return folder
+
+    make.path = str(tmp_path)
+    make(1, "/init.scope", "systemd")
+    return make
+
+
+def test_a_process_environment_and_name(proc):
+    proc(7, "/system.slice/o.service", name="ollama", environ=b"A=1\0B=x y\0")
+    assert _process.process_environment(7, proc.path) == {"A": "1", "B": "x y"}
+    assert _process.process_name(7, proc.path) == "ollama"
+    assert _process.process_name(8, proc.path) == ""
+    with pytest.raises(OSError, match="8"):
+        _process.process_environment(8, proc.path)
+
+
+@pytest.mark.parametrize(
+    ("group", "unit"),
+    [
+        ("/system.slice/ollama.service", "ollama.service"),
+        ("/system.slice/system-ollama.slice/ollama@gpu0.service", "ollama@gpu0.service"),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.service", "ollama.service"),
+        ("/user.slice/user-1000.slice/session-3.scope", "session-3.scope"),
+        ("/", None),
+    ],
+)
+def test_the_unit_of_a_process(proc, group, unit):
+    proc(7, group)
+    assert _process.unit_of(7, proc.path) == unit
+
+
+def test_the_hybrid_tree_is_read_where_systemd_is(proc):
+    proc(7, "", lines="1:name=systemd:/system.slice/o.service\n4:memory:/other\n0::/\n")
+    assert _process.unit_of(7, proc.path) == "o.service"
+
+
+@pytest.mark.parametrize(
+    ("group", "contained"),
+    [
+        ("/system.slice/docker-0123abc.scope", True),
+        ("/docker/0123abc", True),
+        ("/machine.slice/libpod-0123abc.scope/container", True),
+        ("/kubepods.slice/kubepods-burstable.slice/cri-containerd-0123.scope", True),
+        ("/kubepods/besteffort/pod12/0123", True),
+        ("/system.slice/ollama.service", False),
+        ("/system.slice/docker.service", False),
+    ],
+)
+def test_a_process_in_a_container_is_known_by_its_control_group(proc, group, contained):
+    proc(7, group)
+    assert (_process.container_of(7, proc.path) is not None) == contained
+
+
+def test_a_container_that_boots_systemd_is_a_host(proc):
+    (proc(9, "/x").parent / "1" / "cgroup").write_text("0::/libpod_parent/libpod-abc/init.scope\n")
+    proc(7, "/libpod_parent/libpod-abc/system.slice/ollama.service")
+    assert _process.container_of(7, proc.path) is None
+    assert _process.control_group(7, proc.path) == "/system.slice/ollama.service"
+
+
+def test_the_processes_of_a_unit_are_those_of_its_control_group(proc):
+    proc(7, "/system.slice/o.service", command=("ollama", "serve"), ticks=(10, 20))
+    proc(8, "/system.slice/o.service", command=("llama-server", "-c", "8192", "-np", "2"))
+    proc(9, "/system.slice/o.service/sub", command=("child",))
+    proc(10, "/system.slice/o.services", command=("other",))
+    found = _process.unit_processes(7, proc.path)
+    assert [process.pid for process in found] == [7, 8, 9]
+    assert found[0].cpu_ticks == 30
+    assert found[1].to_dict() == {"pid": 8, "command": ["llama-server", "-c", "8192", "-np", "2"]}
+
+
+def test_a_process_that_ends_meanwhile_is_left_out(proc):
+    proc(7, "/system.slice/o.service")
+    (proc(8, "/system.slice/o.service") / "cmdline").unlink()
+    assert [process.pid for process in _process.unit_processes(7, proc.path)] == [7]
+
+
+@pytest.mark.parametrize("group", ["/", ""])
+def test_a_main_process_outside_of_a_unit_has_no_processes(proc, group):
+    proc(7, group, lines=f"0::{group}\n")
+    assert _process.unit_processes(7, proc.path) == []
+
+
+def test_this_machines_own_sockets_with_their_holder():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            found = [s for s in _process.tcp_sockets([os.getpid()]) if port in (s.port, s.peer_port)]
+            listening = [s for s in found if s.listening]
+            assert [(s.address, s.port, s.pid) for s in listening] == [("127.0.0.1", port, os.getpid())]
+            client_side = [s for s in found if s.port == client.getsockname()[1]]
+            assert [(s.peer, s.peer_port, s.pid) for s in client_side] == [("127.0.0.1", port, os.getpid())]
+    assert _process.tcp_sockets([0]) is not None
+
+
+def test_a_socket_table():
+    table = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+        "   0: 0100007F:2CAA 00000000:0000 0A 00000000:00000000 00:00000000 00000000  999        0 123 1 0\n"
+        "   1: 00000000000000000000000000000000:2CAB 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 124 1\n"
+        "   2: 0000000000000000FFFF00000100007F:2CAA 0000000000000000FFFF00000200007F:1F90 01 0:0 0:0 0 0 0 125 1\n"
+        "   3: 0100007F:2CAA 0100007F:9999 06 0:0 0:0 0 0 0 0 1\n"
+        "broken\n"
+    )
+    assert [(s.address, s.port, s.listening, s.peer, s.inode) for s in parse_socket_table(table)] == [
+        ("127.0.0.1", 11434, True, "0.0.0.0", 123),
+        ("::", 11435, True, "::", 124),
+        ("127.0.0.1", 11434, False, "127.0.0.2", 125),
+    ]
+    assert parse_socket_table(table)[0].to_dict()["port"] == 11434

@@ -1,0 +1,97 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every layer's differences, with found, wanted and the reason; secrets masked."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
+    dropin_environment,
+    dropped_variables,
+    file_differences,
+    process_differences,
+    server_differences,
+    unit_differences,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+    Conflict,
+    Origin,
+    Variable,
+)
+
+UNIT = "ollama.service"
+
+
+def messages(differences):
+    return [difference.message for difference in differences]
+
+
+def test_a_file_that_sets_what_is_wanted_does_not_differ():
+    assert file_differences("/d", {"A": "1"}, {"A": "1"}) == []
+
+
+def test_a_file_differs_in_missing_other_and_superfluous_variables():
+    assert messages(file_differences("/d", {"A": "1", "C": ""}, {"A": "2", "B": ""})) == [
+        "/d sets A=1, wanted 2: it is to be written again",
+        "/d sets no B, wanted an empty value: it is to be written again",
+        "/d sets C=, wanted none: it is to be written again",
+    ]
+
+
+def test_a_prefix_of_the_value_is_not_the_value():
+    assert len(unit_differences(UNIT, {"A": "16"}, {"A": "1"}, False)) == 1
+
+
+def test_a_needed_reload_is_a_difference_of_its_own():
+    (difference,) = unit_differences(UNIT, {"A": "1"}, {"A": "1"}, True)
+    assert (difference.variable, difference.found) == ("", "NeedDaemonReload=yes")
+
+
+def test_a_stale_process_says_that_it_must_be_restarted():
+    (difference,) = process_differences(UNIT, {"A": "1"}, {"A": "3"}, {}, [])
+    assert difference.message == (
+        "ollama.service runs with A=1, wanted 3: it was started before the drop-in took effect and must be restarted"
+    )
+    assert difference.to_dict()["layer"] == "process"
+
+
+def test_a_conflict_is_the_reason_where_there_is_one():
+    (difference,) = process_differences(
+        UNIT, {"A": "1"}, {"A": "3"}, {}, [Conflict("A", "/z", 4, "/z:4 sets A: remove it")]
+    )
+    assert difference.message == "ollama.service runs with A=1, wanted 3: /z:4 sets A: remove it"
+
+
+def test_what_our_dropin_set_before_must_leave_the_process():
+    resolved = {"B": Variable("B", Origin("/u", 1, "fragment", "vendor"))}
+    dropped = dropped_variables(
+        [{"A": "1", "B": "2", "C": "3"}, {"D": "4"}], {"C": "3"}, resolved, {"D": "manager"}
+    )
+    assert dropped == {"A": None, "B": "vendor", "D": "manager"}
+    process = {"A": "1", "B": "2", "C": "3", "D": "manager"}
+    assert messages(process_differences(UNIT, process, {"C": "3"}, dropped, [])) == [
+        "ollama.service runs with A=1, wanted none: it was started before the drop-in took effect and must be restarted",
+        "ollama.service runs with B=2, wanted vendor: it was started before the drop-in took effect and must be restarted",
+    ]
+
+
+def test_secrets_are_masked_in_every_field():
+    (difference,) = process_differences(UNIT, {"HF_TOKEN": "old"}, {"HF_TOKEN": "new"}, {}, [])
+    assert "old" not in str(difference.to_dict()).replace("was started", "")
+    assert "new" not in str(difference.to_dict())
+
+
+def test_what_ollama_parsed_otherwise_is_named():
+    (difference,) = server_differences(UNIT, {"OLLAMA_KEEP_ALIVE": ("5m0s", "24h0m0s")})
+    assert difference.layer == "server"
+    assert difference.message.startswith(
+        "Ollama in ollama.service took OLLAMA_KEEP_ALIVE=5m0s, wanted 24h0m0s"
+    )
+
+
+def test_the_variables_of_a_dropins_text():
+    assert dropin_environment(None) == {}
+    assert dropin_environment('[Service]\nEnvironment="A=1" "B=x y"\nEnvironment=A=2\n') == {
+        "A": "2",
+        "B": "x y",
+    }

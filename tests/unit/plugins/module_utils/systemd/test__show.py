@@ -1,0 +1,197 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What systemctl prints becomes a state; absence of systemd is one sentence."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _show
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    Completed,
+    SystemdError,
+    manager,
+    parse_properties,
+    parse_unit_state,
+    parse_version,
+    unit_state,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+    EnvironmentFileReference,
+)
+
+SHOWN = """\
+Id=ollama.service
+Names=ollama.service alias.service
+LoadState=loaded
+LoadError=
+ActiveState=active
+SubState=running
+Result=success
+UnitFileState=enabled
+FragmentPath=/etc/systemd/system/ollama.service
+Environment=PATH=/bin "A=x y\u2028z"
+NeedDaemonReload=yes
+MainPID=42
+NRestarts=3
+ExecMainStartTimestampMonotonic=5000000
+InvocationID=0123456789abcdef0123456789abcdef
+User=ollama
+"""
+
+
+def answering(stdout="", stderr="", code=0):
+    asked = []
+
+    def run(command):
+        asked.append(command)
+        return Completed(code, stdout, stderr)
+
+    return run, asked
+
+
+def test_a_state_from_what_systemctl_shows():
+    run, asked = answering(SHOWN)
+    state = unit_state(run, "system", "ollama.service")
+    assert asked[0][:2] == ["systemctl", "show"]
+    assert asked[0][-2:] == ["--", "ollama.service"]
+    assert state.exists
+    assert state.aliases == ("ollama.service", "alias.service")
+    assert state.environment == (("PATH", "/bin"), ("A", "x y\u2028z"))
+    assert (state.need_daemon_reload, state.main_pid, state.restarts, state.user) == (True, 42, 3, "ollama")
+    assert state.started_at.endswith("+00:00")
+
+
+def test_a_unit_that_does_not_exist_and_never_ran():
+    state = parse_unit_state(
+        "x.service", parse_properties("LoadState=not-found\nMainPID=0\nNRestarts=[not set]\n")
+    )
+    assert not state.exists
+    assert (state.main_pid, state.restarts, state.started_at) == (0, 0, None)
+
+
+def test_a_user_unit_is_asked_of_the_users_manager():
+    run, asked = answering(SHOWN)
+    unit_state(run, "user", "ollama.service")
+    assert asked[0][:3] == ["systemctl", "--user", "show"]
+
+
+def test_a_failing_systemctl_is_one_sentence():
+    run, _ = answering(stderr="Failed to connect to bus\n", code=1)
+    with pytest.raises(
+        SystemdError, match=r"systemctl show ollama\.service failed: Failed to connect to bus"
+    ):
+        unit_state(run, "system", "ollama.service")
+
+
+def test_the_manager(tmp_path):
+    run, _ = answering('Version=252.38-1~deb12u1\nUnitPath=/etc/s /usr/s\nEnvironment=LANG=C "A=b c"\n')
+    found = manager(run, "system", booted=str(tmp_path))
+    assert found.version == 252
+    assert found.unit_path == ("/etc/s", "/usr/s")
+    assert dict(found.environment) == {"LANG": "C", "A": "b c"}
+
+
+def test_a_host_without_systemd_is_one_sentence(tmp_path):
+    run, asked = answering()
+    with pytest.raises(SystemdError, match="this host was not booted with systemd"):
+        manager(run, "system", booted=str(tmp_path / "absent"))
+    assert asked == []
+
+
+@pytest.mark.parametrize(("scope", "hint"), [("user", "enable-linger"), ("system", "PID 1")])
+def test_a_manager_that_does_not_answer(tmp_path, scope, hint):
+    run, _ = answering(stderr="no bus", code=1)
+    with pytest.raises(
+        SystemdError, match=rf"the {scope} service manager does not answer \(no bus\): .*{hint}"
+    ):
+        manager(run, scope, booted=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("252.38-1~deb12u1", 252), ("systemd 247 (247.3-7)", 247), ("v255", 255), ("", 0)],
+)
+def test_versions(text, version):
+    assert parse_version(text) == version
+
+
+def test_repeated_properties_are_joined():
+    assert parse_properties("A=1\nB=x=y\nA=2\nno property\n") == {"A": "1 2", "B": "x=y"}
+
+
+def test_unit_files_are_found_on_disk_not_in_what_systemd_loaded(tmp_path):
+    fragment = tmp_path / "lib" / "o.service"
+    for path, text in [
+        (fragment, "[Service]\n"),
+        (tmp_path / "etc" / "o.service.d" / "zz.conf", "z"),
+        (tmp_path / "etc" / "o.service.d" / "masked.conf", ""),
+        (tmp_path / "lib" / "o.service.d" / "masked.conf", "m"),
+        (tmp_path / "own" / "o.service.d" / "aa.conf", "\udcff"),
+    ]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, errors="surrogateescape")
+    (tmp_path / "etc" / "o.service.d" / "masked.conf").unlink()
+    (tmp_path / "etc" / "o.service.d" / "masked.conf").symlink_to("/dev/null")
+    state = parse_unit_state("o.service", {"FragmentPath": str(fragment), "Names": "o.service"})
+    files = _show.unit_files(state, [str(tmp_path / "etc"), str(tmp_path / "lib")], str(tmp_path / "own"))
+    assert [(os.path.basename(file.path), file.text) for file in files] == [
+        ("o.service", "[Service]\n"),
+        ("aa.conf", "\udcff"),
+        ("zz.conf", "z"),
+    ]
+
+
+def test_environment_files_may_be_patterns_and_may_be_absent(tmp_path):
+    for name in ("b.env", "a.env"):
+        (tmp_path / name).write_text(name)
+    references = [
+        EnvironmentFileReference(str(tmp_path / "absent"), True, "/u", 1),
+        EnvironmentFileReference(str(tmp_path / "*.env"), False, "/u", 2),
+    ]
+    assert [text for _path, text in _show.environment_files(references)] == ["a.env", "b.env"]
+
+
+def test_a_file_that_systemd_would_not_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_show, "FILE_LIMIT_BYTES", 3)
+    (tmp_path / "f").write_text("four")
+    with pytest.raises(ValueError, match="is larger than 3 bytes"):
+        _show.read_text(str(tmp_path / "f"))
+
+
+@pytest.fixture
+def journalctl(tmp_path, monkeypatch):
+    """A journalctl that prints its arguments and then many lines."""
+    program = tmp_path / "journalctl"
+    program.write_text('#!/bin/sh\necho "$@"\nseq 1000\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+
+def test_the_journal_of_one_run_is_read_from_its_start_or_its_end(journalctl):
+    first = _show.journal_of_invocation("0" * 32, lines=3)
+    assert first[0].endswith(f"_SYSTEMD_INVOCATION_ID={'0' * 32}")
+    assert first[1:] == ["1", "2"]
+    assert _show.journal_of_invocation("0" * 32, from_end=True, lines=2)[-2:] == ["1000", ""]
+
+
+@pytest.mark.parametrize("invocation", ["", "-f", "0" * 31, "0" * 32 + "\n"])
+def test_what_is_no_invocation_is_not_handed_to_journalctl(journalctl, invocation):
+    assert _show.journal_of_invocation(invocation) == []
+
+
+def test_a_missing_journalctl_is_an_empty_journal(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _show.journal_of_invocation("0" * 32) == []
+
+
+def test_where_dropins_and_state_lie(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/u")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert _show.dropin_base_directory("system") == "/etc/systemd/system"
+    assert _show.dropin_base_directory("user") == "/home/u/.config/systemd/user"
+    assert _show.state_directory("system", "o.service") == "/var/lib/gpufleet/o.service"
+    assert _show.state_directory("user", "o.service") == "/home/u/.local/state/gpufleet/o.service"
