@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._metadata i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import (
     cuda_tensor_bytes,
+    is_repacked,
     tensor_bytes,
 )
 
@@ -62,6 +63,9 @@ HEADLESS_ARCHITECTURES = frozenset(
         "nomic-bert-moe",
     )
 )
+# Architectures whose tied embeddings are loaded twice even where both copies could be one.
+# Source: llama.cpp src/models/gemma3n.cpp and gemma4.cpp, the order of load_arch_tensors (b10488)
+TWICE_TIED_ARCHITECTURES = frozenset(("gemma3n", "gemma4"))
 OUTPUT_TENSOR = "output.weight"
 EMBEDDING_TENSOR = "token_embd.weight"
 BLOCK_NAME = re.compile(r"^blk\.(\d{1,9})\.(.+)$")
@@ -105,16 +109,13 @@ class LayerShape:
 class ModelShape:
     """What planning needs of one model; sizes in bytes, lengths in elements or tokens.
 
-    family: the manifest's model family, else the architecture. file_bytes: the model blob on disk, inline
-    projector
-    included. input_host_bytes: embeddings that stay on the host. first_layer_bytes, output_bytes: weights on
-    the GPU
-    beside the first layer and beside the output; per_device_bytes: on every GPU. forms: the distinct sets of
-    (tensor name, shape) that layers have; model_form: the same for the tensors outside of layers. numbers:
-    the whole
-    numbers of the architecture's metadata, without its prefix. parameters: of the Modelfile, where they
-    change memory
-    or placement.
+    family: the manifest's model family, else the architecture. file_bytes: the model blob on disk, inline projector
+    included. input_host_bytes: embeddings that stay on the host. first_layer_bytes, output_bytes: weights on the
+    GPU beside the first layer and beside the output; per_device_bytes: on every GPU. text_bytes: all weights but
+    the projector's, once each; repacked_bytes: those of them that a CPU keeps in another layout. forms: the
+    distinct sets of (tensor name, shape) that layers have; model_form: the same for the tensors outside of layers.
+    numbers: the whole numbers of the architecture's metadata, without its prefix. parameters: of the Modelfile,
+    where they change memory or placement.
     """
 
     name: str
@@ -140,12 +141,20 @@ class ModelShape:
     first_layer_bytes: int
     output_bytes: int
     per_device_bytes: int
+    text_bytes: int
+    repacked_bytes: int
+    tensor_count: int
     has_tied_output: bool
     layers: tuple[LayerShape, ...]
-    forms: tuple[Form, ...] = field(hash=False)
-    model_form: Form = field(hash=False)
-    numbers: Mapping[str, int] = field(default_factory=dict, hash=False)
-    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    forms: tuple[Form, ...]
+    model_form: Form
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(
+            (self.name, self.digest, self.architecture, self.file_bytes, self.text_bytes, self.block_count)
+        )
 
     @property
     def is_embedding(self) -> bool:
@@ -222,6 +231,9 @@ _INTEGER_FIELDS = (
     "first_layer_bytes",
     "output_bytes",
     "per_device_bytes",
+    "text_bytes",
+    "repacked_bytes",
+    "tensor_count",
 )
 
 
@@ -274,18 +286,27 @@ class _Weights:
     output_bytes: int = 0
     per_device_bytes: int = 0
     projector_bytes: int = 0
+    text_bytes: int = 0
+    repacked_bytes: int = 0
+    tensor_count: int = 0
 
 
 def _placed_weights(
     metadata: Metadata, tensors: list[tuple[str, str, tuple[int, ...]]], block_count: int, used_layers: int
 ) -> _Weights:
     weights = _Weights([0] * block_count, [{} for _ in range(block_count)])
-    tied_bytes = 0
+    tied_bytes = tied_data_bytes = tied_repacked_bytes = 0
     for name, type_name, shape in tensors:
+        data_bytes = tensor_bytes(type_name, shape)
         if _compat.is_projector_tensor(name):
-            weights.projector_bytes += tensor_bytes(type_name, shape)
+            weights.projector_bytes += data_bytes
             continue
         size_bytes = cuda_tensor_bytes(type_name, shape)
+        weights.tensor_count += 1
+        weights.text_bytes += data_bytes
+        repacked_bytes = data_bytes if is_repacked(type_name, shape) else 0
+        if name not in INPUT_TENSORS:
+            weights.repacked_bytes += repacked_bytes
         block = BLOCK_NAME.match(name)
         if block:
             layer = int(block.group(1))
@@ -298,9 +319,10 @@ def _placed_weights(
             continue
         weights.model_tensors[name] = shape
         if name in INPUT_TENSORS:
-            weights.input_host_bytes += tensor_bytes(type_name, shape)
+            weights.input_host_bytes += data_bytes
             if name == EMBEDDING_TENSOR:
-                tied_bytes = size_bytes
+                tied_bytes, tied_data_bytes = size_bytes, data_bytes
+                tied_repacked_bytes = repacked_bytes
         elif name.startswith(FIRST_BLOCK_PREFIXES):
             weights.first_layer_bytes += size_bytes
         elif name.startswith(PER_DEVICE_PREFIXES):
@@ -309,6 +331,10 @@ def _placed_weights(
             weights.output_bytes += size_bytes
     if OUTPUT_TENSOR not in weights.model_tensors and metadata.architecture not in HEADLESS_ARCHITECTURES:
         weights.output_bytes += tied_bytes
+        # The copy as output is repacked, the one that is looked up is not: then both exist, on a CPU too.
+        weights.repacked_bytes += tied_repacked_bytes
+        if tied_repacked_bytes or metadata.architecture in TWICE_TIED_ARCHITECTURES:
+            weights.text_bytes += tied_data_bytes
     return weights
 
 
@@ -425,6 +451,9 @@ def shape_from_header(
         first_layer_bytes=weights.first_layer_bytes,
         output_bytes=weights.output_bytes,
         per_device_bytes=weights.per_device_bytes,
+        text_bytes=weights.text_bytes,
+        repacked_bytes=weights.repacked_bytes,
+        tensor_count=weights.tensor_count,
         has_tied_output=OUTPUT_TENSOR not in weights.model_tensors,
         layers=layers,
         forms=forms,

@@ -69,6 +69,10 @@ TENSOR_TYPES: dict[str, TensorType] = {
 }
 
 
+REPACKED_TYPES = frozenset(("Q4_0", "Q4_K", "IQ4_NL", "MXFP4"))
+REPACKED_ROWS = 8
+
+
 def row_bytes(type_name: str, elements: int) -> int:
     """Bytes of `elements` elements that lie one after the other, whole blocks only.
 
@@ -86,6 +90,14 @@ def tensor_bytes(type_name: str, shape: Sequence[int]) -> int:
     for length in shape[1:]:
         rows *= length
     return row_bytes(type_name, shape[0] if shape else 1) * rows
+
+
+def is_repacked(type_name: str, shape: Sequence[int]) -> bool:
+    """Whether a CPU with AVX2 or NEON keeps a matrix of this type and shape in another layout.
+
+    Source: llama.cpp ggml/src/ggml-cpu/repack.cpp, ggml_repack_get_optimal_repack_type (b10488).
+    """
+    return type_name in REPACKED_TYPES and len(shape) in (2, 3) and shape[1] % REPACKED_ROWS == 0
 
 
 def aligned_bytes(size_bytes: int) -> int:

@@ -11,8 +11,6 @@ Source: llama.cpp ggml/src/ggml-alloc.c and ggml/src/ggml-backend.cpp (b10488).
 
 from __future__ import annotations
 
-from typing import Iterable
-
 FLOAT_BYTES = 4
 HALF_BYTES = 2
 INDEX_BYTES = 4
@@ -136,8 +134,10 @@ class Graph:
 
     def __init__(self) -> None:
         self.nodes: list[Tensor] = []
-        # Nodes and leafs without memory here: weights, caches and views of them.
-        self.outside_count = 0
+        # Operations that take no memory here: views of caches and states.
+        self.outside_nodes = 0
+        # What operations read but none makes: weights, caches, inputs.
+        self.leafs = 0
 
     def expand(self, tensor: Tensor) -> Tensor:
         """Append what `tensor` needs and is not there yet, operands first, then itself."""
@@ -155,10 +155,15 @@ class Graph:
             else:
                 stack.pop()
                 if current.is_input:
-                    self.outside_count += 1
+                    self.leafs += 1
                 else:
                     self.nodes.append(current)
         return tensor
+
+    @property
+    def node_count(self) -> int:
+        """Operations of the graph."""
+        return len(self.nodes) + self.outside_nodes
 
     def buffer_bytes(self, *, alignment: int, input_copies: int = 1) -> int:
         """Bytes of the buffer that holds the graph's tensors.

@@ -27,13 +27,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_ge
     gemma3n_layer,
     gemma4_layer,
     merged_streams,
+    resume_gemma3n,
+    resume_gemma4,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_layers import (
+    PLAIN,
     Style,
     encoder_layer,
     hybrid_layer,
     latent_layer,
-    parallel_hybrid_layer,
     sole_mixer_layer,
     transformer_layer,
 )
@@ -46,6 +48,16 @@ Layer = Callable[..., Tensor]
 
 def _begin(context: Context, embedding: Tensor) -> Tensor:
     return embedding
+
+
+def _resume(context: Context, *, after_last: bool) -> Tensor:
+    """The residual stream as another device hands it over."""
+    count = context.output_rows().shape[0] if after_last else context.tokens
+    return context.input("residual stream", (context.shape.embedding_length, count))
+
+
+def _resume_all_tokens(context: Context, *, after_last: bool) -> Tensor:
+    return _resume(context, after_last=False)
 
 
 def _begin_scaled(context: Context, embedding: Tensor) -> Tensor:
@@ -88,9 +100,9 @@ def _begin_encoder(context: Context, embedding: Tensor) -> Tensor:
     form = dict(context.shape.model_form)
     current = embedding
     if "token_types.weight" in form:
-        current = elementwise(current, context.input("token types", (current.shape[0],)))
+        current = elementwise(current, context.looked_up("token types", (current.shape[0],)))
     if "position_embd.weight" in form:
-        positions = context.input("position embeddings", current.shape)
+        positions = context.looked_up("position embeddings", current.shape)
         current = elementwise(positions, current)
     return norm(context, form, "token_embd_norm", current, centred=True)
 
@@ -103,9 +115,10 @@ def _end_encoder(context: Context, current: Tensor) -> Tensor:
 class Architecture:
     """How the graph of an architecture begins, goes on from layer to layer, and ends."""
 
-    style: Style = Style()
+    style: Style = PLAIN
     layer: Layer = transformer_layer
     begin: Callable[[Context, Tensor], Tensor] = _begin
+    resume: Callable[..., Tensor] = _resume
     end: Callable[[Context, Tensor], Tensor] = _end
 
 
@@ -117,11 +130,19 @@ ARCHITECTURES = {
     "gemma2": Architecture(Style(scales_query=True, soft_cap=True), begin=_begin_scaled),
     "gemma3": Architecture(Style(scales_query=True), begin=_begin_scaled),
     "gemma3n": Architecture(
-        Style(norms_values=True), layer=gemma3n_layer, begin=begin_gemma3n, end=_end_merging_streams
+        Style(norms_values=True),
+        layer=gemma3n_layer,
+        begin=begin_gemma3n,
+        resume=resume_gemma3n,
+        end=_end_merging_streams,
     ),
-    "gemma4": Architecture(layer=gemma4_layer, begin=begin_gemma4, end=_end_picking_rows),
+    "gemma4": Architecture(
+        layer=gemma4_layer, begin=begin_gemma4, resume=resume_gemma4, end=_end_picking_rows
+    ),
     "gpt-oss": Architecture(
-        Style(rows_at_end=True, routing=Routing(weighs_chosen_only=True)), end=_end_picking_rows
+        Style(rows_at_end=True, routing=Routing(weighs_chosen_only=True)),
+        resume=_resume_all_tokens,
+        end=_end_picking_rows,
     ),
     "olmo2": Architecture(),
     "phi3": Architecture(Style(scales_query=True, residual_first=True, routing=Routing(normalises=True))),
@@ -138,11 +159,13 @@ ARCHITECTURES = {
             routing=Routing(normalises=True, scales=True, squared=True),
         ),
         layer=sole_mixer_layer,
+        resume=_resume_all_tokens,
         end=_end_picking_rows,
     ),
     "qwen35": Architecture(
         Style(rows_at_end=True, expands_norm=True, routing=Routing(normalises=True)),
         layer=hybrid_layer,
+        resume=_resume_all_tokens,
         end=_end_picking_rows,
     ),
     "bert": Architecture(

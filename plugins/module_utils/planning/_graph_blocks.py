@@ -31,7 +31,10 @@ ROTATION_LENGTH = 64
 VECTOR_KERNEL_TOKENS = 2
 VECTOR_KERNEL_HEAD = 256
 
-# Kinds of memory that an operation may show instead of its own: caches and weights.
+# Views of a layer's cached keys and values that its attention reads.
+CACHE_VIEWS = 4
+
+# Memory outside of the graph that an operation may write to: caches and states.
 OUTSIDE = Tensor((0,))
 
 Form = "dict[str, tuple[int, ...]]"
@@ -39,17 +42,18 @@ Form = "dict[str, tuple[int, ...]]"
 
 @dataclass
 class Context:
-    """One graph under construction.
+    """The graph of one device, under construction.
 
-    tokens: computed at once, a multiple of the slots. caches_halves: the KV cache is not quantised. layer_inputs: what
-    each layer gets besides the residual stream, in models that have it.
+    caches_halves: the KV cache is not quantised. here: the layers on this device. layer_inputs: what each layer gets
+    besides the residual stream, in models that have it.
     """
 
     shape: ModelShape
     layout: Cells
-    tokens: int
     attention: Attention
     caches_halves: bool
+    here: range
+    on_cpu: bool = False
     graph: Graph = field(default_factory=Graph)
     layer_inputs: Tensor | None = None
     _inputs: dict[str, Tensor] = field(default_factory=dict)
@@ -60,9 +64,14 @@ class Context:
         return self.layout.slots
 
     @property
+    def tokens(self) -> int:
+        """Tokens computed at once, a multiple of the slots."""
+        return self.layout.tokens
+
+    @property
     def tokens_per_slot(self) -> int:
         """Tokens of one request computed at once."""
-        return self.tokens // self.layout.slots
+        return self.layout.tokens // self.layout.slots
 
     def input(self, name: str, shape: tuple[int, ...], element_bytes: int = FLOAT_BYTES) -> Tensor:
         """The input of that name, made at its first use."""
@@ -71,6 +80,20 @@ class Context:
             tensor = Tensor(shape, element_bytes=element_bytes, is_input=True)
             self._inputs[name] = tensor
         return tensor
+
+    def inputs(self) -> list[Tensor]:
+        """All inputs so far."""
+        return list(self._inputs.values())
+
+    def embeddings(self) -> Tensor:
+        """Embeddings of the tokens, looked up on the host."""
+        return self.looked_up("embedding", (self.shape.embedding_length, self.tokens))
+
+    def looked_up(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Rows of a table on the host: an input of the GPU, an operation of the CPU."""
+        if self.on_cpu:
+            return operation(shape, self.input("tokens", (self.tokens,), INDEX_BYTES))
+        return self.input(name, shape)
 
     def positions(self) -> Tensor:
         """Positions of the tokens; several for models with sections of positions."""
@@ -131,7 +154,7 @@ def stored(context: Context, *sources: Tensor) -> Tensor:
 
 def product(context: Context, width: int, source: Tensor) -> Tensor:
     """A matrix of weights, `width` rows, times the source."""
-    context.graph.outside_count += 1
+    context.graph.leafs += 1
     return operation((width, *source.shape[1:]), source)
 
 
@@ -139,7 +162,7 @@ def projected(context: Context, form: Form, name: str, source: Tensor) -> Tensor
     """A linear layer, with its bias where the model has one."""
     result = product(context, form[f"{name}.weight"][1], source)
     if f"{name}.bias" in form:
-        context.graph.outside_count += 1
+        context.graph.leafs += 1
         result = elementwise(result)
     return result
 
@@ -154,7 +177,7 @@ def norm(context: Context, form: Form, name: str, source: Tensor, *, centred: bo
     result = operation(source.shape, source) if centred else elementwise(source)
     for suffix in ("weight", "bias"):
         if f"{name}.{suffix}" in form:
-            context.graph.outside_count += 1
+            context.graph.leafs += 1
             result = elementwise(result)
     return result
 
@@ -230,7 +253,6 @@ def attention(
     """
     graph = context.graph
     query, key, value = heads.query, heads.key, heads.value
-    value_length = layer.value_length
     is_sliding_model = bool(context.layout.sliding)
     rotates_value = False
     if not context.caches_halves and layer.cache_layer is not None and not decompressed_length:
@@ -258,7 +280,7 @@ def attention(
         else:
             result = _plain_attention(context, layer, query, decompressed_length, soft_cap)
     if has_sinks:
-        graph.outside_count += 1
+        graph.leafs += 1
     graph.expand(result)
     if rotates_value:
         result = _rotated(context, result, ROTATION_LENGTH, f"value rotation {layer.attention}")
@@ -286,28 +308,29 @@ def _rotations(context: Context, layer: LayerShape) -> tuple[bool, bool]:
 
 def _store(context: Context, layer: LayerShape, key: Tensor | None, value: Tensor | None) -> None:
     tokens = context.tokens
-    streams = 1 if context.slots > 1 else 0
+    merged = 1 if context.slots > 1 else 0
     if key is not None:
         rows_wanted = context.input(f"key rows {layer.attention}", (tokens,), LONG_INDEX_BYTES)
         stored(context, view(key, (layer.key_width, tokens), is_plain=True), rows_wanted)
-        context.graph.outside_count += 1 + streams
+        context.graph.leafs += 1
+        context.graph.outside_nodes += merged
     if value is None:
         return
     if not context.attention.transposes_values:
         rows_wanted = context.input(f"value rows {layer.attention}", (tokens,), LONG_INDEX_BYTES)
         stored(context, view(value, (layer.value_width, tokens), is_plain=True), rows_wanted)
-        context.graph.outside_count += 1 + streams
+        context.graph.leafs += 1
+        context.graph.outside_nodes += merged
         return
     widest = widest_value(context.shape)
     rows_wanted = context.input(f"value rows {layer.attention}", (tokens * widest,), LONG_INDEX_BYTES)
-    if value.is_plain:
-        value = reshaped(value, layer.value_width, tokens)
-    else:
-        value = operation((layer.value_width, tokens), value)
+    joined = (layer.value_width, tokens)
+    value = reshaped(value, *joined) if value.is_plain else operation(joined, value)
     if layer.value_width < widest:
         value = operation((widest, tokens), value)
     stored(context, reshaped(value, 1, widest * tokens), rows_wanted)
-    context.graph.outside_count += 2
+    context.graph.leafs += 1
+    context.graph.outside_nodes += 1
 
 
 def _split_by_slot(context: Context, query: Tensor) -> Tensor:
@@ -320,7 +343,7 @@ def _half_precision_copy_bytes(context: Context, layer: LayerShape, is_latent: b
 
     Source: llama.cpp ggml/src/ggml-cuda/fattn-common.cuh, ggml_cuda_flash_attn_ext_get_f16_extra_data (b10488).
     """
-    if context.caches_halves:
+    if context.caches_halves or context.on_cpu:
         return 0
     reads_blocks = layer.key_length <= VECTOR_KERNEL_HEAD and layer.key_length % ROTATION_LENGTH == 0
     if reads_blocks and context.tokens_per_slot <= VECTOR_KERNEL_TOKENS:
@@ -329,13 +352,27 @@ def _half_precision_copy_bytes(context: Context, layer: LayerShape, is_latent: b
     return HALF_BYTES * context.cells(layer) * context.slots * width
 
 
+def _distant_cache(context: Context, layer: LayerShape) -> tuple[Tensor, ...]:
+    """Copies of the keys and values that another device keeps, for a layer that reuses them."""
+    if layer.cache_layer is None or layer.cache_layer in context.here:
+        return ()
+    owner = context.shape.layers[layer.cache_layer]
+    count = context.cells(layer) * context.slots
+    halves = HALF_BYTES if context.caches_halves else 1
+    name = f"distant {len(context.inputs())}"
+    return tuple(
+        context.input(f"{name} {part}", (count * width,), halves)
+        for part, width in (("keys", owner.key_width), ("values", owner.value_width))
+    )
+
+
 def _flash_attention(context: Context, layer: LayerShape, query: Tensor, decompressed_length: int) -> Tensor:
     heads = layer.head_count
-    mask = context.mask(layer)
-    context.graph.outside_count += 4 if not decompressed_length else 4
+    context.graph.outside_nodes += CACHE_VIEWS
+    operands = (_split_by_slot(context, query), *_distant_cache(context, layer), context.mask(layer))
     result = Tensor(
         (layer.value_length, heads, context.tokens_per_slot, context.slots),
-        (_split_by_slot(context, query), mask),
+        operands,
         padding_bytes=_half_precision_copy_bytes(context, layer, bool(decompressed_length)),
     )
     if not decompressed_length:
@@ -365,15 +402,18 @@ def _plain_attention(
         turned = operation(
             (context.cells(layer), layer.value_length, heads_kv, context.slots), element_bytes=HALF_BYTES
         )
-        context.graph.outside_count += 1
+        context.graph.outside_nodes += 1
         context.graph.expand(turned)
     query = _split_by_slot(context, query)
-    scores = operation((context.cells(layer), context.tokens_per_slot, heads, context.slots), query)
+    cached = _distant_cache(context, layer)
+    scores = operation(
+        (context.cells(layer), context.tokens_per_slot, heads, context.slots), *cached[:1], query
+    )
     for _ in range(3 if soft_cap else 0):
         scores = elementwise(scores)
     scores = elementwise(scores, context.mask(layer))
-    context.graph.outside_count += 4
-    operands = (scores,) if turned is None else (turned, scores)
+    context.graph.outside_nodes += CACHE_VIEWS
+    operands = (*cached[1:], scores) if turned is None else (turned, scores)
     weighted = operation((layer.value_length, *scores.shape[1:]), *operands)
     if decompressed_length:
         weighted = product(context, decompressed_length, weighted)
@@ -462,7 +502,7 @@ def experts(
     probabilities = scores if routing.weighs_chosen_only else elementwise(scores)
     selection = probabilities
     if "exp_probs_b.bias" in form:
-        graph.outside_count += 1
+        graph.leafs += 1
         selection = elementwise(probabilities)
     if routing.weighs_input:
         selection = scores
@@ -484,9 +524,9 @@ def experts(
         current = elementwise(operation((width, used, tokens), current), weights)
     activated = _expert_activation(context, form, current, chosen, routing, used, tokens)
     result = operation((width, used, tokens), activated, chosen)
-    graph.outside_count += 1
+    graph.leafs += 1
     if "ffn_down_exps.bias" in form:
-        graph.outside_count += 1
+        graph.leafs += 1
         result = elementwise(result, chosen)
     if not routing.weighs_input:
         result = elementwise(result, weights)
@@ -524,7 +564,7 @@ def _expert_activation(
     graph = context.graph
     hidden = form["ffn_down_exps.weight"][0]
     if "ffn_gate_up_exps.weight" in form:
-        graph.outside_count += 1
+        graph.leafs += 1
         both = operation((2 * hidden, used, tokens), source, chosen)
         if "ffn_gate_up_exps.bias" in form:
             both = elementwise(both, chosen)
@@ -532,10 +572,10 @@ def _expert_activation(
         return gated(view(both, half), view(both, half))
 
     def one(name: str) -> Tensor:
-        graph.outside_count += 1
+        graph.leafs += 1
         result = operation((hidden, used, tokens), source, chosen)
         if f"{name}.bias" in form:
-            graph.outside_count += 1
+            graph.leafs += 1
             result = elementwise(result, chosen)
         return result
 

@@ -49,7 +49,7 @@ def _layer_inputs(context: Context, scaled: Tensor) -> Tensor:
     """The inputs of all layers: looked up on the host, and added to a projection of the embeddings."""
     length = context.shape.number("embedding_length_per_layer_input")
     count = context.shape.block_count
-    looked_up = elementwise(context.input("layer inputs", (length, count, context.tokens)))
+    looked_up = elementwise(context.looked_up("layer inputs", (length, count, context.tokens)))
     context.graph.expand(looked_up)
     projection = elementwise(product(context, length * count, scaled))
     projection = reshaped(projection, length, count, context.tokens)
@@ -61,8 +61,12 @@ def _layer_inputs(context: Context, scaled: Tensor) -> Tensor:
 def _gated_by_layer_input(context: Context, form: Form, source: Tensor) -> Tensor:
     """What a layer makes of its own input."""
     gate = elementwise(product(context, form["inp_gate.weight"][1], source))
-    assert context.layer_inputs is not None
-    gated_input = elementwise(gate, _slice(context.layer_inputs))
+    if context.layer_inputs is None:
+        length = context.shape.number("embedding_length_per_layer_input")
+        own = context.input(f"layer input {len(context.inputs())}", (length, context.tokens))
+    else:
+        own = _slice(context.layer_inputs)
+    gated_input = elementwise(gate, own)
     return norm(context, form, "post_norm", product(context, form["proj.weight"][1], gated_input))
 
 
@@ -72,6 +76,11 @@ def begin_gemma4(context: Context, embedding: Tensor) -> Tensor:
     if context.shape.number("embedding_length_per_layer_input"):
         context.layer_inputs = _layer_inputs(context, scaled)
     return scaled
+
+
+def resume_gemma4(context: Context, *, after_last: bool) -> Tensor:
+    """The residual stream as another device hands it over, of all tokens."""
+    return context.input("residual stream", (context.shape.embedding_length, context.tokens))
 
 
 def gemma4_layer(
@@ -94,10 +103,10 @@ def gemma4_layer(
     current = output_projection(context, form, attention(context, layer, heads))
     middle = added(norm(context, form, "post_attention_norm", current), source)
     current = added(norm(context, form, "post_ffw_norm", _network(context, form, middle)), middle)
-    if context.layer_inputs is not None:
+    if "inp_gate.weight" in form:
         current = added(current, _gated_by_layer_input(context, form, current))
     if "layer_output_scale.weight" in form:
-        context.graph.outside_count += 1
+        context.graph.leafs += 1
         current = elementwise(current)
     return current
 
@@ -135,6 +144,13 @@ def begin_gemma3n(context: Context, embedding: Tensor) -> Tensor:
     repeated = operation((width, tokens, streams - 1), scaled)
     others = _as_long_as(product(context, width, repeated), wanted)
     return operation((width, tokens, streams), scaled, others)
+
+
+def resume_gemma3n(context: Context, *, after_last: bool) -> Tensor:
+    """The residual streams as another device hands them over."""
+    return context.input(
+        "residual streams", (context.shape.embedding_length, context.tokens, _streams(context))
+    )
 
 
 def _streams(context: Context) -> int:

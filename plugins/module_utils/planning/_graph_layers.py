@@ -42,6 +42,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_re
     short_convolution,
 )
 
+NO_ROUTING = Routing()
+
 
 @dataclass(frozen=True)
 class Style:
@@ -68,8 +70,11 @@ class Style:
     rows_at_end: bool = False
     soft_cap: bool = False
     expands_norm: bool = False
-    routing: Routing = Routing()
+    routing: Routing = NO_ROUTING
     squared: bool = False
+
+
+PLAIN = Style()
 
 
 def _rotates(style: Style, layer: LayerShape, index: int) -> bool:

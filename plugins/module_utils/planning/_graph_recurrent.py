@@ -33,7 +33,8 @@ def _state_rows(context: Context) -> Tensor:
 
 def _states(context: Context, size: int) -> Tensor:
     """The states of all slots, gathered into the graph now."""
-    context.graph.outside_count += STATE_OPERATIONS
+    context.graph.leafs += 1
+    context.graph.outside_nodes += STATE_OPERATIONS
     return context.graph.expand(operation((size, context.slots), _state_rows(context)))
 
 
@@ -50,26 +51,27 @@ def _with_history(context: Context, history: Tensor, source: Tensor) -> Tensor:
     kept, width, slots, _one = history.shape
     joined = operation((kept + context.tokens_per_slot, width, slots), history, permuted(source, 1, 0, 2, 3))
     stored(context, view(joined, (kept, width, slots)))
-    context.graph.outside_count += 1
+    context.graph.outside_nodes += 1
     return joined
 
 
 def _convolved(context: Context, form: Form, joined: Tensor) -> Tensor:
-    context.graph.outside_count += 1
+    context.graph.leafs += 1
     result = operation((joined.shape[1], context.tokens_per_slot, context.slots), joined)
     if "ssm_conv1d.bias" in form:
-        context.graph.outside_count += 1
+        context.graph.leafs += 1
         result = elementwise(result)
     return elementwise(result)
 
 
 def _scan(context: Context, width: int, state_size: int, *sources: Tensor) -> Tensor:
     """The recurrence: a result for every token, then the new states, in one tensor."""
-    context.graph.outside_count += STATE_OPERATIONS
+    context.graph.leafs += 1
+    context.graph.outside_nodes += STATE_OPERATIONS
     length = width * context.tokens + state_size * width * context.slots
     result = context.graph.expand(operation((length,), *sources, _state_rows(context)))
     stored(context, view(result, (state_size * width, context.slots)))
-    context.graph.outside_count += 1
+    context.graph.outside_nodes += 1
     return result
 
 
@@ -157,7 +159,7 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
     length = context.tokens + value_length * slots
     result = operation((width, length), query, key, value, decay, strength, state)
     stored(context, view(result, (value_length, value_length, heads, slots)))
-    context.graph.outside_count += 1
+    context.graph.outside_nodes += 1
     output = view(result, (value_length, heads, each, slots))
     opened = elementwise(reshaped(gate, *output.shape))
     output = elementwise(norm(context, form, "ssm_norm", output), opened)
@@ -210,7 +212,7 @@ def short_convolution(context: Context, form: Form, source: Tensor) -> Tensor:
     gated_inner = elementwise(before, inner)
     history = reshaped(_states(context, kept * width), kept, width, slots)
     joined = _with_history(context, history, gated_inner)
-    context.graph.outside_count += 1
+    context.graph.leafs += 1
     convolved = operation((width, each, slots), joined)
     result = elementwise(after, convolved)
     return _by_token(context, projected(context, form, "shortconv.out_proj", result))

@@ -9,19 +9,34 @@ from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import CUDA_ALIGNMENT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _graph_architectures
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import (
-    Context,
-    elementwise,
-    norm,
-    product,
-    rows,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import FLOAT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_architectures import (
+    ARCHITECTURES,
+    variant,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import Context
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells
 
-
+# Source: llama.cpp ggml/src/ggml-impl.h, TENSOR_ALIGNMENT (b10488)
+CPU_ALIGNMENT_BYTES = 32
+# What looks the token embeddings up: one operation that reads tokens and a table.
+LOOKUP_NODES = 1
+LOOKUP_LEAFS = 2
+# Requests in flight at once when a model lies on several GPUs.
+# Source: llama.cpp ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES (b10488)
+PIPELINE_COPIES = 4
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
+
+
+def is_known(shape: ModelShape) -> bool:
+    """Whether the graph of the model's architecture is known."""
+    return shape.architecture in ARCHITECTURES
+
+
+def used_layers(shape: ModelShape) -> range:
+    """Layers that a graph runs through; those that predict further tokens ahead are left out."""
+    return range(shape.block_count - shape.number("nextn_predict_layers"))
 
 
 def representative_layers(shape: ModelShape, indices: range) -> list[int]:
@@ -40,10 +55,9 @@ def representative_layers(shape: ModelShape, indices: range) -> list[int]:
         kind = (
             layer.form,
             layer.attention,
-            layer.is_recurrent,
             layer.cache_layer == index,
             layer.head_count_kv,
-            _graph_architectures.variant(shape, index),
+            variant(shape, index),
         )
         recent = (*recent[-2:], kind)
         if recent not in seen or index == indices[-1]:
@@ -52,31 +66,121 @@ def representative_layers(shape: ModelShape, indices: range) -> list[int]:
     return chosen
 
 
-def build(shape: ModelShape, layout: Cells, *, attention: Attention, caches_halves: bool) -> Context:
-    """The graph of a model on one device."""
-    architecture = _graph_architectures.ARCHITECTURES[shape.architecture]
+def build(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    *,
+    caches_halves: bool,
+    units: range | None = None,
+    every_layer: bool = False,
+    on_cpu: bool = False,
+) -> Context:
+    """The graph of a model on one device.
+
+    units: the layers on the device and, as one more, the output; None: all of them.
+    """
+    units = range(shape.block_count + 1) if units is None else units
+    architecture = ARCHITECTURES[shape.architecture]
+    used = used_layers(shape)
+    here = range(min(units.start, used.stop), min(units.stop, used.stop))
     context = Context(
-        shape=shape,
-        layout=layout,
-        tokens=padded(layout.batch, layout.slots),
-        attention=attention,
-        caches_halves=caches_halves,
+        shape=shape, layout=layout, attention=attention, caches_halves=caches_halves, on_cpu=on_cpu, here=here
     )
-    embedding = context.input("embedding", (shape.embedding_length, context.tokens))
-    current = architecture.begin(context, embedding)
-    used = [index for index in range(shape.block_count - shape.number("nextn_predict_layers"))]
-    chosen = representative_layers(shape, range(len(used)))
+    context.graph.outside_nodes += LOOKUP_NODES
+    context.graph.leafs += LOOKUP_LEAFS
+    if units.start == 0:
+        current = architecture.begin(context, context.embeddings())
+    else:
+        current = architecture.resume(context, after_last=not here)
+    chosen = list(here) if every_layer else representative_layers(shape, here)
     for index in chosen:
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
-            context, architecture.style, form, index, current, is_last=index == chosen[-1]
+            context, architecture.style, form, index, current, is_last=index == used[-1]
         )
-    architecture.end(context, current)
+    context.graph.expand(current)
+    if units.stop == shape.block_count + 1:
+        architecture.end(context, current)
     return context
 
 
 @lru_cache(maxsize=8192)
-def compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
-    """Bytes of the compute buffer on one GPU that holds the whole model."""
-    context = build(shape, layout, attention=attention, caches_halves=caches_halves)
-    return context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES)
+def compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    caches_halves: bool,
+    units: range | None = None,
+    copies: int = 1,
+) -> int:
+    """Bytes of the compute buffer on one GPU that holds these units of the model.
+
+    copies: requests in flight at once; more than one when a model lies on several GPUs.
+    """
+    if not is_known(shape):
+        return bound_bytes(shape, layout, attention, caches_halves) + (copies - 1) * _inputs_bound_bytes(
+            shape, layout, attention
+        )
+    context = build(shape, layout, attention, caches_halves=caches_halves, units=units)
+    return context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES, input_copies=copies)
+
+
+@lru_cache(maxsize=4096)
+def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
+    """Bytes of the compute buffer when all of the model runs on the CPU."""
+    if not is_known(shape):
+        return bound_bytes(shape, layout, attention, caches_halves)
+    context = build(shape, layout, attention, caches_halves=caches_halves, on_cpu=True)
+    unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
+    return context.graph.buffer_bytes(alignment=CPU_ALIGNMENT_BYTES) + unused
+
+
+@lru_cache(maxsize=4096)
+def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
+    """Bytes of the pinned buffer on the host from which the GPU reads the graph's inputs."""
+    embeddings = 2 * FLOAT_BYTES * shape.embedding_length * layout.tokens
+    if not is_known(shape):
+        return embeddings + _inputs_bound_bytes(shape, layout, attention)
+    context = build(shape, layout, attention, caches_halves=caches_halves)
+    total = sum(tensor.data_bytes for tensor in context.inputs())
+    if attention is Attention.FLASH_ON_HOST:
+        total += max(
+            context.cells(layer) * layout.slots * (layer.key_width + layer.value_width)
+            for layer in shape.layers
+        )
+    return total + embeddings // 2
+
+
+def _inputs_bound_bytes(shape: ModelShape, layout: Cells, attention: Attention) -> int:
+    element_bytes = FLOAT_BYTES // 2 if attention.is_flash else FLOAT_BYTES
+    masks = element_bytes * layout.tokens * (layout.full + layout.sliding)
+    widest = max(layer.value_width for layer in shape.layers)
+    return masks + FLOAT_BYTES * layout.tokens * (shape.embedding_length + 2 * widest + 16)
+
+
+def bound_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
+    """What no graph of the model can exceed: the results of all projections of one layer at once, thrice.
+
+    For architectures whose graph is unknown. Chosen experts count as often as they are used.
+    """
+    widest = 0
+    used = shape.number("expert_used_count", 1)
+    for layer in shape.layers:
+        form = dict(shape.forms[layer.form])
+        results = sum(
+            lengths[1] * (used if len(lengths) > 2 else 1) for lengths in form.values() if len(lengths) > 1
+        )
+        width = 3 * results + 4 * shape.embedding_length + used * shape.embedding_length
+        if layer.attention != "none":
+            count = layout.sliding if layer.attention == "sliding" else layout.full
+            width += 2 * layer.head_count * max(layer.key_length, layer.value_length)
+            width += 0 if attention.is_flash else 2 * layer.head_count * count
+        total = FLOAT_BYTES * layout.tokens * width
+        if layer.attention != "none" and not caches_halves:
+            total += 2 * layout.slots * layout.full * (layer.key_width + layer.value_width)
+        if layer.is_recurrent:
+            states = shape.convolution_state_size + shape.recurrent_state_size
+            total += 3 * FLOAT_BYTES * states * layout.slots
+        widest = max(widest, total)
+    return widest + _inputs_bound_bytes(shape, layout, attention)

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import (
-    aligned_bytes,
+    CUDA_ALIGNMENT_BYTES,
     cuda_tensor_bytes,
+    tensor_bytes,
 )
 
 # Cells are allotted in multiples of this.
@@ -32,6 +34,11 @@ class Cells:
     sliding: int
     slots: int
     batch: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed at once, as many of each slot."""
+        return padded(self.batch, self.slots)
 
 
 def cells(shape: ModelShape, context_length: int, parallel: int, batch: int) -> Cells:
@@ -67,13 +74,20 @@ class KvCache:
         )
 
 
+@lru_cache(maxsize=256)
 def widest_value(shape: ModelShape) -> int:
     """Elements of the widest value row of any layer."""
     return max(layer.value_width for layer in shape.layers)
 
 
 def layer_cache(
-    shape: ModelShape, index: int, layout: Cells, kv_cache_type: str, *, transposed_values: bool
+    shape: ModelShape,
+    index: int,
+    layout: Cells,
+    kv_cache_type: str,
+    *,
+    transposed_values: bool,
+    on_cpu: bool = False,
 ) -> KvCache:
     """What one layer keeps for all slots.
 
@@ -84,24 +98,52 @@ def layer_cache(
     recurrent_bytes = 0
     if layer.is_recurrent:
         recurrent_bytes = sum(
-            aligned_bytes(RECURRENT_BYTES_PER_ELEMENT * size * layout.slots)
+            padded(RECURRENT_BYTES_PER_ELEMENT * size * layout.slots, CUDA_ALIGNMENT_BYTES)
             for size in (shape.convolution_state_size, shape.recurrent_state_size)
         )
     attention_bytes = 0
     if layer.cache_layer == index:
-        attention_bytes = _attention_bytes(shape, layer, layout, kv_cache_type, transposed_values)
+        widths = _cached_widths(shape, layer, transposed_values)
+        count = layout.sliding if layer.attention == "sliding" else layout.full
+        sized = tensor_bytes if on_cpu else cuda_tensor_bytes
+        attention_bytes = sum(sized(kv_cache_type.upper(), (width, count, layout.slots)) for width in widths)
     if layer.attention == "sliding":
         return KvCache(0, attention_bytes, recurrent_bytes)
     return KvCache(attention_bytes, 0, recurrent_bytes)
 
 
-def _attention_bytes(
-    shape: ModelShape, layer: LayerShape, layout: Cells, kv_cache_type: str, transposed_values: bool
-) -> int:
-    count = layout.sliding if layer.attention == "sliding" else layout.full
-    widths = [layer.key_width]
-    if not shape.is_latent_attention:
-        widths.append(widest_value(shape) if transposed_values else layer.value_width)
-    return sum(
-        cuda_tensor_bytes(kv_cache_type.upper(), (width, count, layout.slots)) for width in widths if width
-    )
+def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool) -> list[int]:
+    """Widths of the rows that a layer caches: keys and values, or with latent attention one latent."""
+    if shape.is_latent_attention:
+        return [layer.key_width]
+    value = widest_value(shape) if transposed_values else layer.value_width
+    return [width for width in (layer.key_width, value) if width]
+
+
+def layers_cache(
+    shape: ModelShape,
+    indices: range,
+    layout: Cells,
+    kv_cache_type: str,
+    *,
+    transposed_values: bool,
+    on_cpu: bool = False,
+) -> KvCache:
+    """What several layers keep for all slots."""
+    total = KvCache()
+    known: dict[tuple[object, ...], KvCache] = {}
+    for index in indices:
+        layer = shape.layers[index]
+        kind = (
+            layer.attention,
+            layer.is_recurrent,
+            layer.cache_layer == index,
+            layer.key_width,
+            layer.value_width,
+        )
+        if kind not in known:
+            known[kind] = layer_cache(
+                shape, index, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
+            )
+        total += known[kind]
+    return total
