@@ -21,7 +21,7 @@ PROC = "/proc"
 READ_LIMIT_BYTES = 16 * 1024 * 1024
 _UNIT_NAME = re.compile(r".+\.(?:service|scope)\Z")
 _CONTAINER_CGROUP = re.compile(
-    r"(?:^|[/-])(?:docker|libpod|cri-containerd|crio|kubepods|containerd|lxc)[-/.:]"
+    r"[/-](?:docker|libpod|cri-containerd|containerd|crio|lxc|lxc\.payload)[-/:.](?!service)|/kubepods"
 )
 _TCP_LISTEN = "0A"
 _TCP_ESTABLISHED = "01"

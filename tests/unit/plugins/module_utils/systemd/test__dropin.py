@@ -132,7 +132,7 @@ def test_a_file_that_is_not_ours_is_left_alone(world):
     path(world).parent.mkdir(parents=True)
     path(world).write_text("[Service]\n")
     for state in ("present", "absent", "restored"):
-        with pytest.raises(DropinError, match="was not written by gpufleet.ollama and is left alone"):
+        with pytest.raises(DropinError, match=r"was not written by gpufleet.ollama and is left alone"):
             apply(FakeSystemd(), state, TEXT.format(1))
     assert path(world).read_text() == "[Service]\n"
 
@@ -214,7 +214,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_old_file_and_no_trace(world, m
 
 def test_a_state_folder_that_cannot_be_made_refuses_the_change(world):
     (world / "state").write_text("a file")
-    with pytest.raises(DropinError, match="the state folder .* cannot be made"):
+    with pytest.raises(DropinError, match=r"the state folder .* cannot be made"):
         apply(FakeSystemd(), content=TEXT.format(1))
     assert not path(world).exists()
 
@@ -222,7 +222,7 @@ def test_a_state_folder_that_cannot_be_made_refuses_the_change(world):
 def test_a_former_version_that_cannot_be_kept_refuses_the_change(world):
     (world / "state").mkdir()
     (world / "state" / "former").write_text("a file")
-    with pytest.raises(DropinError, match="cannot be kept in .*; nothing was changed"):
+    with pytest.raises(DropinError, match=r"cannot be kept in .*; nothing was changed"):
         apply(FakeSystemd(), content=TEXT.format(1))
     assert not path(world).exists()
 
