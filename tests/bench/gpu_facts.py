@@ -61,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         environment = simulate(Path(folder), arguments.profile)
-        sleepers = [subprocess.Popen(["sleep", "600"]) for _ in range(arguments.processes)]
+        sleepers = [subprocess.Popen(["sleep", "600"]) for _place in range(arguments.processes)]
         try:
             gpus = announce(Path(folder), arguments.profile, [sleeper.pid for sleeper in sleepers])
             print(f"{gpus} simulated GPUs, {arguments.processes} processes, {arguments.runs} runs each")
@@ -121,7 +121,7 @@ def measure(environment: dict[str, str], runs: int) -> float:
 
 def row(title: str, once: Callable[[], tuple[float, float]], runs: int) -> float:
     once()  # brings files into the page cache
-    taken = [once() for _ in range(runs)]
+    taken = [once() for _run in range(runs)]
     wall, cpu = ([pair[place] for pair in taken] for place in (0, 1))
     median = statistics.median(wall)
     print(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -255,3 +256,11 @@ def test_a_recorded_machine_has_the_facts_of_the_machine_itself(machine: Machine
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_the_simulated_library_needs_no_newer_c_library_than_debian_11_has(simulated_nvml: Path) -> None:
+    library = str(simulated_nvml / "libnvidia-ml.so.1")
+    shown = subprocess.run(["objdump", "-T", library], capture_output=True, text=True, check=True).stdout
+    versions = {tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_([0-9.]+)", shown)}
+    assert versions
+    assert max(versions) <= (2, 31)

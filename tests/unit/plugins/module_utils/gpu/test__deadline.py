@@ -40,7 +40,7 @@ def test_what_a_late_child_started_is_ended_with_it(tmp_path: Any) -> None:
     with pytest.raises(_deadline.ChildLate):
         _deadline.call(work, 1)
     pid = int(note.read_text())
-    for _ in range(100):
+    for _attempt in range(100):
         state = ""
         try:
             with open(f"/proc/{pid}/stat") as stat:

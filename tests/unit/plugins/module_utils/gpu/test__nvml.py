@@ -266,6 +266,14 @@ def test_a_library_that_does_not_start_says_why_and_what_to_do(
     assert words in _nvml.explain(failed.value)
 
 
+def test_a_version_that_is_not_told_is_unknown(nvml: Describe, binding: Any) -> None:
+    description = json.loads((PROFILES / "rtx3060_12gb.json").read_text())
+    description["faults"] = {"nvmlSystemGetNVMLVersion": "UNKNOWN"}
+    nvml(description)
+    facts = outcome(binding)
+    assert (facts.nvml_version, len(facts.devices)) == (None, 1)
+
+
 def test_an_error_without_a_known_remedy_is_told_with_its_number() -> None:
     assert "nvmlReturn_t 999" in _nvml.explain(NvmlError(999, "Unknown Error"))
 
