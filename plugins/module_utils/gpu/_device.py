@@ -149,6 +149,14 @@ class HostGpus:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What a plan must not pass over in silence: problems of the host, of the devices that the service sees,
+        and of those that it may not see because of them.
+        """
+        concerned = [gpu for gpu in self.devices if gpu.uuid in self.visible_devices or not gpu.is_usable]
+        return (*self.problems, *(problem for gpu in concerned for problem in gpu.problems))
+
     def to_dict(self) -> dict[str, Any]:
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("sources", "devices", "unmeasured"):

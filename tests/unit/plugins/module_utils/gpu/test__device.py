@@ -110,3 +110,17 @@ def test_facts_need_the_time_of_gathering() -> None:
 
 def test_keys_that_are_not_known_are_left_alone() -> None:
     assert GpuDevice.from_dict({**DEVICE, "temperature": 40}).index == 0
+
+
+def test_faults_are_those_of_the_host_and_of_gpus_that_are_seen_or_lost() -> None:
+    seen = GpuDevice(0, "GPU-0", "", "nvidia", "", memory_total_bytes=1000, problems=("seen",))
+    hidden = GpuDevice(1, "GPU-1", "", "nvidia", "", memory_total_bytes=1000, problems=("hidden",))
+    lost = GpuDevice(2, "", "", "nvidia", "", problems=("lost",))
+    healthy = GpuDevice(3, "GPU-3", "", "nvidia", "", memory_total_bytes=1000)
+    host = HostGpus(
+        gathered_at="",
+        devices=(seen, hidden, lost, healthy),
+        visible_devices=("GPU-0", "GPU-3"),
+        problems=("driver",),
+    )
+    assert host.faults == ("driver", "seen", "lost")
