@@ -143,7 +143,7 @@ class Api:
 
     def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
         deadline = time.monotonic() + self.timeout_s
-        connection, base = self._connection()
+        connection, base = self.connection()
         content = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         try:
@@ -167,7 +167,11 @@ class Api:
         finally:
             connection.close()
 
-    def _connection(self) -> tuple[http.client.HTTPConnection, str]:
+    def connection(self) -> tuple[http.client.HTTPConnection, str]:
+        """A connection that is not open yet, and the path before every request's own.
+
+        Raises: ApiError when the URL is none of a server.
+        """
         try:
             parts = urlsplit(self.url)
             host, port = parts.hostname, parts.port
