@@ -1,0 +1,228 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at a unit: files on disk, what systemd holds, what the process has, and what differs from what is wanted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import MARKER
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Manager
+
+UNIT, NAME = "ollama.service", "zz-gpufleet.conf"
+WANTED = '[Service]\nEnvironment="A=3"\n'
+
+
+class World:
+    """A unit's files in a folder, a real process as its main process, and what systemctl shows."""
+
+    def __init__(self, root, monkeypatch):
+        self.root = root
+        self.pid = 0
+        self.properties = {
+            "LoadState": "loaded",
+            "ActiveState": "active",
+            "NeedDaemonReload": "no",
+            "Environment": "",
+        }
+        monkeypatch.setattr(_inspection, "dropin_base_directory", lambda scope: str(root / "etc"))
+        monkeypatch.setattr(_inspection, "state_directory", lambda scope, unit: str(root / "state"))
+        self.write("lib/ollama.service", "[Service]\nEnvironment=PATH=/bin\nExecStart=/bin/ollama serve\n")
+
+    def write(self, path, text):
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        return str(target)
+
+    def dropin(self, name, text):
+        return self.write(f"etc/{UNIT}.d/{name}", text)
+
+    def ours(self, text):
+        return self.dropin(NAME, f"{MARKER}\n{text}")
+
+    def look(self, content=None, environment=()):
+        shown = {**self.properties, "MainPID": self.pid, "FragmentPath": self.root / "lib" / "ollama.service"}
+        text = "".join(f"{name}={value}\n" for name, value in shown.items())
+        manager = Manager("system", 252, (str(self.root / "etc"), str(self.root / "lib")), environment)
+        return inspect(lambda command: Completed(0, text, ""), manager, UNIT, NAME, content)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    return World(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def running(world):
+    """Starts the main process with an environment."""
+    processes = []
+
+    def start(environment):
+        process = subprocess.Popen(["/bin/sleep", "60"], env=environment)
+        processes.append(process)
+        world.pid = process.pid
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def layers(inspection):
+    return [(difference.layer, difference.variable) for difference in inspection.differences]
+
+
+def test_every_variable_with_its_place(world):
+    override = world.dropin("override.conf", "[Service]\nEnvironment=A=1 HF_TOKEN=hunter2\n")
+    ours = world.ours('[Service]\nEnvironment="A=3"\n')
+    found = world.look().to_dict()
+    assert [file["path"] for file in found["files"]] == [
+        str(world.root / "lib/ollama.service"),
+        override,
+        ours,
+    ]
+    assert found["variables"]["A"] == {
+        "value": "3",
+        "file": ours,
+        "line": 3,
+        "kind": "drop-in",
+        "overridden": [{"file": override, "line": 2, "kind": "drop-in", "value": "1"}],
+    }
+    assert found["variables"]["HF_TOKEN"]["value"] == "********"
+    assert world.look().to_dict(show_secrets=True)["variables"]["HF_TOKEN"]["value"] == "hunter2"
+    assert (found["wanted"], found["differences"], found["conflicts"]) == (None, [], [])
+
+
+def test_a_specifier_has_the_value_that_systemd_gave_it(world):
+    world.dropin("a.conf", "[Service]\nEnvironment=A=%h/x\n")
+    world.properties["Environment"] = "A=/root/x"
+    assert world.look().to_dict()["variables"]["A"]["value"] == "/root/x"
+
+
+def test_nothing_differs_when_every_layer_has_it(world, running):
+    world.ours(WANTED)
+    world.properties["Environment"] = "PATH=/bin A=3"
+    running({"A": "3", "PATH": "/bin"})
+    found = world.look(WANTED)
+    assert found.differences == ()
+    assert found.process_differs == []
+    assert found.to_dict()["main_pid"] == world.pid
+
+
+def test_all_layers_are_compared(world, running):
+    running({"PATH": "/bin"})
+    world.properties["NeedDaemonReload"] = "yes"
+    assert layers(world.look(WANTED)) == [("file", "A"), ("unit", "A"), ("unit", ""), ("process", "A")]
+
+
+def test_a_process_that_was_not_restarted_differs_from_its_own_unit(world, running):
+    world.ours(WANTED)
+    world.properties["Environment"] = "PATH=/bin A=3"
+    running({"A": "2", "PATH": "/bin"})
+    found = world.look(WANTED)
+    assert layers(found) == [("process", "A")]
+    assert found.to_dict()["process_differs"] == ["A"]
+
+
+def test_what_an_environment_file_decides_is_no_difference_of_the_process(world, running):
+    path = world.write("env", "A=9\n")
+    world.dropin("a.conf", f"[Service]\nEnvironment=A=1\nEnvironmentFile={path}\n")
+    world.properties["Environment"] = "A=1"
+    running({"A": "9"})
+    found = world.look()
+    assert found.process_differs == []
+    assert found.to_dict()["environment_files"] == [path]
+    assert found.to_dict()["variables"]["A"]["kind"] == "environment file"
+
+
+def test_a_variable_our_dropin_dropped_must_leave_the_process(world, running):
+    world.ours("[Service]\nEnvironment=A=3 B=1\n")
+    world.properties["Environment"] = "A=3 B=1"
+    running({"A": "3", "B": "1"})
+    assert layers(world.look(WANTED)) == [("file", "B"), ("process", "B")]
+    world.ours(WANTED)
+    world.write("state/former/20260101T000000.000000Z.conf", f"{MARKER}\n[Service]\nEnvironment=A=3 B=1\n")
+    assert layers(world.look(WANTED)) == [("process", "B")]
+    assert layers(world.look(WANTED, environment=(("B", "1"),))) == []
+
+
+def test_an_empty_content_wants_no_dropin(world, running):
+    world.ours(WANTED)
+    running({"A": "3"})
+    assert layers(world.look("")) == [("file", "A"), ("process", "A")]
+
+
+def test_conflicts_and_overrides_are_foreseen_before_anything_is_written(world):
+    last = world.dropin("zzz.conf", "[Service]\nEnvironment=A=9\n")
+    found = world.look(WANTED).to_dict()
+    assert found["conflicts"][0]["file"] == last
+    assert found["conflicts"][0]["line"] == 2
+    os.unlink(last)
+    override = world.dropin("override.conf", "[Service]\nEnvironment=A=9\n")
+    found = world.look(WANTED).to_dict()
+    assert found["conflicts"] == []
+    assert found["overrides"] == [f"our drop-in overrides A set in {override}:2"]
+
+
+def test_refusals(world, monkeypatch):
+    world.properties["LoadState"] = "masked"
+    assert world.look().refusals == (
+        "systemd does not load ollama.service, its state is masked: repair the unit first",
+    )
+    world.properties.update(LoadState="bad-setting", LoadError="org.freedesktop.systemd1.BadUnitSetting")
+    assert "(org.freedesktop.systemd1.BadUnitSetting)" in world.look().refusals[0]
+    world.properties["LoadState"] = "not-found"
+    monkeypatch.setattr(_inspection, "pids", lambda: [7])
+    monkeypatch.setattr(_inspection, "process_name", lambda pid: "ollama")
+    monkeypatch.setattr(_inspection, "container_of", lambda pid: None)
+    assert (
+        world.look(WANTED).refusals[0].startswith("there is no ollama.service on this host: install Ollama")
+    )
+    monkeypatch.setattr(_inspection, "container_of", lambda pid: "/docker/abc")
+    assert "Ollama runs in a container (pid 7, /docker/abc)" in world.look(WANTED).refusals[0]
+    assert world.look(WANTED).differences == ()
+
+
+def test_a_unit_that_only_starts_a_container_is_refused(world, running, monkeypatch):
+    running({})
+    monkeypatch.setattr(_inspection, "process_name", lambda pid: "conmon")
+    assert "runs its program in a container (conmon, pid" in world.look().refusals[0]
+
+
+def test_a_file_of_our_name_by_somebody_else_is_refused(world):
+    world.dropin(NAME, "[Service]\n")
+    assert "was not written by gpufleet.ollama" in world.look().refusals[0]
+
+
+def test_what_cannot_be_read_is_a_problem_and_no_crash(world, monkeypatch):
+    world.pid = 2**22 + 1
+    assert f"process {world.pid} of ollama.service cannot be read" in world.look().problems[0]
+    monkeypatch.setattr(
+        _inspection, "process_environment", lambda pid: (_ for _ in ()).throw(PermissionError())
+    )
+    assert "may not be read: run as root (become)" in world.look().problems[0]
+    world.pid = 0
+    (world.root / "lib" / "ollama.service").unlink()
+    assert "a file of ollama.service cannot be read" in world.look().problems[0]
+
+
+def test_an_environment_file_that_cannot_be_read_is_a_problem(world, monkeypatch):
+    monkeypatch.setattr(
+        _inspection, "environment_files", lambda references: (_ for _ in ()).throw(OSError("broken"))
+    )
+    assert world.look().problems == ("an environment file cannot be read: broken",)
+
+
+def test_a_state_folder_that_cannot_be_read_is_taken_for_empty(world, monkeypatch):
+    monkeypatch.setattr(_inspection, "newest_former", lambda where: (_ for _ in ()).throw(OSError()))
+    assert layers(world.look(WANTED)) == [("file", "A"), ("unit", "A")]
+
+
+def test_a_unit_without_processes_listens_nowhere(world):
+    assert listening(world.look()) == []
