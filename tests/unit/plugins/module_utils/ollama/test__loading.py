@@ -1,0 +1,97 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models are loaded one after the other, in the order given, and all looked at afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _loading
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import Process
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
+
+BLOB = "sha256-" + "b" * 64
+
+
+class Server:
+    """A server that loads what it is told, as /api/ps then lists it."""
+
+    def __init__(self, server):
+        self.loaded = []
+        self.asked = server.asked
+        self.url = server.url
+        server.replies = {
+            "/api/ps": lambda body: self.reply(
+                {"models": [{"name": name, "size": 9, "size_vram": 9} for name in self.loaded]}
+            ),
+            "/api/show": lambda body: self.show(body["model"]),
+            "/api/generate": lambda body: self.load(body["model"]),
+            "/api/embed": lambda body: self.load(body["model"]),
+        }
+
+    def reply(self, content, status=200):
+        return status, json.dumps(content).encode()
+
+    def show(self, name):
+        if name == "absent":
+            return self.reply({"error": "model 'absent' not found"}, 404)
+        capabilities = ["embedding"] if name.startswith("embed") else ["completion", "embedding"]
+        return self.reply({"modelfile": f"FROM /m/blobs/{BLOB}\n", "capabilities": capabilities})
+
+    def load(self, name):
+        self.loaded.append(name if ":" in name else f"{name}:latest")
+        return self.reply({"done": True})
+
+
+@pytest.fixture
+def ollama(server, monkeypatch):
+    made = Server(server)
+    runner = Process(11, ("llama-server", "--model", f"/m/{BLOB}", "-c", "8192", "-np", "2"), 0)
+    monkeypatch.setattr(_loading, "server_url", lambda state: made.url)
+    monkeypatch.setattr(_loading, "unit_processes", lambda pid: [Process(10, ("ollama", "serve"), 0), runner])
+    return made
+
+
+def load(names, keep_alive=None, check_mode=False):
+    return _loading.load_in_order(
+        lambda c: Completed(0, "", ""), "system", "o.service", names, keep_alive, 5.0, check_mode
+    )
+
+
+def test_models_are_loaded_in_order_by_the_way_that_fits_them(ollama):
+    outcome = load(["b", "embed:1", "a:2"], keep_alive="-1")
+    assert outcome.changed
+    loading = [
+        (path, body) for _method, path, body in ollama.asked if path in ("/api/generate", "/api/embed")
+    ]
+    assert [(path, body["model"], body["keep_alive"]) for path, body in loading] == [
+        ("/api/generate", "b", -1),
+        ("/api/embed", "embed:1", -1),
+        ("/api/generate", "a:2", -1),
+    ]
+    assert [(model.name, model.loaded, model.parallel, model.pid) for model in outcome.models] == [
+        ("b", True, 2, 11),
+        ("embed:1", True, 2, 11),
+        ("a:2", True, 2, 11),
+    ]
+
+
+def test_what_is_loaded_already_is_no_change(ollama):
+    ollama.loaded = ["a:latest"]
+    assert not load(["a"], keep_alive="24h").changed
+    assert ollama.asked[-2][2]["keep_alive"] == "24h"
+
+
+def test_check_mode_only_looks(ollama):
+    outcome = load(["a"], check_mode=True)
+    assert outcome.changed
+    assert not outcome.models[0].loaded
+    assert ollama.loaded == []
+
+
+def test_a_model_that_cannot_be_loaded_does_not_keep_the_others_from_it(ollama):
+    outcome = load(["absent", "a"])
+    assert outcome.models[0].error.endswith("answers 404: model 'absent' not found")
+    assert (outcome.models[0].loaded, outcome.models[1].loaded) == (False, True)
