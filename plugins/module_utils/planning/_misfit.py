@@ -54,14 +54,13 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
     smaller = replace(least, context_lengths=_smaller(min(goal.context_lengths)))
     quantized = [one for one in KV_CACHE_TYPES if one not in goal.kv_cache_types]
     remedies = []
-    choice = best_choice(judge, smaller) if smaller.context_lengths else None
-    if choice:
-        remedies.append(f"a context of {choice.setting.context_length} tokens (ollama_plan_context_length)")
+    plain = best_choice(judge, smaller)
+    if plain:
+        remedies.append(f"a context of {plain.setting.context_length} tokens (ollama_plan_context_length)")
     for kv_cache_type in quantized:
         choice = best_choice(judge, replace(least, kv_cache_types=(kv_cache_type,)))
-        if choice is None and smaller.context_lengths:
-            choice = best_choice(judge, replace(smaller, kv_cache_types=(kv_cache_type,)))
-        if choice:
+        choice = choice or best_choice(judge, replace(smaller, kv_cache_types=(kv_cache_type,)))
+        if choice and (plain is None or choice.setting.context_length > plain.setting.context_length):
             remedies.append(_quantized_sentence(choice, goal))
             break
     remedies.append(_other_host(judge, goal))

@@ -130,14 +130,11 @@ def environment_from_dict(values: Any, what: str) -> dict[str, str]:
 def unknown_model(name: str, installed: Iterable[str]) -> str:
     """The sentence for a wanted model that is not installed, with the nearest name that is."""
     names = sorted(installed)
-    hint = _nearest(name, names) or (
-        f"; installed are {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
-        if names
-        else "; none is installed"
-    )
+    listed = f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else "none"
+    hint = _nearest(name, names) or f"; installed: {listed}"
     return (
-        f"model '{name}' is wanted but not installed{hint}; "
-        "pull it, or describe it in ollama_plan_model_descriptions"
+        f"model '{name}' is wanted but not installed{hint}; otherwise pull it, "
+        "or describe it in ollama_plan_model_descriptions"
     )
 
 

@@ -119,9 +119,9 @@ def test_the_environment_is_text():
     ("name", "installed", "words"),
     [
         ("gema3:4b", ["gemma3:4b", "phi4:14b"], "did you mean 'gemma3:4b'?"),
-        ("zzz:1", ["gemma3:4b", "phi4:14b"], "installed are gemma3:4b, phi4:14b;"),
+        ("zzz:1", ["gemma3:4b", "phi4:14b"], "installed: gemma3:4b, phi4:14b;"),
         ("zzz:1", [f"gemma3:{size}b" for size in range(20)], "…"),
-        ("zzz:1", [], "none is installed"),
+        ("zzz:1", [], "installed: none;"),
     ],
 )
 def test_a_model_that_is_not_installed_is_named_with_the_nearest_that_is(name, installed, words):
