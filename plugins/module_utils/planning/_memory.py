@@ -25,6 +25,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_f
     Attention,
     resolved,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
+    MINIMUM_GPU_BYTES,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_go_engine import (
+    believed_memory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import (
     Cells,
     KvCache,
@@ -39,6 +45,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_s
     Refused,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_split import assigned_units
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
+    Era,
+    Version,
+    parse,
+    rules,
+)
 
 __all__ = (
     "CUDA_CONTEXT_BYTES",
@@ -59,6 +71,7 @@ MIB = 1024 * 1024
 CUDA_CONTEXT_BYTES = 600 * MIB
 LOGIT_BYTES = 4
 
+NO_CACHE = KvCache()
 EXACT = "exact"
 ESTIMATE = "estimate"
 
@@ -83,7 +96,7 @@ class MemoryEstimate:
     basis: str
     note: str = ""
     repacked_bytes: int = 0
-    kv_cache_host: KvCache = KvCache()
+    kv_cache_host: KvCache = NO_CACHE
 
     @property
     def buffers_bytes(self) -> int:
@@ -188,9 +201,11 @@ def _weights_bytes(shape: ModelShape, units: range) -> int:
 def estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "") -> MemoryEstimate:
     """Memory of a model that lies wholly on one GPU.
 
-    version: of Ollama; the rules of its engine hold from 0.30 on.
+    version: of Ollama; before 0.30 it is what Ollama itself computes, and loads by.
     Raises: Refused when the engine cannot start it so.
     """
+    if version and rules(version).era is not Era.LLAMA_SERVER:
+        return _believed_estimate(shape, settings, parse(version))
     load = _resolved(shape, settings)
     basis, note = _basis(shape)
     return MemoryEstimate(
@@ -204,6 +219,31 @@ def estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "") ->
         cuda_context_bytes=CUDA_CONTEXT_BYTES,
         basis=basis,
         note=note,
+    )
+
+
+def _believed_estimate(shape: ModelShape, settings: LoadSettings, version: Version) -> MemoryEstimate:
+    """What an Ollama before 0.30 takes a model for on one GPU, the layer that it keeps to spare included."""
+    memory = believed_memory(
+        shape,
+        context_length=settings.context_length,
+        parallel=settings.parallel,
+        batch=settings.batch,
+        kv_cache_type=settings.kv_cache_type,
+        flash_attention=settings.flash_attention,
+        version=version,
+    )
+    return MemoryEstimate(
+        weights_bytes=sum(memory.layer_weights_bytes) + shape.output_bytes,
+        weights_host_bytes=memory.host_bytes,
+        kv_cache=memory.kv_cache,
+        compute_bytes=memory.graph_bytes + memory.buffer_bytes,
+        compute_host_bytes=0,
+        output_host_bytes=0,
+        projector_bytes=memory.first_gpu_bytes + memory.last_bytes - shape.output_bytes,
+        cuda_context_bytes=MINIMUM_GPU_BYTES,
+        basis=ESTIMATE,
+        note=memory.note,
     )
 
 

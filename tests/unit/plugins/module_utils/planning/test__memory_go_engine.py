@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape impo
     ModelShape,
     shape_from_header,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import LoadSettings, estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
     BelievedMemory,
     formula_memory,
@@ -145,3 +146,28 @@ def test_more_never_needs_less(name: str, context_length: int, parallel: int, fl
     more = of(name, context_length + 512, parallel + 1, flash_attention=flash)
     assert len(less.layers_bytes) == shape(name).block_count
     assert 0 < less.required_bytes <= more.required_bytes
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.11.11", "0.24.0"])
+@pytest.mark.parametrize("name", ["gemma3_4b", "llama3.1_8b", "qwen3_8b"])
+def test_the_memory_room_tells_the_same_by_version(name: str, version: str) -> None:
+    vision = replace(shape(name), inline_projector_bytes=812 * MIB)
+    told = estimate(vision, LoadSettings(4096, 2), version=version)
+    believed = believed_memory(
+        vision,
+        context_length=4096,
+        parallel=2,
+        batch=512,
+        kv_cache_type="f16",
+        flash_attention="auto",
+        version=parse(version),
+    )
+    assert told.gpu_total_bytes == believed.required_bytes
+    assert told.kv_cache == believed.kv_cache
+    assert told.basis == "estimate"
+    assert told.note == believed.note
+
+
+def test_a_version_that_cannot_be_planned_is_refused_by_the_memory_room() -> None:
+    with pytest.raises(ValueError, match=r"0\.9\.6 cannot be planned"):
+        estimate(shape("llama3.1_8b"), LoadSettings(4096, 1), version="0.9.6")
