@@ -101,6 +101,23 @@ def place(
     )
 
 
+def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[str]:
+    """What the engine logs of its buffers on GPUs, which it numbers as it sees them."""
+    lines: list[str] = []
+    for position, held in enumerate(placed.held_bytes):
+        rest = held - context_bytes - sizes.compute_bytes
+        whole = sizes.weights_bytes + sizes.kv_cache_bytes
+        weights = rest * sizes.weights_bytes // whole
+        parts = (
+            ("load_tensors", "model", weights),
+            ("llama_kv_cache", "KV", rest - weights),
+            ("sched_reserve", "compute", sizes.compute_bytes),
+        )
+        device = f"CUDA{position}"
+        lines += [f"{of}: {device:>12} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in parts]
+    return lines
+
+
 def arguments(
     *, blob: str, port: int, context_total: int, parallel: int, batch_size: int, flash_attention: str,
     kv_cache_type: str = "", projector: str | None = None, embedding: bool = False,

@@ -293,6 +293,8 @@ class Scheduler:
         held = {gpu.place: size for gpu, size in zip(placed.gpus, placed.held_bytes)}
         devices = ",".join(str(gpu.index) for gpu in placed.gpus)
         process = runner.start(self.program, line, held, port, devices)
+        for line_of_engine in placement.buffer_lines(placed, sizes, self.config.gpu_context_bytes):
+            gotext.write(line_of_engine)
         gotext.log("INFO", SOURCE, "loaded runners", count=len(self.loaded()) + 1)
         return Runner(
             model=model, options=dict(options), context_length=context, parallel=parallel, placement=placed,

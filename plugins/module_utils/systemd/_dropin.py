@@ -63,11 +63,11 @@ class Place:
 
     @property
     def former_directory(self) -> str:
-        return posixpath.join(self.state_directory, "former")
+        return posixpath.join(self.state_directory, "former", posixpath.basename(self.path))
 
     @property
     def withdrawn_directory(self) -> str:
-        return posixpath.join(self.state_directory, "withdrawn")
+        return posixpath.join(self.state_directory, "withdrawn", posixpath.basename(self.path))
 
 
 @dataclass(frozen=True)

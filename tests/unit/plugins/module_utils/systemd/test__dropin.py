@@ -168,7 +168,7 @@ def test_restoring_goes_back_one_version_at_a_time(world):
     assert seen == ["A=2", "A=1", None]
     with pytest.raises(DropinError, match="there is nothing to restore"):
         apply(FakeSystemd(), "restored")
-    withdrawn = sorted((world / "state" / "withdrawn").iterdir())
+    withdrawn = sorted((world / "state" / "withdrawn" / NAME).iterdir())
     assert [file.read_text().split('"')[1] for file in withdrawn] == ["A=3", "A=2", "A=1"]
 
 
@@ -183,7 +183,7 @@ def test_a_restored_version_is_verified_as_any_other(world):
 def test_only_the_last_versions_are_kept(world):
     for number in range(5):
         apply(FakeSystemd(), content=TEXT.format(number), keep=2)
-    kept = sorted((world / "state" / "former").iterdir())
+    kept = sorted((world / "state" / "former" / NAME).iterdir())
     assert [file.read_text().split('"')[1] for file in kept] == ["A=2", "A=3"]
     assert (world / "state").stat().st_mode & 0o777 == 0o700
     assert kept[0].stat().st_mode & 0o777 == 0o600
@@ -209,7 +209,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_old_file_and_no_trace(world, m
         apply(FakeSystemd(), content=TEXT.format(2))
     assert path(world).read_text() == before
     assert [file.name for file in path(world).parent.iterdir()] == [NAME]
-    assert len(list((world / "state" / "former").iterdir())) == 1
+    assert len(list((world / "state" / "former" / NAME).iterdir())) == 1
 
 
 def test_a_state_folder_that_cannot_be_made_refuses_the_change(world):

@@ -147,7 +147,7 @@ def test_a_variable_our_dropin_dropped_must_leave_the_process(world, running):
     running({"A": "3", "B": "1"})
     assert layers(world.look(WANTED)) == [("file", "B"), ("process", "B")]
     world.ours(WANTED)
-    world.write("state/former/20260101T000000.000000Z.conf", f"{MARKER}\n[Service]\nEnvironment=A=3 B=1\n")
+    world.write("state/former/zz-gpufleet.conf/20260101T000000.000000Z.conf", f"{MARKER}\n[Service]\nEnvironment=A=3 B=1\n")
     assert layers(world.look(WANTED)) == [("process", "B")]
     assert layers(world.look(WANTED, environment=(("B", "1"),))) == []
 
