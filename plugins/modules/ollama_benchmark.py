@@ -11,8 +11,9 @@ short_description: Measure how fast an Ollama server answers, with one and more 
 version_added: 0.1.0
 description:
   - Sends requests to the server from its own host and measures rates and delays, with one request in flight and with
-    more of them, for one model after the other. It measures the server as it is set; role P(gpufleet.ollama.ollama_benchmark#role)
-    sets one parallel value after the other and calls this module for each.
+    more of them, for one model after the other.
+  - It measures the server as it is set. Role P(gpufleet.ollama.ollama_benchmark#role) sets one parallel value after
+    the other and calls this module for each.
   - Prompts, seed and the length of the answers are the same in every run, and no two prompts begin alike, so that
     nothing is answered from the cache of an earlier one. The first requests of a model do not count.
   - Watches where the model lies, and tells the GPU memory that its runner was measured to hold.
@@ -53,7 +54,9 @@ options:
     elements: str
     required: true
   parallel:
-    description: The number of slots that the server is set to, E(OLLAMA_NUM_PARALLEL). A runner that has another number is a problem.
+    description:
+      - The number of slots that the server is set to, E(OLLAMA_NUM_PARALLEL).
+      - A runner that has another number is a problem.
     type: int
     required: true
   concurrency:
@@ -171,7 +174,9 @@ models:
           description: By C(/api/ps).
           type: int
         logged:
-          description: By the buffers that the runner logged, by kind (C(weights_bytes), C(kv_cache_bytes), C(compute_bytes), C(total_bytes)).
+          description:
+            - By the buffers that the runner logged, C(weights_bytes), C(kv_cache_bytes), C(compute_bytes) and
+              C(total_bytes).
           type: dict
         measured_bytes:
           description: By the GPU's driver.
