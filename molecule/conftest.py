@@ -16,9 +16,10 @@ from typing import Any, Callable
 
 import pytest
 import testinfra
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PLAYBOOK_TIMEOUT_SECONDS = 120
+PLAYBOOK_TIMEOUT_SECONDS = 600
 RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)", re.MULTILINE)
 
 
@@ -120,7 +121,7 @@ def run_playbook(playbook: str, *options: str, **variables: Any) -> Run:
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".build" / "collections"),
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_FORCE_COLOR": "0",  # Molecule forces it
     }
     result = subprocess.run(
         command,
@@ -131,6 +132,12 @@ def run_playbook(playbook: str, *options: str, **variables: Any) -> Run:
         timeout=PLAYBOOK_TIMEOUT_SECONDS,
     )
     return Run(result.returncode, result.stdout + result.stderr)
+
+
+@pytest.fixture(scope="session")
+def services(on: Callable[[str], Service]) -> list[Service]:
+    """The services of all hosts of the scenario."""
+    return [on(name) for name in yaml.safe_load(inventory().read_text())["all"]["hosts"]]
 
 
 @pytest.fixture

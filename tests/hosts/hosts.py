@@ -88,6 +88,7 @@ def molecule(arguments: argparse.Namespace) -> None:
         **os.environ,
         "PATH": f"{programs}:{os.environ.get('PATH', '')}",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "MOLECULE_COMMAND_BORDERS": "false",
     }
     command = ["molecule", arguments.step, "--scenario-name", arguments.scenario]
     sys.exit(subprocess.run(command, cwd=fleet.CHECKOUT, env=environment, check=False).returncode)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from conftest import run_playbook
+
 PLANNED = ("OLLAMA_NUM_PARALLEL", "OLLAMA_MAX_LOADED_MODELS", "OLLAMA_CONTEXT_LENGTH")
 
 
@@ -19,7 +21,7 @@ def drop_in_environment(service: Any) -> dict[str, str]:
 def test_the_drop_in_is_ours_and_says_so(service: Any) -> None:
     drop_in = service.host.file(service.drop_in)
     assert (drop_in.user, drop_in.group, drop_in.mode) == ("root", "root", 0o644)
-    assert drop_in.content_string.startswith("# Ansible managed"), drop_in.content_string
+    assert "# Ansible managed" in drop_in.content_string.splitlines()
     assert set(PLANNED) <= set(drop_in_environment(service))
 
 
@@ -40,45 +42,48 @@ def test_the_unit_keeps_its_own_settings(service: Any) -> None:
     assert service.show("ActiveState") == "active"
 
 
-def test_a_second_run_restarts_nothing(service: Any) -> None:
-    before = service.main_pid
-    run = service.run("site")
+def test_a_second_run_restarts_nothing(services: list[Any]) -> None:
+    before = [service.main_pid for service in services]
+    run = run_playbook("site")
     assert run.returncode == 0, run
     assert set(run.changed.values()) == {0}, run
-    assert service.main_pid == before
+    assert [service.main_pid for service in services] == before
 
 
-def test_check_mode_predicts_and_changes_nothing(service: Any) -> None:
-    before = service.drop_in_text, service.main_pid
-    run = service.run("site", "--check", "--diff", ollama_plan_num_parallel=1)
+def test_check_mode_predicts_and_changes_nothing(services: list[Any]) -> None:
+    before = [service.state() for service in services]
+    run = run_playbook("site", "--check", "--diff", ollama_plan_num_parallel=1)
     assert run.returncode == 0, run
-    assert any(run.changed.values()), run
-    assert (service.drop_in_text, service.main_pid) == before
+    assert all(run.changed.values()), run
+    assert '+Environment="OLLAMA_NUM_PARALLEL=1"' in run.output, run
+    assert [service.state() for service in services] == before
 
 
-def test_a_value_changed_by_hand_is_repaired(service: Any) -> None:
-    wanted = drop_in_environment(service)
-    service.sh(f"sed -i 's/NUM_PARALLEL=.*\"/NUM_PARALLEL=77\"/' {service.drop_in}")
-    service.sh("systemctl daemon-reload && systemctl restart ollama")
-    assert service.process_environment["OLLAMA_NUM_PARALLEL"] == "77"
+def test_a_value_changed_by_hand_is_repaired(services: list[Any]) -> None:
+    wanted = [drop_in_environment(service) for service in services]
+    for service in services:
+        service.sh(f"sed -i 's/NUM_PARALLEL=.*\"/NUM_PARALLEL=77\"/' {service.drop_in}")
+        service.sh("systemctl daemon-reload && systemctl restart ollama")
+        assert service.process_environment["OLLAMA_NUM_PARALLEL"] == "77"
 
-    run = service.run("site")
+    run = run_playbook("site")
 
     assert run.returncode == 0, run
-    assert drop_in_environment(service) == wanted
-    assert service.process_environment["OLLAMA_NUM_PARALLEL"] == wanted["OLLAMA_NUM_PARALLEL"]
+    assert [drop_in_environment(service) for service in services] == wanted
+    for service, environment in zip(services, wanted):
+        assert environment.items() <= service.process_environment.items()
 
 
-def test_a_lost_restart_is_made_up_for(service: Any) -> None:
+def test_a_lost_restart_is_made_up_for(services: list[Any]) -> None:
     """The file is right and the process is not: a run that died between the two left it so."""
-    wanted = drop_in_environment(service)
-    service.sh(f"mv {service.drop_in} /root/kept && systemctl daemon-reload")
-    service.sh("systemctl restart ollama")
-    service.sh(f"mv /root/kept {service.drop_in} && systemctl daemon-reload")
-    before = service.main_pid
+    for service in services:
+        service.sh(f"mv {service.drop_in} /root/kept && systemctl daemon-reload && systemctl restart ollama")
+        service.sh(f"mv /root/kept {service.drop_in} && systemctl daemon-reload")
+    before = [service.main_pid for service in services]
 
-    run = service.run("site")
+    run = run_playbook("site")
 
     assert run.returncode == 0, run
-    assert service.main_pid != before
-    assert service.process_environment["OLLAMA_NUM_PARALLEL"] == wanted["OLLAMA_NUM_PARALLEL"]
+    for service, pid in zip(services, before):
+        assert service.main_pid != pid
+        assert drop_in_environment(service).items() <= service.process_environment.items()
