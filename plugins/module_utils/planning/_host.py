@@ -86,13 +86,16 @@ def host_from_facts(
         f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use
     ]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
-    excluded = [gpu for gpu in in_use if _fault(gpu)]
-    if excluded and on_gpu_fault == "fail":
+    unseen = [gpu for gpu in host.devices if gpu not in visible and gpu.problems and not gpu.is_usable]
+    excluded = [gpu for gpu in (*in_use, *unseen) if _fault(gpu)]
+    faults = [f"GPU {_label(gpu)}: {_fault(gpu)}" for gpu in excluded]
+    faults += [_without_full_stop(problem) for problem in host.problems]
+    if faults and on_gpu_fault == "fail":
         raise ValueError(
-            f"GPU {_label(excluded[0])} cannot be planned for: {_fault(excluded[0])}; "
+            f"the host's GPUs cannot be planned for: {faults[0]}; "
             "repair it, or set ollama_plan_on_gpu_fault to exclude to plan without it"
         )
-    warnings += [f"GPU {_label(gpu)} is left out of the plan: {_fault(gpu)}" for gpu in excluded]
+    warnings += [f"left out of the plan: {fault}" for fault in faults]
     warnings += [
         f"GPU {gpu.pci_bus_id} ({gpu.vendor}) could not be measured and is not planned with: {gpu.message}"
         for gpu in host.unmeasured
@@ -159,10 +162,14 @@ def _is_in_use(gpu: GpuDevice, environment: Mapping[str, str]) -> bool:
 
 def _fault(gpu: GpuDevice) -> str:
     if gpu.problems:
-        return re.sub(r"[.;\s]+$", "", gpu.problems[0])
+        return _without_full_stop(gpu.problems[0])
     if gpu.memory_total_bytes is None or gpu.memory_free_bytes is None:
         return "its memory could not be read"
     return ""
+
+
+def _without_full_stop(sentence: str) -> str:
+    return re.sub(r"[.;\s]+$", "", sentence)
 
 
 def _visibility(healthy: Sequence[GpuDevice], excluded: Sequence[GpuDevice]) -> dict[str, str]:

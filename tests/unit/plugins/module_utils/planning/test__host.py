@@ -112,19 +112,52 @@ def test_a_card_cut_into_instances_is_planned_by_its_instances():
 )
 class TestAGpuWithAFault:
     def test_is_an_error_by_default(self, faulty):
-        with pytest.raises(ValueError, match=r"^GPU 1 .* cannot be planned for: .*ollama_plan_on_gpu_fault"):
+        with pytest.raises(ValueError, match=r"cannot be planned for: GPU 1 .*ollama_plan_on_gpu_fault"):
             host(facts(device(0), faulty))
 
     def test_is_hidden_from_ollama_where_it_may_be_excluded(self, faulty):
         planned = host(facts(device(0), faulty), on_gpu_fault="exclude")
         assert [gpu.index for gpu in planned.gpus] == [0]
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
-        assert "GPU 1 (NVIDIA GeForce RTX 4090, GPU-1) is left out of the plan" in planned.warnings[0]
+        assert "left out of the plan: GPU 1 (NVIDIA GeForce RTX 4090, GPU-1)" in planned.warnings[0]
 
     def test_leaves_no_gpu_visible_where_it_was_the_only_one(self, faulty):
         planned = host(facts(faulty), on_gpu_fault="exclude")
         assert planned.gpus == ()
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "-1"}
+
+
+LOST = device(1, memory_total_bytes=None, memory_free_bytes=None, problems=("GPU 1 is lost: reboot the host.",))
+
+
+class TestAGpuThatIsLost:
+    """One that Ollama does not see any more: planning with the others in silence would hide the loss."""
+
+    lost = {**facts(device(0), LOST), "visible_devices": ["GPU-0"]}
+
+    def test_is_an_error_by_default(self):
+        with pytest.raises(ValueError, match=r"GPU 1 .* is lost: reboot the host; .*ollama_plan_on_gpu_fault"):
+            host(self.lost)
+
+    def test_is_a_warning_where_it_may_be_excluded(self):
+        planned = host(self.lost, on_gpu_fault="exclude")
+        assert [gpu.index for gpu in planned.gpus] == [0]
+        assert "is lost: reboot the host" in planned.warnings[0]
+
+
+class TestAHostWhoseDriverDoesNotAnswer:
+    """It has no GPU to plan for, which is not the same as a host without GPUs."""
+
+    broken = {**facts(), "problems": ["The NVIDIA driver is not loaded: load it or reboot."]}
+
+    def test_is_an_error_by_default(self):
+        with pytest.raises(ValueError, match=r"driver is not loaded: load it or reboot; .*ollama_plan_on_gpu_fault"):
+            host(self.broken)
+
+    def test_is_planned_for_the_cpu_with_a_warning_where_its_gpus_may_be_excluded(self):
+        planned = host(self.broken, on_gpu_fault="exclude")
+        assert planned.gpus == ()
+        assert "driver is not loaded" in planned.warnings[0]
 
 
 @pytest.mark.parametrize(
