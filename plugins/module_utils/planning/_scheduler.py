@@ -70,6 +70,8 @@ __all__ = (
 DEFAULT_MODELS_PER_GPU = 3
 LEAST_CONTEXT = 4
 LEAST_VISION_CONTEXT = 2048
+# From here on an explanation says that Ollama misses memory in use.
+NOTABLE_UNSEEN_BYTES = GIB
 # Source: ollama server/sched.go, nextLowerAutoNumCtx() (v0.33.0-rc2).
 LOWER_CONTEXTS = (32768, 4096)
 
@@ -529,14 +531,34 @@ class Server:
             where += f"{why}, so it is split over GPUs {indexes}."
         else:
             where += f"GPU {indexes} is the only one."
+        steps = (*self._unseen_step(view), where)
         if decision.must_evict:
-            return (where, f"{predicted} is more than {LOAD_PERCENT} % of what is free there ({limit}).")
+            return (*steps, f"{predicted} is more than {LOAD_PERCENT} % of what is free there ({limit}).")
         if self.runners:
             return (
-                where,
+                *steps,
                 f"It is within {LOAD_PERCENT} % of what is free there ({limit}), so nothing is evicted.",
             )
-        return (where, "It is the only model, so Ollama loads it without asking whether it fits.")
+        return (*steps, "It is the only model, so Ollama loads it without asking whether it fits.")
+
+    def _unseen_step(self, view: Sequence[int]) -> tuple[str, ...]:
+        """What Ollama misses of the memory in use, where that is much."""
+        free = self.free_bytes()
+        unseen = [
+            position for position, one in enumerate(view) if one - free[position] > NOTABLE_UNSEEN_BYTES
+        ]
+        if not unseen:
+            return ()
+        really = ", ".join(
+            f"{_gib(max(free[position], 0))} on GPU {self.gpus[position].index}" for position in unseen
+        )
+        cause = "what models take beyond their logs, or other processes took since, is not counted"
+        alone = {runner.placement[0] for runner in self.runners if len(runner.placement) == 1}
+        uncounted = sorted(alone & set(unseen) - {0})
+        if uncounted and self.rules.has_bug(RENUMBERED_DEVICE_BUG):
+            indexes = ", ".join(str(self.gpus[position].index) for position in uncounted)
+            cause = f"models alone on GPU {indexes} are not counted ({RENUMBERED_DEVICE_BUG.issue})"
+        return (f"Really free are {really}, less than Ollama believes: {cause}.",)
 
 
 def start_server(

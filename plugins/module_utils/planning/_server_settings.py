@@ -9,20 +9,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text import parse_bool, parse_uint
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import cleaned, duration_ns
+
 MIB = 1 << 20
 
 # Source: ollama envconfig/config.go (v0.33.0-rc2).
 DEFAULT_KEEP_ALIVE_SECONDS = 300.0
 FOREVER_SECONDS = float("inf")
+NANOSECONDS = 1_000_000_000
 # Source: llama.cpp common/common.h, fit_params_target (b10488).
 DEFAULT_FIT_TARGET_BYTES = 1024 * MIB
 
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 # Source: llama.cpp common/arg.cpp, is_falsey (b10488).
 _FALSE_OF_LLAMA_CPP = frozenset(("off", "disabled", "0", "false"))
-
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS_OF_UNIT = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
 
     Source: ollama envconfig/config.go (v0.33.0-rc2); llama.cpp common/arg.cpp (b10488) for LLAMA_ARG_*.
     """
-    value = {name: _clean(text) for name, text in environment.items()}
+    value = {name: cleaned(text) for name, text in environment.items()}
     return ServerSettings(
         num_parallel=max(1, _uint(value.get("OLLAMA_NUM_PARALLEL"), 1)),
         max_loaded_models=_uint(value.get("OLLAMA_MAX_LOADED_MODELS"), 0),
@@ -68,43 +68,24 @@ def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
 
 def keep_alive_seconds(text: str) -> float:
     """How long a model stays loaded: Go durations or seconds, negative is forever, rubbish the default."""
-    text = _clean(text)
-    try:
-        seconds = float(int(text))
-    except ValueError:
-        parsed = _go_duration_seconds(text)
-        if parsed is None:
-            return DEFAULT_KEEP_ALIVE_SECONDS
-        seconds = parsed
-    return FOREVER_SECONDS if seconds < 0 else seconds
-
-
-def _clean(text: str) -> str:
-    return text.strip(" \"'")
+    nanoseconds = duration_ns(cleaned(text))
+    if nanoseconds is None:
+        return DEFAULT_KEEP_ALIVE_SECONDS
+    return FOREVER_SECONDS if nanoseconds < 0 else nanoseconds / NANOSECONDS
 
 
 def _uint(text: str | None, default: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() else default
+    number = parse_uint(text) if text else None
+    return default if number is None else number
 
 
 def _bool(text: str | None) -> bool | None:
     """None where nothing is set; what Go cannot parse means true."""
     if not text:
         return None
-    return text not in _FALSE
-
-
-def _go_duration_seconds(text: str) -> float | None:
-    sign = -1.0 if text.startswith("-") else 1.0
-    unsigned = text.lstrip("+-")
-    parts = _DURATION_PART.findall(unsigned)
-    if not parts or "".join(number + unit for number, unit in parts) != unsigned:
-        return None
-    return sign * sum(float(number) * _SECONDS_OF_UNIT[unit] for number, unit in parts)
+    return parse_bool(text) is not False
 
 
 def _fit_targets(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        return ()
-    return tuple(int(part) * MIB for part in parts)
+    numbers = [parse_uint(part.strip()) for part in re.split("[,/]", text)]
+    return tuple(number * MIB for number in numbers if number is not None) if None not in numbers else ()

@@ -272,6 +272,8 @@ def test_a_process_that_came_later_is_not_seen_once_every_gpu_has_a_model() -> N
     _, outcome = later.load(model("b", 12))
     assert outcome.evicted == ()
     assert later.free_bytes() == (6 * GIB,)
+    assert "Really free are 6.0 GiB on GPU 0" in text(outcome)
+    assert "other processes" in text(outcome)
 
 
 def test_each_gpu_gets_a_model_before_any_gets_two() -> None:
@@ -286,6 +288,10 @@ def test_a_gpu_other_than_the_first_counts_as_empty_once_every_gpu_has_a_model()
     assert outcome.placement == (1,)
     assert outcome.spilled
     assert outcome.evicted == ()
+    assert "Really free are 4.0 GiB on GPU 1, less than Ollama believes: models alone on GPU 1" in text(
+        outcome
+    )
+    assert "issues/18349" in text(outcome)
 
 
 def test_where_the_bug_is_unknown_every_gpu_is_counted() -> None:
