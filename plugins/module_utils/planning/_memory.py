@@ -276,17 +276,13 @@ def split(
 ) -> tuple[DeviceMemory, ...]:
     """Memory of a model on each of several GPUs, split by layers in proportion to their free memory.
 
-    With two GPUs and more, requests are pipelined: every input is kept four times. Where that does not fit, the engine
-    tries again without.
+    With two GPUs and more, requests are pipelined: every input is kept four times.
     Raises: Refused when the engine cannot start it so.
     """
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count, free_bytes)
     copies = PIPELINE_COPIES if len(free_bytes) > 1 else 1
-    devices = _devices(shape, load, units, copies)
-    if copies > 1 and any(device.buffers_bytes > free for device, free in zip(devices, free_bytes)):
-        devices = _devices(shape, load, units, 1)
-    return devices
+    return _devices(shape, load, units, copies)
 
 
 def _devices(shape: ModelShape, load: _Load, units: Sequence[range], copies: int) -> tuple[DeviceMemory, ...]:
