@@ -13,6 +13,14 @@ from typing import Any
 
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
+    estimate,
+    host_estimate,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import (
+    compute_bytes,
+    cpu_compute_bytes,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
@@ -56,6 +64,9 @@ def timed(rounds: int, **inputs: Any) -> tuple[float, Plan | str]:
     """The shortest processor time in ms that planning takes, and the plan or the refusal."""
     best, planned = float("inf"), ""
     for _round in range(rounds):
+        # Ansible plans each host in a process of its own, which remembers nothing.
+        for remembered in (compute_bytes, cpu_compute_bytes, estimate, host_estimate):
+            remembered.cache_clear()
         start = time.process_time()
         try:
             planned = plan_host(**inputs)

@@ -91,14 +91,17 @@ def _for_installed(inputs: Inputs, judge: Judge) -> Chosen:
 
     A model that fits only just is left out too where the service already runs on values without it.
     """
-    left_out = _misfits(inputs, judge)
-    fewer = inputs.without(left_out)
-    chosen = _best(fewer, judge) or _operators(fewer, judge) or _nothing_fits(fewer, judge)
-    if not chosen.runs_already:
-        left_out_soon = {**left_out, **_misfits(fewer, _with_less_memory(judge))}
-        lasting = _best(inputs.without(left_out_soon), judge) if left_out_soon != left_out else None
+    left_out: dict[str, str] = {}
+    chosen = _best(inputs, judge)
+    if chosen is None:
+        left_out = _misfits(inputs, judge)
+        fewer = inputs.without(left_out)
+        chosen = _best(fewer, judge) or _operators(fewer, judge) or _nothing_fits(fewer, judge)
+    if not chosen.runs_already and inputs.service.running:
+        soon = {**left_out, **_misfits(chosen.inputs, _with_less_memory(judge))}
+        lasting = _best(inputs.without(soon), judge) if soon != left_out else None
         if lasting and lasting.runs_already:
-            chosen, left_out = lasting, left_out_soon
+            chosen, left_out = lasting, soon
     warnings = tuple(f"{name} is left out of the plan: {reason}" for name, reason in left_out.items())
     return replace(chosen, warnings=warnings)
 

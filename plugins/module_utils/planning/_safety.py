@@ -25,6 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placemen
     SchedulerModel,
     decide,
     effective_context,
+    predicted_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
     LoadOutcome,
@@ -150,9 +151,9 @@ class Judge:
         if not self._gpus or server.rules.era is not Era.LLAMA_SERVER:
             return False
         room = sum(gpu.free_bytes for gpu in self._gpus) - self.margin_bytes(server)
+        contexts_bytes = server.cuda_context_bytes * (len(self._gpus) if setting.spread else 1)
         least = sorted(
-            self._least_bytes(model, setting) + server.cuda_context_bytes
-            for model in self.runners(models, setting)
+            self._least_bytes(model, setting) + contexts_bytes for model in self.runners(models, setting)
         )
         return bool(least) and (least[-1] > room or sum(least[:loaded]) > room)
 
@@ -181,12 +182,8 @@ class Judge:
         Where the bound says no, every order of a few models is simulated.
         """
         models = self.runners(models, setting)
-        for model in models:
-            verdict = self.alone(model, setting)
-            if not verdict.is_safe:
-                return verdict
         if len(models) < 2:
-            return Verdict(True, order=tuple(model.name for model in models))
+            return self.alone(models[0], setting) if models else Verdict(True)
         bound = self._bound(models, len(models), setting)
         if bound.is_safe or _loads_of_all_orders(len(models)) > MOST_SIMULATED_LOADS:
             return bound
@@ -202,16 +199,20 @@ class Judge:
                 return verdict
         return verdict
 
-    def most_loaded(self, models: Sequence[SchedulerModel], setting: Setting, most: int) -> int:
-        """The largest number, up to `most`, of which any combination of these models is safe in any order.
+    def most_loaded(
+        self, models: Sequence[SchedulerModel], setting: Setting, most: int, least: int = 1
+    ) -> int:
+        """The largest number from `least` to `most` of which any combination of these models is safe in any order.
 
-        0 where not every model is safe alone.
+        0 where there is none, because not every model is safe alone or not any `least` are safe together.
         """
         models = self.runners(models, setting)
+        most, loaded = min(most, len(models)), min(least, len(models))
         if not all(self.alone(model, setting).is_safe for model in models):
             return 0
-        loaded = min(1, len(models))
-        while loaded < min(most, len(models)) and self.any_combination(models, loaded + 1, setting).is_safe:
+        if loaded > 1 and not self.any_combination(models, loaded, setting).is_safe:
+            return 0
+        while loaded < most and self.any_combination(models, loaded + 1, setting).is_safe:
             loaded += 1
         return loaded
 
@@ -229,13 +230,13 @@ class Judge:
 
     def load_order(self, models: Sequence[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
         """The models as it is best to load them: what Ollama predicts to be largest comes first."""
-        runners = self.runners(models, setting)
-        return tuple(
-            sorted(
-                runners,
-                key=lambda model: (-self.alone_outcome(model, setting).predicted_bytes, model.name),
-            )
-        )
+        rules = self.server(setting).rules
+
+        def largest_prediction_first(model: SchedulerModel) -> tuple[int, str]:
+            slots = 1 if has_single_slot(model, rules) else setting.parallel
+            return (-predicted_bytes(model, _context(model, setting), slots), model.name)
+
+        return tuple(sorted(self.runners(models, setting), key=largest_prediction_first))
 
     def bytes_of_one_gpu(self, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
         """Memory of a single GPU on which these models would be safe together, in steps of a GiB.
@@ -322,6 +323,12 @@ class Judge:
         """
         if not self._gpus:
             return Verdict(False, reason="there is no GPU")
+        if setting.spread and len(self._gpus) > 1:
+            return Verdict(
+                False, reason="models that are divided over several GPUs depend on each other's order"
+            )
+        if 1 < len(self._gpus) < count:
+            return Verdict(False, reason=f"{count} models are more than the {len(self._gpus)} GPUs")
         peaks = []
         for model in models:
             alone = self._loaded_alone(model, setting)
@@ -333,8 +340,6 @@ class Judge:
         context_bytes = self.server(setting).cuda_context_bytes
         if len(self._gpus) == 1:
             return self._bound_on_one_gpu(peaks, count, context_bytes)
-        if count > len(self._gpus):
-            return Verdict(False, reason=f"{count} models are more than the {len(self._gpus)} GPUs")
         smallest = sorted(self._gpus, key=lambda gpu: -gpu.free_bytes)[count - 1]
         for peak in peaks:
             verdict = self._fits(peak, smallest, smallest.free_bytes, (), context_bytes)
@@ -478,10 +483,9 @@ class Judge:
     def _orders(
         self, models: Sequence[SchedulerModel], setting: Setting
     ) -> Iterator[tuple[SchedulerModel, ...]]:
-        """The orders worth a try: largest prediction first, largest use first; of a few models all others."""
+        """The orders worth a try: largest prediction first, and of a few models all others."""
         best = self.load_order(models, setting)
         yield best
-        yield tuple(sorted(best, key=lambda model: -sum(self.alone_outcome(model, setting).gpu_bytes)))
         if _loads_of_all_orders(len(models)) <= MOST_SIMULATED_LOADS:
             yield from permutations(best)
 

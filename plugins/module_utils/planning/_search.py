@@ -135,19 +135,32 @@ def _best_for_any(judge: Judge, goal: Goal) -> Choice | None:
     """For the largest parallel value under which every model is safe alone, the best of its settings.
 
     The shortest context sets how many models are to be loaded at once; longer ones are tried from the longest
-    down, and the first that allows as many is taken.
+    down, and the first that allows as many is taken. Models are divided over all GPUs only where nothing else
+    is safe.
     """
     for settings in promising(judge, goal):
-        choices = [_any_of_them(judge, goal, setting, len(goal.models)) for setting in _shortest(settings)]
-        best = max(filter(None, choices), key=rank, default=None)
-        for setting in settings:
-            choice = _any_of_them(judge, goal, setting, len(goal.models))
-            if choice and (best is None or rank(choice) > rank(best)):
-                best = choice
-                break
-        if best:
-            return best
+        for spread in sorted(goal.spreads):
+            best = _best_of(judge, goal, [setting for setting in settings if setting.spread is spread])
+            if best:
+                return best
     return None
+
+
+def _best_of(judge: Judge, goal: Goal, best_first: Sequence[Setting]) -> Choice | None:
+    best = None
+    for setting in _shortest(best_first):
+        choice = _any_of_them(judge, goal, setting, len(goal.models))
+        if choice and (best is None or rank(choice) > rank(best)):
+            best = choice
+        if best and best.loaded == len(goal.models):
+            break
+    for setting in best_first:
+        if best and rank(Choice(setting, len(goal.models))) < rank(best):
+            break
+        choice = _any_of_them(judge, goal, setting, len(goal.models), best.loaded if best else 1)
+        if choice and (best is None or rank(choice) > rank(best)):
+            return choice
+    return best
 
 
 def _shortest(settings: Sequence[Setting]) -> tuple[Setting, ...]:
@@ -155,7 +168,8 @@ def _shortest(settings: Sequence[Setting]) -> tuple[Setting, ...]:
     return tuple(setting for setting in settings if setting.context_length == least)
 
 
-def _any_of_them(judge: Judge, goal: Goal, setting: Setting, most: int) -> Choice | None:
-    loaded = judge.most_loaded(goal.models, setting, most)
-    least = min(goal.least_loaded, len(judge.runners(goal.models, setting)))
+def _any_of_them(judge: Judge, goal: Goal, setting: Setting, most: int, least: int = 1) -> Choice | None:
+    """The choice of this setting with up to `most` models loaded, if that are `least` and what the goal asks."""
+    least = min(max(least, goal.least_loaded), len(judge.runners(goal.models, setting)))
+    loaded = judge.most_loaded(goal.models, setting, most, least)
     return Choice(setting, loaded) if loaded >= least else None

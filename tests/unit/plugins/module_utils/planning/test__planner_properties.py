@@ -251,7 +251,10 @@ def test_one_more_model_never_raises_a_plan_unless_ollama_then_decides_otherwise
     assume(more is not None and more.safe)
     served = {model.name for model in more.models if model.planned}
     assume(served == {installed(name).name for name in names})
-    values = [(plan.num_parallel, plan.context_length) if plan else (0, 0) for plan in (fewer, more)]
+    values = [
+        (plan.num_parallel, min(plan.max_loaded_models, len(names) - 1), plan.context_length) if plan else ()
+        for plan in (fewer, more)
+    ]
     if values[1] > values[0]:
         alone = {installed(name).name: server_of(more, gpu).load(installed(name))[1] for name in names[:-1]}
         beside = {known[:3] for known in behaviour(more, gpu, names)}
