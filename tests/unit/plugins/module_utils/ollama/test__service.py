@@ -48,7 +48,10 @@ def test_the_address_is_that_of_the_running_process_not_of_the_files(main_proces
 
 
 def test_a_process_that_is_gone_leaves_systemds_word(monkeypatch):
-    monkeypatch.setattr(_service, "process_environment", lambda pid: (_ for _ in ()).throw(OSError()))
+    def gone(pid):
+        raise OSError(f"no process {pid}")
+
+    monkeypatch.setattr(_service, "process_environment", gone)
     state = parse_unit_state(UNIT, {"Environment": "OLLAMA_HOST=1.2.3.4", "MainPID": "7"})
     assert _service.server_url(state) == "http://1.2.3.4:11434"
 
@@ -93,7 +96,7 @@ def test_connections_and_runners_are_the_activity(ollama, main_process):
     assert (quiet.connections, quiet.runner_cpu_s, url) == (0, 200 / os.sysconf("SC_CLK_TCK"), ollama.url)
     port = int(ollama.url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port)):
-        busy, _ = _service.activity(shows(MainPID=pid), "system", UNIT)
+        busy, _url = _service.activity(shows(MainPID=pid), "system", UNIT)
     assert busy.connections == 1
     assert _service.activity(shows(MainPID=0), "system", UNIT)[0].connections == 0
 

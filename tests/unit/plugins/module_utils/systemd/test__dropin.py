@@ -162,7 +162,7 @@ def test_restoring_goes_back_one_version_at_a_time(world):
     for number in (1, 2, 3):
         apply(FakeSystemd(), content=TEXT.format(number))
     seen = []
-    for _ in range(3):
+    for _step in range(3):
         apply(FakeSystemd(), "restored")
         seen.append(path(world).read_text().split('"')[1] if path(world).exists() else None)
     assert seen == ["A=2", "A=1", None]

@@ -18,6 +18,10 @@ UNIT, NAME = "ollama.service", "zz-gpufleet.conf"
 WANTED = '[Service]\nEnvironment="A=3"\n'
 
 
+def fail(error):
+    raise error
+
+
 class World:
     """A unit's files in a folder, a real process as its main process, and what systemctl shows."""
 
@@ -147,7 +151,10 @@ def test_a_variable_our_dropin_dropped_must_leave_the_process(world, running):
     running({"A": "3", "B": "1"})
     assert layers(world.look(WANTED)) == [("file", "B"), ("process", "B")]
     world.ours(WANTED)
-    world.write("state/former/zz-gpufleet.conf/20260101T000000.000000Z.conf", f"{MARKER}\n[Service]\nEnvironment=A=3 B=1\n")
+    world.write(
+        "state/former/zz-gpufleet.conf/20260101T000000.000000Z.conf",
+        f"{MARKER}\n[Service]\nEnvironment=A=3 B=1\n",
+    )
     assert layers(world.look(WANTED)) == [("process", "B")]
     assert layers(world.look(WANTED, environment=(("B", "1"),))) == []
 
@@ -203,9 +210,7 @@ def test_a_file_of_our_name_by_somebody_else_is_refused(world):
 def test_what_cannot_be_read_is_a_problem_and_no_crash(world, monkeypatch):
     world.pid = 2**22 + 1
     assert f"process {world.pid} of ollama.service cannot be read" in world.look().problems[0]
-    monkeypatch.setattr(
-        _inspection, "process_environment", lambda pid: (_ for _ in ()).throw(PermissionError())
-    )
+    monkeypatch.setattr(_inspection, "process_environment", lambda pid: fail(PermissionError()))
     assert "may not be read: run as root (become)" in world.look().problems[0]
     world.pid = 0
     (world.root / "lib" / "ollama.service").unlink()
@@ -213,14 +218,12 @@ def test_what_cannot_be_read_is_a_problem_and_no_crash(world, monkeypatch):
 
 
 def test_an_environment_file_that_cannot_be_read_is_a_problem(world, monkeypatch):
-    monkeypatch.setattr(
-        _inspection, "environment_files", lambda references: (_ for _ in ()).throw(OSError("broken"))
-    )
+    monkeypatch.setattr(_inspection, "environment_files", lambda references: fail(OSError("broken")))
     assert world.look().problems == ("an environment file cannot be read: broken",)
 
 
 def test_a_state_folder_that_cannot_be_read_is_taken_for_empty(world, monkeypatch):
-    monkeypatch.setattr(_inspection, "newest_former", lambda where: (_ for _ in ()).throw(OSError()))
+    monkeypatch.setattr(_inspection, "newest_former", lambda where: fail(OSError()))
     assert layers(world.look(WANTED)) == [("file", "A"), ("unit", "A")]
 
 

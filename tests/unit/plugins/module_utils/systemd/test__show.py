@@ -79,7 +79,7 @@ def test_a_user_unit_is_asked_of_the_users_manager():
 
 
 def test_a_failing_systemctl_is_one_sentence():
-    run, _ = answering(stderr="Failed to connect to bus\n", code=1)
+    run, _asked = answering(stderr="Failed to connect to bus\n", code=1)
     with pytest.raises(
         SystemdError, match=r"systemctl show ollama\.service failed: Failed to connect to bus"
     ):
@@ -87,7 +87,7 @@ def test_a_failing_systemctl_is_one_sentence():
 
 
 def test_the_manager(tmp_path):
-    run, _ = answering('Version=252.38-1~deb12u1\nUnitPath=/etc/s /usr/s\nEnvironment=LANG=C "A=b c"\n')
+    run, _asked = answering('Version=252.38-1~deb12u1\nUnitPath=/etc/s /usr/s\nEnvironment=LANG=C "A=b c"\n')
     found = manager(run, "system", booted=str(tmp_path))
     assert found.version == 252
     assert found.unit_path == ("/etc/s", "/usr/s")
@@ -103,7 +103,7 @@ def test_a_host_without_systemd_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize(("scope", "hint"), [("user", "enable-linger"), ("system", "PID 1")])
 def test_a_manager_that_does_not_answer(tmp_path, scope, hint):
-    run, _ = answering(stderr="no bus", code=1)
+    run, _asked = answering(stderr="no bus", code=1)
     with pytest.raises(
         SystemdError, match=rf"the {scope} service manager does not answer \(no bus\): .*{hint}"
     ):
