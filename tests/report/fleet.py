@@ -155,7 +155,7 @@ def _plan(chance: random.Random) -> Plan:
         models=tuple(models),
         gpus=gpus,
         limits=(
-            Limit("num_parallel", parallel + 1, False, int(1.3 * GIB), more),
+            Limit("parallel", parallel + 1, False, int(1.3 * GIB), more),
             Limit(
                 "context_length",
                 context * 2,

@@ -53,9 +53,9 @@ class Drift:
             return ""
         layers_of: dict[str, list[str]] = {}
         for layer, value in self.found.items():
-            layers_of.setdefault(_shown(value), []).append(layer)
+            layers_of.setdefault(shown(value), []).append(layer)
         found = ", ".join(f"{value} in {_listed(layers)}" for value, layers in layers_of.items())
-        return f"{found}, wanted {_shown(self.wanted)}"
+        return f"{found}, wanted {shown(self.wanted)}"
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "difference": self.difference}
@@ -64,24 +64,25 @@ class Drift:
 def explain(
     differences: Iterable[Mapping[str, Any]], conflicts: Iterable[Mapping[str, Any]]
 ) -> tuple[Drift, ...]:
-    """One drift for each variable, in the order found.
+    """One drift for each variable in the order found, then those that are about none.
 
     differences: `differences` of `ollama_verify_result` (layer, variable, found, wanted, message).
     conflicts: its `conflicts` (variable, message), each names the file that decides a variable.
     """
     decided_elsewhere = {str(one["variable"]): str(one["message"]) for one in conflicts}
     by_variable: dict[str, list[Mapping[str, Any]]] = {}
-    drifts = []
+    without_variable = []
     for difference in differences:
         if difference["variable"] and difference["layer"] in LAYERS[:4]:
             by_variable.setdefault(str(difference["variable"]), []).append(difference)
         else:
-            drifts.append(_without_variable(difference))
-    for name, group in by_variable.items():
-        drifts.append(_of_variable(name, group, decided_elsewhere.pop(name, None)))
+            without_variable.append(_without_variable(difference))
+    drifts = [
+        _of_variable(name, group, decided_elsewhere.pop(name, None)) for name, group in by_variable.items()
+    ]
     # A file that will win at the next start is drift to be, even while every layer still is as planned.
     drifts += [Drift(name, None, {}, OTHER_FILE, message) for name, message in decided_elsewhere.items()]
-    return tuple(drifts)
+    return (*drifts, *without_variable)
 
 
 def _without_variable(difference: Mapping[str, Any]) -> Drift:
@@ -110,7 +111,8 @@ def _cause(found: Mapping[str, str | None]) -> str:
     return NOT_RELOADED if "unit" in found else READ_OTHERWISE
 
 
-def _shown(value: str | None) -> str:
+def shown(value: str | None) -> str:
+    """A value for a reader; there need not be one."""
     return "none" if value is None else value or "an empty value"
 
 

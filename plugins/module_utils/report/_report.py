@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import Drift, explain
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import Drift, explain, shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar import (
     KINDS,
     MemoryBar,
@@ -164,11 +164,10 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limit(plan: Mapping[str, Any]) -> str:
-    """Why the values are not larger: the first step up that is not possible, else the plan's first reason."""
-    for limit in plan.get("limits", ()):
-        if not limit["possible"]:
-            return str(limit["reason"])
-    return str(next(iter(plan.get("reasons", ())), ""))
+    """Why the values are not larger: the first step up that is not possible, else why the first was not taken."""
+    limits = plan.get("limits", ())
+    impossible = [limit for limit in limits if not limit["possible"]]
+    return str(next(iter([*impossible, *limits]), {}).get("reason", ""))
 
 
 def _badness(host: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -179,11 +178,20 @@ def _badness(host: Mapping[str, Any]) -> tuple[Any, ...]:
 def _why(host: Mapping[str, Any]) -> str:
     if host["problem"]:
         return str(host["problem"])
-    return "; ".join(
-        f"{drift['variable'] or 'service'}: {drift['cause']}"
-        + (drift["difference"] and f", {drift['difference']}")
-        for drift in host["drift"]
-    )
+    by_cause: dict[str, list[str]] = {}
+    for drift in host["drift"]:
+        told = by_cause.setdefault(drift["cause"], [])
+        if drift["variable"]:
+            told.append(f"{drift['variable']} {_short_difference(drift)}".rstrip())
+    return "; ".join(f"{cause}: {', '.join(told)}" if told else cause for cause, told in by_cause.items())
+
+
+def _short_difference(drift: Mapping[str, Any]) -> str:
+    """Found and wanted for a line of the table: of the layers that differ, what comes nearest to what runs."""
+    for layer in ("process", "unit", "file", "server", "model"):
+        if layer in drift["found"]:
+            return f"{shown(drift['found'][layer])}, not {shown(drift['wanted'])}"
+    return ""
 
 
 def _number(value: Any) -> str:

@@ -86,6 +86,14 @@ def test_a_model_that_is_not_as_planned_is_named() -> None:
     assert (drift.variable, drift.cause) == ("gemma3:4b", _drift.NOT_AS_PLANNED)
 
 
+def test_variables_come_before_what_is_about_none() -> None:
+    found = [
+        difference("unit", "NeedDaemonReload=yes", "NeedDaemonReload=no", variable=""),
+        difference("file", "2"),
+    ]
+    assert [drift.cause for drift in explain(found, [])] == [_drift.FILE_EDITED, _drift.NOT_RELOADED]
+
+
 values = st.one_of(st.none(), st.text(max_size=3))
 differences = st.lists(
     st.builds(

@@ -119,7 +119,7 @@ def test_a_host_shows_its_plan(report: dict[str, Any]) -> None:
         ("llama3.1:8b", 7 * GIB)
     ]
     assert (good["gpus"][0]["weights_bytes"], good["gpus"][0]["headroom_bytes"]) == (4 * GIB, GIB)
-    assert (good["notes"], good["limit"]) == (["no journal"], "three are enough")
+    assert (good["notes"], good["limit"]) == (["no journal"], "")
 
 
 def test_the_limit_is_the_first_step_that_is_not_possible() -> None:
@@ -129,6 +129,15 @@ def test_the_limit_is_the_first_step_that_is_not_possible() -> None:
     )
     (host,) = fleet_report([HostData("a", plan=plan(limits=limits))], NOW)["hosts"]
     assert host["limit"] == "too large"
+
+
+def test_without_such_a_step_the_limit_is_why_the_first_was_not_taken() -> None:
+    limits = (
+        Limit("parallel", 5, True, GIB, "4 are asked for"),
+        Limit("context", 8192, True, GIB, "not asked for"),
+    )
+    (host,) = fleet_report([HostData("a", plan=plan(limits=limits))], NOW)["hosts"]
+    assert host["limit"] == "4 are asked for"
 
 
 def test_a_plan_that_lacks_headroom_comes_before_one_that_does_not() -> None:
@@ -151,12 +160,25 @@ def test_the_table_has_a_line_for_each_host_and_the_counts(report: dict[str, Any
     lines = table(report)
     assert lines[0].split() == ["HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY"]
     assert lines[1] == "gone     unreachable  -         -       -        timed out"
-    assert (
-        lines[5]
-        == "stale    drifted      3         1       4096     V0: stale process, 1 in process, wanted 3"
-    )
+    assert lines[5] == "stale    drifted      3         1       4096     stale process: V0 1, not 3"
     assert lines[7] == "good     in sync      3         1       4096"
     assert lines[-1] == "2 unreachable, 1 failed, 2 drifted, 1 unsafe, 1 in sync, 1 planned"
+
+
+def test_the_table_tells_each_cause_once(report: dict[str, Any]) -> None:
+    assert table(report)[4].endswith("  stale process: V0 1, not 3, V1 1, not 3")
+
+
+def test_the_table_tells_what_is_about_no_variable_by_its_cause() -> None:
+    stopped = {"layer": "process", "variable": "", "found": "inactive", "wanted": "active", "message": "m"}
+    report = fleet_report([HostData("a", verified={**IN_SYNC, "differences": [stopped]})], NOW)
+    assert table(report)[1].endswith("  not running")
+
+
+def test_the_table_shows_a_conflict_that_has_not_struck_yet() -> None:
+    conflict = {"variable": "V0", "file": "/x.conf", "line": 1, "message": "/x.conf:1 sets it after ours"}
+    report = fleet_report([HostData("a", verified={**IN_SYNC, "conflicts": [conflict]})], NOW)
+    assert table(report)[1].endswith("  other file: V0")
 
 
 def test_an_empty_fleet_has_a_report() -> None:
