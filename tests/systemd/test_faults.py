@@ -139,7 +139,9 @@ def test_a_service_that_does_not_come_back_healthy_runs_on_what_it_had(make_host
     assert "The former drop-in is back and ollama.service runs on it." in run.output
     assert host.read(DROPIN) == former
     assert parallel(host) == "2"
-    assert "PARALLEL=3" in host.shell("cat /var/lib/gpufleet/ollama.service/withdrawn/zz-gpufleet.conf/*.conf")
+    assert "PARALLEL=3" in host.shell(
+        "cat /var/lib/gpufleet/ollama.service/withdrawn/zz-gpufleet.conf/*.conf"
+    )
     assert host.verify({"OLLAMA_NUM_PARALLEL": 2}).return_code == 0
 
 

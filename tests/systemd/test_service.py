@@ -171,3 +171,82 @@ def test_hooks_run_around_the_restart_and_the_requests_in_flight_are_awaited(hos
     host.shell("rm /run/pre")
     host.service(THREE, **hooks)
     assert not host.exists("/run/pre")
+
+
+def test_debian_11_takes_it_too(make_host):
+    host = make_host("bullseye")
+    refused = host.module("systemd_dropin", content="[Service]\nEnvironment=OLLAMA_NUM_PARALLEL:3 '\n")
+    assert "systemd would ignore a part of our drop-in" in refused["msg"]
+    run = host.service({**THREE, "OLLAMA_ORIGINS": 'http://x,"%$\\'})
+    assert run.return_code == 0, run.output
+    assert host.process_environment()["OLLAMA_ORIGINS"] == 'http://x,"%$\\'
+    assert host.service({**THREE, "OLLAMA_ORIGINS": 'http://x,"%$\\'}).changed == 0
+
+
+def test_a_service_of_a_user(host):
+    host.shell(
+        "useradd --create-home worker; loginctl enable-linger worker; mkdir -p ~worker/.config/systemd/user;"
+        "printf '[Service]\\nEnvironment=OLLAMA_HOST=127.0.0.1:12000\\nExecStart=/usr/local/bin/ollama serve\\n'"
+        " > ~worker/.config/systemd/user/mine.service; chown -R worker: ~worker/.config"
+    )
+    host.shell(
+        "timeout 20 sh -c 'until systemctl is-active --quiet user@$(id -u worker); do sleep 0.2; done'"
+    )
+    # The module files must be readable for the user Ansible becomes; the host has no setfacl.
+    settings = {
+        "ansible_become": True,
+        "ansible_become_method": "ansible.builtin.su",
+        "ansible_become_user": "worker",
+        "ansible_shell_allow_world_readable_temp": True,
+        "ollama_service_unit": "mine.service",
+        "ollama_service_scope": "user",
+    }
+    run = host.service(THREE, **settings)
+    assert run.return_code == 0, run.output
+    assert "PARALLEL=3" in host.read("/home/worker/.config/systemd/user/mine.service.d/zz-gpufleet.conf")
+    assert host.exists("/home/worker/.local/state/gpufleet/mine.service")
+    environment = host.shell("tr '\\0' '\\n' < /proc/$(pgrep --full --uid worker 'ollama serve')/environ")
+    assert "OLLAMA_NUM_PARALLEL=3" in environment.split("\n")
+    assert host.service(THREE, **settings).changed == 0
+
+
+def test_models_are_loaded_again_after_a_restart(make_host):
+    host = make_host(gpus="rtx3090_x2", models={"llama3.2:1b": None, "nomic-embed-text": None})
+    models = [
+        {"name": "llama3.2:1b", "context_length": 4096, "num_parallel": 3, "placement": "gpu"},
+        {"name": "nomic-embed-text", "placement": "gpu"},
+    ]
+    environment = {**THREE, "OLLAMA_CONTEXT_LENGTH": 4096}
+    run = host.service(environment, ollama_service_preload=True, ollama_service_preload_models=models)
+    assert run.return_code == 0, run.output
+    looked = host.module("ollama_load", models=models)
+    assert [model["loaded"] for model in looked["models"]] == [True, True]
+    assert (looked["changed"], looked["differences"]) == (False, [])
+    assert looked["models"][0]["num_parallel"] == 3
+
+    run = host.service({**environment, "OLLAMA_NUM_PARALLEL": 2}, ollama_service_reload_models=True)
+    assert run.return_code == 0, run.output
+    verified = host.verify(
+        {**environment, "OLLAMA_NUM_PARALLEL": 2}, ollama_verify_load=True, ollama_verify_models=models
+    )
+    assert verified.return_code != 0
+    assert "llama3.2:1b runs with number of slots 2, planned 3" in verified.output
+
+
+def test_requests_in_flight_are_awaited_before_the_restart(make_host):
+    host = make_host(
+        gpus="rtx3060_12gb",
+        models={"llama3.2:1b": None},
+        ollama={"faults": [{"action": "hang", "paths": ["/api/chat"], "seconds": 6}]},
+    )
+    host.shell(
+        'systemd-run --quiet --unit=client python3 -c "import urllib.request as u; '
+        "u.urlopen(u.Request('http://127.0.0.1:11434/api/chat', data=b'{}')).read()\"; sleep 1"
+    )
+    waited = host.module("ollama_wait", condition="idle", timeout_seconds=2)
+    assert (waited["idle"], waited["reason"]) == (False, "1 connection to the API")
+    run = host.service(THREE, ollama_service_drain_timeout=30)
+    assert run.return_code == 0, run.output
+    assert "although it is not idle" not in run.output
+    assert host.property("Result", "client.service") in ("success", "exit-code")
+    host.shell("! systemctl is-active --quiet client")
