@@ -38,6 +38,8 @@ class ActionModule(ActionBase):
                 policy=policy_from_dict({name: options[name] for name in POLICY}),
                 version=options["version"],
                 service=service_from_info(options["service"]),
+                measured=options["measured"],
+                use_measured_memory=options["use_measured_memory"],
             )
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}

@@ -85,12 +85,20 @@ def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadO
         basis=alone.basis,
         note=alone.note,
         gpus=tuple(
-            _share(judge.host.gpus[position], model.shape, memory) for position, memory in zip(used, memories)
+            _share(
+                judge.host.gpus[position],
+                model.shape,
+                memory,
+                judge.runner_overhead_bytes if memory.cuda_context_bytes else 0,
+            )
+            for position, memory in zip(used, memories)
         ),
     )
 
 
-def _share(gpu: GpuDevice, shape: ModelShape, memory: MemoryEstimate | DeviceMemory) -> GpuShare:
+def _share(
+    gpu: GpuDevice, shape: ModelShape, memory: MemoryEstimate | DeviceMemory, context_bytes: int
+) -> GpuShare:
     return GpuShare(
         index=gpu.index,
         uuid=gpu.uuid,
@@ -99,5 +107,5 @@ def _share(gpu: GpuDevice, shape: ModelShape, memory: MemoryEstimate | DeviceMem
         kv_cache_bytes=memory.kv_cache.total_bytes,
         compute_bytes=memory.compute_bytes,
         projector_bytes=memory.projector_bytes,
-        cuda_context_bytes=memory.cuda_context_bytes,
+        cuda_context_bytes=context_bytes,
     )

@@ -33,11 +33,13 @@ def goal_of(
 ) -> Goal:
     """The goal that a policy sets for these models on a host with so much GPU memory in all."""
     wanted = any(demand.wanted for demand in demands)
+    tier = rules.default_context_length(gpu_memory_bytes)
     return Goal(
         models=tuple(demand.model for demand in demands),
         wanted=wanted,
         parallels=parallels(demands, policy, rules),
-        context_lengths=context_lengths(demands, policy, rules.default_context_length(gpu_memory_bytes)),
+        context_lengths=context_lengths(demands, policy, tier),
+        longest_because=longest_context(demands, policy, tier)[1],
         kv_cache_types=policy.kv_cache_types,
         spreads=_spreads(policy, gpu_count),
         least_loaded=policy.max_loaded_models or 1,
@@ -70,16 +72,35 @@ def context_lengths(demands: Sequence[Demand], policy: Policy, tier: int) -> tup
     Ollama would take for the host (`tier`) and to what the models were trained for. With lower_context a length
     that was asked for may be lowered to the least acceptable one.
     """
-    least = policy.min_context_length
+    top = longest_context(demands, policy, tier)[0]
+    asked = policy.context_length or max([policy.min_context_length, *_asked(demands)])
+    least = min(policy.min_context_length, top) if policy.lower_context else asked
+    return _doubled(least, top)
+
+
+def longest_context(demands: Sequence[Demand], policy: Policy, tier: int) -> tuple[int, str]:
+    """The longest context to try, and why no longer one is."""
     if policy.context_length is not None:
-        asked = policy.context_length
-        return _doubled(least, asked) if policy.lower_context and least < asked else (asked,)
-    wished = [demand.wanted.context_length if demand.wanted else None for demand in demands]
-    floor = max([least, *(length for length in wished if length)])
-    top = floor
-    if not wished or not all(wished):
-        top = max(floor, min(policy.max_context_length or tier, _useful(demands)))
-    return _doubled(least if policy.lower_context else floor, top)
+        return policy.context_length, "it is the operator's own value"
+    floor = max([policy.min_context_length, *_asked(demands)])
+    if len(_asked(demands)) == len(demands) > 0:
+        return floor, "it is the longest that is asked for"
+    ceilings = (
+        (tier, "it is the most that Ollama itself would take for the GPU memory")
+        if policy.max_context_length is None
+        else (policy.max_context_length, "it is the most that ollama_plan_max_context_length allows"),
+        (_useful(demands), "no model makes use of more"),
+        (floor, "it is the least that is asked for"),
+    )
+    top, why = min(ceilings[:2])
+    return (top, why) if top >= floor else ceilings[2]
+
+
+def _asked(demands: Sequence[Demand]) -> list[int]:
+    """The context lengths that wanted models have to have."""
+    return [
+        demand.wanted.context_length for demand in demands if demand.wanted and demand.wanted.context_length
+    ]
 
 
 def _useful(demands: Sequence[Demand]) -> int:

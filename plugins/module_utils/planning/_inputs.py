@@ -57,7 +57,8 @@ class Inputs:
 
     `demands`: the models to plan for. `others`: models that are installed besides. `environment`: what the
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
-    the value that stands for Ollama's default.
+    the value that stands for Ollama's default. `runner_overhead_bytes`: what each runner was measured to take of
+    a GPU besides its buffers; None: the usual allowance.
     """
 
     host: Host
@@ -69,6 +70,7 @@ class Inputs:
     environment: Mapping[str, str]
     explicit: Mapping[str, str]
     warnings: tuple[str, ...]
+    runner_overhead_bytes: int | None = None
 
     @property
     def settings(self) -> ServerSettings:
@@ -83,6 +85,7 @@ class Inputs:
             version=str(self.rules.version),
             environment=self.environment,
             headroom_bytes=self.policy.headroom_bytes,
+            runner_overhead_bytes=self.runner_overhead_bytes,
         )
 
     def goal(self, policy: Policy | None = None) -> Goal:

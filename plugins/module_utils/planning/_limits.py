@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge, Verdict
@@ -34,18 +35,23 @@ def limits_of(
 
 
 def used_bytes(judge: Judge, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
-    """Memory that these models take in all, each loaded alone; None where one of them does not start."""
-    server = judge.server(setting)
+    """Memory that these models take in all, each loaded alone and wholly; None where one does not start."""
     total = 0
     for model in judge.runners(models, setting):
         outcome = judge.alone_outcome(model, setting)
-        if outcome.failure:
+        if outcome.failure or model.shape is None:
             return None
-        if judge.host.gpus:
+        if judge.host.gpus and not outcome.spilled:
             total += sum(outcome.gpu_bytes)
-        else:
-            settings = judge.load_settings(server, outcome.context_length, outcome.parallel)
-            total += judge.system_bytes(model, settings)
+            continue
+        settings = judge.load_settings(
+            judge.server(setting), outcome.context_length, outcome.parallel, outcome.batch
+        )
+        total += (
+            estimate(model.shape, settings, version=judge.version).gpu_total_bytes
+            if judge.host.gpus
+            else judge.system_bytes(model, settings)
+        )
     return total
 
 
@@ -83,7 +89,7 @@ def _not_asked(goal: Goal, step: str, cost: int | None) -> str:
             else "Ollama gives these models a single slot"
         )
     return (
-        f"{max(goal.context_lengths)} tokens are the most that are asked for"
+        f"{max(goal.context_lengths)} is the longest that was tried: {goal.longest_because}"
         if cost
         else "no planned model takes more: it was not trained for it, or its Modelfile sets num_ctx"
     )

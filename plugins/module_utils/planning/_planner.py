@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
@@ -16,8 +16,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._limits import limits_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._measured import Found, with_measured
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan, PlannedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit, Plan, PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
@@ -37,11 +38,14 @@ def plan_host(
     policy: Policy | None = None,
     version: str | None = None,
     service: Service | None = None,
+    measured: Mapping[str, Any] | None = None,
+    use_measured_memory: bool = False,
 ) -> Plan:
     """The plan for one host.
 
     `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
-    descriptions. `service`: what it runs with now, and who set it.
+    descriptions. `service`: what it runs with now, and who set it. `measured`: the result of a
+    benchmark of this host.
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
     """
@@ -55,10 +59,11 @@ def plan_host(
             service=service or Service(),
         )
     )
-    return _plan(chosen)
+    return _plan(with_measured(chosen, gpu, measured or {}, use_memory=use_measured_memory))
 
 
-def _plan(chosen: Chosen) -> Plan:
+def _plan(found: Found) -> Plan:
+    chosen = found.chosen
     inputs, judge, goal, choice = chosen.inputs, chosen.judge, chosen.goal, chosen.choice
     setting = choice.setting
     order = _order(chosen)
@@ -93,12 +98,13 @@ def _plan(chosen: Chosen) -> Plan:
         models=(*planned, *(PlannedModel(name=model.name, planned=False) for model in inputs.others)),
         gpus=planned_gpus(judge, server),
         limits=limits,
-        reasons=reasons_for(chosen, limits),
+        reasons=_reasons(found, limits),
         warnings=tuple(
             dict.fromkeys(
                 [
                     *inputs.warnings,
                     *chosen.warnings,
+                    *found.warnings,
                     *plan_warnings(chosen, planned),
                     *(
                         warning
@@ -116,6 +122,12 @@ def _plan(chosen: Chosen) -> Plan:
             )
         ),
     )
+
+
+def _reasons(found: Found, limits: Sequence[Limit]) -> tuple[str, ...]:
+    """The reasons; that of the parallel value, which is the first, is the benchmark's where it has decided."""
+    reasons = reasons_for(found.chosen, limits)
+    return (*([found.reason, *reasons[1:]] if found.reason else reasons), *found.notes)
 
 
 def _order(chosen: Chosen) -> tuple[SchedulerModel, ...]:

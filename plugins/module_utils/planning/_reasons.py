@@ -72,12 +72,8 @@ def _models(chosen: Chosen, more: Limit) -> str:
 
 
 def _context(chosen: Chosen, longer: Limit) -> str:
-    policy, length = chosen.inputs.policy, chosen.choice.setting.context_length
+    length = chosen.choice.setting.context_length
     name = f"OLLAMA_CONTEXT_LENGTH={length}"
-    if policy.context_length == length:
-        return f"{name} is the operator's own value."
-    if policy.context_length is not None:
-        return f"{name} is the largest safe value below the {policy.context_length} asked for."
     if length >= max(chosen.goal.context_lengths):
-        return f"{name} is the largest that Ollama itself would take here, or that is asked for or of use."
-    return f"{name} is the largest safe value: with {longer.value}, {longer.reason}."
+        return f"{name}: {chosen.goal.longest_because}."
+    return f"{name} is the longest safe value: with {longer.value}, {longer.reason}."

@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._least import LeastMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
+    CUDA_CONTEXT_BYTES,
     DEFAULT_BATCH,
     LoadSettings,
     estimate,
@@ -93,12 +94,17 @@ class Judge:
         version: str,
         environment: Mapping[str, str],
         headroom_bytes: int,
+        runner_overhead_bytes: int | None = None,
         engine: MemoryEngine | None = None,
     ) -> None:
         self.host = host
         self.models = tuple(models)
         self.version = version
         self.headroom_bytes = headroom_bytes
+        # What each runner takes of each GPU besides its buffers, where that was measured.
+        self.runner_overhead_bytes = (
+            CUDA_CONTEXT_BYTES if runner_overhead_bytes is None else runner_overhead_bytes
+        )
         self._environment = dict(environment)
         self._gpus = tuple(scheduler_gpu(gpu) for gpu in host.gpus)
         self._engine = engine or MemoryEngine()
@@ -114,6 +120,7 @@ class Judge:
             version=self.version,
             environment=self._environment,
             headroom_bytes=self.headroom_bytes,
+            runner_overhead_bytes=self.runner_overhead_bytes,
             engine=self._engine,
         )
 
@@ -126,6 +133,7 @@ class Judge:
                 {**self._environment, **setting.environment(len(self.models) + 1)},
                 self._gpus,
                 self.host.system_memory_available_bytes,
+                cuda_context_bytes=self.runner_overhead_bytes,
                 engine=self._engine,
             )
         return server

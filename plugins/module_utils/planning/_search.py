@@ -22,6 +22,7 @@ class Goal:
     `wanted`: whether `models` are to stay loaded together; otherwise any of them is to be served.
     `parallels` hold the demand first, then smaller values. `context_lengths` are in tokens per request.
     `least_loaded`: how many models are to be loaded at once at least, where none is wanted by name.
+    `longest_because`: why no longer context is tried.
     """
 
     models: tuple[SchedulerModel, ...]
@@ -31,6 +32,7 @@ class Goal:
     kv_cache_types: tuple[str, ...]
     spreads: tuple[bool, ...]
     least_loaded: int = 1
+    longest_because: str = ""
 
     def settings(self) -> Iterator[Setting]:
         """All settings that may be tried."""

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts and models to plan with: published models by their headers, hosts by the size of their GPUs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    policy_from_dict,
+    wanted_from_list,
+)
+
+GIB = 1 << 30
+HEADERS = Path(__file__).parents[5] / "tests" / "data" / "headers"
+
+
+@lru_cache(maxsize=None)
+def _published(name):
+    header = json.loads((HEADERS / f"{name.replace(':', '_')}.json").read_text())
+    return shape_from_header(header, name=name, digest=f"sha256-{name}")
+
+
+@pytest.fixture
+def installed():
+    """`installed(name, field=value, ...)` is a published model, with some fields changed."""
+    return lambda name, **changes: replace(_published(name), **changes)
+
+
+@pytest.fixture
+def described():
+    """`described(24, 12)` are the GPU facts of a host with GPUs of so many GiB, all free."""
+
+    def describe(*sizes_gib, system_gib=64):
+        return {
+            "system_memory_total_bytes": system_gib * GIB,
+            "devices": [
+                {"memory_total_bytes": int(size * GIB), "compute_capability": "8.6"} for size in sizes_gib
+            ],
+        }
+
+    return describe
+
+
+@pytest.fixture
+def plan(installed, described):
+    """`plan([24], ['gemma3:4b'], wanted=[...], option=value)` is the plan of such a host.
+
+    Models are names of published models, or shapes.
+    """
+
+    def make(gpu, models, wanted=(), version="0.33.0", service=None, **options):
+        shapes = [installed(model) if isinstance(model, str) else model for model in models]
+        return plan_host(
+            gpu=described(*gpu) if isinstance(gpu, (list, tuple)) else gpu,
+            models=[shape.to_dict() for shape in shapes],
+            wanted=wanted_from_list(list(wanted)),
+            policy=policy_from_dict(options),
+            version=version,
+            service=service,
+        )
+
+    return make
