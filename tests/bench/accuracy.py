@@ -33,11 +33,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placemen
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-# The tables give sizes in MiB with four decimals.
-ROUNDING_MIB = 0.00005
+# The tables give sizes in MiB with four decimals; differences of two of them are off by as much as one.
+ROUNDING_MIB = 0.0001
 HALF_BYTES = 2
 MULTI_GPU_MODES = ("default", "single")
-KV_COLUMNS = ("kv_full_mib", "kv_swa_mib", "kv_rs_mib")
+# What is left of a device's total is its cache.
+DEVICE_CACHE = (("total_mib", 1), ("model_mib", -1), ("compute_mib", -1))
 
 Row = dict
 
@@ -113,10 +114,22 @@ def settings_of(row: Row) -> LoadSettings:
     return LoadSettings(int(row["ctx"]), int(row["parallel"]), int(row["ubatch"]), row["kv_type"], row["fa"])
 
 
-def cache_errors(cache: KvCache, row: Row) -> list[float]:
-    """Errors of full-attention cache, sliding-window cache and recurrent state."""
-    ours = (cache.full_attention_bytes, cache.sliding_window_bytes, cache.recurrent_bytes)
-    return [percent_off(one, float(row[column] or 0)) for one, column in zip(ours, KV_COLUMNS)]
+def cache_errors(cache: KvCache, row: Row, measured_mib: float) -> list[float]:
+    """Errors of all of the cache, of the recurrent state, and of what must be zero.
+
+    The columns of one kind of attention have two decimals only, so they tell just whether there is any.
+    """
+    errors = [
+        percent_off(cache.total_bytes, measured_mib),
+        percent_off(cache.recurrent_bytes, float(row["kv_rs_mib"] or 0)),
+    ]
+    for ours, column in (
+        (cache.full_attention_bytes, "kv_full_mib"),
+        (cache.sliding_window_bytes, "kv_swa_mib"),
+    ):
+        if bool(ours) != (float(row[column] or 0) > 0):
+            errors.append(100.0)
+    return errors
 
 
 def compare_on_gpu(shape: ModelShape, row: Row, ours: MemoryEstimate, kinds: Iterable[Errors]) -> None:
@@ -126,7 +139,7 @@ def compare_on_gpu(shape: ModelShape, row: Row, ours: MemoryEstimate, kinds: Ite
     for errors in kinds:
         errors.rows += 1
         errors.basis = ours.basis
-        errors.kv += cache_errors(ours.kv_cache, row)
+        errors.kv += cache_errors(ours.kv_cache, row, float(row["kv_mib"]))
         errors.weights.append(percent_off(ours.weights_bytes, float(row["model_mib"])))
         errors.total.append(percent_off(ours.buffers_bytes, total_mib))
         errors.under_mib.append(max(0.0, total_mib - ours.buffers_bytes / MIB - ROUNDING_MIB))
@@ -138,7 +151,7 @@ def compare_on_gpu(shape: ModelShape, row: Row, ours: MemoryEstimate, kinds: Ite
 def compare_on_cpu(row: Row, ours: MemoryEstimate, kinds: Iterable[Errors]) -> None:
     """Add the errors of a row without a GPU."""
     for errors in kinds:
-        errors.kv += cache_errors(ours.kv_cache_host, row)
+        errors.kv += cache_errors(ours.kv_cache_host, row, float(row["kv_mib"]))
         errors.cpu_total.append(percent_off(ours.host_total_bytes, float(row["total_host_mib"])))
 
 
@@ -189,7 +202,8 @@ class DeviceErrors:
         self.rows += 1
         self.layers_wrong += layers != ours.layers
         self.weights.append(percent_off(ours.weights_bytes, float(row["model_mib"])))
-        self.kv += cache_errors(ours.kv_cache, row)
+        measured_mib = sum(float(row[column]) * sign for column, sign in DEVICE_CACHE)
+        self.kv += cache_errors(ours.kv_cache, row, max(0.0, round(measured_mib, 4)))
         self.total.append(percent_off(ours.buffers_bytes, float(row["total_mib"])))
 
     def summary(self) -> dict[str, Any]:
