@@ -88,7 +88,7 @@ class Metadata:
         """The whole numbers of the architecture, by their keys without its prefix; the largest of a short
         list."""
         prefix = f"{self.architecture}."
-        found = {}
+        found: dict[str, int] = {}
         for key, value in self._values.items():
             if not isinstance(key, str) or not key.startswith(prefix) or len(found) >= MAX_NUMBERS:
                 continue

@@ -11,12 +11,14 @@ Source: llama.cpp ggml/src/ggml-alloc.c and ggml/src/ggml-backend.cpp (b10488).
 
 from __future__ import annotations
 
+from typing import Tuple
+
 FLOAT_BYTES = 4
 HALF_BYTES = 2
 INDEX_BYTES = 4
 LONG_INDEX_BYTES = 8
 
-Shape = tuple
+Shape = Tuple[int, ...]
 
 
 class Tensor:

@@ -10,6 +10,7 @@ Source: llama.cpp src/llama-graph.cpp and src/llama-kv-cache.cpp (b10488).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Dict, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import (
@@ -37,7 +38,7 @@ CACHE_VIEWS = 4
 # Memory outside of the graph that an operation may write to: caches and states.
 OUTSIDE = Tensor((0,))
 
-Form = "dict[str, tuple[int, ...]]"
+Form = Dict[str, Tuple[int, ...]]
 
 
 @dataclass

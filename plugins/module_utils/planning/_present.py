@@ -35,7 +35,7 @@ def fleet_lines(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
     Raises: KeyError or TypeError where one is no plan.
     """
-    rows = [("HOST", "GPUS", "MEMORY", "REQUESTS", "MODELS", "CONTEXT", "KV", "SAFE", "WARNINGS")]
+    rows: list[tuple[str, ...]] = [("HOST", "GPUS", "MEMORY", "REQUESTS", "MODELS", "CONTEXT", "KV", "SAFE", "WARNINGS")]
     for host in sorted(plans):
         plan = plans[host]
         rows.append(
@@ -76,7 +76,7 @@ def _verdict(plan: Mapping[str, Any]) -> str:
 
 
 def _model_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows = [("MODEL", "SLOTS", "CONTEXT", "BATCH", "GPU", "WEIGHTS", "KV", "OTHER", "TOTAL GiB")]
+    rows: list[tuple[str, ...]] = [("MODEL", "SLOTS", "CONTEXT", "BATCH", "GPU", "WEIGHTS", "KV", "OTHER", "TOTAL GiB")]
     for model in plan["models"]:
         if not model["planned"]:
             continue
@@ -108,7 +108,7 @@ def _share_cells(model: Mapping[str, Any], share: Mapping[str, Any] | None) -> t
 def _gpu_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
     if not plan["gpus"]:
         return []
-    rows = [("GPU", "NAME", "TOTAL GiB", "OTHERS", "PLANNED", "FREE", "TO STAY FREE")]
+    rows: list[tuple[str, ...]] = [("GPU", "NAME", "TOTAL GiB", "OTHERS", "PLANNED", "FREE", "TO STAY FREE")]
     rows += [
         (
             str(gpu["index"]),
@@ -127,7 +127,7 @@ def _gpu_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _limit_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
     if not plan["limits"]:
         return []
-    rows = [("NEXT STEP", "POSSIBLE", "COST GiB", "")]
+    rows: list[tuple[str, ...]] = [("NEXT STEP", "POSSIBLE", "COST GiB", "")]
     for limit in plan["limits"]:
         cost = "?" if limit["cost_bytes"] is None else _gib(limit["cost_bytes"])
         reason = textwrap.shorten(limit["reason"], WIDTH - 30, placeholder=" …")

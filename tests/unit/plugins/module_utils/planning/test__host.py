@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
@@ -133,7 +134,7 @@ LOST = device(1, memory_total_bytes=None, memory_free_bytes=None, problems=("GPU
 class TestAGpuThatIsLost:
     """One that Ollama does not see any more: planning with the others in silence would hide the loss."""
 
-    lost = {**facts(device(0), LOST), "visible_devices": ["GPU-0"]}
+    lost: ClassVar = {**facts(device(0), LOST), "visible_devices": ["GPU-0"]}
 
     def test_is_an_error_by_default(self):
         with pytest.raises(ValueError, match=r"GPU 1 .* is lost: reboot the host; .*ollama_plan_on_gpu_fault"):
@@ -148,7 +149,7 @@ class TestAGpuThatIsLost:
 class TestAHostWhoseDriverDoesNotAnswer:
     """It has no GPU to plan for, which is not the same as a host without GPUs."""
 
-    broken = {**facts(), "problems": ["The NVIDIA driver is not loaded: load it or reboot."]}
+    broken: ClassVar = {**facts(), "problems": ["The NVIDIA driver is not loaded: load it or reboot."]}
 
     def test_is_an_error_by_default(self):
         with pytest.raises(ValueError, match=r"driver is not loaded: load it or reboot; .*ollama_plan_on_gpu_fault"):
