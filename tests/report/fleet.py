@@ -96,7 +96,7 @@ def _facts(chance: random.Random) -> dict[str, Any]:
 def _plan(chance: random.Random) -> Plan:
     card, count, gib = chance.choice(MACHINES)
     total = gib * GIB
-    others = [chance.choice((0, 0, 300 * MIB, 4 * GIB)) for _ in range(count)]
+    others = [chance.choice((0, 0, 300 * MIB, 4 * GIB)) for _gpu in range(count)]
     free = [total - size for size in others]
     parallel, context = chance.choice((1, 2, 3, 4, 8)), chance.choice((4096, 8192, 32768))
     models = []

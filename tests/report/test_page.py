@@ -148,10 +148,10 @@ def test_the_parts_of_a_bar_are_as_wide_as_their_bytes(page: Callable[[int], Pat
     """
     bars = evaluate(page(500), script)
     assert len(bars) == len(gpus) > 500
-    for bar, gpu in zip(bars, gpus):
+    for widths, gpu in zip(bars, gpus):
         for name, kind in (("w", "weights"), ("k", "kv_cache"), ("o", "others"), ("f", "free")):
             share = gpu[f"{kind}_bytes"] / gpu["memory_total_bytes"]
-            assert bar.get(name, 0) == pytest.approx(share, abs=0.005)
+            assert widths.get(name, 0) == pytest.approx(share, abs=0.005)
 
 
 def test_every_bar_is_told_in_words(page: Callable[[int], Path]) -> None:

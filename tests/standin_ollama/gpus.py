@@ -113,7 +113,7 @@ def system_memory() -> tuple[int, int]:
     values = {}
     with contextlib.suppress(OSError), open("/proc/meminfo", encoding="ascii") as file:
         for line in file:
-            name, _, rest = line.partition(":")
+            name, _colon, rest = line.partition(":")
             values[name] = int(rest.split()[0]) << 10
     total = values.get("MemTotal", SYSTEM_MEMORY_FALLBACK_BYTES)
     return total, values.get("MemAvailable", total)

@@ -114,7 +114,9 @@ def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[st
             ("sched_reserve", "compute", sizes.compute_bytes),
         )
         device = f"CUDA{position}"
-        lines += [f"{of}: {device:>12} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in parts]
+        lines += [
+            f"{of}: {device:>12} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in parts
+        ]
     return lines
 
 

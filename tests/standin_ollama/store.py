@@ -227,12 +227,12 @@ def read_gguf(file: BinaryIO) -> Gguf:
         raise ValueError("not a GGUF file")
     _version, tensor_count, key_count = struct.unpack("<IQQ", file.read(20))
     keys = {}
-    for _ in range(key_count):
+    for _number in range(key_count):
         name = _string(file)
         (kind,) = struct.unpack("<I", file.read(4))
         keys[name] = _value(file, kind)
     tensors = []
-    for _ in range(tensor_count):
+    for _number in range(tensor_count):
         name = _string(file)
         (dimensions,) = struct.unpack("<I", file.read(4))
         shape = struct.unpack(f"<{dimensions}Q", file.read(8 * dimensions))
@@ -268,5 +268,5 @@ def _value(file: BinaryIO, kind: int) -> Any:
     if element in _SCALARS and count > _KEPT_ARRAY_LENGTH:
         file.seek(count * struct.calcsize(_SCALARS[element]), os.SEEK_CUR)
         return None
-    values = [_value(file, element) for _ in range(count)]
+    values = [_value(file, element) for _number in range(count)]
     return values if count <= _KEPT_ARRAY_LENGTH else None

@@ -53,17 +53,17 @@ def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]
     """
     described = sorted((_host(host) for host in hosts), key=_badness)
     states = Counter(host["state"] for host in described)
-    bars = [gpu for host in described for gpu in host["gpus"]]
+    gpus = [gpu for host in described for gpu in host["gpus"]]
     return {
         "format": FORMAT,
         "generated_at": generated_at,
         "summary": {
             "hosts": len(described),
             "states": {state: states[state] for state in STATES},
-            "gpus": len(bars),
-            "gpu_memory_total_bytes": sum(bar["memory_total_bytes"] for bar in bars),
-            "kinds": [kind for kind in KINDS if any(bar[f"{kind}_bytes"] for bar in bars)],
-            "gpu_memory_free_bytes": sum(bar["free_bytes"] for bar in bars),
+            "gpus": len(gpus),
+            "gpu_memory_total_bytes": sum(gpu["memory_total_bytes"] for gpu in gpus),
+            "kinds": [kind for kind in KINDS if any(gpu[f"{kind}_bytes"] for gpu in gpus)],
+            "gpu_memory_free_bytes": sum(gpu["free_bytes"] for gpu in gpus),
             "not_as_planned": sum(states[state] for state in (UNREACHABLE, FAILED, DRIFTED)),
         },
         "hosts": described,
@@ -97,7 +97,7 @@ def _host(host: HostData) -> dict[str, Any]:
     try:
         plan = host.plan or {}
         drifts = _drifts(host)
-        bars = _bars(host)
+        gpus = _bars(host)
         return {
             "name": host.name,
             "state": _state(host, drifts),
@@ -114,7 +114,7 @@ def _host(host: HostData) -> dict[str, Any]:
             "kv_cache_type": plan.get("kv_cache_type"),
             "environment": dict(plan.get("environment", {})),
             "models": [_model(model) for model in plan.get("models", ()) if model["planned"]],
-            "gpus": [bar.to_dict() for bar in bars],
+            "gpus": [gpu.to_dict() for gpu in gpus],
             "limits": [dict(limit) for limit in plan.get("limits", ())],
             "limit": _limit(plan),
             "reasons": list(plan.get("reasons", ())),
@@ -165,9 +165,9 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limit(plan: Mapping[str, Any]) -> str:
     """Why the values are not larger: the first step up that is not possible, else why the first was not taken."""
-    limits = plan.get("limits", ())
+    limits = list(plan.get("limits", ()))
     impossible = [limit for limit in limits if not limit["possible"]]
-    return str(next(iter([*impossible, *limits]), {}).get("reason", ""))
+    return str((impossible or limits)[0]["reason"]) if limits else ""
 
 
 def _badness(host: Mapping[str, Any]) -> tuple[Any, ...]:

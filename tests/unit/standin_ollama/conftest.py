@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Iterator, Mapping
 
 import pytest
 from ansible_collections.gpufleet.ollama.tests.standin_ollama.build import build
@@ -70,9 +70,15 @@ class Server:
 
     def runners(self) -> dict[int, list[str]]:
         """Command lines of the runners by pid, as /proc shows them."""
-        children = Path(f"/proc/{self.process.pid}/task")
-        pids = [int(pid) for task in children.iterdir() for pid in (task / "children").read_text().split()]
-        return {pid: Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1] for pid in pids}
+        threads = Path(f"/proc/{self.process.pid}/task")
+        lines = {}
+        for thread in threads.iterdir():
+            # A thread that served a request may end while we look.
+            with contextlib.suppress(FileNotFoundError):
+                for pid in (thread / "children").read_text().split():
+                    shown = Path(f"/proc/{pid}/cmdline").read_bytes()
+                    lines[int(pid)] = shown.decode().split("\0")[:-1]
+        return lines
 
     def held(self) -> dict[int, str]:
         return {
@@ -111,29 +117,24 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Start = Callable[..., Server]
+class Start:
+    """Starts stand-ins: ``start(gpus_gib=(24,), config={...}, OLLAMA_NUM_PARALLEL="3")``."""
 
+    def __init__(self, executable: Path, store: Path, folder: Path) -> None:
+        self._executable = executable
+        self._store = store
+        self._folder = folder
+        self._running: list[Server] = []
 
-@pytest.fixture
-def start(executable: Path, store: Path, tmp_path: Path) -> Iterator[Start]:
-    """Start a stand-in: ``start(gpus_gib=(24,), config={...}, OLLAMA_NUM_PARALLEL="3")``."""
-    with starter(executable, store, tmp_path) as begin:
-        yield begin
-
-
-@contextlib.contextmanager
-def starter(executable: Path, store: Path, tmp_path: Path) -> Iterator[Start]:
-    """A way to start stand-ins, all of which end with the context."""
-    running: list[Server] = []
-
-    def begin(
+    def __call__(
+        self,
         *,
         gpus_gib: tuple[float, ...] = (),
         config: Mapping[str, Any] | None = None,
         wait: bool = True,
         **environment: str,
     ) -> Server:
-        folder = tmp_path / str(len(running))
+        folder = self._folder / str(len(self._running))
         announcements = folder / "announcements"
         announcements.mkdir(parents=True)
         devices = [
@@ -147,7 +148,7 @@ def starter(executable: Path, store: Path, tmp_path: Path) -> Iterator[Start]:
         variables = {
             "PATH": os.environ["PATH"],
             "HOME": "/usr/share/ollama",
-            "OLLAMA_MODELS": str(store),
+            "OLLAMA_MODELS": str(self._store),
             "OLLAMA_HOST": f"127.0.0.1:{port}",
             "SIMULATED_NVML": str(folder / "nvml.json"),
             "SIMULATED_NVML_PROCESSES": str(announcements),
@@ -156,21 +157,31 @@ def starter(executable: Path, store: Path, tmp_path: Path) -> Iterator[Start]:
         }
         log = folder / "log"
         with open(log, "wb") as file:
-            process = subprocess.Popen([str(executable), "serve"], env=variables, stderr=file, stdout=file)
+            process = subprocess.Popen(
+                [str(self._executable), "serve"], env=variables, stderr=file, stdout=file
+            )
         server = Server(process, port, log, announcements)
-        running.append(server)
+        self._running.append(server)
         if wait:
             _wait(server)
         return server
 
+    def stop(self) -> None:
+        """End every server that was started."""
+        for server in self._running:
+            server.process.send_signal(signal.SIGTERM)
+            try:
+                server.process.wait(5)
+            except subprocess.TimeoutExpired:
+                server.process.kill()
+                server.process.wait()
+
+
+@pytest.fixture
+def start(executable: Path, store: Path, tmp_path: Path) -> Iterator[Start]:
+    begin = Start(executable, store, tmp_path)
     yield begin
-    for server in running:
-        server.process.send_signal(signal.SIGTERM)
-        try:
-            server.process.wait(5)
-        except subprocess.TimeoutExpired:
-            server.process.kill()
-            server.process.wait()
+    begin.stop()
 
 
 def _wait(server: Server) -> None:

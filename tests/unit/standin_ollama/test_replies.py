@@ -12,7 +12,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from .conftest import CAPTURES, MODEL, Reply, Server, starter
+from .conftest import CAPTURES, MODEL, Reply, Server, Start
 
 BASE = CAPTURES / "base"
 SAME_TEXT = (
@@ -31,8 +31,9 @@ OWN_STORE = ("tags", "tags2", "v1_models")
 
 @pytest.fixture(scope="module")
 def server(executable: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with starter(executable, store, tmp_path_factory.mktemp("replies")) as begin:
-        yield begin()
+    begin = Start(executable, store, tmp_path_factory.mktemp("replies"))
+    yield begin()
+    begin.stop()
 
 
 def recorded(name: str) -> tuple[dict[str, Any], bytes]:

@@ -54,8 +54,8 @@ def test_a_plan_is_shown_kind_by_kind() -> None:
         {"planned": True, "gpus": [share(4 * GIB, 2 * GIB, projector=GIB), share(9 * GIB, index=1)]},
         {"planned": False, "gpus": [share(8 * GIB)]},
     ]
-    bar = bar_of_plan(planned_gpu(7 * GIB, others=3 * GIB, headroom=GIB), models)
-    assert bar.parts == {
+    drawn = bar_of_plan(planned_gpu(7 * GIB, others=3 * GIB, headroom=GIB), models)
+    assert drawn.parts == {
         "weights": 5 * GIB,
         "kv_cache": 2 * GIB,
         "compute": 0,
@@ -64,14 +64,14 @@ def test_a_plan_is_shown_kind_by_kind() -> None:
         "headroom": 2 * GIB,
         "free": 12 * GIB,
     }
-    assert bar.short_bytes == 0
+    assert drawn.short_bytes == 0
 
 
 def test_what_is_missing_of_the_headroom_is_told() -> None:
-    bar = bar_of_plan(
+    drawn = bar_of_plan(
         planned_gpu(23 * GIB, others=GIB // 2, headroom=GIB), [{"planned": True, "gpus": [share(23 * GIB)]}]
     )
-    assert (bar.parts["headroom"], bar.parts["free"], bar.short_bytes) == (GIB // 2, 0, 3 * GIB // 2)
+    assert (drawn.parts["headroom"], drawn.parts["free"], drawn.short_bytes) == (GIB // 2, 0, 3 * GIB // 2)
 
 
 def test_a_gpu_with_nothing_planned_needs_no_headroom() -> None:
@@ -83,8 +83,8 @@ def test_models_that_are_never_loaded_together_share_what_is_planned() -> None:
         {"planned": True, "gpus": [share(4 * GIB, 2 * GIB)]},
         {"planned": True, "gpus": [share(4 * GIB, 2 * GIB)]},
     ]
-    bar = bar_of_plan(planned_gpu(6 * GIB), models)
-    assert (bar.parts["weights"], bar.parts["kv_cache"]) == (4 * GIB, 2 * GIB)
+    drawn = bar_of_plan(planned_gpu(6 * GIB), models)
+    assert (drawn.parts["weights"], drawn.parts["kv_cache"]) == (4 * GIB, 2 * GIB)
 
 
 def test_planned_memory_without_a_division_counts_as_weights() -> None:
@@ -100,9 +100,9 @@ def test_without_a_plan_the_facts_are_shown() -> None:
         "memory_free_bytes": 10,
         "memory_ours_bytes": 5,
     }
-    bar = bar_of_facts(facts)
-    assert bar.parts == {"ollama": 5, "others": 9, "free": 10}
-    assert bar.to_dict()["ollama_bytes"] == 5
+    drawn = bar_of_facts(facts)
+    assert drawn.parts == {"ollama": 5, "others": 9, "free": 10}
+    assert drawn.to_dict()["ollama_bytes"] == 5
 
 
 @pytest.mark.parametrize("facts", [{}, {"memory_total_bytes": None, "memory_free_bytes": 3}])
@@ -118,14 +118,14 @@ def test_every_bar_adds_up(
     planned: int, others: int, free: int, headroom: int, shares: list[dict[str, Any]]
 ) -> None:
     gpu = planned_gpu(planned, others, planned + others + free, headroom=headroom)
-    bar = bar_of_plan(gpu, [{"planned": True, "gpus": shares}])
-    assert sum(bar.parts.values()) == bar.total_bytes
-    assert min(bar.parts.values()) >= 0
-    assert set(bar.parts) <= set(KINDS)
+    drawn = bar_of_plan(gpu, [{"planned": True, "gpus": shares}])
+    assert sum(drawn.parts.values()) == drawn.total_bytes
+    assert min(drawn.parts.values()) >= 0
+    assert set(drawn.parts) <= set(KINDS)
 
 
 @given(sizes, sizes, sizes)
 def test_every_bar_of_facts_adds_up(total: int, free: int, ours: int) -> None:
-    bar = bar_of_facts({"memory_total_bytes": total, "memory_free_bytes": free, "memory_ours_bytes": ours})
-    assert sum(bar.parts.values()) == bar.total_bytes == total
-    assert min(bar.parts.values()) >= 0
+    drawn = bar_of_facts({"memory_total_bytes": total, "memory_free_bytes": free, "memory_ours_bytes": ours})
+    assert sum(drawn.parts.values()) == drawn.total_bytes == total
+    assert min(drawn.parts.values()) >= 0
