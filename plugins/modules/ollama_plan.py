@@ -76,6 +76,19 @@ options:
       - Without it, the service counts as one that has no settings.
     type: dict
     default: {}
+  measured:
+    description:
+      - The result of a benchmark of this host, as M(gpufleet.ollama.ollama_benchmark_result) returns it. The plan has no
+        more slots than were measured to be worth having, unless O(num_parallel) or O(min_parallel) say otherwise.
+      - A result that was measured under other conditions is ignored, with a warning that says which.
+    type: dict
+    default: {}
+  use_measured_memory:
+    description:
+      - Whether to plan with the GPU memory that O(measured) found each runner to take besides its buffers, in place of
+        the allowance for the CUDA context.
+    type: bool
+    default: false
   requests:
     description:
       - Requests in flight that each model has to serve, where O(wanted) does not say.
@@ -293,7 +306,6 @@ plan:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
 
 

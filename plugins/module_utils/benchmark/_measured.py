@@ -32,6 +32,8 @@ class Measured:
 
 def measured_parallel(result: Mapping[str, Any], now: Conditions) -> Measured:
     """What a stored result says of a host as it is now; it never raises, a broken result is ignored."""
+    if "problem" in result:
+        return Measured(None, f"the stored benchmark is ignored: {result['problem']}")
     try:
         when = str(result["measured_at"])
         if result["format"] != FORMAT:

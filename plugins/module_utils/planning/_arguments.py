@@ -22,6 +22,8 @@ INPUTS = {
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},
     "service": {"type": "dict", "default": {}},
+    "measured": {"type": "dict", "default": {}},
+    "use_measured_memory": {"type": "bool", "default": False},
 }
 
 # How it is planned; the names are the fields of `Policy`.
