@@ -245,3 +245,10 @@ def test_settings_that_ollama_would_misread_are_refused_all_at_once(host):
     assert "OLLAMA_GPU_OVERHEAD=8G does not parse" in run.output
     assert "is not a name that systemd accepts" in run.output
     assert not host.exists(DROPIN)
+
+
+def test_a_variable_that_no_role_knows_is_refused(host):
+    run = host.service(THREE, ollama_service_enviroment={})
+    assert run.return_code != 0
+    assert "ollama_service_enviroment: ollama_service knows no such variable" in run.output
+    assert not host.exists(DROPIN)

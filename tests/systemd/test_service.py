@@ -109,9 +109,8 @@ def test_secrets_show_nowhere(host):
         assert "hunter2" not in run.output
     assert '+Environment="HF_TOKEN=********"' in runs[1].output
     assert "http://********@proxy.example:3128" in runs[1].output
-    journal = host.run(
-        "journalctl", "--no-pager", "--output=cat", "SYSLOG_IDENTIFIER!=ollama", "+", "_TRANSPORT=syslog"
-    )
+    # Ollama itself logs its proxy; what Ansible and systemd log must not hold it.
+    journal = host.shell("journalctl --no-pager | grep -v ' ollama\\['")
     assert "hunter2" not in journal
 
 

@@ -15,9 +15,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 def runner(module: AnsibleModule) -> Run:
     """Runs commands for a module: English messages, UTF-8, and the user's own service manager found."""
     environment = {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    # Where Ansible became another user, these may still be those of the user it logged in as.
     runtime_directory = f"/run/user/{os.geteuid()}"
-    if "XDG_RUNTIME_DIR" not in os.environ and os.path.isdir(runtime_directory):
+    if os.path.isdir(runtime_directory):
         environment["XDG_RUNTIME_DIR"] = runtime_directory
+        environment["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime_directory}/bus"
 
     def run(command: Sequence[str]) -> Completed:
         code, stdout, stderr = module.run_command(

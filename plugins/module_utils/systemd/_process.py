@@ -92,7 +92,7 @@ def _raw_control_group(pid: int, proc: str) -> str:
         return ""
     unified = ""
     for line in lines:
-        _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
+        _number, controllers, path = ([*line.split(":", 2), "", ""])[:3]
         if controllers == "name=systemd":
             return path
         if controllers == "":
@@ -206,7 +206,7 @@ def parse_socket_table(text: str) -> list[Socket]:
 
 
 def _endpoint(text: str) -> tuple[str, int]:
-    packed, _, port = text.partition(":")
+    packed, _colon, port = text.partition(":")
     words = [bytes.fromhex(packed[i : i + 8])[::-1] for i in range(0, len(packed), 8)]
     raw = b"".join(words)
     address = ipaddress.ip_address(raw)

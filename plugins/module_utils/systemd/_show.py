@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import glob
 import os
+import pwd
 import re
 import subprocess
 import time
@@ -284,14 +285,17 @@ def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: 
 def dropin_base_directory(scope: str) -> str:
     """The directory for unit files of the administrator (system) or of the user."""
     if scope == USER:
-        base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-        return os.path.join(base, "systemd", "user")
+        return os.path.join(_home(), ".config", "systemd", "user")
     return "/etc/systemd/system"
 
 
 def state_directory(scope: str, unit: str) -> str:
     """The directory in which this collection keeps what it must remember about a unit."""
     if scope == USER:
-        base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-        return os.path.join(base, "gpufleet", unit)
+        return os.path.join(_home(), ".local", "state", "gpufleet", unit)
     return os.path.join("/var/lib/gpufleet", unit)
+
+
+def _home() -> str:
+    # Not $HOME or XDG_CONFIG_HOME: where Ansible became another user, they may be those of the user before.
+    return pwd.getpwuid(os.geteuid()).pw_dir

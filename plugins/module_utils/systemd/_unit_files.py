@@ -137,7 +137,7 @@ def expand_unit_specifiers(text: str, unit: str) -> str:
     Others stay as written. Source: systemd.unit(5), Specifiers.
     """
     stem = unit.rsplit(".", 1)[0]
-    prefix, _, instance = stem.partition("@")
+    prefix, _at, instance = stem.partition("@")
     values = {"n": unit, "N": stem, "p": prefix, "i": instance, "%": "%"}
     parts = []
     position = 0
@@ -292,7 +292,7 @@ def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[st
 
 
 def _dropin_names(name: str) -> list[str]:
-    stem, _, suffix = name.rpartition(".")
+    stem, _dot, suffix = name.rpartition(".")
     prefix, at, instance = stem.partition("@")
     names = [name]
     if at and instance:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _show
@@ -188,9 +189,8 @@ def test_a_missing_journalctl_is_an_empty_journal(tmp_path, monkeypatch):
 
 
 def test_where_dropins_and_state_lie(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/u")
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/of/somebody/else")
+    monkeypatch.setattr(_show.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir="/home/u"))
     assert _show.dropin_base_directory("system") == "/etc/systemd/system"
     assert _show.dropin_base_directory("user") == "/home/u/.config/systemd/user"
     assert _show.state_directory("system", "o.service") == "/var/lib/gpufleet/o.service"
