@@ -15,7 +15,7 @@ description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
     there is neither, and decides the state of each host.
   - Reads of each host the facts C(ollama_plan), C(ollama_verify_result), C(ansible_facts.gpufleet_gpu),
-    C(ollama_report_failure) and C(ollama_report_unreachable). A host that has none of them counts as unreachable.
+    C(ollama_report_failure) and C(ollama_report_unreachable). A host that has none of them counts as failed.
 positional: _input, hostvars, generated_at
 options:
   _input:
@@ -73,7 +73,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report imp
     table,
 )
 
-LOST = "the connection to the host was lost, nothing is known of it"
+NOTHING_KNOWN = "this run has learnt nothing of the host: it failed or was lost, see the messages of the run"
 
 
 def fleet_report_filter(
@@ -93,7 +93,7 @@ def _host_data(name: str, known: Mapping[str, Any]) -> HostData:
         str(known.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")
     )
     if not (plan or verified or failure or unreachable):
-        unreachable = LOST
+        failure = NOTHING_KNOWN
     return HostData(
         name=str(name),
         plan=plan,

@@ -144,8 +144,6 @@ def _state(host: HostData, drifts: tuple[Drift, ...]) -> str:
         return UNREACHABLE
     if host.failure:
         return FAILED
-    if host.plan is None and host.verified is None:
-        return UNREACHABLE
     if drifts:
         return DRIFTED
     if host.plan is not None and not host.plan["safe"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.filter.fleet_report import LOST, FilterModule
+from ansible_collections.gpufleet.ollama.plugins.filter.fleet_report import NOTHING_KNOWN, FilterModule
 
 VERIFIED = {"differences": [], "conflicts": [], "notes": []}
 FACTS = {"gpufleet_gpu": {"devices": [{"index": 0, "memory_total_bytes": 24, "memory_free_bytes": 4}]}}
@@ -29,7 +29,7 @@ def report(hostvars: dict[str, Any]) -> dict[str, Any]:
         ({"ollama_verify_result": VERIFIED}, "in sync", ""),
         ({"ollama_report_failure": "no model"}, "failed", "no model"),
         ({"ollama_report_unreachable": "timed out"}, "unreachable", "timed out"),
-        ({}, "unreachable", LOST),
+        ({}, "failed", NOTHING_KNOWN),
     ],
 )
 def test_a_host_is_in_the_state_that_its_facts_tell(known: dict[str, Any], state: str, problem: str) -> None:
@@ -43,7 +43,7 @@ def test_a_host_without_a_plan_shows_its_gpus() -> None:
 
 
 def test_the_table_comes_with_it() -> None:
-    assert report({"a": {}})["table"][-1] == "1 unreachable"
+    assert report({"a": {}})["table"][-1] == "1 failed"
 
 
 def test_facts_in_another_form_are_refused() -> None:

@@ -77,7 +77,6 @@ FLEET = [
         failure="model 'x' is not installed",
     ),
     HostData("gone", unreachable="timed out"),
-    HostData("lost"),
 ]
 
 
@@ -88,7 +87,7 @@ def report() -> dict[str, Any]:
 
 def test_the_worst_hosts_come_first(report: dict[str, Any]) -> None:
     assert [host["name"] for host in report["hosts"]] == [
-        "gone", "lost", "broken", "staler", "stale", "unsafe", "good", "planned",
+        "gone", "broken", "staler", "stale", "unsafe", "good", "planned",
     ]  # fmt: skip
 
 
@@ -96,14 +95,14 @@ def test_states_are_counted(report: dict[str, Any]) -> None:
     summary = report["summary"]
     assert list(summary["states"]) == list(STATES)
     assert summary["states"] == {
-        "unreachable": 2,
+        "unreachable": 1,
         "failed": 1,
         "drifted": 2,
         "unsafe": 1,
         "in sync": 1,
         "planned": 1,
     }
-    assert (summary["hosts"], summary["not_as_planned"], summary["gpus"]) == (8, 5, 6)
+    assert (summary["hosts"], summary["not_as_planned"], summary["gpus"]) == (7, 4, 6)
 
 
 def test_memory_is_summed_over_the_fleet(report: dict[str, Any]) -> None:
@@ -160,13 +159,13 @@ def test_the_table_has_a_line_for_each_host_and_the_counts(report: dict[str, Any
     lines = table(report)
     assert lines[0].split() == ["HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY"]
     assert lines[1] == "gone     unreachable  -         -       -        timed out"
-    assert lines[5] == "stale    drifted      3         1       4096     stale process: V0 1, not 3"
-    assert lines[7] == "good     in sync      3         1       4096"
-    assert lines[-1] == "2 unreachable, 1 failed, 2 drifted, 1 unsafe, 1 in sync, 1 planned"
+    assert lines[4] == "stale    drifted      3         1       4096     stale process: V0 1, not 3"
+    assert lines[6] == "good     in sync      3         1       4096"
+    assert lines[-1] == "1 unreachable, 1 failed, 2 drifted, 1 unsafe, 1 in sync, 1 planned"
 
 
 def test_the_table_tells_each_cause_once(report: dict[str, Any]) -> None:
-    assert table(report)[4].endswith("  stale process: V0 1, not 3, V1 1, not 3")
+    assert table(report)[3].endswith("  stale process: V0 1, not 3, V1 1, not 3")
 
 
 def test_the_table_tells_what_is_about_no_variable_by_its_cause() -> None:
