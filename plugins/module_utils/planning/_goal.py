@@ -86,7 +86,7 @@ def longest_context(demands: Sequence[Demand], policy: Policy, tier: int) -> tup
     if len(_asked(demands)) == len(demands) > 0:
         return floor, "it is the longest that is asked for"
     ceilings = (
-        (tier, "it is the most that Ollama itself would take for the GPU memory")
+        (tier, "it is the most that Ollama itself would take for this host")
         if policy.max_context_length is None
         else (policy.max_context_length, "it is the most that ollama_plan_max_context_length allows"),
         (_useful(demands), "no model makes use of more"),

@@ -35,7 +35,9 @@ def fleet_lines(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
     Raises: KeyError or TypeError where one is no plan.
     """
-    rows: list[tuple[str, ...]] = [("HOST", "GPUS", "MEMORY", "REQUESTS", "MODELS", "CONTEXT", "KV", "SAFE", "WARNINGS")]
+    rows: list[tuple[str, ...]] = [
+        ("HOST", "GPUS", "MEMORY", "REQUESTS", "MODELS", "CONTEXT", "KV", "SAFE", "WARNINGS")
+    ]
     for host in sorted(plans):
         plan = plans[host]
         rows.append(
@@ -76,7 +78,9 @@ def _verdict(plan: Mapping[str, Any]) -> str:
 
 
 def _model_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("MODEL", "SLOTS", "CONTEXT", "BATCH", "GPU", "WEIGHTS", "KV", "OTHER", "TOTAL GiB")]
+    rows: list[tuple[str, ...]] = [
+        ("MODEL", "SLOTS", "CONTEXT", "BATCH", "GPU", "WEIGHTS", "KV", "OTHER", "TOTAL GiB")
+    ]
     for model in plan["models"]:
         if not model["planned"]:
             continue

@@ -49,8 +49,10 @@ def _parallel(chosen: Chosen, more: Limit) -> str:
     if policy.num_parallel is not None:
         return f"{name} is the operator's own value."
     asked = max(chosen.goal.parallels)
+    if asked == 1:
+        return f"{name}: no planned model is to serve, or can serve, more than one request at a time."
     if parallel >= asked:
-        return f"{name} is the smallest value that serves the {asked} requests at once that each model is to serve."
+        return f"{name} is the smallest value that serves the {asked} requests at once that are asked for."
     return (
         f"{name} is the largest safe value, of {asked} that are asked for: with {more.value}, {more.reason}."
     )

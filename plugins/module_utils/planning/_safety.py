@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     DEFAULT_BATCH,
     LoadSettings,
     estimate,
+    host_estimate,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
     LOAD_PERCENT,
@@ -287,10 +288,10 @@ class Judge:
         """System memory that a loaded model takes: its host buffers beside a GPU, all of it without one."""
         if model.shape is None:
             return model.file_bytes
-        memory = estimate(model.shape, settings, version=self.version)
         if self._gpus:
-            return memory.host_total_bytes
-        return memory.buffers_bytes + memory.projector_bytes + memory.host_total_bytes
+            return estimate(model.shape, settings, version=self.version).host_total_bytes
+        memory = host_estimate(model.shape, settings, version=self.version)
+        return memory.host_total_bytes + memory.repacked_bytes
 
     # One model
 
@@ -400,8 +401,6 @@ class Judge:
                     f"the {gib(decision.available_bytes)} that GPU {gpu.index} has free{beside}, and would evict"
                 ),
             )
-        if peak.model.projector_bytes and not decision.projector_on_gpu:
-            return Verdict(False, reason=f"the projector of {name} would lie on the CPU{beside}")
         return Verdict(True)
 
     # Several models, by simulation

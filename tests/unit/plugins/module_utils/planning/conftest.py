@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
@@ -20,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 
 GIB = 1 << 30
+MIB = 1 << 20
 HEADERS = Path(__file__).parents[5] / "tests" / "data" / "headers"
 
 
@@ -31,19 +31,31 @@ def _published(name):
 
 @pytest.fixture
 def installed():
-    """`installed(name, field=value, ...)` is a published model, with some fields changed."""
-    return lambda name, **changes: replace(_published(name), **changes)
+    """`installed('gemma3:4b', field=value, ...)` is a published model, with some fields changed."""
+
+    def model(published, /, **changes):
+        return replace(_published(published), **changes)
+
+    return model
 
 
 @pytest.fixture
 def described():
-    """`described(24, 12)` are the GPU facts of a host with GPUs of so many GiB, all free."""
+    """`described(24, 12, others_mib=500)` are the GPU facts of a host with GPUs of so many GiB.
 
-    def describe(*sizes_gib, system_gib=64):
+    `others_mib`: what other processes hold of each GPU.
+    """
+
+    def describe(*sizes_gib, others_mib=0, system_gib=64):
         return {
             "system_memory_total_bytes": system_gib * GIB,
             "devices": [
-                {"memory_total_bytes": int(size * GIB), "compute_capability": "8.6"} for size in sizes_gib
+                {
+                    "memory_total_bytes": size * GIB,
+                    "memory_free_bytes": size * GIB - others_mib * MIB,
+                    "compute_capability": "8.6",
+                }
+                for size in sizes_gib
             ],
         }
 
