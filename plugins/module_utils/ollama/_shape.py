@@ -54,7 +54,6 @@ HEADLESS_ARCHITECTURES = frozenset(
     (
         "bert",
         "eurobert",
-        "gemma-embedding",
         "jina-bert-v2",
         "jina-bert-v3",
         "modern-bert",

@@ -33,9 +33,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_ge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_layers import (
     PLAIN,
     Style,
+    doubly_fed_layer,
     encoder_layer,
     hybrid_layer,
     latent_layer,
+    parallel_hybrid_layer,
     sole_mixer_layer,
     transformer_layer,
 )
@@ -111,6 +113,34 @@ def _end_encoder(context: Context, current: Tensor) -> Tensor:
     return _pooled(context, context.graph.expand(current))
 
 
+def _end_normed_encoder(context: Context, current: Tensor) -> Tensor:
+    form = dict(context.shape.model_form)
+    return _end_encoder(context, norm(context, form, "output_norm", current, centred=True))
+
+
+def _begin_with_positions(context: Context, embedding: Tensor) -> Tensor:
+    if "position_embd.weight" not in dict(context.shape.model_form):
+        return embedding
+    return elementwise(embedding, context.looked_up("position embeddings", embedding.shape))
+
+
+def _begin_normed(context: Context, embedding: Tensor) -> Tensor:
+    return norm(context, dict(context.shape.model_form), "token_embd_norm", embedding, centred=True)
+
+
+def _begin_deep(context: Context, embedding: Tensor) -> Tensor:
+    """Embeddings with room for what the first layers get of an image.
+
+    Source: llama.cpp src/models/qwen3vl.cpp and src/llama-graph.cpp, build_inp_embd (b10488).
+    """
+    depth = context.shape.number("n_deepstack_layers")
+    if not depth:
+        return embedding
+    width, count = embedding.shape[:2]
+    context.deep_inputs = operation(((1 + depth) * width, count), embedding)
+    return view(context.deep_inputs, (width, count))
+
+
 @dataclass(frozen=True)
 class Architecture:
     """How the graph of an architecture begins, goes on from layer to layer, and ends."""
@@ -122,11 +152,63 @@ class Architecture:
     end: Callable[[Context, Tensor], Tensor] = _end
 
 
+NORMALISED = Routing(normalises=True)
+NORMALISED_SCALED = Routing(normalises=True, scales=True)
+PRE_NORM_ENCODER = {"begin": _begin_encoder, "end": _end_normed_encoder}
+POST_NORM_ENCODER = {"layer": encoder_layer, "begin": _begin_encoder, "end": _end_encoder}
+ROWS_AT_END = {"resume": _resume_all_tokens, "end": _end_picking_rows}
+
+TRANSFORMER = Architecture()
+EXPERTS = Architecture(Style(routing=NORMALISED))
+SCALED_EXPERTS = Architecture(Style(routing=NORMALISED_SCALED))
+CENTRED = Architecture(Style(centred=True))
+LEARNED_POSITIONS = Architecture(Style(centred=True, rotates="never"), begin=_begin_with_positions)
+SCALING = Architecture(Style(scales_residual=True, routing=NORMALISED), begin=_begin_scaled)
+NEMOTRON_H = Architecture(
+    Style(
+        rotates="never",
+        rows_at_end=True,
+        squared=True,
+        routing=Routing(normalises=True, scales=True, squared=True),
+    ),
+    layer=sole_mixer_layer,
+    **ROWS_AT_END,
+)
+DELTA_NET_HYBRID = Architecture(
+    Style(rows_at_end=True, expands_norm=True, routing=NORMALISED), layer=hybrid_layer, **ROWS_AT_END
+)
+SHORT_CONVOLUTION_HYBRID = Architecture(
+    Style(residual_first=True, mixer_residual_first=True, routing=NORMALISED), layer=hybrid_layer
+)
+LATENT = Architecture(Style(routing=NORMALISED_SCALED), layer=latent_layer)
+
 ARCHITECTURES = {
-    "llama": Architecture(Style(routing=Routing(normalises=True))),
-    "qwen2": Architecture(),
-    "qwen3": Architecture(),
-    "command-r": Architecture(Style(centred=True, parallel="feed_forward")),
+    "afmoe": Architecture(Style(routing=NORMALISED_SCALED, rotates="sliding"), begin=_begin_scaled),
+    "arcee": TRANSFORMER,
+    "arctic": Architecture(Style(routing=NORMALISED), layer=doubly_fed_layer),
+    "baichuan": TRANSFORMER,
+    "bailingmoe": SCALED_EXPERTS,
+    "bailingmoe2": SCALED_EXPERTS,
+    "bert": Architecture(Style(centred=True, rotates="never"), **POST_NORM_ENCODER),
+    "bloom": Architecture(Style(centred=True, rotates="never"), begin=_begin_normed),
+    "chatglm": TRANSFORMER,
+    "cogvlm": TRANSFORMER,
+    "cohere2": Architecture(Style(centred=True, parallel="feed_forward_residual", rotates="sliding")),
+    "command-r": Architecture(Style(centred=True, parallel="feed_forward_residual")),
+    "dbrx": Architecture(Style(centred=True, routing=NORMALISED)),
+    "deepseek": Architecture(Style(routing=Routing(scales=True))),
+    "deepseek2": LATENT,
+    "dots1": SCALED_EXPERTS,
+    "ernie4_5": TRANSFORMER,
+    "ernie4_5-moe": EXPERTS,
+    "eurobert": Architecture(**PRE_NORM_ENCODER),
+    "exaone": TRANSFORMER,
+    "exaone-moe": SCALED_EXPERTS,
+    "exaone4": TRANSFORMER,
+    "falcon": Architecture(Style(centred=True, parallel="feed_forward")),
+    "falcon-h1": Architecture(layer=parallel_hybrid_layer),
+    "gemma": Architecture(Style(scales_query=True), begin=_begin_scaled),
+    "gemma-embedding": Architecture(Style(scales_query=True), begin=_begin_scaled, end=_end_normed_encoder),
     "gemma2": Architecture(Style(scales_query=True, soft_cap=True), begin=_begin_scaled),
     "gemma3": Architecture(Style(scales_query=True), begin=_begin_scaled),
     "gemma3n": Architecture(
@@ -139,42 +221,70 @@ ARCHITECTURES = {
     "gemma4": Architecture(
         layer=gemma4_layer, begin=begin_gemma4, resume=resume_gemma4, end=_end_picking_rows
     ),
-    "gpt-oss": Architecture(
-        Style(rows_at_end=True, routing=Routing(weighs_chosen_only=True)),
-        resume=_resume_all_tokens,
-        end=_end_picking_rows,
-    ),
-    "olmo2": Architecture(),
-    "phi3": Architecture(Style(scales_query=True, residual_first=True, routing=Routing(normalises=True))),
+    "glm4": TRANSFORMER,
+    "glm4moe": SCALED_EXPERTS,
+    "gpt-oss": Architecture(Style(rows_at_end=True, routing=Routing(weighs_chosen_only=True)), **ROWS_AT_END),
+    "gpt2": LEARNED_POSITIONS,
+    "gptneox": Architecture(Style(centred=True, parallel="feed_forward_residual")),
+    "granite": SCALING,
     "granitehybrid": Architecture(
-        Style(rotates="never", scales_residual=True, routing=Routing(normalises=True)),
+        Style(rotates="never", scales_residual=True, routing=NORMALISED),
         layer=hybrid_layer,
         begin=_begin_scaled,
     ),
-    "nemotron_h_moe": Architecture(
-        Style(
-            rotates="never",
-            rows_at_end=True,
-            squared=True,
-            routing=Routing(normalises=True, scales=True, squared=True),
-        ),
-        layer=sole_mixer_layer,
-        resume=_resume_all_tokens,
-        end=_end_picking_rows,
+    "granitemoe": SCALING,
+    "hunyuan-dense": Architecture(Style(norms_after_rotation=True)),
+    "hunyuan-moe": Architecture(Style(norms_after_rotation=True, routing=NORMALISED)),
+    "internlm2": TRANSFORMER,
+    "jamba": Architecture(
+        Style(rotates="never", residual_first=True, mixer_residual_first=True), layer=hybrid_layer
     ),
-    "qwen35": Architecture(
-        Style(rows_at_end=True, expands_norm=True, routing=Routing(normalises=True)),
-        layer=hybrid_layer,
-        resume=_resume_all_tokens,
-        end=_end_picking_rows,
-    ),
-    "bert": Architecture(
-        Style(centred=True, rotates="never"), layer=encoder_layer, begin=_begin_encoder, end=_end_encoder
-    ),
-    "nomic-bert": Architecture(
-        Style(centred=True), layer=encoder_layer, begin=_begin_encoder, end=_end_encoder
-    ),
-    "deepseek2": Architecture(Style(), layer=latent_layer),
+    "jina-bert-v2": Architecture(Style(centred=True, rotates="never"), **POST_NORM_ENCODER),
+    "jina-bert-v3": Architecture(Style(centred=True), **POST_NORM_ENCODER),
+    "laguna": SCALED_EXPERTS,
+    "lfm2": SHORT_CONVOLUTION_HYBRID,
+    "lfm2moe": SHORT_CONVOLUTION_HYBRID,
+    "llama": EXPERTS,
+    "llama4": Architecture(Style(no_rotation_interval=4, routing=Routing(weighs_input=True))),
+    "mamba": Architecture(layer=hybrid_layer),
+    "mamba2": Architecture(layer=hybrid_layer),
+    "minicpm": SCALING,
+    "minicpm3": Architecture(layer=latent_layer, begin=_begin_scaled),
+    "minimax-m2": EXPERTS,
+    "mistral3": EXPERTS,
+    "mistral4": LATENT,
+    "modern-bert": Architecture(Style(centred=True), **PRE_NORM_ENCODER),
+    "mpt": Architecture(Style(centred=True, rotates="never"), begin=_begin_with_positions),
+    "nemotron": CENTRED,
+    "nemotron_h": NEMOTRON_H,
+    "nemotron_h_moe": NEMOTRON_H,
+    "nomic-bert": Architecture(Style(centred=True), **POST_NORM_ENCODER),
+    "nomic-bert-moe": Architecture(Style(centred=True), **POST_NORM_ENCODER),
+    "olmo": Architecture(Style(centred=True, bare_norms=True)),
+    "olmo2": TRANSFORMER,
+    "olmoe": TRANSFORMER,
+    "orion": CENTRED,
+    "phi2": Architecture(Style(centred=True, parallel="attention", scales_query=True)),
+    "phi3": Architecture(Style(scales_query=True, residual_first=True)),
+    "phimoe": Architecture(Style(centred=True, scales_query=True, residual_first=True, routing=NORMALISED)),
+    "qwen": TRANSFORMER,
+    "qwen2": TRANSFORMER,
+    "qwen2moe": TRANSFORMER,
+    "qwen2vl": TRANSFORMER,
+    "qwen3": TRANSFORMER,
+    "qwen35": DELTA_NET_HYBRID,
+    "qwen35moe": DELTA_NET_HYBRID,
+    "qwen3moe": EXPERTS,
+    "qwen3next": DELTA_NET_HYBRID,
+    "qwen3vl": Architecture(begin=_begin_deep),
+    "qwen3vlmoe": Architecture(Style(routing=NORMALISED), begin=_begin_deep),
+    "seed_oss": TRANSFORMER,
+    "smallthinker": Architecture(Style(routes_by_source=True, no_rotation_interval=4, routing=NORMALISED)),
+    "smollm3": Architecture(Style(no_rotation_interval=4)),
+    "stablelm": CENTRED,
+    "starcoder": LEARNED_POSITIONS,
+    "starcoder2": CENTRED,
+    "xverse": TRANSFORMER,
 }
 
 

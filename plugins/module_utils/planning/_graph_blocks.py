@@ -46,7 +46,7 @@ class Context:
     """The graph of one device, under construction.
 
     caches_halves: the KV cache is not quantised. here: the layers on this device. layer_inputs: what each layer gets
-    besides the residual stream, in models that have it.
+    besides the residual stream, deep_inputs: what the first layers get of an image, in models that have it.
     """
 
     shape: ModelShape
@@ -57,6 +57,7 @@ class Context:
     on_cpu: bool = False
     graph: Graph = field(default_factory=Graph)
     layer_inputs: Tensor | None = None
+    deep_inputs: Tensor | None = None
     _inputs: dict[str, Tensor] = field(default_factory=dict)
 
     @property

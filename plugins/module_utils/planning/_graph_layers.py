@@ -49,28 +49,33 @@ NO_ROUTING = Routing()
 class Style:
     """What the tensors of a layer do not say.
 
-    centred: layer norm instead of RMS norm. parallel: attention and feed-forward network read the same input, and
-    which of them comes first ('attention', 'feed_forward'). residual_first: the second sum starts from the residual stream.
-    rotates: positions turn queries and keys ('always', 'sliding', 'never', or all but every n-th layer).
+    centred: layer norm instead of RMS norm; bare_norms: norms without weights. parallel: attention and feed-forward
+    network read the same input; which of them comes first, and whether the sum is theirs before the residual's
+    ('attention', 'feed_forward', 'feed_forward_residual'). residual_first: the sum after the feed-forward network
+    starts from the residual stream; mixer_residual_first: the one after the mixer does. rotates: positions turn
+    queries and keys ('always', 'sliding', 'never'), but in every n-th layer by no_rotation_interval.
     norms_after_rotation: queries and keys are normalised after they are turned. norms_values: values too.
-    scales_query, scales_residual, scales_embedding: multiplied by a constant. rows_at_end: the rows wanted are picked
-    after the last layer. soft_cap: scores are capped. routing: how experts are weighed. squared: squared ReLU.
+    scales_query, scales_residual: multiplied by a constant. rows_at_end: the rows wanted are picked after the last
+    layer. soft_cap: scores are capped. expands_norm: the mixer's input is made before its states are read.
+    routing: how experts are weighed; routes_by_source: chosen by the residual stream. squared: squared ReLU.
     """
 
     centred: bool = False
+    bare_norms: bool = False
     parallel: str = ""
     residual_first: bool = False
+    mixer_residual_first: bool = False
     rotates: str = "always"
     no_rotation_interval: int = 0
     norms_after_rotation: bool = False
     norms_values: bool = False
     scales_query: bool = False
     scales_residual: bool = False
-    scales_embedding: bool = False
     rows_at_end: bool = False
     soft_cap: bool = False
     expands_norm: bool = False
     routing: Routing = NO_ROUTING
+    routes_by_source: bool = False
     squared: bool = False
 
 
@@ -128,17 +133,28 @@ def attention_heads(
 def attended(
     context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int
 ) -> Tensor:
-    """What the attention of a layer gives back to the residual stream."""
+    """What the attention of a layer gives back to the residual stream; gated where the layer has a gate."""
     heads = attention_heads(context, style, form, layer, source, index)
     result = attention(context, layer, heads, has_sinks="attn_sinks.weight" in form, soft_cap=style.soft_cap)
+    if "attn_gate.weight" in form:
+        width = form["attn_gate.weight"][1]
+        gate = elementwise(product(context, width, source))
+        if width == layer.head_count:
+            by_head = reshaped(result, layer.value_length, width, context.tokens)
+            opened = elementwise(by_head, reshaped(gate, 1, width, context.tokens))
+            result = reshaped(opened, layer.value_length * width, context.tokens)
+        else:
+            result = elementwise(result, gate)
     return output_projection(context, form, result)
 
 
-def fed_forward(context: Context, style: Style, form: Form, source: Tensor) -> Tensor:
+def fed_forward(
+    context: Context, style: Style, form: Form, source: Tensor, *, scores: Tensor | None = None
+) -> Tensor:
     """The feed-forward half of a layer: a network, or experts with or without a shared one."""
     if "ffn_gate_inp.weight" not in form:
         return feed_forward(context, form, source, squared=style.squared)
-    result = experts(context, form, source, style.routing)
+    result = experts(context, form, source, style.routing, scores=scores)
     if "ffn_up_shexp.weight" not in form:
         return result
     shared = feed_forward(context, form, source, suffix="_shexp", squared=style.squared)
@@ -149,15 +165,36 @@ def fed_forward(context: Context, style: Style, form: Form, source: Tensor) -> T
     return added(result, shared)
 
 
+def _normed(context: Context, style: Style, form: Form, name: str, source: Tensor) -> Tensor:
+    if style.bare_norms:
+        return operation(source.shape, source) if style.centred else root_mean_square_norm(source)
+    return norm(context, form, name, source, centred=style.centred)
+
+
+def _in_parallel(
+    context: Context, style: Style, form: Form, normed: Tensor, source: Tensor, current: Tensor
+) -> Tensor:
+    if "ffn_norm.weight" in form:
+        normed = norm(context, form, "ffn_norm", source, centred=style.centred)
+    network = fed_forward(context, style, form, normed)
+    if style.parallel == "feed_forward_residual":
+        return added(added(network, source), current)
+    if style.parallel == "feed_forward":
+        return added(added(network, current), source)
+    return added(added(current, network), source)
+
+
 def transformer_layer(
     context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
 ) -> Tensor:
     """One layer: attention, then a feed-forward network, each added to the residual stream."""
     layer = context.shape.layers[index]
     picks_rows = is_last and not style.rows_at_end
-    normed = source
-    if "attn_norm.weight" in form:
-        normed = norm(context, form, "attn_norm", source, centred=style.centred)
+    scores = None
+    if style.routes_by_source:
+        scores = product(context, form["ffn_gate_inp.weight"][1], source)
+    has_norm = style.bare_norms or "attn_norm.weight" in form
+    normed = _normed(context, style, form, "attn_norm", source) if has_norm else source
     before_attention = normed
     if "attn_norm_2.weight" in form:
         before_attention = norm(context, form, "attn_norm_2", source, centred=style.centred)
@@ -165,28 +202,47 @@ def transformer_layer(
     if picks_rows:
         current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
         normed = rows(normed, context.output_rows()) if style.parallel else normed
-    has_own_norm = "ffn_norm.weight" in form
-    if style.parallel and not has_own_norm:
-        network = fed_forward(context, style, form, normed)
-        if style.parallel == "feed_forward":
-            return added(added(network, source), current)
-        return added(added(current, network), source)
+        scores = rows(scores, context.output_rows()) if scores is not None else None
+    if style.parallel:
+        return _in_parallel(context, style, form, normed, source, current)
+    has_own_norm = style.bare_norms or "ffn_norm.weight" in form
     norms_afterwards = has_own_norm or "post_ffw_norm.weight" in form
     if norms_afterwards and "post_attention_norm.weight" in form:
         current = norm(context, form, "post_attention_norm", current, centred=style.centred)
     if style.scales_residual:
         current = elementwise(current)
-    middle = added(current, source)
-    name = "ffn_norm" if has_own_norm else "post_attention_norm"
+    middle = added(source, current) if style.mixer_residual_first else added(current, source)
+    inside = middle
     if has_own_norm or not norms_afterwards:
-        network = fed_forward(context, style, form, norm(context, form, name, middle, centred=style.centred))
-    else:
-        network = fed_forward(context, style, form, middle)
+        name = "ffn_norm" if has_own_norm else "post_attention_norm"
+        inside = _normed(context, style, form, name, middle)
+    network = fed_forward(context, style, form, inside, scores=scores)
     if "post_ffw_norm.weight" in form:
         network = norm(context, form, "post_ffw_norm", network, centred=style.centred)
     if style.scales_residual:
         network = elementwise(network)
-    return added(middle, network) if style.residual_first else added(network, middle)
+    current = added(middle, network) if style.residual_first else added(network, middle)
+    if context.deep_inputs is not None and index < context.shape.number("n_deepstack_layers"):
+        current = added(current, view(context.deep_inputs, current.shape))
+    return current
+
+
+def doubly_fed_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+) -> Tensor:
+    """One layer with a feed-forward network after attention, and experts beside both.
+
+    Source: llama.cpp src/models/arctic.cpp (b10488).
+    """
+    layer = context.shape.layers[index]
+    normed = norm(context, form, "attn_norm", source)
+    current = attended(context, style, form, layer, normed, index)
+    if is_last:
+        current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
+    middle = added(current, source)
+    network = added(feed_forward(context, form, norm(context, form, "ffn_norm", middle)), middle)
+    chosen = experts(context, form, norm(context, form, "ffn_norm_exps", source), style.routing)
+    return added(chosen, network)
 
 
 def encoder_layer(
@@ -315,14 +371,14 @@ def hybrid_layer(
         current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
     if style.scales_residual:
         current = elementwise(current)
-    middle = added(source, current) if style.residual_first else added(current, source)
+    middle = added(source, current) if style.mixer_residual_first else added(current, source)
     if not any(name.startswith("ffn_") for name in form):
         return middle
     name = "ffn_norm" if "ffn_norm.weight" in form else "post_attention_norm"
     network = fed_forward(context, style, form, norm(context, form, name, middle))
     if style.scales_residual:
         network = elementwise(network)
-    return added(network, middle)
+    return added(middle, network) if style.residual_first else added(network, middle)
 
 
 def gated_attention(
