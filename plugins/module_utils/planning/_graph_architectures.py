@@ -245,7 +245,9 @@ ARCHITECTURES = {
     "lfm2": SHORT_CONVOLUTION_HYBRID,
     "lfm2moe": SHORT_CONVOLUTION_HYBRID,
     "llama": EXPERTS,
-    "llama4": Architecture(Style(no_rotation_interval=4, routing=Routing(weighs_input=True))),
+    "llama4": Architecture(
+        Style(no_rotation_interval=4, tempers_unturned=True, routing=Routing(weighs_input=True))
+    ),
     "mamba": Architecture(layer=hybrid_layer),
     "mamba2": Architecture(layer=hybrid_layer),
     "minicpm": SCALING,

@@ -54,6 +54,7 @@ class Style:
     ('attention', 'feed_forward', 'feed_forward_residual'). residual_first: the sum after the feed-forward network
     starts from the residual stream; mixer_residual_first: the one after the mixer does. rotates: positions turn
     queries and keys ('always', 'sliding', 'never'), but in every n-th layer by no_rotation_interval.
+    tempers_unturned: queries that are not turned are scaled by position.
     norms_after_rotation: queries and keys are normalised after they are turned. norms_values: values too.
     scales_query, scales_residual: multiplied by a constant. rows_at_end: the rows wanted are picked after the last
     layer. soft_cap: scores are capped. expands_norm: the mixer's input is made before its states are read.
@@ -67,6 +68,7 @@ class Style:
     mixer_residual_first: bool = False
     rotates: str = "always"
     no_rotation_interval: int = 0
+    tempers_unturned: bool = False
     norms_after_rotation: bool = False
     norms_values: bool = False
     scales_query: bool = False
@@ -120,6 +122,9 @@ def attention_heads(
         return tensor
 
     query = finished(heads.query, "attn_q_norm")
+    if style.tempers_unturned and not rotates:
+        scale = context.input("attention scale", (1, 1, context.tokens))
+        query = Tensor(query.shape, (query, scale), reuses=True)
     if style.scales_query:
         query = elementwise(query)
     if layer.cache_layer is not None and layer.cache_layer != index:

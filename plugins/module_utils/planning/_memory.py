@@ -16,10 +16,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _memory_limits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import (
     PIPELINE_COPIES,
+    Knowledge,
     compute_bytes,
     cpu_compute_bytes,
     host_compute_bytes,
-    is_known,
+    knowledge,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import (
     Attention,
@@ -175,11 +176,15 @@ def _cache(shape: ModelShape, load: _Load, indices: range, *, on_cpu: bool = Fal
 
 
 def _basis(shape: ModelShape) -> tuple[str, str]:
-    if is_known(shape):
+    known = knowledge(shape)
+    if known is Knowledge.KNOWN:
         return EXACT, ""
+    bound = "that of a common transformer and half as much again"
+    if known is Knowledge.NONE:
+        bound = "all results of its widest layer thrice"
     return ESTIMATE, (
-        f"the architecture {shape.architecture} is not known: its KV cache is counted with full attention and its"
-        " compute buffer by an upper bound"
+        f"the graph of {shape.name} (architecture {shape.architecture}) is not known: its KV cache is counted with full"
+        f" attention, its compute buffer as {bound}"
     )
 
 

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import lru_cache
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import CUDA_ALIGNMENT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import FLOAT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import FLOAT_BYTES, HALF_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_architectures import (
     ARCHITECTURES,
+    TRANSFORMER,
     variant,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import Context
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, cells
 
 # Source: llama.cpp ggml/src/ggml-impl.h, TENSOR_ALIGNMENT (b10488)
 CPU_ALIGNMENT_BYTES = 32
@@ -26,12 +28,31 @@ LOOKUP_LEAFS = 2
 # Requests in flight at once when a model lies on several GPUs.
 # Source: llama.cpp ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES (b10488)
 PIPELINE_COPIES = 4
+# What the graph of a common transformer gets on top where it stands for an unknown architecture: more than any of
+# the known ones is off by when it is taken for one.
+LIKE_OTHERS_MARGIN = 1.5
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 
 
-def is_known(shape: ModelShape) -> bool:
-    """Whether the graph of the model's architecture is known."""
-    return shape.architecture in ARCHITECTURES
+class Knowledge(Enum):
+    """What is known of a model's graph.
+
+    LIKE_OTHERS: the architecture is not known, but its layers have the tensors of a common transformer.
+    """
+
+    KNOWN = "known"
+    LIKE_OTHERS = "like others"
+    NONE = "none"
+
+
+@lru_cache(maxsize=1024)
+def knowledge(shape: ModelShape) -> Knowledge:
+    """What is known of a model's graph; a header that lacks tensors of its architecture counts as unknown."""
+    try:
+        build(shape, cells(shape, 256, 1, 64), Attention.FLASH, caches_halves=True)
+    except (ArithmeticError, LookupError, ValueError):
+        return Knowledge.NONE
+    return Knowledge.KNOWN if shape.architecture in ARCHITECTURES else Knowledge.LIKE_OTHERS
 
 
 def used_layers(shape: ModelShape) -> range:
@@ -81,7 +102,7 @@ def build(
     units: the layers on the device and, as one more, the output; None: all of them.
     """
     units = range(shape.block_count + 1) if units is None else units
-    architecture = ARCHITECTURES[shape.architecture]
+    architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
     used = used_layers(shape)
     here = range(min(units.start, used.stop), min(units.stop, used.stop))
     context = Context(
@@ -105,6 +126,11 @@ def build(
     return context
 
 
+def _guarded(known: Knowledge, exact_bytes: int) -> int:
+    """With a margin where the graph is only like the model's."""
+    return exact_bytes if known is Knowledge.KNOWN else int(exact_bytes * LIKE_OTHERS_MARGIN)
+
+
 @lru_cache(maxsize=8192)
 def compute_bytes(
     shape: ModelShape,
@@ -118,69 +144,78 @@ def compute_bytes(
 
     copies: requests in flight at once; more than one when a model lies on several GPUs.
     """
-    if not is_known(shape):
-        return bound_bytes(shape, layout, attention, caches_halves) + (copies - 1) * _inputs_bound_bytes(
-            shape, layout, attention
-        )
+    known = knowledge(shape)
+    if known is Knowledge.NONE:
+        extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
+        return bound_bytes(shape, layout, attention, caches_halves) + extra
     context = build(shape, layout, attention, caches_halves=caches_halves, units=units)
-    return context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES, input_copies=copies)
+    return _guarded(known, context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES, input_copies=copies))
 
 
 @lru_cache(maxsize=4096)
 def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
     """Bytes of the compute buffer when all of the model runs on the CPU."""
-    if not is_known(shape):
+    known = knowledge(shape)
+    if known is Knowledge.NONE:
         return bound_bytes(shape, layout, attention, caches_halves)
     context = build(shape, layout, attention, caches_halves=caches_halves, on_cpu=True)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
-    return context.graph.buffer_bytes(alignment=CPU_ALIGNMENT_BYTES) + unused
+    return _guarded(known, context.graph.buffer_bytes(alignment=CPU_ALIGNMENT_BYTES) + unused)
 
 
 @lru_cache(maxsize=4096)
 def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
     """Bytes of the pinned buffer on the host from which the GPU reads the graph's inputs."""
-    embeddings = 2 * FLOAT_BYTES * shape.embedding_length * layout.tokens
-    if not is_known(shape):
-        return embeddings + _inputs_bound_bytes(shape, layout, attention)
+    embeddings = FLOAT_BYTES * shape.embedding_length * layout.tokens
+    known = knowledge(shape)
+    if known is Knowledge.NONE:
+        return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
     context = build(shape, layout, attention, caches_halves=caches_halves)
-    total = sum(tensor.data_bytes for tensor in context.inputs())
+    total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
     if attention is Attention.FLASH_ON_HOST:
+        # Copies of one layer's whole cache, which the CPU reads there.
         total += max(
-            context.cells(layer) * layout.slots * (layer.key_width + layer.value_width)
+            context.cells(layer) * layout.slots * HALF_BYTES * (layer.key_width + layer.value_width)
             for layer in shape.layers
         )
-    return total + embeddings // 2
+    return _guarded(known, total)
 
 
 def _inputs_bound_bytes(shape: ModelShape, layout: Cells, attention: Attention) -> int:
-    element_bytes = FLOAT_BYTES // 2 if attention.is_flash else FLOAT_BYTES
+    element_bytes = HALF_BYTES if attention.is_flash else FLOAT_BYTES
     masks = element_bytes * layout.tokens * (layout.full + layout.sliding)
     widest = max(layer.value_width for layer in shape.layers)
     return masks + FLOAT_BYTES * layout.tokens * (shape.embedding_length + 2 * widest + 16)
 
 
 def bound_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
-    """What no graph of the model can exceed: the results of all projections of one layer at once, thrice.
+    """What hardly any graph of the model can exceed: the results of all projections of one layer at once, thrice.
 
     For architectures whose graph is unknown. Chosen experts count as often as they are used.
     """
-    widest = 0
+    return _inputs_bound_bytes(shape, layout, attention) + max(
+        _layer_bound_bytes(shape, layer, layout, attention, caches_halves) for layer in shape.layers
+    )
+
+
+def _layer_bound_bytes(
+    shape: ModelShape, layer: LayerShape, layout: Cells, attention: Attention, caches_halves: bool
+) -> int:
     used = shape.number("expert_used_count", 1)
-    for layer in shape.layers:
-        form = dict(shape.forms[layer.form])
-        results = sum(
-            lengths[1] * (used if len(lengths) > 2 else 1) for lengths in form.values() if len(lengths) > 1
-        )
-        width = 3 * results + 4 * shape.embedding_length + used * shape.embedding_length
-        if layer.attention != "none":
-            count = layout.sliding if layer.attention == "sliding" else layout.full
-            width += 2 * layer.head_count * max(layer.key_length, layer.value_length)
-            width += 0 if attention.is_flash else 2 * layer.head_count * count
-        total = FLOAT_BYTES * layout.tokens * width
-        if layer.attention != "none" and not caches_halves:
-            total += 2 * layout.slots * layout.full * (layer.key_width + layer.value_width)
-        if layer.is_recurrent:
-            states = shape.convolution_state_size + shape.recurrent_state_size
-            total += 3 * FLOAT_BYTES * states * layout.slots
-        widest = max(widest, total)
-    return widest + _inputs_bound_bytes(shape, layout, attention)
+    results = sum(
+        lengths[1] * (used if len(lengths) > 2 else 1)
+        for _name, lengths in shape.forms[layer.form]
+        if len(lengths) > 1
+    )
+    width = 3 * results + (4 + used) * shape.embedding_length
+    total = 0
+    if layer.attention != "none":
+        count = layout.sliding if layer.attention == "sliding" else layout.full
+        width += 2 * layer.head_count * max(layer.key_length, layer.value_length)
+        width += 0 if attention.is_flash else 2 * layer.head_count * count
+        if not caches_halves:
+            total += HALF_BYTES * layout.slots * layout.full * (layer.key_width + layer.value_width)
+    if layer.is_recurrent:
+        states = shape.convolution_state_size + shape.recurrent_state_size
+        total += 3 * FLOAT_BYTES * states * layout.slots
+    return total + FLOAT_BYTES * layout.tokens * width

@@ -15,6 +15,8 @@ EQUAL_HEAD_LENGTHS = frozenset((40, 64, 72, 80, 96, 112, 128, 256))
 # Further head lengths (keys, values), where so many query heads share a KV head: a multiple, or at least two.
 GROUPED_HEAD_LENGTHS = {(192, 128): 8, (320, 256): 32, (512, 512): 1, (576, 512): 1}
 LEAST_GROUP = 2
+# Source: llama.cpp src/llama-context.cpp, llama_init_from_model (b10488)
+WITHOUT_FLASH_ATTENTION = frozenset(("grok",))
 
 
 class Attention(Enum):
@@ -63,7 +65,7 @@ def resolved(
     A quantised cache turns 'auto' into 'on'. The CPU can always.
     Source: llama.cpp src/llama-context.cpp, llama_init_from_model and resolve_fused_ops (b10488).
     """
-    if flash_attention == "off":
+    if flash_attention == "off" or shape.architecture in WITHOUT_FLASH_ATTENTION:
         return Attention.PLAIN
     if on_cpu or supports_flash_attention(shape):
         return Attention.FLASH

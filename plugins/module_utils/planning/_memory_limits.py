@@ -11,7 +11,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_architectures import (
     MEAN_POOLING,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import build, is_known
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import (
+    Knowledge,
+    build,
+    knowledge,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_settings import (
@@ -19,6 +23,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_s
     Refused,
 )
 
+# Elements of a block of q8_0 and q4_0.
+# Source: llama.cpp ggml/src/ggml-common.h, QK8_0 and QK4_0 (b10488)
+BLOCK_LENGTH = 32
 # A graph may have so many operations for each tensor of the model, and at least so many.
 # Source: llama.cpp src/llama-context.cpp, graph_max_nodes (b10488)
 NODES_PER_TENSOR = 8
@@ -37,12 +44,20 @@ def check(shape: ModelShape, layout: Cells, settings: LoadSettings, attention: A
             f"{shape.name} cannot keep its KV cache in {settings.kv_cache_type} while flash attention is off:"
             " set OLLAMA_FLASH_ATTENTION=1 or OLLAMA_KV_CACHE_TYPE=f16"
         )
+    if settings.is_quantised:
+        lengths = {length for layer in shape.layers for length in (layer.key_length, layer.value_length)}
+        odd = sorted(length for length in lengths if length % BLOCK_LENGTH)
+        if odd:
+            raise Refused(
+                f"{shape.name} cannot keep its KV cache in {settings.kv_cache_type}: its heads have {odd[0]} elements,"
+                f" no multiple of the {BLOCK_LENGTH} of a block; choose an f16 KV cache"
+            )
     if shape.is_embedding and shape.number("pooling_type") == MEAN_POOLING and layout.batch % layout.slots:
         raise Refused(
             f"{shape.name} averages its tokens, and a batch of {layout.batch} cannot be shared evenly by"
             f" {layout.slots} slots: the engine aborts; choose a parallel value that divides the batch"
         )
-    if not is_known(shape):
+    if knowledge(shape) is not Knowledge.KNOWN:
         return
     nodes, tensors = graph_size(shape, attention, settings.is_quantised, layout.slots > 1)
     most = most_nodes(shape, layout)
