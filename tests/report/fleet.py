@@ -157,7 +157,7 @@ def _plan(chance: random.Random) -> Plan:
         limits=(
             Limit("parallel", parallel + 1, False, int(1.3 * GIB), more),
             Limit(
-                "context_length",
+                "context",
                 context * 2,
                 True,
                 GIB,
