@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
@@ -22,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search i
     safe_choice,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+    ServerSettings,
     settings_from_environment,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
@@ -52,99 +54,119 @@ class Chosen:
 def chosen_for(inputs: Inputs) -> Chosen:
     """The settings for these inputs.
 
+    A model that fits only just is left out where the service already runs on safe values without it.
+
     Raises: ValueError where the wanted models cannot be loaded together and the policy is to fail.
     """
     judge = inputs.judge()
-    if inputs.goal().wanted:
-        return _for_wanted(inputs, judge)
-    return _for_installed(inputs, judge)
+    found = _best(inputs, judge) or _for_fewer(inputs, judge, judge)
+    if found is None:
+        raise ValueError(_misfit(inputs, judge, _combination(inputs, judge)))
+    chosen: Chosen = found
+    if not chosen.runs_already and inputs.service.running:
+        reduced = _with_less_memory(judge)
+        lasting = None if best_choice(reduced, inputs.goal()) else _for_fewer(inputs, judge, reduced)
+        if lasting and lasting.runs_already:
+            chosen = lasting
+    return _with_room_for_wanted(chosen)
 
 
-def _for_wanted(inputs: Inputs, judge: Judge) -> Chosen:
-    chosen = _best(inputs, judge) or _operators(inputs, judge)
-    if chosen:
-        return _with_room_for(chosen)
-    goal = _free(inputs)
-    kept = largest_combination(judge, goal, inputs.demands)
-    sentence = misfit_sentence(judge, goal, kept, _why_not(judge, goal))
-    if inputs.policy.on_misfit == "fail" or not kept:
-        raise ValueError(sentence)
-    names = {demand.model.name for demand in kept}
+def _for_fewer(inputs: Inputs, judge: Judge, selecting: Judge) -> Chosen | None:
+    """The settings for the models that the second judge finds to fit, or the operator's own values.
+
+    None where no model fits that is wanted, or all have to.
+    """
+    if not inputs.goal().wanted:
+        left_out, warnings = _misfits_of_installed(inputs, selecting)
+        fewer = inputs.without(left_out)
+        some = _best(fewer, judge) or _operators(fewer, judge) or _nothing_fits(fewer, judge)
+        return replace(some, warnings=warnings)
+    operators = _operators(inputs, judge)
+    if operators or inputs.policy.on_misfit == "fail":
+        return operators
+    names = _combination(inputs, selecting)
     fewer = inputs.without([name for name in inputs.names if name not in names])
-    chosen = _best(fewer, judge) or _operators(fewer, judge)
-    if chosen is None:
-        raise ValueError(sentence)
-    return replace(_with_room_for(chosen), warnings=(sentence,))
+    chosen = (_best(fewer, judge) or _operators(fewer, judge)) if names else None
+    return chosen and replace(chosen, warnings=(_misfit(inputs, selecting, names),))
 
 
-def _with_room_for(chosen: Chosen) -> Chosen:
+def _combination(inputs: Inputs, judge: Judge) -> tuple[str, ...]:
+    """Of the wanted models those that can be loaded together."""
+    return tuple(demand.model.name for demand in largest_combination(judge, _free(inputs), inputs.demands))
+
+
+def _misfit(inputs: Inputs, judge: Judge, kept: Sequence[str]) -> str:
+    goal = _free(inputs)
+    return misfit_sentence(judge, goal, kept, _why_not(judge, goal))
+
+
+def _with_room_for_wanted(chosen: Chosen) -> Chosen:
     """What the operator's own number of loaded models does to the wanted ones."""
     most, wanted = chosen.inputs.policy.max_loaded_models, chosen.choice.loaded
-    if most is None or most >= wanted:
+    if not chosen.goal.wanted or most is None or most >= wanted:
         return chosen
     reason = f"{wanted} models are wanted, but only {most} may be loaded at once: they evict one another"
     return replace(chosen, unsafe=chosen.unsafe or reason)
 
 
-def _for_installed(inputs: Inputs, judge: Judge) -> Chosen:
-    """For models of which none is wanted by name: those that fit nowhere are left out.
-
-    A model that fits only just is left out too where the service already runs on values without it.
-    """
-    left_out: dict[str, str] = {}
-    chosen = _best(inputs, judge)
-    if chosen is None:
-        left_out = _misfits(inputs, judge)
-        fewer = inputs.without(left_out)
-        chosen = _best(fewer, judge) or _operators(fewer, judge) or _nothing_fits(fewer, judge)
-    if not chosen.runs_already and inputs.service.running:
-        soon = {**left_out, **_misfits(chosen.inputs, _with_less_memory(judge))}
-        lasting = _best(inputs.without(soon), judge) if soon != left_out else None
-        if lasting and lasting.runs_already:
-            chosen, left_out = lasting, soon
-    warnings = tuple(f"{name} is left out of the plan: {reason}" for name, reason in left_out.items())
-    return replace(chosen, warnings=warnings)
-
-
-def _misfits(inputs: Inputs, judge: Judge) -> dict[str, str]:
-    """The models that are safe alone under no setting that may be tried, with the reason."""
+def _misfits_of_installed(inputs: Inputs, judge: Judge) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models that are safe alone under no setting that may be tried, and what to say of it."""
     goal = _free(inputs)
     least = tuple(replace(goal, parallels=(min(goal.parallels),)).settings())
-    reasons = {}
-    for demand in inputs.demands:
-        if not any(judge.alone(demand.model, setting).is_safe for setting in least):
-            reasons[demand.model.name] = judge.alone(demand.model, least[0]).reason
-    return reasons
+    left_out = [
+        demand.model
+        for demand in inputs.demands
+        if not any(judge.alone(demand.model, setting).is_safe for setting in least)
+    ]
+    return tuple(model.name for model in left_out), tuple(
+        f"{model.name} is left out of the plan: {judge.alone(model, least[0]).reason}" for model in left_out
+    )
 
 
 def _best(inputs: Inputs, judge: Judge) -> Chosen | None:
-    """The best safe settings, or the running ones where they are as good as makes no difference."""
+    """The best safe settings; where a plan runs already, that one, unless there is a better one that lasts."""
     goal = inputs.goal()
     choice = best_choice(judge, goal)
+    settings = settings_from_environment(inputs.service.running)
     if choice is None:
         return None
-    running = _running(inputs, judge, goal)
+    if not settings.max_loaded_models:
+        return Chosen(inputs, judge, goal, choice)
+    running = _running(settings, judge, goal)
     if running == choice:
         return Chosen(inputs, judge, goal, choice, runs_already=True)
-    if running:
-        lasting = best_choice(_with_less_memory(judge), goal)
-        if lasting is None or rank(running) >= rank(lasting):
-            return Chosen(inputs, judge, goal, running, runs_already=True, is_kept=True)
-    return Chosen(inputs, judge, goal, choice)
+    lasting = _lasting(judge, goal)
+    if running and (lasting is None or rank(running) >= rank(lasting)):
+        return Chosen(inputs, judge, goal, running, runs_already=True, is_kept=True)
+    return Chosen(inputs, judge, goal, lasting or choice)
+
+
+def _running(settings: ServerSettings, judge: Judge, goal: Goal) -> Choice | None:
+    """The values with which the service runs, where they are safe and among those that may be chosen."""
+    setting = Setting(settings.num_parallel, settings.context_length, settings.kv_cache_type, settings.spread)
+    choice = safe_choice(judge, goal, setting, settings.max_loaded_models)
+    return choice if choice and choice.loaded == settings.max_loaded_models else None
+
+
+def _lasting(judge: Judge, goal: Goal) -> Choice | None:
+    """The best settings that stay safe when free memory varies, on all GPUs alike or on one more than on others.
+
+    The engine divides layers by the GPUs' shares of free memory, so that a little less on one may move a layer
+    to another.
+    """
+    reduced = _with_less_memory(judge)
+    choice = best_choice(reduced, goal)
+    if choice is None:
+        return None
+    gpus = range(len(judge.host.gpus))
+    uneven = [reduced.on(reduced.host.with_less_memory(STABLE_WITHIN_BYTES, one)) for one in gpus]
+    hosts = [judge, *(uneven if len(uneven) > 1 else [])]
+    choices = [safe_choice(one, goal, choice.setting, choice.loaded) for one in hosts]
+    return choices[0] if all(one and one.loaded == choice.loaded for one in choices) else None
 
 
 def _with_less_memory(judge: Judge) -> Judge:
     return judge.on(judge.host.with_less_memory(STABLE_WITHIN_BYTES))
-
-
-def _running(inputs: Inputs, judge: Judge, goal: Goal) -> Choice | None:
-    """The values with which the service runs, where they are safe and among those that may be chosen."""
-    settings = settings_from_environment(inputs.service.running)
-    if not settings.max_loaded_models:
-        return None
-    setting = Setting(settings.num_parallel, settings.context_length, settings.kv_cache_type, settings.spread)
-    choice = safe_choice(judge, goal, setting, settings.max_loaded_models)
-    return choice if choice and choice.loaded == settings.max_loaded_models else None
 
 
 def _operators(inputs: Inputs, judge: Judge) -> Chosen | None:

@@ -43,18 +43,19 @@ class Host:
     def gpu_memory_total_bytes(self) -> int:
         return sum(gpu.memory_total_bytes or 0 for gpu in self.gpus)
 
-    def with_less_memory(self, less_bytes: int) -> Host:
-        """The same host with so much less available on every GPU, and of system memory."""
+    def with_less_memory(self, less_bytes: int, position: int | None = None) -> Host:
+        """The same host with so much less available, on every GPU and of system memory or on one GPU alone."""
+
+        def reduced(gpu: GpuDevice) -> GpuDevice:
+            free = max(0, available_bytes(gpu) - less_bytes)
+            return replace(gpu, memory_free_bytes=free, memory_ours_bytes=0)
+
+        if position is not None:
+            one = reduced(self.gpus[position])
+            return replace(self, gpus=(*self.gpus[:position], one, *self.gpus[position + 1 :]))
         return replace(
             self,
-            gpus=tuple(
-                replace(
-                    gpu,
-                    memory_free_bytes=max(0, available_bytes(gpu) - less_bytes),
-                    memory_ours_bytes=0,
-                )
-                for gpu in self.gpus
-            ),
+            gpus=tuple(map(reduced, self.gpus)),
             system_memory_available_bytes=max(0, self.system_memory_available_bytes - less_bytes),
         )
 

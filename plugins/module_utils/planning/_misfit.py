@@ -31,12 +31,12 @@ def largest_combination(judge: Judge, goal: Goal, demands: Sequence[Demand]) -> 
     return tuple(kept)
 
 
-def misfit_sentence(judge: Judge, goal: Goal, kept: Sequence[Demand], reason: str) -> str:
+def misfit_sentence(judge: Judge, goal: Goal, kept: Sequence[str], reason: str) -> str:
     """Why the wanted models do not fit, which of them do, and what would make all of them fit."""
     wanted = ", ".join(model.name for model in goal.models)
     together = "cannot be loaded together" if len(goal.models) > 1 else "cannot be loaded"
     possible = (
-        f"{', '.join(demand.model.name for demand in kept)} can"
+        f"{', '.join(kept)} can"
         if kept
         else "none of them can be loaded alone"
         if len(goal.models) > 1

@@ -128,7 +128,9 @@ class TestAGpuWithAFault:
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
-LOST = device(1, memory_total_bytes=None, memory_free_bytes=None, problems=("GPU 1 is lost: reboot the host.",))
+LOST = device(
+    1, memory_total_bytes=None, memory_free_bytes=None, problems=("GPU 1 is lost: reboot the host.",)
+)
 
 
 class TestAGpuThatIsLost:
@@ -137,7 +139,9 @@ class TestAGpuThatIsLost:
     lost: ClassVar = {**facts(device(0), LOST), "visible_devices": ["GPU-0"]}
 
     def test_is_an_error_by_default(self):
-        with pytest.raises(ValueError, match=r"GPU 1 .* is lost: reboot the host; .*ollama_plan_on_gpu_fault"):
+        with pytest.raises(
+            ValueError, match=r"GPU 1 .* is lost: reboot the host; .*ollama_plan_on_gpu_fault"
+        ):
             host(self.lost)
 
     def test_is_a_warning_where_it_may_be_excluded(self):
@@ -152,7 +156,9 @@ class TestAHostWhoseDriverDoesNotAnswer:
     broken: ClassVar = {**facts(), "problems": ["The NVIDIA driver is not loaded: load it or reboot."]}
 
     def test_is_an_error_by_default(self):
-        with pytest.raises(ValueError, match=r"driver is not loaded: load it or reboot; .*ollama_plan_on_gpu_fault"):
+        with pytest.raises(
+            ValueError, match=r"driver is not loaded: load it or reboot; .*ollama_plan_on_gpu_fault"
+        ):
             host(self.broken)
 
     def test_is_planned_for_the_cpu_with_a_warning_where_its_gpus_may_be_excluded(self):
