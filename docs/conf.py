@@ -1,14 +1,23 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sphinx settings of the documentation site."""
+"""Sphinx settings of the documentation site; tests/gates/docs.py puts its source together."""
 
 from __future__ import annotations
 
 project = "gpufleet.ollama"
 copyright = "The gpufleet.ollama developers"
-extensions = ["sphinx_antsibull_ext", "myst_parser"]
+extensions = ["sphinx.ext.intersphinx", "sphinx_antsibull_ext", "myst_parser"]
+include_patterns = [
+    "index.rst",
+    "CONTRIBUTING.md",
+    "collections/**",
+    "docs/*.md",
+    "roles/*/README.md",
+    "tests/*/README.md",
+]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+intersphinx_mapping = {"ansible": ("https://docs.ansible.com/projects/ansible/latest/", "ansible.inv")}
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 html_theme = "sphinx_ansible_theme"
