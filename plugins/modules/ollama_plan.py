@@ -48,8 +48,15 @@ options:
   models:
     description:
       - The models installed, in the form that M(gpufleet.ollama.ollama_model_info) returns as C(models).
-      - A model that is not installed yet can be given by its GGUF header (keys C(name) and C(header)) or by a plain
-        mapping of architecture numbers (keys C(name) and C(numbers)).
+      - A model that is not installed yet can be given by C(name) and its GGUF C(header), which is a mapping with
+        C(file_bytes), C(quantization), C(metadata) and C(tensors).
+      - Or by C(name) and C(numbers), a mapping with C(architecture) (llama.cpp's name), C(block_count),
+        C(embedding_length), C(feed_forward_length), C(head_count), C(context_length), C(vocabulary_size), and where the
+        model has them C(head_count_kv), C(key_length), C(value_length), C(sliding_window), C(expert_count),
+        C(expert_used_count), C(expert_feed_forward_length), C(tied_output), C(quantization) (V(Q4_K_M) by default) and
+        C(file_bytes). Its weights are then near the truth and not exact.
+      - With either may stand C(family), C(projector_bytes), C(adapter_bytes), C(capabilities), C(num_ctx) and
+        C(parameters).
     type: list
     elements: dict
     required: true

@@ -9,11 +9,13 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _shape as shapes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import same_model, short_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
     ModelShape,
     shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._from_numbers import (
+    header_from_numbers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, goal_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
@@ -57,8 +59,9 @@ class Inputs:
 
     `demands`: the models to plan for. `others`: models that are installed besides. `environment`: what the
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
-    the value that stands for Ollama's default. `runner_overhead_bytes`: what each runner was measured to take of
-    a GPU besides its buffers; None: the usual allowance.
+    the value that stands for Ollama's default. `by_numbers`: the models whose weights are not known exactly.
+    `runner_overhead_bytes`: what each runner was measured to take of a GPU besides its buffers; None: the usual
+    allowance.
     """
 
     host: Host
@@ -70,6 +73,7 @@ class Inputs:
     environment: Mapping[str, str]
     explicit: Mapping[str, str]
     warnings: tuple[str, ...]
+    by_numbers: tuple[str, ...] = ()
     runner_overhead_bytes: int | None = None
 
     @property
@@ -148,6 +152,7 @@ def read_inputs(
     installed = read_models(models)
     demands = _demands(installed, wanted)
     planned = {demand.model.name for demand in demands}
+    by_numbers = tuple(name for name in _by_numbers(models) if name in planned)
     return Inputs(
         host=host,
         policy=policy,
@@ -157,7 +162,8 @@ def read_inputs(
         service=service,
         environment=environment,
         explicit=explicit,
-        warnings=(*warnings, *version_rules.warnings, *host.warnings),
+        by_numbers=by_numbers,
+        warnings=(*warnings, *version_rules.warnings, *host.warnings, *map(_by_numbers_warning, by_numbers)),
     )
 
 
@@ -182,10 +188,20 @@ def _shape(model: Any) -> ModelShape:
         if "layers" in model:
             return ModelShape.from_dict(model)
         if "numbers" in model:
-            return shapes.shape_from_numbers(model["numbers"], **_described(model, "numbers"))
+            header = header_from_numbers(model["numbers"])
+            return shape_from_header(header, **_described(model, "numbers"))
         return shape_from_header(model.get("header", {}), **_described(model, "header"))
     except (ValueError, TypeError) as error:
         raise ValueError(f"model '{name}' cannot be planned: {error}") from error
+
+
+def _by_numbers_warning(name: str) -> str:
+    return f"{name} is described by its numbers: its weights are near the truth and not exact"
+
+
+def _by_numbers(models: Sequence[Any]) -> list[str]:
+    """Names of the models that are described by architecture numbers."""
+    return [short_name(model["name"]) for model in models if "numbers" in model and "layers" not in model]
 
 
 def _described(model: Mapping[str, Any], form: str) -> dict[str, Any]:

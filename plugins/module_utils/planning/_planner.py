@@ -85,7 +85,7 @@ def _plan(found: Found) -> Plan:
     return Plan(
         environment=dict(sorted(environment.items())),
         safe=not chosen.unsafe,
-        basis="estimate" if "estimate" in bases else "exact",
+        basis="estimate" if "estimate" in bases or set(inputs.by_numbers) & set(inputs.names) else "exact",
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
         num_parallel=setting.parallel,
