@@ -10,7 +10,8 @@ PACKAGE := ansible_collections.gpufleet.ollama
 PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock link test test-all sanity lint types licences unit changelog-lint docs-lint docs artifact clean
+.PHONY: help venv lock link test test-all sanity lint types licences unit changelog-lint docs-lint docs artifact \
+	systemd-tests page-tests bench clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,9 +35,9 @@ $(LINK):
 
 include tests/hosts/hosts.mk
 
-test: sanity lint types licences unit changelog-lint docs-lint artifact molecule ## Everything that must pass before a change lands (at most 30 minutes)
+test: licences types lint changelog-lint docs-lint unit artifact sanity molecule ## Everything that must pass before a change lands (at most 30 minutes)
 
-test-all: test molecule-all bench ## Also what takes longer: every fault, more distributions, benchmarks
+test-all: test molecule-all systemd-tests page-tests docs bench ## Also what takes longer: every fault, more distributions, benchmarks
 
 sanity: venv ## ansible-test sanity, all tests, no ignores
 	$(BIN)/python tests/gates/sanity.py
@@ -59,13 +60,27 @@ changelog-lint: venv ## Changelog fragments
 	$(BIN)/antsibull-changelog lint
 
 docs-lint: venv link ## Documentation of modules, roles and the pages under docs/
-	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
+	PATH=$(BIN):$$PATH $(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
 
 docs: venv link ## The documentation site, in docs/_build/html
 	$(BIN)/python tests/gates/docs.py
 
 artifact: venv ## Build the collection, install the artifact elsewhere, check its playbooks' syntax
 	$(BIN)/python tests/gates/artifact.py
+
+systemd-tests: venv link ## The service, its faults and a whole site against hosts with real systemd
+	$(BIN)/pytest -q tests/systemd
+
+page-tests: venv link ## The fleet's page in headless Chromium, and drift on real hosts
+	$(BIN)/pytest -q tests/report
+
+bench: venv link ## The tables: accuracy, scheduler, older versions, planner, GGUF reader, GPU facts
+	$(BIN)/python tests/bench/accuracy.py --multi-gpu tests/data/engine_memory_multi_gpu.csv
+	$(BIN)/python tests/bench/scheduler.py
+	$(BIN)/python tests/bench/reported.py
+	$(BIN)/python tests/bench/planner.py
+	$(BIN)/python tests/bench/gguf.py
+	$(BIN)/python tests/bench/gpu_facts.py
 
 clean: ## Remove what these targets made (not the cached host images: hosts-clean)
 	rm -rf .build .venv docs/_build gpufleet-report

@@ -175,13 +175,13 @@ def has_layers_on_cpu(load: dict[str, Any], model: SchedulerModel) -> bool | Non
     """
     gpu_layers, layers = (int(part) for part in load["offloaded"].split("/"))
     if gpu_layers < layers or any(
-        kind == "KV" and backend == "CPU" for _, backend, kind, _ in load["buffers"]
+        kind == "KV" and backend == "CPU" for _unused, backend, kind, _unused in load["buffers"]
     ):
         return True
     if model.shape is None:
         return None
     on_host = sum(
-        mib for _, backend, kind, mib in load["buffers"] if kind == "model" and backend.startswith("CPU")
+        mib for _unused, backend, kind, mib in load["buffers"] if kind == "model" and backend.startswith("CPU")
     )
     return bool(on_host > model.shape.input_host_bytes / MIB + 1)
 
@@ -232,7 +232,7 @@ def replay(
             counts.update(f"{check}_ok" for check in CHECKS[:3])
             continue
         possible = server.possible_loads(model, request)
-        judged = [judge(outcome, truth) for _, outcome in possible]
+        judged = [judge(outcome, truth) for _unused, outcome in possible]
         best = max(range(len(possible)), key=lambda one: (sum(judged[one].values()), -one))
         server, outcome = possible[best]
         checks = dict(judged[best])

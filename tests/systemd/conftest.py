@@ -74,13 +74,13 @@ class Host:
     def play(self, tasks: list[dict[str, Any]], *arguments: str, **variables: Any) -> Run:
         """Run tasks against the host."""
         running = self.start(self._write_playbook(tasks, variables), *arguments)
-        output, _ = running.communicate(timeout=300)
+        output, _unused = running.communicate(timeout=300)
         return Run(running.returncode, output)
 
     def service(self, environment: Mapping[str, Any], *arguments: str, **variables: Any) -> Run:
         """Run the role ollama_service with this environment, patient for some seconds only."""
         running = self.start(self.service_playbook(environment, **variables), *arguments)
-        output, _ = running.communicate(timeout=300)
+        output, _unused = running.communicate(timeout=300)
         return Run(running.returncode, output)
 
     def service_playbook(self, environment: Mapping[str, Any], **variables: Any) -> Path:

@@ -36,7 +36,7 @@ def values() -> list[str]:
     generated = []
     while len(generated) < 600:
         alphabet = "".join(generator.sample(ALPHABETS, generator.randint(1, len(ALPHABETS))))
-        generated.append("".join(generator.choice(alphabet) for _ in range(generator.randint(0, 40))))
+        generated.append("".join(generator.choice(alphabet) for _unused in range(generator.randint(0, 40))))
     while len(generated) < 800:
         code = generator.choice((generator.randrange(0x20, 0x300), generator.randrange(0x20, 0x110000)))
         if refusal("X", chr(code)) is None:

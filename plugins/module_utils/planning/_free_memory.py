@@ -104,7 +104,7 @@ class Beliefs:
         if len(covered) < len(self.gpus):
             return []
         whole: list[tuple[int, ...]] = []
-        single: list[list[int]] = [[] for _ in self.gpus]
+        single: list[list[int]] = [[] for _unused in self.gpus]
         for runner, sought in zip(self.runners, self._sought):
             reports = self._reports(runner, sought)
             if 1 < len(runner.placement) == len(self.gpus):

@@ -70,7 +70,7 @@ def _in_order(layout: Layout) -> Layout:
     """Without the GPUs that got nothing, by position."""
     pairs = sorted((i, used) for i, used in zip(layout.placement, layout.bytes_each) if used)
     return Layout(
-        tuple(i for i, _ in pairs), tuple(used for _, used in pairs), layout.layers, layout.is_whole
+        tuple(i for i, _unused in pairs), tuple(used for _unused, used in pairs), layout.layers, layout.is_whole
     )
 
 
@@ -151,7 +151,7 @@ def _fill_go_engine(
         if most >= wanted or len(sizes) < len(whole):
             break
     low, high = 0.0, 1.0
-    for _ in range(BALANCING_STEPS if len(room) > 1 and most else 0):
+    for _unused in range(BALANCING_STEPS if len(room) > 1 and most else 0):
         middle = (low + high) / 2
         tried = _greedy(sizes, room, wanted, middle)
         if sum(len(one) for one in tried) == most:
@@ -164,7 +164,7 @@ def _fill_go_engine(
 
 def _greedy(sizes: Sequence[int], room: Sequence[int], asked: int, capacity: float) -> list[list[int]]:
     """The sizes of the layers on each GPU, the last layers on the last GPU, each filled to a share."""
-    held: list[list[int]] = [[] for _ in room]
+    held: list[list[int]] = [[] for _unused in room]
     device = len(room) - 1
     left = int(room[device] * capacity)
     for size in sizes[::-1][:asked]:

@@ -624,7 +624,7 @@ def _can_flash(gpu: SchedulerGpu) -> bool:
     """Source: ollama ml/device.go, FlashAttentionSupported() (v0.33.0-rc2)."""
     if gpu.library != "CUDA" or not gpu.compute_capability:
         return True
-    major, _, minor = gpu.compute_capability.partition(".")
+    major, _unused, minor = gpu.compute_capability.partition(".")
     return int(major) >= 6 and (major, minor) != ("7", "2")
 
 

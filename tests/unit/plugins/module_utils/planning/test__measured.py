@@ -31,9 +31,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def plan(model):
-    def make(measured=None, gpu=GPU, use_measured_memory=False, **policy):
+    def make(measured=None, gpu=None, use_measured_memory=False, **policy):
         return plan_host(
-            gpu=gpu,
+            gpu=gpu or GPU,
             models=[model],
             policy=policy_from_dict(policy),
             version="0.33.0",

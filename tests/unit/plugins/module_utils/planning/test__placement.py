@@ -58,15 +58,15 @@ def gpu(free_gib: float, library: str = "CUDA", *, integrated: bool = False) -> 
 
 
 def decided(gpus: list[SchedulerGpu], model: SchedulerModel = MODEL, **changes: object) -> Decision:
+    asked = changes.pop("options", options())
     settings = {
-        "options": options(),
         "system_free_bytes": 64 * GIB,
         "others_loaded": False,
         "spread": False,
         "flash_attention": "auto",
         **changes,
     }
-    return decide(model, settings.pop("options"), gpus, [one.free_bytes for one in gpus], **settings)
+    return decide(model, asked, gpus, [one.free_bytes for one in gpus], **settings)
 
 
 @pytest.mark.parametrize("tag", sorted(RECORDED_MODELS))

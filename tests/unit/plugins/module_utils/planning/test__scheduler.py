@@ -79,7 +79,7 @@ def server(
 
 def loaded(start: Server, *names: str, **keep_alive: float) -> Server:
     for name in names:
-        start, _ = start.load(model(name), LoadRequest(keep_alive_seconds=keep_alive.get(name)))
+        start, _unused = start.load(model(name), LoadRequest(keep_alive_seconds=keep_alive.get(name)))
     return start
 
 
@@ -102,7 +102,7 @@ def text(outcome: LoadOutcome) -> str:
     ],
 )
 def test_the_slots_of_a_model(changes: dict[str, object], version: str, parallel: int) -> None:
-    _, outcome = server(24, version=version, OLLAMA_NUM_PARALLEL="4").load(model(**changes))
+    _unused, outcome = server(24, version=version, OLLAMA_NUM_PARALLEL="4").load(model(**changes))
     assert outcome.parallel == parallel
 
 
@@ -124,7 +124,7 @@ def test_the_context_of_a_slot(
     request_ctx: int | None, model_ctx: int | None, environment: str, gpus: list[float], context_length: int
 ) -> None:
     start = server(*gpus, OLLAMA_CONTEXT_LENGTH=environment, OLLAMA_NUM_PARALLEL="4")
-    _, outcome = start.load(model(num_ctx=model_ctx), LoadRequest(num_ctx=request_ctx))
+    _unused, outcome = start.load(model(num_ctx=model_ctx), LoadRequest(num_ctx=request_ctx))
     assert outcome.context_length == context_length
     assert f"gets {context_length} tokens of context" in text(outcome)
 
@@ -137,7 +137,7 @@ def test_the_overhead_per_gpu_lowers_the_automatic_context_and_nothing_else() ->
 
 
 def test_a_vision_model_gets_at_least_2048_tokens() -> None:
-    _, outcome = server(24, OLLAMA_CONTEXT_LENGTH="512").load(model(is_vision=True))
+    _unused, outcome = server(24, OLLAMA_CONTEXT_LENGTH="512").load(model(is_vision=True))
     assert outcome.context_length == 2048
 
 
@@ -234,7 +234,7 @@ def test_tags_of_one_blob_share_a_runner_unless_their_options_differ(
 
 def test_an_automatic_context_that_was_reduced_is_not_asked_for_again() -> None:
     start = server(24, sizes={"a": 30}, OLLAMA_CONTEXT_LENGTH="0", LLAMA_ARG_FIT="off")
-    start, _ = start.load(model("a"))
+    start, _unused = start.load(model("a"))
     start = replace(start, engine=SizedEngine(a=4))
     start, outcome = start.load(model("a"))
     assert outcome.context_length == 32768
@@ -269,7 +269,7 @@ def test_a_fresh_discovery_sees_other_processes_while_a_gpu_has_no_model() -> No
 def test_a_process_that_came_later_is_not_seen_once_every_gpu_has_a_model() -> None:
     start = loaded(server(24), "a")
     later = replace(start, gpus=(replace(start.gpus[0], free_bytes=10 * GIB),))
-    _, outcome = later.load(model("b", 12))
+    _unused, outcome = later.load(model("b", 12))
     assert outcome.evicted == ()
     assert later.free_bytes() == (6 * GIB,)
     assert "Really free are 6.0 GiB on GPU 0" in text(outcome)
@@ -284,7 +284,7 @@ def test_each_gpu_gets_a_model_before_any_gets_two() -> None:
 
 def test_a_gpu_other_than_the_first_counts_as_empty_once_every_gpu_has_a_model() -> None:
     start = loaded(server(24, 24, sizes={"b": 20}), "a", "b")
-    _, outcome = start.load(model("c", 12))
+    _unused, outcome = start.load(model("c", 12))
     assert outcome.placement == (1,)
     assert outcome.spilled
     assert outcome.evicted == ()
@@ -297,15 +297,15 @@ def test_a_gpu_other_than_the_first_counts_as_empty_once_every_gpu_has_a_model()
 def test_where_the_bug_is_unknown_every_gpu_is_counted() -> None:
     start = loaded(server(24, 24, sizes={"b": 20}), "a", "b")
     sound = replace(start, rules=replace(start.rules, bugs=()))
-    _, outcome = sound.load(model("c", 12))
+    _unused, outcome = sound.load(model("c", 12))
     assert (outcome.placement, outcome.spilled) == ((0,), False)
 
 
 def test_models_split_over_all_gpus_are_counted_in_full() -> None:
     start = loaded(server(24, 24, OLLAMA_SCHED_SPREAD="1", sizes={"a": 30}), "a")
-    _, outcome = start.load(model("b", 15))
+    _unused, outcome = start.load(model("b", 15))
     assert outcome.evicted == ("a",)
-    _, outcome = start.load(model("b", 13))
+    _unused, outcome = start.load(model("b", 13))
     assert (outcome.evicted, outcome.split, outcome.placement) == ((), True, (0, 1))
 
 
@@ -333,8 +333,8 @@ def test_what_hangs_on_the_order_of_a_map_is_undecided() -> None:
     start = replace(start, cuda_context_bytes=GIB)
     start = loaded(start, "a", "b")
     possible = start.possible_loads(model("c", 11.8))
-    assert [outcome.evicted for _, outcome in possible] == [(), ("a", "b")]
-    assert all(outcome.is_undecided for _, outcome in possible)
+    assert [outcome.evicted for _unused, outcome in possible] == [(), ("a", "b")]
+    assert all(outcome.is_undecided for _unused, outcome in possible)
     assert start.load(model("c", 11.8))[1] == possible[0][1]
     assert not start.load(model("c", 8))[1].is_undecided
 
@@ -399,16 +399,16 @@ def test_out_of_memory_of_the_only_model_fails() -> None:
 
 
 def test_a_model_for_the_cpu_says_why() -> None:
-    _, outcome = server().load(model())
+    _unused, outcome = server().load(model())
     assert outcome.placement == ()
     assert "Ollama sees no GPU, so a runs on the CPU." in text(outcome)
-    _, outcome = server(24).load(model(), LoadRequest(num_gpu=0))
+    _unused, outcome = server(24).load(model(), LoadRequest(num_gpu=0))
     assert (outcome.placement, outcome.gpu_bytes) == ((), (0,))
     assert "num_gpu is 0, so a runs on the CPU." in text(outcome)
 
 
 def test_a_model_on_the_cpu_leaves_the_gpus_free() -> None:
-    start, _ = server(24).load(model("a"), LoadRequest(num_gpu=0))
+    start, _unused = server(24).load(model("a"), LoadRequest(num_gpu=0))
     assert start.free_bytes() == (24 * GIB,)
     assert start.load(model("b", 18))[1].evicted == ()
 
@@ -450,12 +450,12 @@ def test_before_0_30_a_model_goes_to_the_fewest_gpus_that_hold_it(version: str) 
     start, outcome = old_server(8, 12, version=version).load(scheduler_model_of("gemma3_4b"))
     assert (outcome.placement, outcome.split, outcome.batch, outcome.spilled) == ((1,), False, 512, False)
     assert "the fewest that hold it" in text(outcome)
-    _, outcome = start.load(scheduler_model_of("qwen3_14b"))
+    _unused, outcome = start.load(scheduler_model_of("qwen3_14b"))
     assert (outcome.placement, outcome.evicted, outcome.spilled) == ((0, 1), (), False)
 
 
 def test_before_0_30_a_model_that_does_not_fit_wholly_evicts() -> None:
-    start, _ = old_server(10).load(scheduler_model_of("llama3.1_8b"))
+    start, _unused = old_server(10).load(scheduler_model_of("llama3.1_8b"))
     after, outcome = start.load(scheduler_model_of("qwen3_8b"))
     assert outcome.evicted == ("llama3.1_8b",)
     assert after.loaded == ("qwen3_8b",)
@@ -474,20 +474,20 @@ def test_before_0_30_every_gpu_is_counted() -> None:
     start = old_server(7, 7)
     start, first = start.load(scheduler_model_of("llama3.1_8b"))
     start, second = start.load(scheduler_model_of("qwen3_8b"))
-    _, third = start.load(scheduler_model_of("llama3.2_3b"))
+    _unused, third = start.load(scheduler_model_of("llama3.2_3b"))
     assert (first.placement, second.placement) == ((0,), (1,))
     assert third.evicted
     assert not third.spilled
 
 
 def test_before_0_30_other_processes_are_always_seen() -> None:
-    start, _ = old_server(24).load(scheduler_model_of("llama3.2_1b"))
+    start, _unused = old_server(24).load(scheduler_model_of("llama3.2_1b"))
     later = replace(start, gpus=(replace(start.gpus[0], free_bytes=6 * GIB),))
     assert later.load(scheduler_model_of("qwen3_8b"))[1].evicted == ("llama3.2_1b",)
 
 
 def test_before_0_30_models_run_on_the_cpu_without_gpus() -> None:
-    _, outcome = old_server().load(scheduler_model_of("llama3.2_1b"))
+    _unused, outcome = old_server().load(scheduler_model_of("llama3.2_1b"))
     assert (outcome.placement, outcome.spilled) == ((), True)
     assert "runs on the CPU" in text(outcome)
     assert old_server(24).load(scheduler_model_of("llama3.2_1b"), LoadRequest(num_gpu=0))[1].placement == ()
@@ -616,7 +616,7 @@ def test_the_server_stays_within_its_means(
 
 
 def test_the_same_model_twice_changes_nothing() -> None:
-    once, _ = server(24, 24).load(scheduler_model_of("llama3.2_1b"))
+    once, _unused = server(24, 24).load(scheduler_model_of("llama3.2_1b"))
     twice, outcome = once.load(scheduler_model_of("llama3.2_1b"))
     assert outcome.reused
     assert twice.free_bytes() == once.free_bytes()

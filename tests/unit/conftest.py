@@ -24,7 +24,7 @@ from typing import Any, Iterator, Mapping
 import pytest
 from ansible_collections.gpufleet.ollama.tests.standin_ollama.build import build
 
-TESTS = Path(__file__).resolve().parents[2]
+TESTS = Path(__file__).resolve().parents[1]
 CAPTURES = TESTS / "data" / "captures"
 MODEL = "gemma3-270m"
 START_SECONDS = 20
