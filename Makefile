@@ -42,10 +42,11 @@ test-all: test molecule-all systemd-tests page-tests docs bench ## Also what tak
 sanity: venv ## ansible-test sanity, all tests, no ignores
 	$(BIN)/python tests/gates/sanity.py
 
-lint: venv link ## ansible-lint (production profile), yamllint, ruff
+lint: venv link ## ansible-lint (production profile), yamllint, ruff, the examples of the pages
 	$(BIN)/ruff check .
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --offline --profile production --strict
+	$(BIN)/python tests/gates/examples.py
 
 types: venv link ## mypy, strict, on plugins/
 	MYPYPATH=.build/collections $(BIN)/mypy --package $(PACKAGE).plugins
