@@ -39,10 +39,6 @@ class Host:
     environment: Mapping[str, str]
     warnings: tuple[str, ...]
 
-    @property
-    def gpu_memory_total_bytes(self) -> int:
-        return sum(gpu.memory_total_bytes or 0 for gpu in self.gpus)
-
     def with_less_memory(self, less_bytes: int, position: int | None = None) -> Host:
         """The same host with so much less available, on every GPU and of system memory or on one GPU alone."""
 
