@@ -160,6 +160,12 @@ class ModelShape:
         """Whether it makes embeddings instead of text."""
         return "embedding" in self.capabilities
 
+    @property
+    def is_encoder(self) -> bool:
+        """Whether its tokens see those after them, and nothing is kept between requests."""
+        first = self.layers[0]
+        return first.attention != "none" and first.cache_layer is None
+
     def number(self, key: str, default: int = 0) -> int:
         """A number of the architecture's metadata, by its key without prefix."""
         return self.numbers.get(key, default)
@@ -293,7 +299,7 @@ class _Weights:
 def _placed_weights(
     metadata: Metadata, tensors: list[tuple[str, str, tuple[int, ...]]], block_count: int, used_layers: int
 ) -> _Weights:
-    weights = _Weights([0] * block_count, [{} for _ in range(block_count)])
+    weights = _Weights([0] * block_count, [{} for _unused in range(block_count)])
     tied_bytes = tied_data_bytes = tied_repacked_bytes = 0
     for name, type_name, shape in tensors:
         data_bytes = tensor_bytes(type_name, shape)

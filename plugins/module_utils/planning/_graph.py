@@ -179,7 +179,7 @@ class Graph:
             for source in node.sources:
                 source.children += 1
                 if source.is_input and not source.is_held:
-                    for _ in range(input_copies):
+                    for _unused in range(input_copies):
                         _allocate(arena, source)
                     if input_copies > 1:
                         source.children += 1

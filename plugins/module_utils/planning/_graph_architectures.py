@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Any, Callable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import INDEX_BYTES, Tensor
@@ -32,6 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_ge
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_layers import (
     PLAIN,
+    UNLESS_NORMED,
     Style,
     doubly_fed_layer,
     encoder_layer,
@@ -153,10 +154,10 @@ class Architecture:
 
 
 NORMALISED = Routing(normalises=True)
-NORMALISED_SCALED = Routing(normalises=True, scales=True)
-PRE_NORM_ENCODER = {"begin": _begin_encoder, "end": _end_normed_encoder}
-POST_NORM_ENCODER = {"layer": encoder_layer, "begin": _begin_encoder, "end": _end_encoder}
-ROWS_AT_END = {"resume": _resume_all_tokens, "end": _end_picking_rows}
+NORMALISED_SCALED = Routing(normalises_if_told=True, scales=True)
+PRE_NORM_ENCODER: dict[str, Any] = {"begin": _begin_encoder, "end": _end_normed_encoder}
+POST_NORM_ENCODER: dict[str, Any] = {"layer": encoder_layer, "begin": _begin_encoder, "end": _end_encoder}
+ROWS_AT_END: dict[str, Any] = {"resume": _resume_all_tokens, "end": _end_picking_rows}
 
 TRANSFORMER = Architecture()
 EXPERTS = Architecture(Style(routing=NORMALISED))
@@ -169,7 +170,7 @@ NEMOTRON_H = Architecture(
         rotates="never",
         rows_at_end=True,
         squared=True,
-        routing=Routing(normalises=True, scales=True, squared=True),
+        routing=Routing(normalises_if_told=True, scales=True, squared=True),
     ),
     layer=sole_mixer_layer,
     **ROWS_AT_END,
@@ -281,9 +282,9 @@ ARCHITECTURES = {
     "qwen3vl": Architecture(begin=_begin_deep),
     "qwen3vlmoe": Architecture(Style(routing=NORMALISED), begin=_begin_deep),
     "seed_oss": TRANSFORMER,
-    "smallthinker": Architecture(Style(routes_by_source=True, no_rotation_interval=4, routing=NORMALISED)),
+    "smallthinker": Architecture(Style(routes_by_source=True, rotates="sliding", routing=NORMALISED)),
     "smollm3": Architecture(Style(no_rotation_interval=4)),
-    "stablelm": CENTRED,
+    "stablelm": Architecture(Style(centred=True, parallel=UNLESS_NORMED)),
     "starcoder": LEARNED_POSITIONS,
     "starcoder2": CENTRED,
     "xverse": TRANSFORMER,
@@ -294,4 +295,5 @@ def variant(shape: ModelShape, index: int) -> object:
     """What makes a layer differ from others with the same tensors."""
     if shape.architecture == "gemma3n":
         return index < SPARSE_LAYERS
-    return None
+    interval = ARCHITECTURES.get(shape.architecture, TRANSFORMER).style.no_rotation_interval
+    return index % interval if interval else None

@@ -411,7 +411,7 @@ def _plain_attention(
     scores = operation(
         (context.cells(layer), context.tokens_per_slot, heads, context.slots), *cached[:1], query
     )
-    for _ in range(3 if soft_cap else 0):
+    for _unused in range(3 if soft_cap else 0):
         scores = elementwise(scores)
     scores = elementwise(scores, context.mask(layer))
     context.graph.outside_nodes += CACHE_VIEWS
@@ -475,12 +475,13 @@ def feed_forward(
 class Routing:
     """How experts are chosen and weighed.
 
-    normalises: the weights are made to sum to one. scales: they are multiplied by a constant. weighs_chosen_only:
+    normalises: the weights are made to sum to one; normalises_if_told: where the header says so. scales: they are multiplied by a constant. weighs_chosen_only:
     the soft maximum is taken over the chosen experts. weighs_input: the weight is applied before the experts.
     squared: the experts' activation is a squared ReLU.
     """
 
     normalises: bool = False
+    normalises_if_told: bool = False
     scales: bool = False
     weighs_chosen_only: bool = False
     weighs_input: bool = False
@@ -513,7 +514,8 @@ def experts(
     weights = operation((1, used, tokens), reshaped(probabilities, 1, count, tokens), chosen)
     if routing.weighs_chosen_only:
         weights = reshaped(elementwise(reshaped(weights, used, tokens)), 1, used, tokens)
-    if routing.normalises:
+    told = routing.normalises_if_told and context.shape.number("expert_weights_norm")
+    if routing.normalises or told:
         flat = reshaped(weights, used, tokens)
         total = operation((1, tokens), flat)
         clamped = view(total, total.shape, is_plain=True)
@@ -533,7 +535,7 @@ def experts(
     if not routing.weighs_input:
         result = elementwise(result, weights)
     graph.expand(result)
-    parts = [graph.expand(view(result, (width, tokens))) for _ in range(used)]
+    parts = [graph.expand(view(result, (width, tokens))) for _unused in range(used)]
     total = parts[0]
     for part in parts[1:]:
         total = graph.expand(added(total, part))

@@ -225,6 +225,6 @@ def merged_streams(context: Context, current: Tensor) -> Tensor:
     others = product(context, width, view(current, (width, context.tokens, streams - 1), is_plain=True))
     others = _as_long_as(others, wanted)
     merged = _slice(current)
-    for _ in range(streams - 1):
+    for _unused in range(streams - 1):
         merged = added(merged, _slice(others))
     return rows(elementwise(merged), context.output_rows())

@@ -43,22 +43,27 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_re
 )
 
 NO_ROUTING = Routing()
+UNLESS_NORMED = "unless_normed"
 
 
 @dataclass(frozen=True)
 class Style:
     """What the tensors of a layer do not say.
 
-    centred: layer norm instead of RMS norm; bare_norms: norms without weights. parallel: attention and feed-forward
-    network read the same input; which of them comes first, and whether the sum is theirs before the residual's
-    ('attention', 'feed_forward', 'feed_forward_residual'). residual_first: the sum after the feed-forward network
-    starts from the residual stream; mixer_residual_first: the one after the mixer does. rotates: positions turn
-    queries and keys ('always', 'sliding', 'never'), but in every n-th layer by no_rotation_interval.
-    tempers_unturned: queries that are not turned are scaled by position.
-    norms_after_rotation: queries and keys are normalised after they are turned. norms_values: values too.
-    scales_query, scales_residual: multiplied by a constant. rows_at_end: the rows wanted are picked after the last
-    layer. soft_cap: scores are capped. expands_norm: the mixer's input is made before its states are read.
-    routing: how experts are weighed; routes_by_source: chosen by the residual stream. squared: squared ReLU.
+    centred: layer norm instead of RMS norm; bare_norms: norms without weights.
+    parallel: attention and feed-forward network read the same input; which of them comes first, and whether the sum is
+    theirs before the residual's ('attention', 'feed_forward', 'feed_forward_residual'), or 'unless_normed': only
+    layers without a norm between them do, and the residual joins attention first.
+    residual_first: the sum after the feed-forward network starts from the residual stream; mixer_residual_first: the
+    one after the mixer does.
+    rotates: positions turn queries and keys ('always', 'never', or 'sliding': not in full layers beside sliding ones),
+    but in every n-th layer by no_rotation_interval. tempers_unturned: queries that are not turned are scaled by
+    position. norms_after_rotation: queries and keys are normalised after they are turned.
+    norms_values: values are normalised too. scales_query, scales_residual: multiplied by a constant. soft_cap: scores
+    are capped.
+    rows_at_end: the rows wanted are picked after the last layer. expands_norm: the mixer's input is made before its
+    states are read. routing: how experts are weighed; routes_by_source: chosen by the residual stream. squared:
+    squared ReLU.
     """
 
     centred: bool = False
@@ -84,9 +89,9 @@ class Style:
 PLAIN = Style()
 
 
-def _rotates(style: Style, layer: LayerShape, index: int) -> bool:
+def _rotates(context: Context, style: Style, layer: LayerShape, index: int) -> bool:
     if style.rotates == "sliding":
-        return layer.attention == "sliding"
+        return layer.attention == "sliding" or not context.shape.sliding_window
     if style.no_rotation_interval:
         return (index + 1) % style.no_rotation_interval != 0
     return style.rotates == "always"
@@ -107,7 +112,7 @@ def attention_heads(
 ) -> Heads:
     """Queries, keys and values of a layer, normalised and turned by their positions."""
     heads = query_key_value(context, form, layer, source)
-    rotates = _rotates(style, layer, index)
+    rotates = _rotates(context, style, layer, index)
 
     def finished(tensor: Tensor, name: str) -> Tensor:
         if _normed_before_heads(form, name, layer):
@@ -184,6 +189,8 @@ def _in_parallel(
     network = fed_forward(context, style, form, normed)
     if style.parallel == "feed_forward_residual":
         return added(added(network, source), current)
+    if style.parallel == UNLESS_NORMED:
+        return added(network, added(current, source))
     if style.parallel == "feed_forward":
         return added(added(network, current), source)
     return added(added(current, network), source)
@@ -208,7 +215,7 @@ def transformer_layer(
         current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
         normed = rows(normed, context.output_rows()) if style.parallel else normed
         scores = rows(scores, context.output_rows()) if scores is not None else None
-    if style.parallel:
+    if style.parallel and not (style.parallel == UNLESS_NORMED and "ffn_norm.weight" in form):
         return _in_parallel(context, style, form, normed, source, current)
     has_own_norm = style.bare_norms or "ffn_norm.weight" in form
     norms_afterwards = has_own_norm or "post_ffw_norm.weight" in form

@@ -87,7 +87,7 @@ def mamba(context: Context, form: Form, source: Tensor) -> Tensor:
     inner = _convolved(context, form, _with_history(context, history, inner))
     parts = product(context, rank + 2 * state_size, inner)
     step = view(parts, (rank, each, slots))
-    before, after = (view(parts, (state_size, 1, each, slots)) for _ in range(2))
+    before, after = (view(parts, (state_size, 1, each, slots)) for _unused in range(2))
     if context.shape.number("ssm.dt_b_c_rms") or "ssm_dt_norm.weight" in form:
         step = norm(context, form, "ssm_dt_norm", step)
         before = norm(context, form, "ssm_b_norm", before)
@@ -116,7 +116,7 @@ def mamba2(context: Context, form: Form, source: Tensor) -> Tensor:
     inner = view(everything, (convolved_width, each, slots))
     inner = _convolved(context, form, _with_history(context, history, inner))
     values = view(inner, by_head)
-    before, after = (view(inner, (state_size, groups, each, slots)) for _ in range(2))
+    before, after = (view(inner, (state_size, groups, each, slots)) for _unused in range(2))
     step = elementwise(operation(step.shape, step))
     scanned = _scan(context, width, state_size, values, step, before, after)
     result = elementwise(view(scanned, by_head), elementwise(values))
@@ -152,7 +152,7 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
     state = reshaped(_states(context, value_length * width), value_length, value_length, heads, slots)
     convolved = _convolved(context, form, joined)
     by_key = (key_length, key_heads, each, slots)
-    query, key = (operation(by_key, view(convolved, by_key)) for _ in range(2))
+    query, key = (operation(by_key, view(convolved, by_key)) for _unused in range(2))
     if "ssm_ba.weight" in form and heads != key_heads:
         query, key = (_repeated(query_or_key, heads, context) for query_or_key in (query, key))
     value = view(convolved, (value_length, heads, each, slots))
@@ -189,7 +189,7 @@ def _split_strength(context: Context, source: Tensor, heads: int, key_heads: int
     each, slots = context.tokens_per_slot, context.slots
     part = heads // key_heads
     both = reshaped(product(context, 2 * heads, source), 2 * part, key_heads, each, slots)
-    halves = [view(both, (part, key_heads, each, slots)) for _ in range(2)]
+    halves = [view(both, (part, key_heads, each, slots)) for _unused in range(2)]
     strength = elementwise(operation(halves[0].shape, halves[0]))
     decay = operation((heads, each, slots), halves[1])
     return reshaped(strength, 1, heads, each, slots), decay
@@ -208,7 +208,7 @@ def short_convolution(context: Context, form: Form, source: Tensor) -> Tensor:
     kept = context.shape.number("shortconv.l_cache") - 1
     each, slots = context.tokens_per_slot, context.slots
     three = product(context, 3 * width, _by_slot(context, source))
-    before, after, inner = (view(three, (width, each, slots)) for _ in range(3))
+    before, after, inner = (view(three, (width, each, slots)) for _unused in range(3))
     gated_inner = elementwise(before, inner)
     history = reshaped(_states(context, kept * width), kept, width, slots)
     joined = _with_history(context, history, gated_inner)

@@ -61,7 +61,7 @@ def used_layers(shape: ModelShape) -> range:
 
 
 def representative_layers(shape: ModelShape, indices: range) -> list[int]:
-    """Layers that stand for all: the first of every run of three kinds, and the last.
+    """Layers that stand for all: the first of every run of four kinds, and the last.
 
     The buffer's peak recurs with the kinds of layers; more of the same do not raise it. Not so where something lives
     across layers, such as states that the next layer reads early: there the holes drift from layer to layer.
@@ -80,7 +80,7 @@ def representative_layers(shape: ModelShape, indices: range) -> list[int]:
             layer.head_count_kv,
             variant(shape, index),
         )
-        recent = (*recent[-2:], kind)
+        recent = (*recent[-3:], kind)
         if recent not in seen or index == indices[-1]:
             seen.add(recent)
             chosen.append(index)

@@ -48,7 +48,7 @@ def cells(shape: ModelShape, context_length: int, parallel: int, batch: int) -> 
     """
     total = padded(context_length * parallel, CELL_PADDING)
     full = padded(total // parallel, CELL_PADDING)
-    batch = min(batch, full * parallel)
+    batch = min(batch, full * parallel if shape.is_encoder else context_length * parallel)
     sliding = padded(min(full, shape.sliding_window + batch), CELL_PADDING) if shape.sliding_window else 0
     return Cells(full=full, sliding=sliding, slots=parallel, batch=batch)
 
