@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.tests.standin_ollama import config
 from ansible_collections.gpufleet.ollama.tests.standin_ollama.throughput import aggregate_rate
 
-from .conftest import MODEL, Server, Start
+from ..conftest import MODEL, Server, Start
 
 GENERATE = {"model": MODEL, "prompt": "x", "stream": False, "options": {"num_predict": 20}}
 

@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.tests.standin_ollama import measured_si
 from ansible_collections.gpufleet.ollama.tests.standin_ollama.gpus import Gpu
 from ansible_collections.gpufleet.ollama.tests.standin_ollama.store import Gguf
 
-from .conftest import MODEL, TESTS, Start
+from ..conftest import MODEL, TESTS, Start
 
 DATA = TESTS / "data"
 LLAMA = "llama3.1:8b"

@@ -12,7 +12,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from .conftest import CAPTURES, MODEL, Reply, Server, Start
+from ..conftest import CAPTURES, MODEL, Reply, Server, Start
 
 BASE = CAPTURES / "base"
 SAME_TEXT = (

