@@ -26,6 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     Run,
     UnitState,
     journal_of_invocation,
+    last_messages_of_unit,
     unit_state,
 )
 
@@ -101,7 +102,12 @@ def loaded_models(url: str) -> list[str]:
 
 
 def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:
-    """The last lines that the service's latest run wrote to the journal, credentials in URLs masked."""
+    """The last lines that the service's latest run wrote to the journal, credentials in URLs masked.
+
+    A service that systemd starts again and again may not have come to write any: then the runs before it tell.
+    """
     state = unit_state(run, scope, unit)
     words = journal_of_invocation(state.invocation_id, from_end=True, lines=lines)
+    if not any(line.strip() for line in words):
+        words = last_messages_of_unit(scope, unit, lines=lines)
     return [masked("", line) for line in words if line.strip()]

@@ -257,29 +257,28 @@ def environment_files(references: Sequence[EnvironmentFileReference]) -> list[tu
 
 
 def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: int = 400) -> list[str]:
-    """The first (or last) messages that one run of a unit wrote to the journal; empty when there are none.
-
-    Reads at most 1 MiB: the journal of a server with debugging on is long.
-    """
-    command = [
-        "journalctl",
-        "--quiet",
-        "--no-pager",
-        "--output=cat",
-        f"_SYSTEMD_INVOCATION_ID={invocation_id}",
-    ]
-    if from_end:
-        command.append(f"--lines={lines}")
+    """The first (or last) messages that one run of a unit wrote to the journal; empty when there are none."""
     if not re.fullmatch("[0-9a-f]{32}", invocation_id):
         return []
+    text = _journal(f"_SYSTEMD_INVOCATION_ID={invocation_id}", *([f"--lines={lines}"] if from_end else []))
+    return text[-lines:] if from_end else text[:lines]
+
+
+def last_messages_of_unit(scope: str, unit: str, *, lines: int) -> list[str]:
+    """The last messages of a unit's runs and of systemd about them."""
+    return _journal(f"--user-unit={unit}" if scope == USER else f"--unit={unit}", f"--lines={lines}")[-lines:]
+
+
+def _journal(*arguments: str) -> list[str]:
+    """Lines of the journal; at most 1 MiB of it, because that of a server with debugging on is long."""
+    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", *arguments]
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             output = process.stdout.read(JOURNAL_LIMIT_BYTES) if process.stdout else b""
             process.kill()
     except OSError:
         return []
-    text = output.decode("utf-8", "replace").split("\n")
-    return text[-lines:] if from_end else text[:lines]
+    return output.decode("utf-8", "replace").split("\n")
 
 
 def dropin_base_directory(scope: str) -> str:

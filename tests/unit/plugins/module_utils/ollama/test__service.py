@@ -106,6 +106,12 @@ def test_loaded_models(ollama):
     assert _service.loaded_models("http://127.0.0.1:1") == []
 
 
+def test_a_run_that_has_not_written_yet_leaves_the_word_to_those_before_it(monkeypatch):
+    monkeypatch.setattr(_service, "journal_of_invocation", lambda invocation, from_end, lines: [""])
+    monkeypatch.setattr(_service, "last_messages_of_unit", lambda scope, unit, lines: [unit, "it died", ""])
+    assert _service.last_words(shows(), "system", UNIT) == [UNIT, "it died"]
+
+
 def test_the_last_words_show_no_credentials(monkeypatch):
     said = ["", "proxy http://user:hunter2@proxy", "bye"]
     monkeypatch.setattr(_service, "journal_of_invocation", lambda invocation, from_end, lines: said)
