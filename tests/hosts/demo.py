@@ -21,6 +21,7 @@ from engine import say
 from fleet import CHECKOUT, Fleet, read_spec
 
 FLEET = Fleet("demo")
+REPORT = CHECKOUT / ".build" / "demo-report" / "report.html"
 HOSTS = [sys.executable, str(Path(__file__).with_name("hosts.py"))]
 SPEC = Path(__file__).with_name("demo.yml")
 
@@ -52,6 +53,7 @@ def main() -> None:
         if not keep:
             heading("Tidying up")
             run([*HOSTS, "down", FLEET.name])
+    say(f"The fleet on one page: {os.path.relpath(REPORT, CHECKOUT)} (open it in a browser)")
     heading(f"Done after {time.monotonic() - started:.0f} s")
     print(epilogue(keep))
 

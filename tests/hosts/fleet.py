@@ -347,6 +347,7 @@ def _write_inventory(fleet: Fleet, addresses: Mapping[str, str]) -> None:
                 "ansible_ssh_common_args": f"-F {ssh_config}",
                 "ansible_control_path": f"{fleet.connections}/%%C",
                 "ansible_python_interpreter": "/usr/bin/python3",
+                "gpufleet_report_dir": str(fleet.folder / "report"),
                 **fleet.variables,
             },
             "hosts": {host.name: dict(host.variables) for host in fleet.hosts},
