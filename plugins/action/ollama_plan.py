@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._argument
     ARGUMENT_SPEC,
     POLICY,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import unplannable_from_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
@@ -38,6 +39,7 @@ class ActionModule(ActionBase):
                 policy=policy_from_dict({name: options[name] for name in POLICY}),
                 version=options["version"],
                 service=service_from_info(options["service"]),
+                unplannable=unplannable_from_list(options["unplannable"]),
                 measured=options["measured"],
                 use_measured_memory=options["use_measured_memory"],
             )

@@ -60,6 +60,14 @@ options:
     type: list
     elements: dict
     required: true
+  unplannable:
+    description:
+      - Installed models that cannot be planned, each with C(name) and C(reason), in the form that
+        M(gpufleet.ollama.ollama_model_info) returns as C(unplannable). One of them that is wanted is refused with its
+        reason.
+    type: list
+    elements: dict
+    default: []
   wanted:
     description:
       - The models to keep loaded together, each a name, or a mapping with C(name) and any of C(context_length)

@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 INPUTS = {
     "gpu": {"type": "dict", "required": True},
     "models": {"type": "list", "elements": "dict", "required": True},
+    "unplannable": {"type": "list", "elements": "dict", "default": []},
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},
     "service": {"type": "dict", "default": {}},

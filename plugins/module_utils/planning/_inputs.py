@@ -126,6 +126,7 @@ def read_inputs(
     policy: Policy,
     version: str | None,
     service: Service,
+    unplannable: Mapping[str, str],
 ) -> Inputs:
     """The inputs of a plan, checked against each other.
 
@@ -150,7 +151,7 @@ def read_inputs(
         managed_environment=service.managed,
     )
     installed = read_models(models)
-    demands = _demands(installed, wanted)
+    demands = _demands(installed, wanted, unplannable)
     planned = {demand.model.name for demand in demands}
     by_numbers = tuple(name for name in _by_numbers(models) if name in planned)
     return Inputs(
@@ -209,16 +210,34 @@ def _described(model: Mapping[str, Any], form: str) -> dict[str, Any]:
     return {**{key: value for key, value in model.items() if key != form}, "name": short_name(model["name"])}
 
 
-def _demands(installed: Sequence[SchedulerModel], wanted: Sequence[WantedModel]) -> tuple[Demand, ...]:
+def _demands(
+    installed: Sequence[SchedulerModel], wanted: Sequence[WantedModel], unplannable: Mapping[str, str]
+) -> tuple[Demand, ...]:
     if not wanted:
         return tuple(Demand(model) for model in installed)
     demands = []
     for wish in wanted:
         model = next((model for model in installed if same_model(model.name, wish.name)), None)
+        reason = next((why for name, why in unplannable.items() if same_model(name, wish.name)), None)
+        if model is None and reason is not None:
+            raise ValueError(f"model '{wish.name}' is wanted but cannot be planned: {reason}")
         if model is None:
             raise ValueError(unknown_model(wish.name, [model.name for model in installed]))
         demands.append(Demand(model, wish))
     return tuple(demands)
+
+
+def unplannable_from_list(items: Any) -> dict[str, str]:
+    """Why installed models cannot be planned, by name, as `ollama_model_info` lists it.
+
+    Raises: ValueError when it is no list of mappings with name and reason.
+    """
+    try:
+        return {str(item["name"]): str(item["reason"]) for item in items}
+    except (TypeError, KeyError):
+        raise ValueError(
+            f"unplannable must be a list of mappings with name and reason, found {items!r:.80}"
+        ) from None
 
 
 def _with_operators_values(policy: Policy) -> Policy:

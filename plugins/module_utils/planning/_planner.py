@@ -38,13 +38,15 @@ def plan_host(
     policy: Policy | None = None,
     version: str | None = None,
     service: Service | None = None,
+    unplannable: Mapping[str, str] | None = None,
     measured: Mapping[str, Any] | None = None,
     use_measured_memory: bool = False,
 ) -> Plan:
     """The plan for one host.
 
     `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
-    descriptions. `service`: what it runs with now, and who set it. `measured`: the result of a
+    descriptions. `service`: what it runs with now, and who set it. `unplannable`: why other installed models
+    cannot be planned, by name. `measured`: the result of a
     benchmark of this host.
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
@@ -57,6 +59,7 @@ def plan_host(
             policy=policy or Policy(),
             version=version,
             service=service or Service(),
+            unplannable=unplannable or {},
         )
     )
     return _plan(with_measured(chosen, gpu, measured or {}, use_memory=use_measured_memory))

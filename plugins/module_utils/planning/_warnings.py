@@ -11,6 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
     FOREVER_SECONDS,
     ServerSettings,
@@ -141,6 +142,13 @@ def plan_warnings(chosen: Chosen, planned: Sequence[PlannedModel]) -> list[str]:
         )
     if not chosen.goal.models:
         warnings.append("no model is installed that could be planned for: plan again when there is one")
+    host = chosen.inputs.host
+    needed = sum(sorted(model.system_memory_bytes for model in planned)[-chosen.choice.loaded :])
+    if host.gpus and host.system_memory_total_bytes and needed > host.system_memory_available_bytes:
+        warnings.append(
+            f"the planned models take {gib(needed)} of system memory besides the GPUs, "
+            f"and {gib(host.system_memory_available_bytes)} are available"
+        )
     asked, parallel = max(chosen.goal.parallels), chosen.choice.setting.parallel
     if parallel < asked:
         warnings.append(f"{asked} requests at once are asked for, {parallel} are safe: the others wait")

@@ -67,6 +67,11 @@ def test_warnings_name_the_host(run_action):
     [
         ({"gpu": {"devices": "none"}}, "GPU facts has 'none' as 'devices', expected a list"),
         ({"wanted": ["gema3:4b"]}, "'gema3:4b' is wanted but not installed; did you mean 'gemma3:4b'?"),
+        (
+            {"wanted": ["cloud"], "unplannable": [{"name": "cloud:latest", "reason": "it runs elsewhere"}]},
+            "model 'cloud:latest' is wanted but cannot be planned: it runs elsewhere",
+        ),
+        ({"unplannable": [{"name": "cloud"}]}, "unplannable must be a list of mappings with name and reason"),
         ({"requests": -1}, "requests must be a whole number from 1 to 256, found -1"),
         ({"models": [{"name": "broken", "header": {}}]}, "model 'broken' cannot be planned: "),
         ({"models": [{"header": {}}]}, "a model needs a name"),

@@ -432,6 +432,14 @@ class TestModelsWithSettingsOfTheirOwn:
         assert any("was trained for 512 tokens" in warning for warning in planned.warnings)
 
 
+class TestSystemMemory:
+    def test_that_is_too_small_beside_the_gpus_is_warned_of(self, plan, described):
+        planned = plan(described(80, system_gib=1), ["gemma3:27b"])
+        assert planned.safe
+        assert any("of system memory besides the GPUs" in warning for warning in planned.warnings)
+        assert not any("of system memory" in warning for warning in plan([80], ["gemma3:27b"]).warnings)
+
+
 class TestVersions:
     def test_older_than_the_oldest_known_are_refused(self, plan):
         with pytest.raises(ValueError, match=r"Ollama 0\.9\.6 .* the oldest known is 0\.10\.0"):
