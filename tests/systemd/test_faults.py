@@ -185,7 +185,7 @@ def test_a_read_only_directory_is_one_sentence_and_changes_nothing(make_host, tm
     assert f"{DROPIN} cannot be changed: Read-only file system; what stood there is unchanged" in run.output
     assert "Nothing was rolled back." in run.output
     assert host.property("MainPID") == pid
-    assert not host.exists("/var/lib/gpufleet/ollama.service/former/*")
+    assert not host.exists("/var/lib/gpufleet/ollama.service/former/zz-gpufleet.conf/*")
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_file_whole(make_host):
