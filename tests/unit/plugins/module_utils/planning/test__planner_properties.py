@@ -44,6 +44,7 @@ MODELS = (
     "qwen2.5_32b",
     "mxbai-embed-large",
     "qwen3.5_9b",
+    "qwen3_4b",
 )
 # Models that can use any context looked for, and that have as many slots as the plan says.
 LONG_MODELS = ("llama3.2_1b", "gemma3_4b", "llama3.1_8b", "gpt-oss_20b", "gemma3_27b")
@@ -211,13 +212,15 @@ def worth(plan):
 
 
 def behaviour(plan, gpu, names):
-    """What becomes of each model under a plan's settings: GPUs, batch and share, in every order looked at."""
+    """What becomes of each model under a plan's settings: GPUs, batch, shares, whether the split is the usual one."""
     decided = set()
     for order in orders_of(plan, names):
         server = server_of(plan, gpu)
         for shape in order:
             server, outcome = server.load(shape)
-            decided.add((outcome.model, outcome.placement, outcome.batch, outcome.gpu_bytes))
+            decided.add(
+                (outcome.model, outcome.placement, outcome.batch, outcome.gpu_bytes, outcome.refitted)
+            )
     return decided
 
 
@@ -261,3 +264,43 @@ def test_one_more_model_never_raises_a_plan_unless_ollama_then_decides_otherwise
         assert any(
             (name, one.placement, one.batch) not in beside or one.spilled for name, one in alone.items()
         )
+
+
+def lowered_somewhere(names, wanted, policy, memory, grown):
+    """Every time that 96 MiB more on one GPU lower the plan: what becomes of the models before and after."""
+    found = []
+    before = None
+    for more in range(0, 4096, 96):
+        sizes = [size + more * (position == grown) for position, size in enumerate(memory)]
+        gpu = described(sizes)
+        plan = planned(gpu, names, wanted, policy)
+        if before and worth(plan) < worth(before[1]):
+            found.append((behaviour(before[1], before[0], names), behaviour(before[1], gpu, names)))
+        before = (gpu, plan)
+    return found
+
+
+class TestMoreMemoryLowersAPlan:
+    """The rules of Ollama and its engine by which that happens, each on hosts where it does."""
+
+    def test_where_the_shares_of_free_memory_move_a_layer_to_the_smaller_gpu(self):
+        """A model is split by the GPUs' shares: more on one GPU gives it layers that then do not fit there."""
+        found = lowered_somewhere(("gemma3_27b",), True, Policy(requests=1), [15484, 8016], 1)
+        assert found
+        for before, after in found:
+            assert {known[:3] for known in before} == {known[:3] for known in after}
+            assert before != after
+
+    def test_where_a_model_now_goes_to_a_single_gpu(self):
+        """A model that was split fits one GPU by Ollama's prediction, and takes that GPU from the others."""
+        names = ("qwen3_4b", "phi4_14b")
+        found = lowered_somewhere(names, True, Policy(requests=4), [23676, 16184], 0)
+        changes = [(old, new) for before, after in found for old in before - after for new in after - before]
+        assert any(len(old[1]) > 1 == len(new[1]) for old, new in changes if old[0] == new[0])
+
+    def test_where_ollama_takes_a_larger_batch(self):
+        """More free memory lets Ollama compute more tokens at once, and the larger buffer leaves less to others."""
+        names = ("gpt-oss_20b", "gemma3_4b", "gemma3_27b")
+        found = lowered_somewhere(names, True, Policy(requests=1), [24076, 24576], 1)
+        changes = [(old, new) for before, after in found for old in before - after for new in after - before]
+        assert any(new[2] > old[2] for old, new in changes if old[0] == new[0])
