@@ -131,6 +131,12 @@ def _guarded(known: Knowledge, exact_bytes: int) -> int:
     return exact_bytes if known is Knowledge.KNOWN else int(exact_bytes * LIKE_OTHERS_MARGIN)
 
 
+@lru_cache(maxsize=4)
+def _whole(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> Context:
+    """The graph of a model on a single GPU, whose buffers on GPU and host are asked for one after the other."""
+    return build(shape, layout, attention, caches_halves=caches_halves)
+
+
 @lru_cache(maxsize=8192)
 def compute_bytes(
     shape: ModelShape,
@@ -148,7 +154,11 @@ def compute_bytes(
     if known is Knowledge.NONE:
         extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
         return bound_bytes(shape, layout, attention, caches_halves) + extra
-    context = build(shape, layout, attention, caches_halves=caches_halves, units=units)
+    context = (
+        _whole(shape, layout, attention, caches_halves)
+        if units is None
+        else build(shape, layout, attention, caches_halves=caches_halves, units=units)
+    )
     return _guarded(known, context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES, input_copies=copies))
 
 
@@ -170,7 +180,7 @@ def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, c
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    context = build(shape, layout, attention, caches_halves=caches_halves)
+    context = _whole(shape, layout, attention, caches_halves)
     total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.
