@@ -475,7 +475,8 @@ def feed_forward(
 class Routing:
     """How experts are chosen and weighed.
 
-    normalises: the weights are made to sum to one; normalises_if_told: where the header says so. scales: they are multiplied by a constant. weighs_chosen_only:
+    normalises: the weights are made to sum to one; normalises_if_told: where the header says so.
+    scales: they are multiplied by a constant. weighs_chosen_only:
     the soft maximum is taken over the chosen experts. weighs_input: the weight is applied before the experts.
     squared: the experts' activation is a squared ReLU.
     """
