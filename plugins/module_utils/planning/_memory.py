@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_c
     cpu_compute_bytes,
     host_compute_bytes,
     knowledge,
+    units_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import (
     Attention,
@@ -298,9 +299,13 @@ def _devices(shape: ModelShape, load: _Load, units: Sequence[range], copies: int
             layers=len(here),
             weights_bytes=_weights_bytes(shape, here),
             kv_cache=_cache(shape, load, range(here.start, min(here.stop, last))),
-            compute_bytes=compute_bytes(shape, load.layout, load.attention, load.caches_halves, here, copies)
-            if here
-            else 0,
+            compute_bytes=(
+                compute_bytes(
+                    shape, load.layout, load.attention, load.caches_halves, units_of(shape, here), copies
+                )
+                if here
+                else 0
+            ),
             projector_bytes=shape.projector_bytes + shape.inline_projector_bytes if not number else 0,
             cuda_context_bytes=CUDA_CONTEXT_BYTES,
             basis=basis,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 
@@ -60,31 +61,60 @@ def used_layers(shape: ModelShape) -> range:
     return range(shape.block_count - shape.number("nextn_predict_layers"))
 
 
+def _drifts(shape: ModelShape, indices: range) -> bool:
+    return bool(any(shape.layers[index].is_recurrent for index in indices) or shape.number(PER_LAYER_INPUTS))
+
+
 def representative_layers(shape: ModelShape, indices: range) -> list[int]:
     """Layers that stand for all: the first of every run of four kinds, and the last.
 
     The buffer's peak recurs with the kinds of layers; more of the same do not raise it. Not so where something lives
     across layers, such as states that the next layer reads early: there the holes drift from layer to layer.
     """
-    if any(shape.layers[index].is_recurrent for index in indices) or shape.number(PER_LAYER_INPUTS):
+    if _drifts(shape, indices):
         return list(indices)
     seen = set()
     chosen = []
     recent: tuple[object, ...] = ()
     for index in indices:
-        layer = shape.layers[index]
-        kind = (
-            layer.form,
-            layer.attention,
-            layer.cache_layer == index,
-            layer.head_count_kv,
-            variant(shape, index),
-        )
-        recent = (*recent[-3:], kind)
+        recent = (*recent[-3:], _kind(shape, index))
         if recent not in seen or index == indices[-1]:
             seen.add(recent)
             chosen.append(index)
     return chosen
+
+
+def _kind(shape: ModelShape, index: int) -> tuple[object, ...]:
+    layer = shape.layers[index]
+    return (
+        layer.form,
+        layer.attention,
+        layer.cache_layer == index,
+        layer.head_count_kv,
+        variant(shape, index),
+    )
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of a model on one device; equal to others of the model that need the same compute buffer."""
+
+    kinds: tuple[object, ...]
+    numbers: range = field(compare=False)
+
+
+@lru_cache(maxsize=8192)
+def units_of(shape: ModelShape, numbers: range) -> Units:
+    """The units with these numbers: layers, and the output as one more."""
+    used = used_layers(shape)
+    here = range(min(numbers.start, used.stop), min(numbers.stop, used.stop))
+    if _drifts(shape, here) or any(
+        layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers)
+    ):
+        return Units((numbers.start, numbers.stop), numbers)
+    ends = (numbers.start == 0, numbers.stop > shape.block_count, used[-1] in here)
+    chosen = representative_layers(shape, here)
+    return Units((*ends, *(_kind(shape, index) for index in chosen)), numbers)
 
 
 def build(
@@ -143,7 +173,7 @@ def compute_bytes(
     layout: Cells,
     attention: Attention,
     caches_halves: bool,
-    units: range | None = None,
+    units: Units | None = None,
     copies: int = 1,
 ) -> int:
     """Bytes of the compute buffer on one GPU that holds these units of the model.
@@ -157,7 +187,7 @@ def compute_bytes(
     context = (
         _whole(shape, layout, attention, caches_halves)
         if units is None
-        else build(shape, layout, attention, caches_halves=caches_halves, units=units)
+        else build(shape, layout, attention, caches_halves=caches_halves, units=units.numbers)
     )
     return _guarded(known, context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES, input_copies=copies))
 
