@@ -11,14 +11,14 @@ Source: llama.cpp ggml/src/ggml-alloc.c and ggml/src/ggml-backend.cpp (b10488).
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Sequence
 
 FLOAT_BYTES = 4
 HALF_BYTES = 2
 INDEX_BYTES = 4
 LONG_INDEX_BYTES = 8
-
-Shape = Tuple[int, ...]
+# The device that runs what no GPU can.
+HOST = -1
 
 
 class Tensor:
@@ -26,10 +26,12 @@ class Tensor:
 
     shape: four lengths, the row first. root: the tensor whose memory a view shows. reuses: whether the operation may
     write over an operand. is_plain: whether it lies without gaps in its own order. padding_bytes: room beyond its data.
+    device: the GPU that must run it, None where any may.
     """
 
     __slots__ = (
         "children",
+        "device",
         "element_bytes",
         "is_held",
         "is_input",
@@ -56,6 +58,7 @@ class Tensor:
         is_plain: bool = True,
         is_input: bool = False,
         padding_bytes: int = 0,
+        device: int | None = None,
     ) -> None:
         self.shape = shape + (1,) * (4 - len(shape))
         self.sources = sources
@@ -65,6 +68,7 @@ class Tensor:
         self.is_plain = is_plain
         self.is_input = is_input
         self.padding_bytes = padding_bytes
+        self.device = device
         self.visited = False
         self.is_held = False
         self.children = 0
@@ -73,10 +77,19 @@ class Tensor:
         self.size_bytes = 0
 
     @property
+    def is_view(self) -> bool:
+        """Whether it shows memory of another tensor, and is no operation."""
+        return self.root is not None and self.root is not OUTSIDE
+
+    @property
     def data_bytes(self) -> int:
         """Bytes of all elements."""
         first, second, third, fourth = self.shape
         return first * second * third * fourth * self.element_bytes
+
+
+# Memory outside of the graph that an operation may write to: caches and states.
+OUTSIDE = Tensor((0,))
 
 
 class Arena:
@@ -180,42 +193,44 @@ class Graph:
                 source.children += 1
                 if source.is_input and not source.is_held:
                     for _unused in range(input_copies):
-                        _allocate(arena, source)
+                        allocate(arena, source)
                     if input_copies > 1:
                         source.children += 1
         for node in self.nodes:
             if node.root is None and not node.is_held:
-                _place(arena, node)
+                place(arena, node, node.sources)
             for source in node.sources:
                 source.children -= 1
                 if source.children or source.views:
                     continue
                 root = source.root
                 if root is None:
-                    _release(arena, source)
+                    release(arena, source)
                 else:
                     root.views -= 1
                     if not root.views and not root.children:
-                        _release(arena, root)
+                        release(arena, root)
         return arena.peak_bytes
 
 
-def _allocate(arena: Arena, tensor: Tensor) -> None:
+def allocate(arena: Arena, tensor: Tensor) -> None:
+    """Take new memory for a tensor."""
     tensor.size_bytes = arena.aligned(tensor.data_bytes + tensor.padding_bytes)
     tensor.offset = arena.allocate(tensor.size_bytes)
     tensor.is_held = True
 
 
-def _release(arena: Arena, tensor: Tensor) -> None:
+def release(arena: Arena, tensor: Tensor) -> None:
+    """Give a tensor's memory back, where it holds some."""
     if tensor.is_held:
         arena.release(tensor.offset, tensor.size_bytes)
         tensor.is_held = False
 
 
-def _place(arena: Arena, node: Tensor) -> None:
-    """Write over an operand that nobody else needs, where the operation can; else take new memory."""
+def place(arena: Arena, node: Tensor, sources: Sequence[Tensor]) -> None:
+    """Write over one of the sources that nobody else needs, where the operation can; else take new memory."""
     if node.reuses:
-        for source in node.sources:
+        for source in sources:
             if (
                 source.is_held
                 and source.children == 1
@@ -229,4 +244,4 @@ def _place(arena: Arena, node: Tensor) -> None:
                 node.is_held = True
                 source.is_held = False
                 return
-    _allocate(arena, node)
+    allocate(arena, node)

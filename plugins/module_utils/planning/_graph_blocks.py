@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import Dict, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import LayerShape, ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import tensor_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import (
     FLOAT_BYTES,
     HALF_BYTES,
+    HOST,
     INDEX_BYTES,
     LONG_INDEX_BYTES,
+    OUTSIDE,
     Graph,
     Tensor,
 )
@@ -35,8 +38,7 @@ VECTOR_KERNEL_HEAD = 256
 # Views of a layer's cached keys and values that its attention reads.
 CACHE_VIEWS = 4
 
-# Memory outside of the graph that an operation may write to: caches and states.
-OUTSIDE = Tensor((0,))
+HALF_PRECISION = "f16"
 
 Form = Dict[str, Tuple[int, ...]]
 
@@ -45,20 +47,28 @@ Form = Dict[str, Tuple[int, ...]]
 class Context:
     """The graph of one device, under construction.
 
-    caches_halves: the KV cache is not quantised. here: the layers on this device. layer_inputs: what each layer gets
-    besides the residual stream, deep_inputs: what the first layers get of an image, in models that have it.
+    cache_type: of the KV cache. here: the layers on this device. layer_inputs: what each layer gets
+    besides the residual stream, deep_inputs: what the first layers get of an image, in models that have it. device:
+    the GPU with the weights at hand, where the graph spans several; is_inside: while layers are built.
     """
 
     shape: ModelShape
     layout: Cells
     attention: Attention
-    caches_halves: bool
+    cache_type: str
     here: range
     on_cpu: bool = False
     graph: Graph = field(default_factory=Graph)
     layer_inputs: Tensor | None = None
     deep_inputs: Tensor | None = None
+    device: int | None = None
+    is_inside: bool = False
     _inputs: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def caches_halves(self) -> bool:
+        """Whether the KV cache is not quantised."""
+        return self.cache_type == HALF_PRECISION
 
     @property
     def slots(self) -> int:
@@ -151,21 +161,26 @@ def permuted(source: Tensor, *order: int) -> Tensor:
 
 def stored(context: Context, *sources: Tensor) -> Tensor:
     """A write to memory outside of the graph, done now."""
-    return context.graph.expand(Tensor((0,), sources, root=OUTSIDE))
+    return context.graph.expand(Tensor((0,), sources, root=OUTSIDE, device=context.device))
+
+
+def weighted(context: Context, result: Tensor) -> Tensor:
+    """An operation that reads weights, and so runs where they are."""
+    context.graph.leafs += 1
+    result.device = context.device
+    return result
 
 
 def product(context: Context, width: int, source: Tensor) -> Tensor:
     """A matrix of weights, `width` rows, times the source."""
-    context.graph.leafs += 1
-    return operation((width, *source.shape[1:]), source)
+    return weighted(context, operation((width, *source.shape[1:]), source))
 
 
 def projected(context: Context, form: Form, name: str, source: Tensor) -> Tensor:
     """A linear layer, with its bias where the model has one."""
     result = product(context, form[f"{name}.weight"][1], source)
     if f"{name}.bias" in form:
-        context.graph.leafs += 1
-        result = elementwise(result)
+        result = weighted(context, elementwise(result))
     return result
 
 
@@ -179,8 +194,10 @@ def norm(context: Context, form: Form, name: str, source: Tensor, *, centred: bo
     result = operation(source.shape, source) if centred else elementwise(source)
     for suffix in ("weight", "bias"):
         if f"{name}.{suffix}" in form:
-            context.graph.leafs += 1
-            result = elementwise(result)
+            if context.is_inside:
+                # Source: llama.cpp src/llama-context.cpp, graph_get_cb: "norm" runs where its layer is (b10488)
+                result.device = context.device
+            result = weighted(context, elementwise(result))
     return result
 
 
@@ -360,11 +377,16 @@ def _distant_cache(context: Context, layer: LayerShape) -> tuple[Tensor, ...]:
         return ()
     owner = context.shape.layers[layer.cache_layer]
     count = context.cells(layer) * context.slots
-    halves = HALF_BYTES if context.caches_halves else 1
+    value_bytes = tensor_bytes(context.cache_type.upper(), (owner.value_width, count))
+    if context.attention.transposes_values:
+        # What is copied spans the rows that wider layers have beside those of this one.
+        unused = widest_value(context.shape) - owner.value_width
+        value_bytes += HALF_BYTES * unused * context.cells(layer) * (context.slots - 1)
+    key_bytes = tensor_bytes(context.cache_type.upper(), (owner.key_width, count))
     name = f"distant {len(context.inputs())}"
-    return tuple(
-        context.input(f"{name} {part}", (count * width,), halves)
-        for part, width in (("keys", owner.key_width), ("values", owner.value_width))
+    return (
+        context.input(f"{name} keys", (key_bytes,), 1),
+        context.input(f"{name} values", (value_bytes,), 1),
     )
 
 
@@ -389,8 +411,11 @@ def _flash_attention(context: Context, layer: LayerShape, query: Tensor, decompr
 
 def _flash_attention_on_host(context: Context, layer: LayerShape, query: Tensor) -> Tensor:
     """The GPU hands the queries over and gets the result back."""
+    result = (layer.value_length * layer.head_count, context.tokens)
+    if context.device is not None:
+        return Tensor(result, (_split_by_slot(context, query),), device=HOST)
     stored(context, _split_by_slot(context, query))
-    return Tensor((layer.value_length * layer.head_count, context.tokens))
+    return Tensor(result)
 
 
 def _plain_attention(
@@ -506,8 +531,7 @@ def experts(
     probabilities = scores if routing.weighs_chosen_only else elementwise(scores)
     selection = probabilities
     if "exp_probs_b.bias" in form:
-        graph.leafs += 1
-        selection = elementwise(probabilities)
+        selection = weighted(context, elementwise(probabilities))
     if routing.weighs_input:
         selection = scores
     selection = _selected_groups(context, selection, count, tokens)
@@ -528,11 +552,9 @@ def experts(
     if routing.weighs_input:
         current = elementwise(operation((width, used, tokens), current), weights)
     activated = _expert_activation(context, form, current, chosen, routing, used, tokens)
-    result = operation((width, used, tokens), activated, chosen)
-    graph.leafs += 1
+    result = weighted(context, operation((width, used, tokens), activated, chosen))
     if "ffn_down_exps.bias" in form:
-        graph.leafs += 1
-        result = elementwise(result, chosen)
+        result = weighted(context, elementwise(result, chosen))
     if not routing.weighs_input:
         result = elementwise(result, weights)
     graph.expand(result)
@@ -566,22 +588,18 @@ def _selected_groups(context: Context, selection: Tensor, count: int, tokens: in
 def _expert_activation(
     context: Context, form: Form, source: Tensor, chosen: Tensor, routing: Routing, used: int, tokens: int
 ) -> Tensor:
-    graph = context.graph
     hidden = form["ffn_down_exps.weight"][0]
     if "ffn_gate_up_exps.weight" in form:
-        graph.leafs += 1
-        both = operation((2 * hidden, used, tokens), source, chosen)
+        both = weighted(context, operation((2 * hidden, used, tokens), source, chosen))
         if "ffn_gate_up_exps.bias" in form:
             both = elementwise(both, chosen)
         half = (hidden, used, tokens)
         return gated(view(both, half), view(both, half))
 
     def one(name: str) -> Tensor:
-        graph.leafs += 1
-        result = operation((hidden, used, tokens), source, chosen)
+        result = weighted(context, operation((hidden, used, tokens), source, chosen))
         if f"{name}.bias" in form:
-            graph.leafs += 1
-            result = elementwise(result, chosen)
+            result = weighted(context, elementwise(result, chosen))
         return result
 
     up = one("ffn_up_exps")

@@ -28,6 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_bl
     root_mean_square_norm,
     rows,
     view,
+    weighted,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_layers import (
     Style,
@@ -106,8 +107,7 @@ def gemma4_layer(
     if "inp_gate.weight" in form:
         current = added(current, _gated_by_layer_input(context, form, current))
     if "layer_output_scale.weight" in form:
-        context.graph.leafs += 1
-        current = elementwise(current)
+        current = weighted(context, elementwise(current))
     return current
 
 

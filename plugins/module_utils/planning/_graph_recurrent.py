@@ -21,10 +21,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_bl
     reshaped,
     stored,
     view,
+    weighted,
 )
 
-# Operations on the stored states that take no memory here, for each state that a layer reads.
-STATE_OPERATIONS = 8
+# Operations on the stored states that take no memory here, for each state that a layer reads, but the first of them.
+STATE_OPERATIONS = 7
 
 
 def _state_rows(context: Context) -> Tensor:
@@ -35,6 +36,7 @@ def _states(context: Context, size: int) -> Tensor:
     """The states of all slots, gathered into the graph now."""
     context.graph.leafs += 1
     context.graph.outside_nodes += STATE_OPERATIONS
+    stored(context)
     return context.graph.expand(operation((size, context.slots), _state_rows(context)))
 
 
@@ -56,20 +58,18 @@ def _with_history(context: Context, history: Tensor, source: Tensor) -> Tensor:
 
 
 def _convolved(context: Context, form: Form, joined: Tensor) -> Tensor:
-    context.graph.leafs += 1
-    result = operation((joined.shape[1], context.tokens_per_slot, context.slots), joined)
+    shape = (joined.shape[1], context.tokens_per_slot, context.slots)
+    result = weighted(context, operation(shape, joined))
     if "ssm_conv1d.bias" in form:
-        context.graph.leafs += 1
-        result = elementwise(result)
+        result = weighted(context, elementwise(result))
     return elementwise(result)
 
 
 def _scan(context: Context, width: int, state_size: int, *sources: Tensor) -> Tensor:
     """The recurrence: a result for every token, then the new states, in one tensor."""
-    context.graph.leafs += 1
-    context.graph.outside_nodes += STATE_OPERATIONS
+    context.graph.outside_nodes += STATE_OPERATIONS + 1
     length = width * context.tokens + state_size * width * context.slots
-    result = context.graph.expand(operation((length,), *sources, _state_rows(context)))
+    result = context.graph.expand(weighted(context, operation((length,), *sources, _state_rows(context))))
     stored(context, view(result, (state_size * width, context.slots)))
     context.graph.outside_nodes += 1
     return result
@@ -92,10 +92,11 @@ def mamba(context: Context, form: Form, source: Tensor) -> Tensor:
         step = norm(context, form, "ssm_dt_norm", step)
         before = norm(context, form, "ssm_b_norm", before)
         after = norm(context, form, "ssm_c_norm", after)
-    step = elementwise(product(context, width, step))
+    step = weighted(context, elementwise(product(context, width, step)))
     by_head = reshaped(inner, 1, width, each, slots)
     scanned = _scan(context, width, state_size, by_head, step, before, after)
-    result = elementwise(view(scanned, (width, each, slots)), elementwise(inner))
+    skipped = weighted(context, elementwise(inner))
+    result = elementwise(view(scanned, (width, each, slots)), skipped)
     mixed = operation(result.shape, operation(gate.shape, gate), result)
     return _by_token(context, product(context, form["ssm_out.weight"][1], mixed))
 
@@ -117,9 +118,9 @@ def mamba2(context: Context, form: Form, source: Tensor) -> Tensor:
     inner = _convolved(context, form, _with_history(context, history, inner))
     values = view(inner, by_head)
     before, after = (view(inner, (state_size, groups, each, slots)) for _unused in range(2))
-    step = elementwise(operation(step.shape, step))
+    step = weighted(context, elementwise(operation(step.shape, step)))
     scanned = _scan(context, width, state_size, values, step, before, after)
-    result = elementwise(view(scanned, by_head), elementwise(values))
+    result = elementwise(view(scanned, by_head), weighted(context, elementwise(values)))
     mixed = operation(by_head, operation(by_head, gate), result)
     if "ssm_norm.weight" in form:
         mixed = norm(context, form, "ssm_norm", reshaped(mixed, width // groups, groups, each, slots))
@@ -212,7 +213,6 @@ def short_convolution(context: Context, form: Form, source: Tensor) -> Tensor:
     gated_inner = elementwise(before, inner)
     history = reshaped(_states(context, kept * width), kept, width, slots)
     joined = _with_history(context, history, gated_inner)
-    context.graph.leafs += 1
-    convolved = operation((width, each, slots), joined)
+    convolved = weighted(context, operation((width, each, slots), joined))
     result = elementwise(after, convolved)
     return _by_token(context, projected(context, form, "shortconv.out_proj", result))

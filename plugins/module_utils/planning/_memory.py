@@ -19,9 +19,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_c
     Knowledge,
     compute_bytes,
     cpu_compute_bytes,
+    devices_compute_bytes,
     host_compute_bytes,
     knowledge,
-    units_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import (
     Attention,
@@ -154,8 +154,8 @@ class _Load:
     settings: LoadSettings
 
     @property
-    def caches_halves(self) -> bool:
-        return not self.settings.is_quantised
+    def cache_type(self) -> str:
+        return self.settings.kv_cache_type
 
 
 def _resolved(shape: ModelShape, settings: LoadSettings, *, on_cpu: bool = False) -> _Load:
@@ -218,8 +218,8 @@ def estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "") ->
         weights_bytes=_weights_bytes(shape, range(shape.block_count + 1)),
         weights_host_bytes=shape.input_host_bytes,
         kv_cache=_cache(shape, load, range(shape.block_count)),
-        compute_bytes=compute_bytes(shape, load.layout, load.attention, load.caches_halves),
-        compute_host_bytes=host_compute_bytes(shape, load.layout, load.attention, load.caches_halves),
+        compute_bytes=compute_bytes(shape, load.layout, load.attention, load.cache_type),
+        compute_host_bytes=host_compute_bytes(shape, load.layout, load.attention, load.cache_type),
         output_host_bytes=LOGIT_BYTES * shape.vocabulary_size * settings.parallel,
         projector_bytes=shape.projector_bytes + shape.inline_projector_bytes,
         cuda_context_bytes=CUDA_CONTEXT_BYTES,
@@ -266,7 +266,7 @@ def host_estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "
         weights_host_bytes=shape.text_bytes - shape.repacked_bytes,
         kv_cache=KvCache(),
         compute_bytes=0,
-        compute_host_bytes=cpu_compute_bytes(shape, load.layout, load.attention, load.caches_halves),
+        compute_host_bytes=cpu_compute_bytes(shape, load.layout, load.attention, load.cache_type),
         output_host_bytes=LOGIT_BYTES * shape.vocabulary_size * settings.parallel,
         projector_bytes=0,
         cuda_context_bytes=0,
@@ -294,18 +294,15 @@ def split(
 def _devices(shape: ModelShape, load: _Load, units: Sequence[range], copies: int) -> tuple[DeviceMemory, ...]:
     basis, note = _basis(shape)
     last = shape.block_count
+    computed = devices_compute_bytes(
+        shape, load.layout, load.attention, load.cache_type, tuple(units), copies
+    )
     return tuple(
         DeviceMemory(
             layers=len(here),
             weights_bytes=_weights_bytes(shape, here),
             kv_cache=_cache(shape, load, range(here.start, min(here.stop, last))),
-            compute_bytes=(
-                compute_bytes(
-                    shape, load.layout, load.attention, load.caches_halves, units_of(shape, here), copies
-                )
-                if here
-                else 0
-            ),
+            compute_bytes=computed[number],
             projector_bytes=shape.projector_bytes + shape.inline_projector_bytes if not number else 0,
             cuda_context_bytes=CUDA_CONTEXT_BYTES,
             basis=basis,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from typing import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import CUDA_ALIGNMENT_BYTES
@@ -17,7 +18,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_ar
     TRANSFORMER,
     variant,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import Context
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_blocks import (
+    HALF_PRECISION,
+    Context,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_devices import buffers_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, cells
 
@@ -50,7 +55,7 @@ class Knowledge(Enum):
 def knowledge(shape: ModelShape) -> Knowledge:
     """What is known of a model's graph; a header that lacks tensors of its architecture counts as unknown."""
     try:
-        build(shape, cells(shape, 256, 1, 64), Attention.FLASH, caches_halves=True)
+        build(shape, cells(shape, 256, 1, 64), Attention.FLASH, cache_type=HALF_PRECISION)
     except (ArithmeticError, LookupError, ValueError):
         return Knowledge.NONE
     return Knowledge.KNOWN if shape.architecture in ARCHITECTURES else Knowledge.LIKE_OTHERS
@@ -122,21 +127,22 @@ def build(
     layout: Cells,
     attention: Attention,
     *,
-    caches_halves: bool,
+    cache_type: str,
     units: range | None = None,
     every_layer: bool = False,
     on_cpu: bool = False,
+    devices: Sequence[range] = (),
 ) -> Context:
-    """The graph of a model on one device.
+    """The graph of a model on one device, or on several at once.
 
-    units: the layers on the device and, as one more, the output; None: all of them.
+    units: the layers on the device and, as one more, the output; None: all of them. devices: the units of each.
     """
     units = range(shape.block_count + 1) if units is None else units
     architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
     used = used_layers(shape)
     here = range(min(units.start, used.stop), min(units.stop, used.stop))
     context = Context(
-        shape=shape, layout=layout, attention=attention, caches_halves=caches_halves, on_cpu=on_cpu, here=here
+        shape=shape, layout=layout, attention=attention, cache_type=cache_type, on_cpu=on_cpu, here=here
     )
     context.graph.outside_nodes += LOOKUP_NODES
     context.graph.leafs += LOOKUP_LEAFS
@@ -145,15 +151,23 @@ def build(
     else:
         current = architecture.resume(context, after_last=not here)
     chosen = list(here) if every_layer else representative_layers(shape, here)
+    context.is_inside = True
     for index in chosen:
+        context.device = _device_of(index, devices)
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
             context, architecture.style, form, index, current, is_last=index == used[-1]
         )
     context.graph.expand(current)
+    context.is_inside = False
+    context.device = _device_of(shape.block_count, devices)
     if units.stop == shape.block_count + 1:
         architecture.end(context, current)
     return context
+
+
+def _device_of(unit: int, devices: Sequence[range]) -> int | None:
+    return next((number for number, units in enumerate(devices) if unit in units), None)
 
 
 def _guarded(known: Knowledge, exact_bytes: int) -> int:
@@ -162,9 +176,9 @@ def _guarded(known: Knowledge, exact_bytes: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def _whole(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> Context:
+def _whole(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> Context:
     """The graph of a model on a single GPU, whose buffers on GPU and host are asked for one after the other."""
-    return build(shape, layout, attention, caches_halves=caches_halves)
+    return build(shape, layout, attention, cache_type=cache_type)
 
 
 @lru_cache(maxsize=8192)
@@ -172,7 +186,7 @@ def compute_bytes(
     shape: ModelShape,
     layout: Cells,
     attention: Attention,
-    caches_halves: bool,
+    cache_type: str,
     units: Units | None = None,
     copies: int = 1,
 ) -> int:
@@ -183,34 +197,64 @@ def compute_bytes(
     known = knowledge(shape)
     if known is Knowledge.NONE:
         extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
-        return bound_bytes(shape, layout, attention, caches_halves) + extra
+        return bound_bytes(shape, layout, attention, cache_type) + extra
     context = (
-        _whole(shape, layout, attention, caches_halves)
+        _whole(shape, layout, attention, cache_type)
         if units is None
-        else build(shape, layout, attention, caches_halves=caches_halves, units=units.numbers)
+        else build(shape, layout, attention, cache_type=cache_type, units=units.numbers)
     )
     return _guarded(known, context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES, input_copies=copies))
 
 
+def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
+    """Whether several GPUs that hold a model hand each other more than the residual stream."""
+    return attention is Attention.FLASH_ON_HOST or any(layer.is_recurrent for layer in shape.layers)
+
+
+@lru_cache(maxsize=2048)
+def devices_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    devices: tuple[range, ...],
+    copies: int,
+) -> tuple[int, ...]:
+    """Bytes of the compute buffers of all GPUs that hold a model, each with the units given."""
+    known = knowledge(shape)
+    if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
+        return tuple(
+            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies)
+            if units
+            else 0
+            for units in devices
+        )
+    context = build(shape, layout, attention, cache_type=cache_type, every_layer=True, devices=devices)
+    sizes = buffers_bytes(
+        context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
+    )
+    return tuple(_guarded(known, size) for size in sizes)
+
+
 @lru_cache(maxsize=4096)
-def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
+def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
     """Bytes of the compute buffer when all of the model runs on the CPU."""
     known = knowledge(shape)
     if known is Knowledge.NONE:
-        return bound_bytes(shape, layout, attention, caches_halves)
-    context = build(shape, layout, attention, caches_halves=caches_halves, on_cpu=True)
+        return bound_bytes(shape, layout, attention, cache_type)
+    context = build(shape, layout, attention, cache_type=cache_type, on_cpu=True)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
     return _guarded(known, context.graph.buffer_bytes(alignment=CPU_ALIGNMENT_BYTES) + unused)
 
 
 @lru_cache(maxsize=4096)
-def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
+def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
     """Bytes of the pinned buffer on the host from which the GPU reads the graph's inputs."""
     embeddings = FLOAT_BYTES * shape.embedding_length * layout.tokens
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    context = _whole(shape, layout, attention, caches_halves)
+    context = _whole(shape, layout, attention, cache_type)
     total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.
@@ -228,18 +272,18 @@ def _inputs_bound_bytes(shape: ModelShape, layout: Cells, attention: Attention) 
     return masks + FLOAT_BYTES * layout.tokens * (shape.embedding_length + 2 * widest + 16)
 
 
-def bound_bytes(shape: ModelShape, layout: Cells, attention: Attention, caches_halves: bool) -> int:
+def bound_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
     """What hardly any graph of the model can exceed: the results of all projections of one layer at once, thrice.
 
     For architectures whose graph is unknown. Chosen experts count as often as they are used.
     """
     return _inputs_bound_bytes(shape, layout, attention) + max(
-        _layer_bound_bytes(shape, layer, layout, attention, caches_halves) for layer in shape.layers
+        _layer_bound_bytes(shape, layer, layout, attention, cache_type) for layer in shape.layers
     )
 
 
 def _layer_bound_bytes(
-    shape: ModelShape, layer: LayerShape, layout: Cells, attention: Attention, caches_halves: bool
+    shape: ModelShape, layer: LayerShape, layout: Cells, attention: Attention, cache_type: str
 ) -> int:
     used = shape.number("expert_used_count", 1)
     results = sum(
@@ -253,7 +297,7 @@ def _layer_bound_bytes(
         count = layout.sliding if layer.attention == "sliding" else layout.full
         width += 2 * layer.head_count * max(layer.key_length, layer.value_length)
         width += 0 if attention.is_flash else 2 * layer.head_count * count
-        if not caches_halves:
+        if cache_type != HALF_PRECISION:
             total += HALF_BYTES * layout.slots * layout.full * (layer.key_width + layer.value_width)
     if layer.is_recurrent:
         states = shape.convolution_state_size + shape.recurrent_state_size

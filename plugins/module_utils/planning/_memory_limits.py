@@ -82,5 +82,5 @@ def graph_size(
 ) -> tuple[int, int]:
     """Operations of a model's graph, and tensors in all; neither depends on the context length."""
     layout = cells(shape, 256, 2 if has_several_slots else 1, 256)
-    context = build(shape, layout, attention, caches_halves=not is_quantised, every_layer=True)
+    context = build(shape, layout, attention, cache_type="q8_0" if is_quantised else "f16", every_layer=True)
     return context.graph.node_count, context.graph.node_count + context.graph.leafs
