@@ -1,0 +1,202 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Predicted memory against what the real engine allocated, and what must hold for every model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
+    CUDA_CONTEXT_BYTES,
+    LoadSettings,
+    Refused,
+    estimate,
+    host_estimate,
+    split,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+TESTS = Path(__file__).resolve().parents[4]
+HEADERS = TESTS / "data" / "headers"
+TAGS = sorted(path.stem for path in HEADERS.glob("*.json"))
+GIB = 1 << 30
+
+
+@lru_cache(maxsize=1)
+def bench() -> ModuleType:
+    folder = TESTS / "bench"
+    sys.path.insert(0, str(folder))
+    try:
+        spec = importlib.util.spec_from_file_location("bench_accuracy", folder / "accuracy.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["bench_accuracy"] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
+    return module
+
+
+@lru_cache(maxsize=1)
+def shapes() -> dict[str, ModelShape]:
+    return bench().read_shapes(HEADERS)
+
+
+@lru_cache(maxsize=2)
+def recorded(table: str) -> dict[str, list[dict[str, str]]]:
+    by_model: dict[str, list[dict[str, str]]] = {}
+    for row in bench().read_rows(TESTS / "data" / table, shapes()):
+        by_model.setdefault(row["model"], []).append(row)
+    return by_model
+
+
+@lru_cache(maxsize=None)
+def shape(tag: str) -> ModelShape:
+    return shape_from_header(json.loads((HEADERS / f"{tag}.json").read_text()), name=tag)
+
+
+MODELS = sorted(json.loads(path.read_text())["name"] for path in HEADERS.glob("*.json"))
+SEVERAL_GPUS = sorted(
+    {line.split(",")[1] for line in (TESTS / "data/engine_memory_multi_gpu.csv").read_text().splitlines()[1:]}
+)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_takes_what_the_engine_allocated(model: str) -> None:
+    _by_model, found, refusals = bench().compare_rows(recorded("engine_memory.csv")[model], shapes())
+    figures = found.summary()
+    assert figures["rows"] > 20
+    assert figures["kv_max_error_pct"] <= 0.1
+    assert figures["weights_max_error_pct"] <= 0.5
+    assert figures["total_p99_error_pct"] <= 2
+    assert figures["total_worst_under_mib"] <= 96
+    assert figures["cpu_total_max_error_pct"] <= 5
+    assert refusals.missed == []
+    assert refusals.wrong == []
+
+
+# In percent, where it is not 3. Legacy files of deepseek2 without the split tensors: their compute buffers are not
+# found exactly where the engine copies a quantised cache (see the README's limits).
+LARGEST_ERROR = {"deepseek-v2:16b": 9}
+
+
+@pytest.mark.parametrize("model", SEVERAL_GPUS)
+def test_each_of_several_gpus_takes_what_the_engine_allocated_there(model: str) -> None:
+    _by_model, found = bench().compare_devices(recorded("engine_memory_multi_gpu.csv")[model], shapes())
+    figures = found.summary()
+    assert figures["device_rows"] > 100
+    assert figures["layers_wrong"] == 0
+    assert figures["weights_max_error_pct"] <= 0.5
+    assert figures["kv_max_error_pct"] <= 0.5
+    assert figures["device_total_p99_error_pct"] <= LARGEST_ERROR.get(model, 3)
+
+
+class TestTheCaseEveryReaderKnows:
+    """gemma3:4b at 4096 tokens, as docs/arithmetic.md derives it."""
+
+    three = estimate(shape("gemma3_4b"), LoadSettings(4096, 3, batch=1024))
+
+    def test_full_attention(self) -> None:
+        assert self.three.kv_cache.full_attention_bytes == 5 * 3 * 4096 * 4096
+
+    def test_the_window_holds_a_batch_too(self) -> None:
+        assert self.three.kv_cache.sliding_window_bytes == 29 * 3 * (1024 + 1024) * 4096
+
+    def test_weights(self) -> None:
+        assert self.three.weights_bytes == 2_483_218_432
+
+    def test_the_context_of_the_process_comes_on_top(self) -> None:
+        parts = self.three.weights_bytes + self.three.kv_cache.total_bytes + self.three.compute_bytes
+        assert self.three.gpu_total_bytes == parts + CUDA_CONTEXT_BYTES
+
+
+class TestWhatTheEngineDoesNotStart:
+    @pytest.mark.parametrize("kv_cache_type", ["q8_0", "q4_0"])
+    def test_a_quantised_cache_without_flash_attention(self, kv_cache_type: str) -> None:
+        with pytest.raises(Refused, match=f"cannot keep its KV cache in {kv_cache_type} while flash attention is off"):
+            estimate(shape("llama3.1_8b"), LoadSettings(4096, 1, 512, kv_cache_type, "off"))
+
+    def test_an_encoder_whose_batch_its_slots_cannot_share(self) -> None:
+        with pytest.raises(Refused, match="cannot be shared evenly by 3 slots"):
+            estimate(shape("nomic-embed-text"), LoadSettings(512, 3, 512))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"context_length": 0}, "context_length is 0, expected at least 1"),
+        ({"parallel": 0}, "parallel is 0, expected at least 1"),
+        ({"batch": -1}, "batch is -1, expected at least 1"),
+        ({"kv_cache_type": "q5_1"}, "kv_cache_type is q5_1, expected f16"),
+        ({"flash_attention": "maybe"}, "flash_attention is maybe, expected auto"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_sentence(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        LoadSettings(**{"context_length": 4096, "parallel": 1, **values})
+
+
+steps = st.integers(1, 8)
+
+
+def started(tag: str, asked: LoadSettings) -> bool:
+    try:
+        estimate(shape(tag), asked)
+    except Refused:
+        return False
+    return True
+
+
+@settings(max_examples=60, deadline=None)
+@given(tag=st.sampled_from(TAGS), parallel=steps, step=steps, batch=st.sampled_from([512, 1024, 2048]))
+def test_a_longer_context_never_takes_less(tag: str, parallel: int, step: int, batch: int) -> None:
+    shorter, longer = (LoadSettings(2048 * count, parallel, batch) for count in (step, step + 1))
+    if started(tag, shorter) and started(tag, longer):
+        assert estimate(shape(tag), shorter).gpu_total_bytes <= estimate(shape(tag), longer).gpu_total_bytes
+
+
+@settings(max_examples=60, deadline=None)
+@given(tag=st.sampled_from(TAGS), parallel=steps, context=st.sampled_from([2048, 8192, 32768]))
+def test_one_slot_more_never_needs_a_smaller_cache(tag: str, parallel: int, context: int) -> None:
+    fewer, more = (LoadSettings(context, count) for count in (parallel, parallel + 1))
+    if started(tag, fewer) and started(tag, more):
+        caches = [estimate(shape(tag), one).kv_cache.total_bytes for one in (fewer, more)]
+        assert caches == sorted(caches)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tag=st.sampled_from(TAGS), free=st.lists(st.integers(GIB, 96 * GIB), min_size=1, max_size=8), parallel=steps)
+def test_every_layer_and_every_byte_of_the_cache_lies_on_one_of_the_gpus(
+    tag: str, free: list[int], parallel: int
+) -> None:
+    asked = LoadSettings(4096, parallel)
+    if not started(tag, asked):
+        return
+    devices = split(shape(tag), asked, free)
+    whole = estimate(shape(tag), asked)
+    assert sum(device.layers for device in devices) == shape(tag).block_count + 1
+    assert sum(device.weights_bytes for device in devices) == pytest.approx(whole.weights_bytes, rel=0.005)
+    assert sum(device.kv_cache.total_bytes for device in devices) == pytest.approx(whole.kv_cache.total_bytes, rel=0.005)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_on_the_cpu_no_gpu_is_needed(tag: str) -> None:
+    alone = host_estimate(shape(tag), LoadSettings(512, 1))
+    assert alone.gpu_total_bytes == 0
+    assert alone.host_total_bytes > alone.weights_host_bytes > 0
+
+
+def test_no_free_memory_at_all_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"free memory of the GPUs is \[0, 0\], expected some on at least one"):
+        split(shape("llama3.2_1b"), LoadSettings(4096, 1), [0, 0])
