@@ -43,7 +43,6 @@ MODELS = (
     "gemma3_27b",
     "qwen2.5_32b",
     "mxbai-embed-large",
-    "qwen3.5_9b",
     "qwen3_4b",
 )
 # Models that can use any context looked for, and that have as many slots as the plan says.
@@ -146,7 +145,7 @@ def assert_safe(plan, gpu, order, policy):
 
 
 @given(hosts, st.integers(50, 100), some_models, st.booleans(), policies)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_the_scheduler_neither_evicts_nor_spills_under_a_safe_plan(memory, free, names, wanted, policy):
     gpu = described(memory, free)
     plan = planned(gpu, names, wanted, policy)
@@ -225,7 +224,7 @@ def behaviour(plan, gpu, names):
 
 
 @given(hosts, some_models, st.booleans(), policies, st.integers(0, 3), st.integers(1, 24 * 1024))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_more_memory_never_lowers_a_plan_unless_ollama_then_decides_otherwise(
     memory, names, wanted, policy, grown, more
 ):
@@ -243,7 +242,7 @@ def test_more_memory_never_lowers_a_plan_unless_ollama_then_decides_otherwise(
     st.booleans(),
     policies,
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_one_more_model_never_raises_a_plan_unless_ollama_then_decides_otherwise(
     memory, names, wanted, policy
 ):
