@@ -413,8 +413,8 @@ def shape_from_header(
     """
     if not isinstance(header, Mapping) or not isinstance(header.get("metadata"), Mapping):
         raise ValueError(f"metadata of model {name} is missing: this is not the header of a GGUF file")
-    tensors = _checked_tensors(header.get("tensors"))
-    metadata = Metadata(_compat.normalised(header["metadata"], tensors))
+    values, tensors = _compat.translated(header["metadata"], _checked_tensors(header.get("tensors")))
+    metadata = Metadata(values)
     block_count = metadata.integer("block_count", minimum=1, maximum=MAX_LAYERS)
     embedding_length = metadata.integer("embedding_length", minimum=1)
     ahead = metadata.integer("nextn_predict_layers", default=0)

@@ -199,6 +199,7 @@ ARCHITECTURES = {
     "dbrx": Architecture(Style(centred=True, routing=NORMALISED)),
     "deepseek": Architecture(Style(routing=Routing(scales=True))),
     "deepseek2": LATENT,
+    "deepseek2-ocr": SCALED_EXPERTS,
     "dots1": SCALED_EXPERTS,
     "ernie4_5": TRANSFORMER,
     "ernie4_5-moe": EXPERTS,

@@ -164,7 +164,14 @@ def fed_forward(
     """The feed-forward half of a layer: a network, or experts with or without a shared one."""
     if "ffn_gate_inp.weight" not in form:
         return feed_forward(context, form, source, squared=style.squared)
-    result = experts(context, form, source, style.routing, scores=scores)
+    if "ffn_latent_down.weight" in form:
+        # Experts that work on a shorter row.
+        shortened = product(context, form["ffn_latent_down.weight"][1], source)
+        scores = product(context, form["ffn_gate_inp.weight"][1], source)
+        chosen = experts(context, form, shortened, style.routing, scores=scores)
+        result = product(context, form["ffn_latent_up.weight"][1], chosen)
+    else:
+        result = experts(context, form, source, style.routing, scores=scores)
     if "ffn_up_shexp.weight" not in form:
         return result
     shared = feed_forward(context, form, source, suffix="_shexp", squared=style.squared)
