@@ -208,7 +208,12 @@ def compute_bytes(
 
 def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
     """Whether several GPUs that hold a model hand each other more than the residual stream."""
-    return attention is Attention.FLASH_ON_HOST or any(layer.is_recurrent for layer in shape.layers)
+    begins_without_weights = ARCHITECTURES.get(shape.architecture, TRANSFORMER).style.bare_norms
+    return (
+        attention is Attention.FLASH_ON_HOST
+        or begins_without_weights
+        or any(layer.is_recurrent for layer in shape.layers)
+    )
 
 
 @lru_cache(maxsize=2048)
