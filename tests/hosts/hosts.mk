@@ -3,7 +3,7 @@
 
 HOSTS := $(BIN)/python tests/hosts/hosts.py
 # What `make test` runs, and what `make test-all` runs; SCENARIO=name runs one.
-SCENARIOS := default faults
+SCENARIOS := default
 ALL_SCENARIOS := $(sort $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml))))
 .PHONY: demo molecule molecule-all hosts-image hosts-down hosts-clean
 
