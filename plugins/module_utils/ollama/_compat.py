@@ -84,7 +84,7 @@ def _one_head_count(architecture: str, values: Values, tensors: Tensors) -> Tens
     """A number of KV heads for each layer, zero in recurrent ones, becomes the one of the others."""
     key = f"{architecture}.attention.head_count_kv"
     found = values.get(key)
-    if isinstance(found, list) and found and all(type(one) is int for one in found):
+    if isinstance(found, list) and found and all(isinstance(one, int) for one in found):
         values[key] = max(found) or 2
     return tensors
 
@@ -102,7 +102,7 @@ def _qwen35(architecture: str, values: Values, tensors: Tensors) -> Tensors:
     tensors = _delta_net(architecture, values, tensors)
     ahead = _layers_ahead(tensors)
     count = values.get(f"{architecture}.block_count")
-    if ahead and type(count) is int and not any(".nextn." in name for name, _type_name, _shape in tensors):
+    if ahead and isinstance(count, int) and not any(".nextn." in name for name, _type_name, _shape in tensors):
         values[f"{architecture}.nextn_predict_layers"] = ahead
         values[f"{architecture}.block_count"] = count + ahead
     return tensors
@@ -128,7 +128,7 @@ def _deep_inputs(architecture: str, values: Values, tensors: Tensors) -> Tensors
     indices = values.get(f"{architecture}.vision.deepstack_visual_indexes")
     count = indices.get("array_length") if isinstance(indices, dict) else indices
     count = len(count) if isinstance(count, list) else count
-    values.setdefault(f"{architecture}.n_deepstack_layers", count if type(count) is int else 0)
+    values.setdefault(f"{architecture}.n_deepstack_layers", count if isinstance(count, int) else 0)
     return tensors
 
 
@@ -170,7 +170,7 @@ def _fused(tensors: Tensors, gate: str, up: str, both: str) -> Tensors:
 def _fused_network(architecture: str, values: Values, tensors: Tensors) -> Tensors:
     _sections(architecture, values, tensors)
     key_length = values.get(f"{architecture}.attention.key_length")
-    if type(key_length) is int:
+    if isinstance(key_length, int):
         values.setdefault(f"{architecture}.rope.dimension_count", key_length)
     return _fused(tensors, "ffn_gate.weight", "ffn_up.weight", "ffn_up.weight")
 
@@ -249,7 +249,7 @@ def _translation(architecture: str, values: Mapping[str, Any], tensors: Tensors)
     found = TRANSLATIONS.get(architecture)
     if architecture == "nemotron_h_omni" and found is not None:
         experts = (values.get(f"{architecture}.expert{part}_count") for part in ("", "_used"))
-        if any(type(count) is int and count > 0 for count in experts):
+        if any(isinstance(count, int) and count > 0 for count in experts):
             return Translation("nemotron_h_moe", renames=found.renames)
     return found
 
