@@ -35,6 +35,9 @@ ROTATION_LENGTH = 64
 VECTOR_KERNEL_TOKENS = 2
 VECTOR_KERNEL_HEAD = 256
 
+# More experts than any model uses for one token.
+MAX_USED_EXPERTS = 128
+
 # Views of a layer's cached keys and values that its attention reads.
 CACHE_VIEWS = 4
 
@@ -226,7 +229,7 @@ def _rotated(context: Context, source: Tensor, length: int, name: str) -> Tensor
 
 def _power_of_two_divisor(length: int) -> int:
     divisor = ROTATION_LENGTH
-    while length % (2 * divisor) == 0:
+    while length and length % (2 * divisor) == 0:
         divisor *= 2
     return divisor
 
@@ -524,6 +527,8 @@ def experts(
     graph, tokens = context.graph, source.shape[1]
     width, count = source.shape[0], form["ffn_gate_inp.weight"][1]
     used = context.shape.number("expert_used_count", 1)
+    if not 0 < used <= MAX_USED_EXPERTS:
+        raise ValueError(f"{used} experts are used at once, expected 1 to {MAX_USED_EXPERTS}")
     if scores is None:
         scores = projected(context, form, "ffn_gate_inp", source)
     elif "ffn_gate_inp.bias" in form:

@@ -39,6 +39,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_la
 # The first layers of gemma3n keep only the strongest activations of their gates.
 # Source: llama.cpp src/models/models.h, n_layer_sparsity (b10488)
 SPARSE_LAYERS = 10
+# Residual streams of gemma3n. Source: llama.cpp src/llama-hparams.h, n_altup (b10488)
+DEFAULT_STREAMS = 4
+MAX_STREAMS = 16
 
 
 def _slice(source: Tensor) -> Tensor:
@@ -154,7 +157,10 @@ def resume_gemma3n(context: Context, *, after_last: bool) -> Tensor:
 
 
 def _streams(context: Context) -> int:
-    return context.shape.number("altup.num_inputs", 4)
+    count = context.shape.number("altup.num_inputs", DEFAULT_STREAMS)
+    if not 1 < count <= MAX_STREAMS:
+        raise ValueError(f"{count} residual streams, expected 2 to {MAX_STREAMS}")
+    return count
 
 
 def _modalities(context: Context, form: Form, source: Tensor) -> Tensor:
