@@ -22,7 +22,7 @@ venv: .venv/installed ## The pinned tools in .venv
 	@echo "==> Installing the pinned tools into .venv (only here, nothing outside this folder)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed for the tools (managed hosts need 3.9)" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv .venv || { echo "python3 -m venv failed: install the package python3-venv and repeat"; exit 1; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
 lock: ## Renew requirements/dev.txt from dev.in (needs uv)
