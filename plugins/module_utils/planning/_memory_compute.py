@@ -197,6 +197,10 @@ def compute_bytes(
     known = knowledge(shape)
     if known is Knowledge.NONE:
         extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
+        if copies > 1 and any(layer.is_recurrent for layer in shape.layers):
+            # Where layers read their state early, GPUs hand results of one layer to and fro.
+            widest = max(_results_width(shape, layer) for layer in shape.layers)
+            extra += copies * FLOAT_BYTES * layout.tokens * widest
         return bound_bytes(shape, layout, attention, cache_type) + extra
     context = (
         _whole(shape, layout, attention, cache_type)
@@ -287,16 +291,21 @@ def bound_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_ty
     )
 
 
-def _layer_bound_bytes(
-    shape: ModelShape, layer: LayerShape, layout: Cells, attention: Attention, cache_type: str
-) -> int:
+def _results_width(shape: ModelShape, layer: LayerShape) -> int:
+    """Elements of all projections' results for one token."""
     used = shape.number("expert_used_count", 1)
-    results = sum(
+    return sum(
         lengths[1] * (used if len(lengths) > 2 else 1)
         for _name, lengths in shape.forms[layer.form]
         if len(lengths) > 1
     )
-    width = 3 * results + (4 + used) * shape.embedding_length
+
+
+def _layer_bound_bytes(
+    shape: ModelShape, layer: LayerShape, layout: Cells, attention: Attention, cache_type: str
+) -> int:
+    used = shape.number("expert_used_count", 1)
+    width = 3 * _results_width(shape, layer) + (4 + used) * shape.embedding_length
     total = 0
     if layer.attention != "none":
         count = layout.sliding if layer.attention == "sliding" else layout.full

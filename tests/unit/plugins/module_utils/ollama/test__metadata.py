@@ -79,15 +79,15 @@ def test_what_is_no_number_is_named(value: Any, sentence: str) -> None:
 
 
 def test_too_few_values_are_named() -> None:
-    with pytest.raises(ValueError, match="llama.heads has 2 values for 3 layers"):
+    with pytest.raises(ValueError, match=r"llama.heads has 2 values for 3 layers"):
         metadata(heads=[1, 2]).per_layer("heads", 3)
-    with pytest.raises(ValueError, match="llama.sliding has 1 values for 3 layers"):
+    with pytest.raises(ValueError, match=r"llama.sliding has 1 values for 3 layers"):
         metadata(sliding=[True]).flags("sliding", 3)
 
 
 @pytest.mark.parametrize("architecture", [None, "", 3, ["llama"]])
 def test_no_architecture_no_model(architecture: Any) -> None:
     with pytest.raises(
-        ValueError, match="general.architecture is missing: this is not the header of a model"
+        ValueError, match=r"general.architecture is missing: this is not the header of a model"
     ):
         Metadata({"general.architecture": architecture})

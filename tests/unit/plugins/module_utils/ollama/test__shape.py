@@ -16,7 +16,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape impo
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
     LoadSettings,
-    Refused,
     estimate,
     host_estimate,
     split,
@@ -162,7 +161,7 @@ class TestABadHeader:
     @pytest.mark.parametrize("plain", [None, [], {}, {"metadata": None}, {"metadata": []}])
     def test_of_no_kind(self, plain: Any) -> None:
         with pytest.raises(
-            ValueError, match="metadata of model m is missing: this is not the header of a GGUF file"
+            ValueError, match=r"metadata of model m is missing: this is not the header of a GGUF file"
         ):
             shape_from_header(plain, name="m")
 
@@ -189,7 +188,7 @@ class TestPlainData:
         assert len(json.dumps(shape(stem).to_dict())) < 32768
 
     def test_no_mapping(self) -> None:
-        with pytest.raises(ValueError, match="a model's shape is list, expected a mapping"):
+        with pytest.raises(ValueError, match=r"a model's shape is list, expected a mapping"):
             ModelShape.from_dict([])
 
     def test_fields_too_few_or_too_many(self) -> None:
@@ -198,7 +197,7 @@ class TestPlainData:
             ValueError, match=r"the shape of model \? lacks name, digest: gather the models again"
         ):
             ModelShape.from_dict({key: plain[key] for key in plain if key not in ("name", "digest")})
-        with pytest.raises(ValueError, match="the shape of model llama3.2_1b has the unknown field colour"):
+        with pytest.raises(ValueError, match=r"the shape of model llama3.2_1b has the unknown field colour"):
             ModelShape.from_dict({**plain, "colour": 1})
 
     @pytest.mark.parametrize("value", [None, "5", -1, True, 1.5])
@@ -210,7 +209,7 @@ class TestPlainData:
         ("key", "value"), [("layers", {}), ("forms", 3), ("forms", [{"a": "x"}]), ("layers", None)]
     )
     def test_damaged(self, key: str, value: Any) -> None:
-        with pytest.raises(ValueError, match="the shape of model llama3.2_1b is damaged"):
+        with pytest.raises(ValueError, match=r"the shape of model llama3.2_1b is damaged"):
             ModelShape.from_dict({**shape("llama3.2_1b").to_dict(), key: value})
 
     def test_layers_must_be_whole(self) -> None:
@@ -218,7 +217,7 @@ class TestPlainData:
         short = {key: column[:3] for key, column in plain["layers"].items()}
         for layers in (short, {**plain["layers"], "form": [99] * 16}):
             with pytest.raises(
-                ValueError, match="the shape of model llama3.2_1b does not have 16 whole layers"
+                ValueError, match=r"the shape of model llama3.2_1b does not have 16 whole layers"
             ):
                 ModelShape.from_dict({**plain, "layers": layers})
 
@@ -245,6 +244,7 @@ def test_whatever_a_header_says_it_is_refused_or_sized_soon(stem: str, data: st.
     if data.draw(st.booleans()):
         del plain["tensors"][data.draw(st.integers(0, len(plain["tensors"]) - 1)) :: 7]
     started = time.monotonic()
+    sentence = ""
     try:
         found = shape_from_header(plain, name="m")
         for size in (estimate, host_estimate):
@@ -252,8 +252,8 @@ def test_whatever_a_header_says_it_is_refused_or_sized_soon(stem: str, data: st.
             assert sized.gpu_total_bytes >= 0
             assert sized.host_total_bytes >= 0
         split(found, LoadSettings(4096, 1), [GIB, GIB])
-    except Refused as refusal:
-        assert "\n" not in str(refusal)
     except ValueError as error:
-        assert 0 < len(str(error)) < 400
+        sentence = str(error) or "nothing\n"
+    assert "\n" not in sentence
+    assert len(sentence) < 400
     assert time.monotonic() - started < 10
