@@ -25,6 +25,7 @@ from typing import Any
 import pynvml
 
 ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = ROOT / ".build" / "simulated_nvml"
 
 
 def main() -> None:
@@ -52,19 +53,21 @@ def describe(keep_uuids: bool) -> dict[str, Any]:
     """The description of this machine."""
     pynvml.nvmlInit()
     try:
-        indices = range(pynvml.nvmlDeviceGetCount())
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in indices]
         return {
             "driver_version": pynvml.nvmlSystemGetDriverVersion(),
             "nvml_version": pynvml.nvmlSystemGetNVMLVersion(),
             "cuda_driver_version": pynvml.nvmlSystemGetCudaDriverVersion(),
-            "devices": [gpu(handle, keep_uuids) for handle in handles],
+            "devices": [gpu(index, keep_uuids) for index in range(pynvml.nvmlDeviceGetCount())],
         }
     finally:
         pynvml.nvmlShutdown()
 
 
-def gpu(handle: Any, keep_uuids: bool) -> dict[str, Any]:
+def gpu(index: int, keep_uuids: bool) -> dict[str, Any]:
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    except pynvml.NVMLError as error:
+        return {"faults": {"*": error.value}}
     pci = pynvml.nvmlDeviceGetPciInfo(handle)
     ecc = known(pynvml.nvmlDeviceGetEccMode, handle)
     rows = known(pynvml.nvmlDeviceGetRemappedRows, handle)
@@ -114,7 +117,7 @@ def common(handle: Any, keep_uuids: bool) -> dict[str, Any]:
     """What GPUs and MIG instances have alike."""
     name: str = pynvml.nvmlDeviceGetUUID(handle)
     if not keep_uuids:
-        name = f"{name.partition('-')[0]}-{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
+        name = replaced(name)
     processes = {
         process.pid: {"pid": process.pid, "used_bytes": process.usedGpuMemory, "type": kind}
         for kind, call in (
@@ -128,6 +131,11 @@ def common(handle: Any, keep_uuids: bool) -> dict[str, Any]:
         "memory": memory(handle, list(processes.values())),
         "processes": list(processes.values()),
     }
+
+
+def replaced(name: str) -> str:
+    """A UUID of the same form that names no card; the same for the same card."""
+    return f"{name.partition('-')[0]}-{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
 
 
 def memory(handle: Any, processes: list[dict[str, Any]]) -> dict[str, int] | None:
@@ -170,27 +178,28 @@ def known(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
 
 def compare(description: dict[str, Any]) -> list[str]:
     """How the facts of this machine differ from those of its simulation: a line for each place."""
+    subprocess.run(["make", "-s", "-C", str(Path(__file__).parent), f"OUT={LIBRARIES}"], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        built = ["make", "-s", "-C", str(Path(__file__).parent), f"OUT={folder}"]
-        subprocess.run(built, check=True)
         path = Path(folder) / "machine.json"
         path.write_text(json.dumps(description))
-        simulated = facts({"LD_LIBRARY_PATH": folder, "SIMULATED_NVML": str(path)})
+        simulated = facts({"LD_LIBRARY_PATH": str(LIBRARIES), "SIMULATED_NVML": str(path)})
     return differences("gpufleet_gpu", facts({}), simulated)
 
 
-def facts(environment: dict[str, str]) -> Any:
-    """What gpu_facts says, without what changes from second to second."""
+def facts(environment: dict[str, str], keep_moving: bool = False, **options: Any) -> Any:
+    """What gpu_facts says with these options, without what changes from second to second."""
     command = [sys.executable, str(ROOT / "plugins/modules/gpu_facts.py")]
     finished = subprocess.run(
         command,
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {}}),
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
         env={**os.environ, "PYTHONPATH": str(ROOT / ".build/collections"), **environment},
         check=True,
         capture_output=True,
         text=True,
     )
     host = json.loads(finished.stdout)["ansible_facts"]["gpufleet_gpu"]
+    if keep_moving:
+        return host
     for moving in ("gathered_at", "system_memory_available_bytes"):
         del host[moving]
     for device in host["devices"]:
