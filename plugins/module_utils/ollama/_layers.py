@@ -102,6 +102,7 @@ SHARED_FULL_OFFSET = 1
 FULL = "full"
 SLIDING = "sliding"
 NONE = "none"
+ATTENTIONS = (FULL, SLIDING, NONE)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import shown
+
 # Source: llama.cpp src/llama-hparams.h, LLAMA_MAX_LAYERS (b10488)
 MAX_LAYERS = 512
 # GGUF stores these numbers as uint32; llama.cpp reads them so.
@@ -36,7 +38,7 @@ class Metadata:
 
     def _checked(self, key: str, value: Any, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{self.architecture}.{key} is {_shown(value)}, expected a whole number")
+            raise ValueError(f"{self.architecture}.{key} is {shown(value)}, expected a whole number")
         if not minimum <= value <= maximum:
             raise ValueError(f"{self.architecture}.{key} is {value}, expected {minimum} to {maximum}")
         return value
@@ -50,7 +52,7 @@ class Metadata:
         """
         value = self.get(key)
         if isinstance(value, list) and value:
-            return max(self._checked(key, one, 0, maximum) for one in self._bounded(key, value))
+            return max(self._checked(key, one, minimum, maximum) for one in self._bounded(key, value))
         if value is None or isinstance(value, (list, dict)):
             if default is None:
                 raise ValueError(f"{self.architecture}.{key} is missing")
@@ -120,8 +122,3 @@ class Metadata:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."

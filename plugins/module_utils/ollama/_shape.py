@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Mapping, Sequence, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _compat
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import (
+    MAX_NUMBER,
+    check_fields,
+    is_number,
+    shown,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._layers import (
+    ATTENTIONS,
     convolution_state_size,
     layer_memories,
     recurrent_state_size,
@@ -31,7 +38,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_typ
 MAX_TENSORS = 65536
 MAX_DIMENSIONS = 4
 MAX_DIMENSION = 2**40
-MAX_FILE_BYTES = 2**50
 
 # Tensors that llama.cpp keeps on the host: they are looked up, not multiplied.
 # Source: llama.cpp src/llama-arch.cpp, LLM_TENSOR_LAYER_INPUT (b10488)
@@ -150,6 +156,24 @@ class ModelShape:
     numbers: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raises: ValueError when a field is of another kind, out of bounds, or contradicts another one."""
+        if not isinstance(self.name, str):
+            raise ValueError(f"the name of a model is {shown(self.name)}, expected a text")
+        of = f"model {self.name}"
+        check_fields(self, of)
+        if not 1 <= self.block_count <= MAX_LAYERS or len(self.layers) != self.block_count:
+            raise ValueError(f"the shape of {of} does not have {self.block_count} whole layers")
+        for number, layer in enumerate(self.layers):
+            check_fields(layer, f"layer {number} of {of}")
+            if layer.attention not in ATTENTIONS:
+                raise ValueError(
+                    f"attention of layer {number} of {of} is {shown(layer.attention)}, expected"
+                    f" {', '.join(ATTENTIONS)}"
+                )
+            if layer.form >= len(self.forms) or (layer.cache_layer or 0) >= self.block_count:
+                raise ValueError(f"the shape of {of} does not have {self.block_count} whole layers")
+
     def __hash__(self) -> int:
         return hash(
             (self.name, self.digest, self.architecture, self.file_bytes, self.text_bytes, self.block_count)
@@ -197,53 +221,38 @@ class ModelShape:
         if missing or unknown:
             wrong = f"lacks {', '.join(missing)}" if missing else f"has the unknown field {unknown[0]}"
             raise ValueError(f"the shape of model {values.get('name', '?')} {wrong}: gather the models again")
-        for key in _INTEGER_FIELDS:
-            if isinstance(values[key], bool) or not isinstance(values[key], int) or values[key] < 0:
-                raise ValueError(
-                    f"{key} of model {values['name']} is {values[key]!r}, expected a whole number"
-                )
         try:
             values["forms"] = tuple(_form_from(form) for form in values["forms"])
             values["model_form"] = _form_from(values["model_form"])
             values["capabilities"] = tuple(str(one) for one in values["capabilities"])
             columns = [values["layers"][one.name] for one in fields(LayerShape)]
-            values["layers"] = tuple(LayerShape(*row) for row in zip(*columns))
             lengths = {len(column) for column in columns}
+            values["layers"] = tuple(LayerShape(*row) for row in zip(*columns))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"the shape of model {values['name']} is damaged: {error}") from error
-        if lengths != {values["block_count"]} or any(
-            not 0 <= layer.form < len(values["forms"]) for layer in values["layers"]
-        ):
-            raise ValueError(
-                f"the shape of model {values['name']} does not have {values['block_count']} whole layers"
-            )
+        if len(lengths) > 1:
+            raise ValueError(f"the shape of model {values['name']} has layers of which it does not tell all")
         return cls(**values)
 
 
-_INTEGER_FIELDS = (
-    "file_bytes",
-    "projector_bytes",
-    "inline_projector_bytes",
-    "adapter_bytes",
-    "context_length_trained",
-    "block_count",
-    "embedding_length",
-    "vocabulary_size",
-    "sliding_window",
-    "convolution_state_size",
-    "recurrent_state_size",
-    "input_host_bytes",
-    "first_layer_bytes",
-    "output_bytes",
-    "per_device_bytes",
-    "text_bytes",
-    "repacked_bytes",
-    "tensor_count",
-)
-
-
 def _form_from(plain: Mapping[str, Sequence[int]]) -> Form:
-    return tuple((str(name), tuple(int(length) for length in shape)) for name, shape in plain.items())
+    if len(plain) > MAX_TENSORS:
+        raise ValueError(f"tensors are {len(plain)}, expected at most {MAX_TENSORS}")
+    return tuple((str(name), _checked_lengths(str(name), shape)) for name, shape in plain.items())
+
+
+def _checked_lengths(name: str, shape: Any) -> tuple[int, ...]:
+    """The lengths of a tensor, the row first."""
+    if (
+        not isinstance(shape, (list, tuple))
+        or len(shape) > MAX_DIMENSIONS
+        or not all(
+            isinstance(length, int) and not isinstance(length, bool) and 0 < length <= MAX_DIMENSION
+            for length in shape
+        )
+    ):
+        raise ValueError(f"tensor {name[:60]} has the shape {shown(shape)}, expected up to four lengths")
+    return tuple(shape)
 
 
 def _checked_tensors(tensors: Any) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -262,21 +271,14 @@ def _checked_tensors(tensors: Any) -> list[tuple[str, str, tuple[int, ...]]]:
             or not isinstance(shape, (list, tuple))
         ):
             raise ValueError(f"tensor {str(name)[:60]} is not a name, a type and a shape")
-        if len(shape) > MAX_DIMENSIONS or not all(
-            isinstance(length, int) and not isinstance(length, bool) and 0 < length <= MAX_DIMENSION
-            for length in shape
-        ):
-            raise ValueError(
-                f"tensor {name[:60]} has the shape {str(shape)[:60]}, expected up to four lengths"
-            )
-        checked.append((name, type_name, tuple(shape)))
+        checked.append((name, type_name, _checked_lengths(name, shape)))
     return checked
 
 
 def _bounded_bytes(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_FILE_BYTES:
-        raise ValueError(f"{key} is {str(value)[:40]}, expected 0 to {MAX_FILE_BYTES} bytes")
-    return value
+    if not is_number(value):
+        raise ValueError(f"{key} is {shown(value)}, expected 0 to {MAX_NUMBER} bytes")
+    return int(value)
 
 
 @dataclass

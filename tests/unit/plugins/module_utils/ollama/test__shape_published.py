@@ -154,25 +154,65 @@ class TestOllamasOwnForm:
 
 
 class TestDamage:
-    @pytest.mark.xfail(
-        strict=True, raises=ZeroDivisionError, reason="a list escapes the smallest allowed value"
-    )
     def test_an_interval_of_zero_in_a_list_is_refused(self):
         header = copy.deepcopy(HEADERS["qwen3.5_9b"])
         header["metadata"]["qwen35.full_attention_interval"] = [0]
         with pytest.raises(ValueError, match=r"qwen35\.full_attention_interval"):
             shape_from_header(header, name="qwen3.5")
 
-    @pytest.mark.xfail(strict=True, raises=TypeError, reason="the layers' own fields are not checked")
     def test_a_layer_of_another_kind_is_refused(self):
         plain = shape_of("llama3.2_1b").to_dict()
         plain["layers"]["form"] = ["0"] * 16
         with pytest.raises(ValueError, match=r"model llama3\.2_1b"):
             ModelShape.from_dict(plain)
 
-    @pytest.mark.xfail(strict=True, raises=OverflowError, reason="an endless length is not caught")
     def test_an_endless_length_is_refused(self):
         plain = shape_of("llama3.2_1b").to_dict()
         plain["model_form"] = {"a": [float("inf")]}
         with pytest.raises(ValueError, match=r"model llama3\.2_1b"):
             ModelShape.from_dict(plain)
+
+    @pytest.mark.parametrize(
+        ("field", "value", "sentence"),
+        [
+            ("name", 5, "the name of a model is 5, expected a text"),
+            ("digest", None, r"digest of model llama3\.2_1b is None, expected a text"),
+            ("has_tied_output", 1, r"has_tied_output of model llama3\.2_1b is 1, expected true or false"),
+            ("num_ctx", "8k", r"num_ctx of model llama3\.2_1b is '8k', expected a whole number"),
+            ("text_bytes", 2**60, r"text_bytes of model llama3\.2_1b is \d+, expected a whole number from 0 to"),
+            ("numbers", {"expert_count": -1}, r"numbers of model .* expected a mapping of whole numbers"),
+            ("parameters", [], r"parameters of model llama3\.2_1b is \[\], expected a mapping"),
+            ("model_form", {"a": [1, 2, 3, 4, 5]}, r"damaged: tensor a has the shape \[1, 2, 3, 4, 5\]"),
+        ],
+    )
+    def test_plain_data_of_another_kind_is_refused(self, field, value, sentence):
+        plain = {**shape_of("llama3.2_1b").to_dict(), field: value}
+        with pytest.raises(ValueError, match=sentence):
+            ModelShape.from_dict(plain)
+
+    @pytest.mark.parametrize(
+        ("field", "value", "sentence"),
+        [
+            ("attention", "odd", r"attention of layer 3 of model llama3\.2_1b is 'odd', expected full, sliding"),
+            ("cache_layer", 99, "does not have 16 whole layers"),
+            ("head_count", -1, r"head_count of layer 3 of model llama3\.2_1b is -1, expected a whole number"),
+            ("is_recurrent", None, r"is_recurrent of layer 3 of model .* is None, expected true or false"),
+        ],
+    )
+    def test_one_layer_of_another_kind_is_refused(self, field, value, sentence):
+        plain = shape_of("llama3.2_1b").to_dict()
+        plain["layers"][field][3] = value
+        with pytest.raises(ValueError, match=sentence):
+            ModelShape.from_dict(plain)
+
+    def test_layers_of_which_a_quantity_is_cut_short_are_refused(self):
+        plain = shape_of("llama3.2_1b").to_dict()
+        plain["layers"]["form"] = plain["layers"]["form"][:-1]
+        with pytest.raises(ValueError, match=r"model llama3\.2_1b has layers of which it does not tell all"):
+            ModelShape.from_dict(plain)
+
+    def test_a_state_beyond_any_model_is_refused(self):
+        header = copy.deepcopy(HEADERS["qwen3.5_9b"])
+        header["metadata"]["qwen35.ssm.state_size"] = header["metadata"]["qwen35.ssm.inner_size"] = 2**32 - 1
+        with pytest.raises(ValueError, match=r"state_size of model qwen3\.5 is \d+, expected a whole number"):
+            shape_from_header(header, name="qwen3.5")

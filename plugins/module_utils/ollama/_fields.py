@@ -1,0 +1,51 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Holds the fields of a dataclass against the kinds that it declares: its data may come from anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Callable, Mapping
+
+# No size in bytes, length or count of a model comes near this.
+MAX_NUMBER = 2**50
+MAX_SHOWN = 40
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a whole number that a size, a length or a count can be."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
+
+
+# By annotation: what a value must fulfil, and how that is called.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (is_number, f"a whole number from 0 to {MAX_NUMBER}"),
+    "int | None": (lambda value: value is None or is_number(value), f"a whole number up to {MAX_NUMBER}"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "Mapping[str, int]": (
+        lambda value: isinstance(value, Mapping) and all(map(is_number, value.values())),
+        "a mapping of whole numbers",
+    ),
+    "Mapping[str, Any]": (lambda value: isinstance(value, Mapping), "a mapping"),
+}
+
+
+def check_fields(record: Any, of: str) -> None:
+    """Check the numbers, texts, flags and mappings of a dataclass; what it is made of else is its own concern.
+
+    of: what the record stands for, in the message.
+    Raises: ValueError naming the field that is of another kind or out of bounds.
+    """
+    for one in fields(record):
+        fulfils, kind = _KINDS.get(str(one.type), (None, ""))
+        value = getattr(record, one.name)
+        if fulfils is not None and not fulfils(value):
+            raise ValueError(f"{one.name} of {of} is {shown(value)}, expected {kind}")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
