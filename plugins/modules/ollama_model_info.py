@@ -147,6 +147,10 @@ models:
       description: Size of the projector inside of the model's file, V(0) where there is none.
       type: int
       sample: 851251328
+    tower:
+      description: Numbers of the projector's vision tower, V(none) where there is none or nothing is known of it.
+      type: dict
+      sample: {"kind": "gemma3", "patches_most": 4096}
     adapter_bytes:
       description: Size of the adapters.
       type: int

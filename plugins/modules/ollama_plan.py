@@ -55,8 +55,8 @@ options:
         model has them C(head_count_kv), C(key_length), C(value_length), C(sliding_window), C(expert_count),
         C(expert_used_count), C(expert_feed_forward_length), C(tied_output), C(quantization) (V(Q4_K_M) by default) and
         C(file_bytes). Its weights are then near the truth and not exact.
-      - With either may stand C(family), C(projector_bytes), C(adapter_bytes), C(capabilities), C(num_ctx) and
-        C(parameters).
+      - With either may stand C(family), C(projector_bytes), C(projector_metadata), C(adapter_bytes), C(capabilities),
+        C(num_ctx) and C(parameters).
     type: list
     elements: dict
     required: true

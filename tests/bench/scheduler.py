@@ -16,6 +16,7 @@ from typing import Any
 
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tower import Tower
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import (
     EngineLoad,
     Launch,
@@ -43,6 +44,17 @@ GIB = 1 << 30
 # The vision tower of gemma3 in 16 bits, of which only the last projection depends on the text model.
 GEMMA3_TOWER_BYTES = int(811.8 * MIB) - 2 * 1152 * 2560
 GEMMA3_TOWER_WIDTH = 1152
+GEMMA3_TOWER = Tower(
+    kind="gemma3",
+    patch_length=14,
+    patches_reserved=4096,
+    patches_most=4096,
+    embedding_length=GEMMA3_TOWER_WIDTH,
+    feed_forward_length=4304,
+    head_count=16,
+    is_gated=False,
+    has_windows=False,
+)
 
 CHECKS = ("placement", "batch", "eviction", "spill")
 
@@ -112,7 +124,11 @@ def read_models(path: Path, headers: Path) -> dict[str, SchedulerModel]:
 def with_projector(model: SchedulerModel, embedding_length: int) -> SchedulerModel:
     """The tag of the same blob that carries a separate projector, as large as gemma3's would be."""
     projector_bytes = GEMMA3_TOWER_BYTES + 2 * GEMMA3_TOWER_WIDTH * embedding_length
-    shape = None if model.shape is None else replace(model.shape, projector_bytes=projector_bytes)
+    shape = (
+        None
+        if model.shape is None
+        else replace(model.shape, projector_bytes=projector_bytes, tower=GEMMA3_TOWER)
+    )
     name = f"{model.name}-vision"
     return replace(model, name=name, is_vision=True, projector_bytes=projector_bytes, shape=shape)
 

@@ -24,7 +24,7 @@ from . import generation, gotext
 from .config import Config, Fault
 from .environment import Settings
 from .scheduler import Busy, LoadFailed, Runner, Scheduler
-from .store import Model, Store, full_name, short_name
+from .store import Gguf, Model, Store, full_name, short_name
 
 JSON = "application/json; charset=utf-8"
 MAX_BODY_BYTES = 16 << 20
@@ -512,16 +512,22 @@ def _shown(model: Model, verbose: bool) -> dict[str, Any]:
         reply["template"] = model.template
     if model.system:
         reply["system"] = model.system
-    keys = {**model.gguf.keys, "general.parameter_count": model.gguf.parameter_count}
-    keys.pop("general.name", None)
     reply["details"] = model.details
-    reply["model_info"] = {name: keys[name] if verbose else _abridged(keys[name]) for name in sorted(keys)}
+    reply["model_info"] = _keys(model.gguf, verbose)
+    if model.projector_gguf:
+        reply["projector_info"] = _keys(model.projector_gguf, verbose)
     reply["tensors"] = [
         {"name": name, "type": kind, "shape": list(shape)} for name, kind, shape in model.gguf.tensors
     ]
     reply["capabilities"] = model.capabilities
     reply["modified_at"] = gotext.timestamp(model.modified_ns)
     return reply
+
+
+def _keys(gguf: Gguf, verbose: bool) -> dict[str, Any]:
+    keys = {**gguf.keys, "general.parameter_count": gguf.parameter_count}
+    keys.pop("general.name", None)
+    return {name: keys[name] if verbose else _abridged(keys[name]) for name in sorted(keys)}
 
 
 def _abridged(value: Any) -> Any:

@@ -95,6 +95,7 @@ class Model:
     blob: Path
     projector: Path | None
     gguf: Gguf = field(repr=False)
+    projector_gguf: Gguf | None = field(repr=False, default=None)
 
     @property
     def capabilities(self) -> list[str]:
@@ -191,7 +192,8 @@ class Store:
         manifest = json.loads(raw)
         layers = {layer["mediaType"]: layer for layer in manifest["layers"]}
         blob = self._blob(layers[MEDIA_TYPE + "model"]["digest"])
-        projector = layers.get(MEDIA_TYPE + "projector")
+        layer = layers.get(MEDIA_TYPE + "projector")
+        projector = self._blob(layer["digest"]) if layer else None
         return Model(
             name=short_name(host, namespace, model, tag),
             digest=hashlib.sha256(raw).hexdigest(),
@@ -202,8 +204,9 @@ class Store:
             template=self._text(layers.get(MEDIA_TYPE + "template")),
             system=self._text(layers.get(MEDIA_TYPE + "system")),
             blob=blob,
-            projector=self._blob(projector["digest"]) if projector else None,
+            projector=projector,
             gguf=self._header(blob),
+            projector_gguf=self._header(projector) if projector else None,
         )
 
     def _blob(self, digest: str) -> Path:

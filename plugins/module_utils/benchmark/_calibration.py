@@ -54,7 +54,9 @@ def compared(parallel: int, planned: Mapping[str, Any], memory: Mapping[str, Any
         parallel=parallel,
         gpu_count=len(shares),
         predicted_bytes=sum(share["total_bytes"] for share in shares),
-        predicted_compute_bytes=sum(share["compute_bytes"] for share in shares),
+        predicted_compute_bytes=sum(
+            share["compute_bytes"] + share["projector_compute_bytes"] for share in shares
+        ),
         predicted_projector_bytes=sum(share["projector_bytes"] for share in shares),
         reported_bytes=memory["reported_bytes"],
         logged=memory["logged"],

@@ -68,6 +68,7 @@ def read_model(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
         draft_bytes=sizes["draft"],
         parameters=parse_parameters(str(show.get("parameters") or "")),
         note="" if file_bytes else f"model {name}: its files cannot be seen, so their sizes are estimated",
+        projector_metadata=_metadata(_mapping(show, "projector_info")),
     )
 
 

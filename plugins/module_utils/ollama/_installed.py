@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
@@ -29,8 +29,9 @@ class UnplannableError(ValueError):
 class InstalledModel:
     """One installed model.
 
-    header: as `_gguf.read_header` returns it. projector_bytes, adapter_bytes, draft_bytes: sizes of separate
-    files, 0 when there is none. parameters: all of the Modelfile's. note: what is inexact, if anything.
+    header: as `_gguf.read_header` returns it. projector_metadata: of a separate projector's file. projector_bytes,
+    adapter_bytes, draft_bytes: sizes of separate files, 0 when there is none. parameters: all of the Modelfile's. note: what
+    is inexact, if anything.
     """
 
     name: str
@@ -43,6 +44,7 @@ class InstalledModel:
     draft_bytes: int
     parameters: Mapping[str, Any]
     note: str = ""
+    projector_metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def shape(self) -> ModelShape:
         """The model condensed to what planning needs.
@@ -60,6 +62,7 @@ class InstalledModel:
                 digest=self.digest,
                 family=self.family,
                 projector_bytes=self.projector_bytes,
+                projector_metadata=self.projector_metadata,
                 adapter_bytes=self.adapter_bytes,
                 num_ctx=_context_length(self.parameters.get("num_ctx")),
                 parameters=parameters,

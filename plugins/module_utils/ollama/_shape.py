@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Mapping, Sequence, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _compat
@@ -33,6 +33,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_typ
     is_repacked,
     tensor_bytes,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tower import Tower, tower_of
 
 # Bounds of what a header may claim; published models stay far below them.
 MAX_TENSORS = 65536
@@ -119,6 +120,7 @@ class ModelShape:
     GPU beside the first layer and beside the output; per_device_bytes: on every GPU. text_bytes: all weights but
     the projector's, once each; repacked_bytes: those of them that a CPU keeps in another layout. forms: the
     distinct sets of (tensor name, shape) that layers have; model_form: the same for the tensors outside of layers.
+    tower: of the projector, None where it has none or nothing is known of it.
     numbers: the whole numbers of the architecture's metadata, without its prefix. parameters: of the Modelfile,
     where they change memory or placement.
     """
@@ -153,6 +155,7 @@ class ModelShape:
     layers: tuple[LayerShape, ...]
     forms: tuple[Form, ...]
     model_form: Form
+    tower: Tower | None = None
     numbers: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
@@ -162,6 +165,8 @@ class ModelShape:
             raise ValueError(f"the name of a model is {shown(self.name)}, expected a text")
         of = f"model {self.name}"
         check_fields(self, of)
+        if self.tower is not None:
+            check_fields(self.tower, f"the tower of {of}")
         if not 1 <= self.block_count <= MAX_LAYERS or len(self.layers) != self.block_count:
             raise ValueError(f"the shape of {of} does not have {self.block_count} whole layers")
         for number, layer in enumerate(self.layers):
@@ -203,6 +208,7 @@ class ModelShape:
         }
         plain["forms"] = [{name: list(shape) for name, shape in form} for form in self.forms]
         plain["model_form"] = {name: list(shape) for name, shape in self.model_form}
+        plain["tower"] = None if self.tower is None else asdict(self.tower)
         plain["numbers"] = dict(self.numbers)
         plain["parameters"] = dict(self.parameters)
         return plain
@@ -215,7 +221,7 @@ class ModelShape:
         """
         if not isinstance(plain, Mapping):
             raise ValueError(f"a model's shape is {type(plain).__name__}, expected a mapping")
-        values = dict(plain)
+        values = {"tower": None, **plain}
         missing = [one.name for one in fields(cls) if one.name not in values]
         unknown = sorted(set(values) - {one.name for one in fields(cls)})
         if missing or unknown:
@@ -227,6 +233,7 @@ class ModelShape:
             values["capabilities"] = tuple(str(one) for one in values["capabilities"])
             columns = [values["layers"][one.name] for one in fields(LayerShape)]
             lengths = {len(column) for column in columns}
+            values["tower"] = None if values["tower"] is None else Tower(**values["tower"])
             values["layers"] = tuple(LayerShape(*row) for row in zip(*columns))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"the shape of model {values['name']} is damaged: {error}") from error
@@ -402,6 +409,7 @@ def shape_from_header(
     digest: str = "",
     family: str = "",
     projector_bytes: int = 0,
+    projector_metadata: Mapping[str, Any] | None = None,
     adapter_bytes: int = 0,
     capabilities: Sequence[str] = (),
     num_ctx: int | None = None,
@@ -410,7 +418,7 @@ def shape_from_header(
     """Shape of the model that a GGUF header describes.
 
     header: {'file_bytes', 'quantization', 'metadata': flat GGUF keys (long arrays as {'array_length': n}),
-    'tensors': [[name, type name, shape], ...]}.
+    'tensors': [[name, type name, shape], ...]}. projector_metadata: of the projector's own file, if it has one.
     Raises: ValueError naming the key that is missing, of the wrong kind or out of bounds.
     """
     if not isinstance(header, Mapping) or not isinstance(header.get("metadata"), Mapping):
@@ -434,6 +442,13 @@ def shape_from_header(
         weights.model_tensors.get(OUTPUT_TENSOR) or weights.model_tensors.get(EMBEDDING_TENSOR) or (0, 0)
     )
     projector_bytes = _bounded_bytes("projector_bytes", projector_bytes)
+    tower = None
+    if projector_bytes or weights.projector_bytes:
+        separate = projector_metadata if projector_bytes else None
+        if separate is not None and not isinstance(separate, Mapping):
+            raise ValueError(f"projector_metadata is {shown(separate)}, expected a mapping")
+        if separate or not projector_bytes:
+            tower = tower_of(metadata.architecture, values, tensors, separate or {})
     return ModelShape(
         name=name,
         digest=digest,
@@ -465,6 +480,7 @@ def shape_from_header(
         layers=layers,
         forms=forms,
         model_form=tuple(sorted(weights.model_tensors.items())),
+        tower=tower,
         numbers=metadata.numbers(),
         parameters=dict(parameters or {}),
     )

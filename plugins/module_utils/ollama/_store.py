@@ -95,6 +95,7 @@ def read_model(models_path: str, manifest_file: ManifestFile) -> InstalledModel:
     try:
         paths = [layer.path(models_path) for layer in models]
         header = read_header(paths[0]) if len(paths) == 1 else read_parts(paths)
+        projectors = [read_header(layer.path(models_path)) for layer in layers if layer.kind == "projector"]
     except GgufError as error:
         raise ModelError(f"model {name}: {error}") from error
     return InstalledModel(
@@ -107,6 +108,7 @@ def read_model(models_path: str, manifest_file: ManifestFile) -> InstalledModel:
         adapter_bytes=_size(layers, "adapter"),
         draft_bytes=_size(layers, "draft"),
         parameters=_parameters(models_path, layers),
+        projector_metadata=projectors[0]["metadata"] if projectors else {},
     )
 
 

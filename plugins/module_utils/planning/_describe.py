@@ -107,5 +107,6 @@ def _share(
         kv_cache_bytes=memory.kv_cache.total_bytes,
         compute_bytes=memory.compute_bytes,
         projector_bytes=memory.projector_bytes,
+        projector_compute_bytes=memory.projector_compute_bytes,
         cuda_context_bytes=context_bytes,
     )

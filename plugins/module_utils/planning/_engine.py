@@ -30,6 +30,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_k
     cells,
     layer_cache,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_projector import (
+    projector_compute,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
     MIB,
     PROJECTOR_HEADROOM_BYTES,
@@ -446,9 +449,10 @@ def _load(
         # Without any layer the first GPU still computes for the CPU.
         used[0] = logged[0] = computes[0]
     if launch.projector_on_gpu:
-        used[0] += units.alone.projector_bytes
-        # Of the projector Ollama counts the compute buffer, but not the weights.
-        logged[0] += max(units.alone.projector_bytes - model.projector_bytes, 0)
+        compute = projector_compute(units.shape)
+        used[0] += units.alone.projector_bytes + compute.most_bytes
+        # Of the projector Ollama counts the compute buffer that is reserved at the start, but not the weights.
+        logged[0] += compute.reserved_bytes
     return EngineLoad(
         used_bytes=tuple(min(one, free) for one, free in zip(used, free_bytes)),
         logged_bytes=tuple(min(one, free) for one, free in zip(logged, free_bytes)),

@@ -39,6 +39,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_k
     cells,
     layers_cache,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_projector import (
+    projector_compute,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_settings import (
     DEFAULT_BATCH,
     FLASH_ATTENTION,
@@ -84,7 +87,7 @@ class MemoryEstimate:
 
     basis: 'exact' when the architecture's rules are known, 'estimate' when they are not: then an upper bound, and
     `note` says of what. weights_host_bytes are mapped from the file; repacked_bytes are copies beside it, on a CPU.
-    kv_cache_host: where the model has no GPU.
+    kv_cache_host: where the model has no GPU. projector_compute_bytes: with the largest image.
     """
 
     weights_bytes: int
@@ -97,6 +100,7 @@ class MemoryEstimate:
     cuda_context_bytes: int
     basis: str
     note: str = ""
+    projector_compute_bytes: int = 0
     repacked_bytes: int = 0
     kv_cache_host: KvCache = NO_CACHE
 
@@ -108,7 +112,8 @@ class MemoryEstimate:
     @property
     def gpu_total_bytes(self) -> int:
         """All that the model takes on the GPU, projector and CUDA context included."""
-        return self.buffers_bytes + self.projector_bytes + self.cuda_context_bytes
+        projector_bytes = self.projector_bytes + self.projector_compute_bytes
+        return self.buffers_bytes + projector_bytes + self.cuda_context_bytes
 
     @property
     def host_total_bytes(self) -> int:
@@ -133,6 +138,7 @@ class DeviceMemory:
     cuda_context_bytes: int
     basis: str
     note: str = ""
+    projector_compute_bytes: int = 0
 
     @property
     def buffers_bytes(self) -> int:
@@ -142,7 +148,8 @@ class DeviceMemory:
     @property
     def gpu_total_bytes(self) -> int:
         """All that the model takes on this GPU."""
-        return self.buffers_bytes + self.projector_bytes + self.cuda_context_bytes
+        projector_bytes = self.projector_bytes + self.projector_compute_bytes
+        return self.buffers_bytes + projector_bytes + self.cuda_context_bytes
 
 
 @dataclass(frozen=True)
@@ -176,14 +183,21 @@ def _cache(shape: ModelShape, load: _Load, indices: range, *, on_cpu: bool = Fal
     )
 
 
-def _basis(shape: ModelShape) -> tuple[str, str]:
+def _basis(shape: ModelShape, *, with_projector: bool = True) -> tuple[str, str]:
+    """How far the memory is known, and a note on what is bounded by what."""
+    notes = [_graph_note(shape), projector_compute(shape).note if with_projector else ""]
+    note = "; ".join(one for one in notes if one)
+    return (ESTIMATE if note else EXACT), note
+
+
+def _graph_note(shape: ModelShape) -> str:
     known = knowledge(shape)
     if known is Knowledge.KNOWN:
-        return EXACT, ""
+        return ""
     bound = "that of a common transformer and half as much again"
     if known is Knowledge.NONE:
         bound = "all results of its widest layer thrice"
-    return ESTIMATE, (
+    return (
         f"the graph of {shape.name} (architecture {shape.architecture}) is not known: its KV cache is counted with full"
         f" attention, its compute buffer as {bound}"
     )
@@ -225,6 +239,7 @@ def estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "") ->
         cuda_context_bytes=CUDA_CONTEXT_BYTES,
         basis=basis,
         note=note,
+        projector_compute_bytes=projector_compute(shape).most_bytes,
     )
 
 
@@ -260,7 +275,7 @@ def host_estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "
     Raises: Refused when the engine cannot start it so.
     """
     load = _resolved(shape, settings, on_cpu=True)
-    basis, note = _basis(shape)
+    basis, note = _basis(shape, with_projector=False)
     return MemoryEstimate(
         weights_bytes=0,
         weights_host_bytes=shape.text_bytes - shape.repacked_bytes,
@@ -307,6 +322,7 @@ def _devices(shape: ModelShape, load: _Load, units: Sequence[range], copies: int
             cuda_context_bytes=CUDA_CONTEXT_BYTES,
             basis=basis,
             note=note,
+            projector_compute_bytes=projector_compute(shape).most_bytes if not number else 0,
         )
         for number, here in enumerate(units)
     )

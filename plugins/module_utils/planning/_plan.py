@@ -20,6 +20,7 @@ class GpuShare:
     kv_cache_bytes: int
     compute_bytes: int
     projector_bytes: int
+    projector_compute_bytes: int
     cuda_context_bytes: int
 
     @property
@@ -29,6 +30,7 @@ class GpuShare:
             + self.kv_cache_bytes
             + self.compute_bytes
             + self.projector_bytes
+            + self.projector_compute_bytes
             + self.cuda_context_bytes
         )
 

@@ -99,7 +99,8 @@ def _model_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _share_cells(model: Mapping[str, Any], share: Mapping[str, Any] | None) -> tuple[str, ...]:
     if share is None:
         return ("CPU", "", "", "", _gib(model["system_memory_bytes"]))
-    other = share["compute_bytes"] + share["projector_bytes"] + share["cuda_context_bytes"]
+    projector = share["projector_bytes"] + share["projector_compute_bytes"]
+    other = share["compute_bytes"] + projector + share["cuda_context_bytes"]
     return (
         str(share["index"]),
         _gib(share["weights_bytes"]),

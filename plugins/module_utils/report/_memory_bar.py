@@ -22,7 +22,7 @@ KINDS = {
 _SHARE_KEYS = {
     "weights": ("weights_bytes", "projector_bytes"),
     "kv_cache": ("kv_cache_bytes",),
-    "compute": ("compute_bytes",),
+    "compute": ("compute_bytes", "projector_compute_bytes"),
     "cuda_context": ("cuda_context_bytes",),
 }
 

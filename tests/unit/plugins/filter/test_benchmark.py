@@ -24,7 +24,7 @@ RATES = {1: 40.0, 2: 78.0, 4: 80.0}
 
 
 def plan(parallel):
-    share = {"total_bytes": 1000, "compute_bytes": 100, "projector_bytes": 0}
+    share = {"total_bytes": 1000, "compute_bytes": 100, "projector_bytes": 0, "projector_compute_bytes": 0}
     model = {"name": NAME, "planned": True, "context_length": 4096, "num_parallel": parallel, "batch": 512}
     return {
         "num_parallel": parallel,

@@ -24,6 +24,18 @@ from store import HEADERS, add_model, load_header
 NO_SERVER = "http://127.0.0.1:1"
 START_SECONDS = 20
 LLAMA = load_header("llama3.2:1b", tokens=1100)
+# The tower of llava, in a file of its own.
+CLIP = {
+    "general.architecture": "clip",
+    "clip.has_vision_encoder": True,
+    "clip.projector_type": "mlp",
+    "clip.vision.image_size": 336,
+    "clip.vision.patch_size": 14,
+    "clip.vision.embedding_length": 1024,
+    "clip.vision.feed_forward_length": 4096,
+    "clip.vision.attention.head_count": 16,
+    "clip.vision.image_mean": [0.48, 0.45, 0.4],
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +46,7 @@ def models_path(tmp_path_factory):
         name = header_path.stem.replace("_", ":", 1)
         add_model(path, name, published(load_header(name, tokens=1100)))
     add_model(path, "chat:8k", LLAMA, params={"num_ctx": 8192, "num_batch": 256, "temperature": 0.1})
-    add_model(path, "seeing", LLAMA, projector={"metadata": {}, "tensors": [["v.w", "F16", [64, 64]]]})
+    add_model(path, "seeing", LLAMA, projector={"metadata": CLIP, "tensors": [["v.w", "F16", [64, 64]]]})
     return path
 
 
@@ -92,6 +104,8 @@ class TestSources:
         assert shapes["chat:8k"].num_ctx == 8192
         assert shapes["chat:8k"].parameters == {"num_batch": 256}
         assert shapes["seeing:latest"].projector_bytes > 64 * 64 * 2
+        assert (shapes["seeing:latest"].tower.kind, shapes["seeing:latest"].tower.patches_most) == ("mlp", 576)
+        assert (shapes["gemma3:4b"].tower.kind, shapes["gemma3:4b"].tower.patches_most) == ("gemma3", 4096)
         assert shapes["gemma3:4b"].inline_projector_bytes > 800_000_000
         assert shapes["gpt-oss:20b"].architecture == "gpt-oss"
 

@@ -33,7 +33,7 @@ def row(measured=None, logged_total=None, *, gpus=1, compute=100, predicted=1000
 
 
 def test_a_row_is_put_together_from_plan_and_measurement():
-    share = {"total_bytes": 50, "compute_bytes": 7, "projector_bytes": 3}
+    share = {"total_bytes": 50, "compute_bytes": 5, "projector_compute_bytes": 2, "projector_bytes": 3}
     found = compared(
         3,
         {"name": "m", "gpus": [share, share]},

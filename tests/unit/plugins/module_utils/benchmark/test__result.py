@@ -46,7 +46,7 @@ def measurement(parallel, rate, name="m", problems=(), measured=960, **change):
 
 
 def plan(parallel):
-    share = {"total_bytes": 1000 * MIB, "compute_bytes": 100 * MIB, "projector_bytes": 0}
+    share = {"total_bytes": 1000 * MIB, "compute_bytes": 100 * MIB, "projector_bytes": 0, "projector_compute_bytes": 0}
     model = {"name": "m", "context_length": 4096, "num_parallel": parallel, "batch": 512, "gpus": [share]}
     return {"num_parallel": parallel, "models": [model], "environment": {"OLLAMA_NUM_PARALLEL": parallel}}
 

@@ -19,6 +19,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine i
     fit_targets_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_projector import (
+    projector_compute,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
     SchedulerModel,
     scheduler_model,
@@ -175,8 +178,9 @@ def test_a_projector_on_the_gpu_takes_its_memory_there() -> None:
     with_projector = replace(model("gemma3_4b"), shape=shape, projector_bytes=812 * MIB)
     plain = ENGINE.start(with_projector, launch(), (24 * GIB,))
     on_gpu = ENGINE.start(with_projector, launch(projector_on_gpu=True), (24 * GIB,))
-    assert on_gpu.used_bytes[0] - plain.used_bytes[0] >= 812 * MIB
-    assert on_gpu.logged_bytes[0] - plain.logged_bytes[0] < 812 * MIB
+    compute = projector_compute(shape)
+    assert on_gpu.used_bytes[0] - plain.used_bytes[0] == 812 * MIB + compute.most_bytes
+    assert on_gpu.logged_bytes[0] - plain.logged_bytes[0] == compute.reserved_bytes
 
 
 @pytest.mark.parametrize(

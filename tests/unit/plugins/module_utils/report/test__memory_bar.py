@@ -29,6 +29,7 @@ def share(weights: int, kv_cache: int = 0, projector: int = 0, index: int = 0) -
         "kv_cache_bytes": kv_cache,
         "compute_bytes": 0,
         "projector_bytes": projector,
+        "projector_compute_bytes": 0,
         "cuda_context_bytes": 0,
     }
 

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compute buffer of a projector: what the engine needs, besides the projector's weights, to read an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import CUDA_ALIGNMENT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tower import Tower
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import FLOAT_BYTES, HALF_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_tower import tower_graph
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
+    PROJECTOR_HEADROOM_BYTES,
+)
+
+# Kinds whose graph is the plain one; gemma3's 121.25 MiB were measured (tests/data/ollama_scheduler.jsonl).
+EXACT_KINDS = frozenset(("gemma3",))
+# What the plain graph gets on top where it stands for one that merges patches or turns heads in its own way.
+LIKE_OTHERS_MARGIN = 1.5
+
+
+@dataclass(frozen=True)
+class ProjectorCompute:
+    """Compute buffer of a projector, in bytes.
+
+    reserved_bytes: at the start, as the engine logs it. most_bytes: with the largest image that it takes; the buffer
+    grows with the images that come and never shrinks. note: what it is a bound of, empty where it is exact.
+    """
+
+    reserved_bytes: int = 0
+    most_bytes: int = 0
+    note: str = ""
+
+
+def projector_compute(shape: ModelShape) -> ProjectorCompute:
+    """The compute buffer of a model's projector, nothing where it has none.
+
+    Source: llama.cpp tools/mtmd/clip.cpp, warmup and alloc_compute_meta (b10488).
+    """
+    if not shape.projector_bytes + shape.inline_projector_bytes:
+        return ProjectorCompute()
+    tower = shape.tower
+    if tower is None:
+        bound = PROJECTOR_HEADROOM_BYTES
+        return ProjectorCompute(
+            bound,
+            bound,
+            f"the projector of {shape.name} is not known: its compute buffer is counted as the 1 GiB that Ollama leaves"
+            " for it",
+        )
+    reserved, most = (_tower_bytes(tower, count) for count in (tower.patches_reserved, tower.patches_most))
+    if tower.kind in EXACT_KINDS:
+        return ProjectorCompute(reserved, most)
+    return ProjectorCompute(
+        int(reserved * LIKE_OTHERS_MARGIN),
+        int(most * LIKE_OTHERS_MARGIN),
+        f"the compute buffer of the projector of {shape.name} ({tower.kind}) is counted for the largest image, as that of"
+        " a common vision transformer and half as much again",
+    )
+
+
+@lru_cache(maxsize=256)
+def _tower_bytes(tower: Tower, patches: int) -> int:
+    total = tower_graph(tower, patches).buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES)
+    if tower.has_windows:
+        total += (FLOAT_BYTES + HALF_BYTES) * patches**2
+    return total
