@@ -66,15 +66,19 @@ def main() -> None:
         print("galaxy-importer: accepted without a warning")
 
         installed = folder / "installed"
-        run("ansible-galaxy", "collection", "install", "--offline", "-p", installed, artifact, cwd=folder)
+        # A path of its own: a collection that is found elsewhere would not be installed once more.
+        elsewhere = {"ANSIBLE_COLLECTIONS_PATH": str(installed)}
+        run("ansible-galaxy", "collection", "install", "--offline", "-p", installed, artifact, cwd=folder, **elsewhere)
         inventory = folder / "inventory.ini"
         inventory.write_text("[ollama]\ngpu01\n", encoding="utf-8")
         playbooks = installed / "ansible_collections/gpufleet/ollama/playbooks"
         names = sorted(path.stem for path in playbooks.glob("*.yml"))
+        if not names:
+            raise SystemExit(f"the artifact was not installed: there is no playbook in {playbooks}")
         for playbook in names:
             run(
                 "ansible-playbook", "--syntax-check", "-i", inventory, f"gpufleet.ollama.{playbook}",
-                cwd=folder, ANSIBLE_COLLECTIONS_PATH=str(installed),
+                cwd=folder, **elsewhere,
             )  # fmt: skip
         print(f"syntax of the installed playbooks: {', '.join(names)}")
 
