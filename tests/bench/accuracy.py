@@ -243,14 +243,22 @@ def free_bytes(row: Row) -> list[int]:
 def compare_devices(
     rows: Iterable[Row], shapes: dict[str, ModelShape]
 ) -> tuple[dict[str, DeviceErrors], DeviceErrors]:
-    """Errors per model and of all devices together."""
+    """Errors per model and of all devices together.
+
+    Whether the engine could pipeline hangs on memory of its host, which a table says nothing of but that it could not.
+    """
     by_model: dict[str, DeviceErrors] = defaultdict(DeviceErrors)
     everything = DeviceErrors()
     for row in rows:
         if row["mode"] not in MULTI_GPU_MODES or row["status"] != "ok":
             continue
         try:
-            devices = split(shapes[key(row["model"])], settings_of(row), free_bytes(row))
+            devices = split(
+                shapes[key(row["model"])],
+                settings_of(row),
+                free_bytes(row),
+                is_pipelined=row.get("pipeline_retry") != "1",
+            )
         except Refused as refusal:
             everything.refused.append(f"{row['model']} {settings_of(row)}: {refusal}")
             continue
