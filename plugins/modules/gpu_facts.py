@@ -372,15 +372,9 @@ ansible_facts:
           sample: []
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES, Request, gather
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._service import (
-    combined,
-    service_environment,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import DEADLINE_SECONDS, gpu_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 
 
@@ -390,7 +384,7 @@ def main() -> None:
             "unit": {"type": "str", "default": "ollama.service"},
             "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
             "environment": {"type": "dict", "default": {}},
-            "deadline": {"type": "float", "default": 30.0},
+            "deadline": {"type": "float", "default": DEADLINE_SECONDS},
             "sources": {
                 "type": "list",
                 "elements": "str",
@@ -403,17 +397,15 @@ def main() -> None:
     options = module.params
     if options["deadline"] <= 0:
         module.fail_json(msg=f"deadline is {options['deadline']:g}, expected seconds above 0")
-    running, note = service_environment(runner(module), options["scope"], options["unit"])
-    facts = gather(
-        Request(
-            owner=Owner(options["unit"], os.geteuid() if options["scope"] == "user" else None),
-            environment=combined(running, options["environment"]),
-            deadline_seconds=options["deadline"],
-            sources=options["sources"],
-            notes=(note,) if note else (),
-        )
+    facts = gpu_facts(
+        runner(module),
+        options["scope"],
+        options["unit"],
+        options["environment"],
+        options["deadline"],
+        options["sources"],
     )
-    module.exit_json(changed=False, ansible_facts={"gpufleet_gpu": facts.to_dict()})
+    module.exit_json(changed=False, ansible_facts={"gpufleet_gpu": facts})
 
 
 if __name__ == "__main__":

@@ -273,29 +273,25 @@ problems:
   sample: []
 """
 
-from typing import Sequence
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import (
-    DISK,
-    InventoryError,
-    gather,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import (
+    AUTO,
+    TIMEOUT_SECONDS,
+    read_models,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "source": {"type": "str", "choices": ["auto", "disk", "api"], "default": "auto"},
+            "source": {"type": "str", "choices": [AUTO, "disk", "api"], "default": AUTO},
             "names": {"type": "list", "elements": "str", "default": []},
             "models_path": {"type": "path"},
             "api_url": {"type": "str"},
             "unit": {"type": "str", "default": "ollama.service"},
             "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
-            "timeout": {"type": "int", "default": 10},
+            "timeout": {"type": "int", "default": TIMEOUT_SECONDS},
             "on_malformed": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
         },
         supports_check_mode=True,
@@ -303,41 +299,22 @@ def main() -> None:
     options = module.params
     if options["timeout"] < 1:
         module.fail_json(msg=f"timeout is {options['timeout']}, expected at least 1 second")
-
-    def run(command: Sequence[str]) -> Completed:
-        try:
-            return Completed(
-                *module.run_command(list(command), expand_user_and_vars=False, handle_exceptions=False)
-            )
-        except OSError as error:
-            return Completed(127, "", str(error))
-
-    server = locate(run, options["scope"], options["unit"])
-    models_path = options["models_path"] or server.models_path
-    api = Api(options["api_url"] or server.api_url, options["timeout"])
     try:
-        inventory = gather(models_path, api, options["source"], options["names"])
+        known, damaged = read_models(
+            module,
+            options["scope"],
+            options["unit"],
+            options["source"],
+            options["names"],
+            options["models_path"],
+            options["api_url"],
+            options["timeout"],
+        )
     except InventoryError as error:
         module.fail_json(msg=str(error))
-    if not server.exists and options["models_path"] is None and inventory.source == DISK:
-        inventory.problems.append(
-            f"systemd knows no {options['unit']}: {models_path} is where the installer puts models"
-        )
-    if inventory.damaged and options["on_malformed"] == "fail":
-        module.fail_json(msg="; ".join(inventory.damaged))
-    module.exit_json(
-        changed=False,
-        models=[shape.to_dict() for shape in inventory.models],
-        unplannable=[{"name": name, "reason": why} for name, why in inventory.unplannable.items()],
-        missing=inventory.missing,
-        loaded=inventory.loaded,
-        version=inventory.version or program_version(run, server.executable),
-        models_path=models_path,
-        api_url=api.url,
-        source=inventory.source,
-        sources=[vars(report) for report in inventory.sources],
-        problems=inventory.damaged + inventory.problems,
-    )
+    if damaged and options["on_malformed"] == "fail":
+        module.fail_json(msg="; ".join(damaged))
+    module.exit_json(changed=False, **known)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The installed models of a unit's server, as `ollama_model_info` returns them."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import DISK, gather
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
+
+AUTO = "auto"
+TIMEOUT_SECONDS = 10
+
+
+def read_models(
+    module: AnsibleModule,
+    scope: str,
+    unit: str,
+    source: str = AUTO,
+    names: Sequence[str] = (),
+    models_path: str | None = None,
+    api_url: str | None = None,
+    timeout_seconds: int = TIMEOUT_SECONDS,
+) -> tuple[dict[str, Any], list[str]]:
+    """What is known of the models, and a sentence for each that is damaged.
+
+    Raises: InventoryError where no source can tell the models.
+    """
+
+    def run(command: Sequence[str]) -> Completed:
+        try:
+            return Completed(
+                *module.run_command(list(command), expand_user_and_vars=False, handle_exceptions=False)
+            )
+        except OSError as error:
+            return Completed(127, "", str(error))
+
+    server = locate(run, scope, unit)
+    path = models_path or server.models_path
+    api = Api(api_url or server.api_url, timeout_seconds)
+    inventory = gather(path, api, source, names)
+    problems = inventory.damaged + inventory.problems
+    if not server.exists and models_path is None and inventory.source == DISK:
+        problems.append(f"systemd knows no {unit}: {path} is where the installer puts models")
+    known = {
+        "models": [shape.to_dict() for shape in inventory.models],
+        "unplannable": [{"name": name, "reason": why} for name, why in inventory.unplannable.items()],
+        "missing": inventory.missing,
+        "loaded": inventory.loaded,
+        "version": inventory.version or program_version(run, server.executable),
+        "models_path": path,
+        "api_url": api.url,
+        "source": inventory.source,
+        "sources": [vars(report) for report in inventory.sources],
+        "problems": problems,
+    }
+    return known, inventory.damaged

@@ -1,0 +1,201 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module `ollama_host_info`: all that the plan of a host is made of, read at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ollama_host_info
+short_description: Read all that the plan of a host is made of, in one execution
+version_added: 0.1.0
+description:
+  - Reads what M(gpufleet.ollama.gpu_facts), M(gpufleet.ollama.ollama_model_info),
+    M(gpufleet.ollama.systemd_environment_info) and M(gpufleet.ollama.ollama_benchmark_result) read with their defaults,
+    in one execution in place of four. Over a fleet, executions are what time is spent on.
+  - What cannot be read does not hide the rest. It is a sentence in RV(failures).
+  - It changes nothing.
+author:
+  - The gpufleet.ollama developers (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It changes nothing.
+  diff_mode:
+    support: N/A
+    details:
+      - It changes nothing.
+  platform:
+    support: full
+    platforms: linux
+options:
+  gather:
+    description: What to read.
+    type: list
+    elements: str
+    choices: [gpu, models, service, measured]
+    default: [gpu, models, service, measured]
+  unit:
+    description: The service, with its suffix.
+    type: str
+    default: ollama.service
+  scope:
+    description: V(user) for a service of the user who runs the module.
+    type: str
+    choices: [system, user]
+    default: system
+  dropin_name:
+    description: File name of the drop-in in which this collection sets the environment.
+    type: str
+    default: zz-gpufleet.conf
+  environment:
+    description:
+      - Variables that the service is to have beside its own when it is decided which GPUs it sees; null removes one.
+    type: dict
+    default: {}
+seealso:
+  - module: gpufleet.ollama.gpu_facts
+  - module: gpufleet.ollama.ollama_model_info
+  - module: gpufleet.ollama.systemd_environment_info
+  - module: gpufleet.ollama.ollama_benchmark_result
+  - module: gpufleet.ollama.ollama_plan
+"""
+
+EXAMPLES = r"""
+- name: Read all that a plan is made of
+  gpufleet.ollama.ollama_host_info:
+  register: host
+
+- name: Plan with it
+  gpufleet.ollama.ollama_plan:
+    gpu: "{{ host.ansible_facts.gpufleet_gpu }}"
+    models: "{{ host.models.models }}"
+    unplannable: "{{ host.models.unplannable }}"
+    version: "{{ host.models.version }}"
+    service: "{{ host.service }}"
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts of M(gpufleet.ollama.gpu_facts).
+  returned: when O(gather) has V(gpu)
+  type: complex
+  contains:
+    gpufleet_gpu:
+      description: What is known of the host's GPUs.
+      returned: always
+      type: dict
+models:
+  description: What M(gpufleet.ollama.ollama_model_info) returns. Empty where the models cannot be read.
+  returned: when O(gather) has V(models)
+  type: dict
+service:
+  description: What M(gpufleet.ollama.systemd_environment_info) returns. Empty where the service cannot be read.
+  returned: when O(gather) has V(service)
+  type: dict
+measured:
+  description: The result of a benchmark that is kept on the host. Empty where there is none.
+  returned: when O(gather) has V(measured)
+  type: dict
+measured_problem:
+  description: Why the result that is kept cannot be used.
+  returned: when O(gather) has V(measured)
+  type: str
+  sample: ""
+failures:
+  description: What cannot be read although a plan needs it, one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+from typing import Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import (
+    StoredError,
+    path_in,
+    read,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    SystemdError,
+    manager,
+    state_directory,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "gather": {"type": "list", "elements": "str", "choices": list(READERS), "default": list(READERS)},
+            "unit": {"type": "str", "default": "ollama.service"},
+            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
+            "environment": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    result: dict[str, Any] = {}
+    failures: list[str] = []
+    for part, reader in READERS.items():
+        if part in module.params["gather"]:
+            found, sentences = reader(module)
+            result.update(found)
+            failures += sentences
+    module.exit_json(changed=False, failures=failures, **result)
+
+
+def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+    options = module.params
+    facts = gpu_facts(runner(module), options["scope"], options["unit"], options["environment"])
+    return {"ansible_facts": {"gpufleet_gpu": facts}}, []
+
+
+def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+    options = module.params
+    try:
+        known, damaged = read_models(module, options["scope"], options["unit"])
+    except InventoryError as error:
+        return {"models": {}}, [str(error)]
+    return {"models": known}, damaged
+
+
+def service(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+    options = module.params
+    run = runner(module)
+    try:
+        found = inspect(run, manager(run, options["scope"]), options["unit"], options["dropin_name"], None)
+    except (DropinError, SystemdError) as error:
+        return {"service": {}}, [str(error)]
+    return {"service": found.to_dict()}, []
+
+
+def measured(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+    options = module.params
+    try:
+        kept = read(path_in(state_directory(options["scope"], options["unit"])))
+    except StoredError as error:
+        return {"measured": {}, "measured_problem": str(error)}, []
+    return {"measured": kept or {}, "measured_problem": ""}, []
+
+
+READERS: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] = {
+    "gpu": gpu,
+    "models": models,
+    "service": service,
+    "measured": measured,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module as the role ollama_plan uses it: one run reads what four modules read."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import StoredError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError
+from ansible_collections.gpufleet.ollama.plugins.modules import ollama_host_info
+
+MODELS = {"models": [{"name": "gemma3:4b"}], "version": "0.33.0"}
+
+
+class Service:
+    """Stands in for an inspected service."""
+
+    def to_dict(self):
+        return {"unit": "ollama.service", "variables": {}}
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A host on which everything can be read; `host(name, error)` makes one reading fail."""
+
+    def replace(name, answer):
+        def reader(*_arguments, **_options):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(ollama_host_info, name, reader)
+
+    for name, answer in {
+        "gpu_facts": {"gpus": []},
+        "read_models": (MODELS, []),
+        "manager": None,
+        "inspect": Service(),
+        "read": {"parallel": 4},
+    }.items():
+        replace(name, answer)
+    return replace
+
+
+def test_all_parts_are_read_unless_fewer_are_asked_for(run_module, host):
+    result = run_module(ollama_host_info)
+    assert result["ansible_facts"] == {"gpufleet_gpu": {"gpus": []}}
+    assert result["models"] == MODELS
+    assert result["service"] == {"unit": "ollama.service", "variables": {}}
+    assert (result["measured"], result["measured_problem"]) == ({"parallel": 4}, "")
+    assert result["failures"] == []
+    fewer = run_module(ollama_host_info, gather=["models"])
+    assert set(fewer) - {"invocation"} == {"changed", "failures", "models"}
+
+
+@pytest.mark.parametrize(
+    ("part", "error", "empty"),
+    [
+        ("read_models", InventoryError("no store and no server"), "models"),
+        ("inspect", SystemdError("no systemd here"), "service"),
+    ],
+)
+def test_what_cannot_be_read_is_a_sentence_and_hides_nothing_else(run_module, host, part, error, empty):
+    host(part, error)
+    result = run_module(ollama_host_info)
+    assert result["failures"] == [str(error)]
+    assert result[empty] == {}
+    assert "gpufleet_gpu" in result["ansible_facts"]
+    assert result["measured"] == {"parallel": 4}
+
+
+def test_a_damaged_model_is_a_failure_although_the_others_are_known(run_module, host):
+    host("read_models", (MODELS, ["llama3.2:3b: the header is cut short"]))
+    result = run_module(ollama_host_info)
+    assert result["failures"] == ["llama3.2:3b: the header is cut short"]
+    assert result["models"] == MODELS
+
+
+def test_a_benchmark_that_cannot_be_read_is_no_failure_of_the_host(run_module, host):
+    host("read", StoredError("it holds no JSON"))
+    result = run_module(ollama_host_info)
+    assert result["failures"] == []
+    assert (result["measured"], result["measured_problem"]) == ({}, "it holds no JSON")
