@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Iterable
@@ -40,7 +41,20 @@ MULTI_GPU_MODES = ("default", "single")
 # What is left of a device's total is its cache.
 DEVICE_CACHE = (("total_mib", 1), ("model_mib", -1), ("compute_mib", -1))
 
+# What a row may leave empty, and what it then means; the engine's own defaults.
+DEFAULTS = {"ubatch": "512", "kv_type": "f16", "fa": "auto"}
+# What a row of a run that started must have measured, by backend.
+MEASURED_ON_GPU = ("model_mib", "kv_mib", "total_gpu_mib")
+MEASURED_ON_CPU = ("kv_mib", "total_host_mib")
+MEASURED_ON_DEVICE = ("device", "layers", "has_output", "model_mib", "compute_mib", "total_mib")
+
 Row = dict
+
+
+def key(name: str) -> str:
+    """A model's name as it may stand in a table, in a header or as the name of a file."""
+    short = name.lower().removesuffix(":latest").removesuffix("_latest")
+    return re.sub(r"[^a-z0-9.]+", "_", short)
 
 
 def percent_off(ours_bytes: int, measured_mib: float) -> float:
@@ -111,6 +125,7 @@ class Refusals:
 
 def settings_of(row: Row) -> LoadSettings:
     """How the engine was started in a row."""
+    row = {**row, **{name: value for name, value in DEFAULTS.items() if not row.get(name)}}
     return LoadSettings(int(row["ctx"]), int(row["parallel"]), int(row["ubatch"]), row["kv_type"], row["fa"])
 
 
@@ -121,13 +136,13 @@ def cache_errors(cache: KvCache, row: Row, measured_mib: float) -> list[float]:
     """
     errors = [
         percent_off(cache.total_bytes, measured_mib),
-        percent_off(cache.recurrent_bytes, float(row["kv_rs_mib"] or 0)),
+        percent_off(cache.recurrent_bytes, float(row.get("kv_rs_mib") or 0)),
     ]
     for ours, column in (
         (cache.full_attention_bytes, "kv_full_mib"),
         (cache.sliding_window_bytes, "kv_swa_mib"),
     ):
-        if bool(ours) != (float(row[column] or 0) > 0):
+        if row.get(column) and bool(ours) != (float(row[column]) > 0):
             errors.append(100.0)
     return errors
 
@@ -162,7 +177,7 @@ def compare_rows(
     by_model: dict[str, Errors] = defaultdict(Errors)
     everything, refusals = Errors(), Refusals()
     for row in rows:
-        shape = shapes[row["model"]]
+        shape = shapes[key(row["model"])]
         kinds = (by_model[shape.name], everything)
         on_gpu = row["backend"] == "cuda"
         started = row["status"] == "ok"
@@ -178,7 +193,7 @@ def compare_rows(
                     errors.total.append(100.0)
             continue
         if not started:
-            refusals.missed.append(f"{label}: {row['error'][:80]}")
+            refusals.missed.append(f"{label}: {(row.get('error') or row['status'])[:80]}")
         elif on_gpu:
             compare_on_gpu(shape, row, ours, kinds)
         else:
@@ -195,6 +210,7 @@ class DeviceErrors:
     weights: list[float] = field(default_factory=list)
     kv: list[float] = field(default_factory=list)
     total: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     def add(self, row: Row, ours: DeviceMemory) -> None:
         """Compare one device of one run."""
@@ -221,42 +237,85 @@ class DeviceErrors:
 
 def free_bytes(row: Row) -> list[int]:
     """Free memory of each device of a run, in device order."""
-    return [int(float(one) * GIB) for one in (row["gpu_free_gib"] or row["gpu_mem_gib"]).split("+")]
+    return [int(float(one) * GIB) for one in (row.get("gpu_free_gib") or row["gpu_mem_gib"]).split("+")]
 
 
 def compare_devices(
     rows: Iterable[Row], shapes: dict[str, ModelShape]
 ) -> tuple[dict[str, DeviceErrors], DeviceErrors]:
-    """Errors per model and of all devices together."""
+    """Errors per model and of all devices together.
+
+    Whether the engine could pipeline hangs on memory of its host, which a table says nothing of but that it could not.
+    """
     by_model: dict[str, DeviceErrors] = defaultdict(DeviceErrors)
     everything = DeviceErrors()
     for row in rows:
         if row["mode"] not in MULTI_GPU_MODES or row["status"] != "ok":
             continue
-        devices = split(shapes[row["model"]], settings_of(row), free_bytes(row))
+        try:
+            devices = split(
+                shapes[key(row["model"])],
+                settings_of(row),
+                free_bytes(row),
+                is_pipelined=row.get("pipeline_retry") != "1",
+            )
+        except Refused as refusal:
+            everything.refused.append(f"{row['model']} {settings_of(row)}: {refusal}")
+            continue
         for errors in (by_model[row["model"]], everything):
             errors.add(row, devices[int(row["device"])])
     return dict(by_model), everything
 
 
 def read_shapes(folder: Path) -> dict[str, ModelShape]:
-    """Shapes of all headers in a folder, by the name that the header gives."""
+    """Shapes of all headers in a folder, by the key of the name that the header gives, and of its file's."""
     shapes = {}
     for path in sorted(folder.glob("*.json")):
-        header = json.loads(path.read_text(encoding="utf-8"))
-        name = header.get("name") or path.stem.replace("_", ":", 1)
-        shapes[name] = shape_from_header(header, name=name)
+        try:
+            header = json.loads(path.read_text(encoding="utf-8"))
+            name = header.get("name") or path.stem.replace("_", ":", 1)
+            shape = shape_from_header(header, name=name)
+        except (ValueError, AttributeError) as error:
+            print(f"{path} is no header: {error}")
+            continue
+        shapes.setdefault(key(path.stem), shape)
+        shapes[key(name)] = shape
     return shapes
 
 
-def read_rows(path: Path, shapes: dict[str, ModelShape]) -> list[Row]:
-    """Rows of a table; every model must have a header."""
-    with path.open(encoding="utf-8", newline="") as source:
-        rows = list(csv.DictReader(source))
-    missing = sorted({row["model"] for row in rows} - set(shapes))
-    if missing:
-        sys.exit(f"{path}: no header for {', '.join(missing)}")
-    return rows
+def incomparable(row: Row, shapes: dict[str, ModelShape], measured: Iterable[str]) -> str:
+    """Why a row cannot be compared; empty where it can."""
+    if key(row.get("model") or "") not in shapes:
+        return f"no header of {row.get('model') or 'a model without a name'}"
+    needed = ["ctx", "parallel", *(measured if row.get("status") == "ok" else ())]
+    empty = [column for column in needed if not row.get(column)]
+    if empty:
+        return f"{row['model']} without {', '.join(empty)}"
+    try:
+        settings_of(row)
+    except ValueError as error:
+        return f"{row['model']}: {error}"
+    return ""
+
+
+def comparable(rows: Iterable[Row], shapes: dict[str, ModelShape], left_out: Counter[str]) -> list[Row]:
+    """The rows that can be compared; reasons against the others are counted."""
+    kept = []
+    for row in rows:
+        on_device = "device" in row
+        measured = MEASURED_ON_GPU if row.get("backend") == "cuda" else MEASURED_ON_CPU
+        reason = incomparable(row, shapes, MEASURED_ON_DEVICE if on_device else measured)
+        if reason:
+            left_out[reason] += 1
+        else:
+            kept.append(row)
+    return kept
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a table."""
+    with path.open(encoding="utf-8-sig", newline="") as source:
+        return list(csv.DictReader(source))
 
 
 def print_models(by_model: dict[str, Errors], everything: Errors) -> None:
@@ -291,6 +350,8 @@ def print_devices(by_model: dict[str, DeviceErrors], everything: DeviceErrors) -
             f" {one['kv_max_error_pct']:7.3f}% {one['device_total_p99_error_pct']:7.2f}%"
             f" {one['device_total_max_error_pct']:7.2f}%"
         )
+    for sentence in everything.refused:
+        print(f"  wrongly refused: {sentence}")
 
 
 def print_refusals(refusals: Refusals) -> None:
@@ -311,7 +372,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
     shapes = read_shapes(arguments.headers)
-    by_model, everything, refusals = compare_rows(read_rows(arguments.rows, shapes), shapes)
+    left_out: Counter[str] = Counter()
+    rows = comparable(read_rows(arguments.rows), shapes, left_out)
+    by_model, everything, refusals = compare_rows(rows, shapes)
     print_models(by_model, everything)
     total = everything.summary()
     print_refusals(refusals)
@@ -330,7 +393,8 @@ def main() -> int:
         "refusals": asdict(refusals),
     }
     if arguments.multi_gpu:
-        devices_by_model, devices = compare_devices(read_rows(arguments.multi_gpu, shapes), shapes)
+        device_rows = comparable(read_rows(arguments.multi_gpu), shapes, left_out)
+        devices_by_model, devices = compare_devices(device_rows, shapes)
         print_devices(devices_by_model, devices)
         several = devices.summary()
         line += (
@@ -342,6 +406,9 @@ def main() -> int:
             "models": {name: errors.summary() for name, errors in devices_by_model.items()},
             "all": several,
         }
+    for reason, count in sorted(left_out.items()):
+        print(f"not compared: {count} rows, {reason}")
+    found["not_compared"] = dict(left_out)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(line)

@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from _collection import REPOSITORY
 
@@ -60,10 +61,11 @@ def main() -> None:
     parser.add_argument("--limit", type=float, help="fail when the module's median takes longer, in seconds")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        environment = simulate(Path(folder), arguments.profile)
         sleepers = [subprocess.Popen(["sleep", "600"]) for _place in range(arguments.processes)]
         try:
-            gpus = announce(Path(folder), arguments.profile, [sleeper.pid for sleeper in sleepers])
+            machine = describe(arguments.profile, [sleeper.pid for sleeper in sleepers])
+            environment = simulate(Path(folder), machine)
+            gpus = len(machine["devices"])
             print(f"{gpus} simulated GPUs, {arguments.processes} processes, {arguments.runs} runs each")
             slowest = measure(environment, arguments.runs)
         finally:
@@ -74,25 +76,29 @@ def main() -> None:
         raise SystemExit(f"the module takes {slowest:.3f} s, more than {arguments.limit:g} s")
 
 
-def simulate(folder: Path, profile: str) -> dict[str, str]:
+def describe(profile: str, pids: list[int]) -> dict[str, Any]:
+    """A profile whose GPUs are held by these processes in turn.
+
+    They stand in the description and do not announce themselves: the library would read all their files anew at
+    every call, which no driver does.
+    """
+    machine: dict[str, Any] = json.loads((SIMULATED_NVML / "profiles" / f"{profile}.json").read_text())
+    for place, pid in enumerate(pids):
+        device = machine["devices"][place % len(machine["devices"])]
+        device.setdefault("processes", []).append({"pid": pid, "used_bytes": HELD_BYTES, "type": "compute"})
+    return machine
+
+
+def simulate(folder: Path, machine: dict[str, Any]) -> dict[str, str]:
     """The environment of a host with simulated GPUs."""
     subprocess.run(["make", "-s", "-C", str(SIMULATED_NVML), f"OUT={folder}"], check=True)
-    (folder / "processes").mkdir()
+    (folder / "machine.json").write_text(json.dumps(machine))
     return {
         **os.environ,
         "LD_LIBRARY_PATH": str(folder),
-        "SIMULATED_NVML": str(SIMULATED_NVML / "profiles" / f"{profile}.json"),
-        "SIMULATED_NVML_PROCESSES": str(folder / "processes"),
+        "SIMULATED_NVML": str(folder / "machine.json"),
+        "SIMULATED_NVML_PROCESSES": str(folder),
     }
-
-
-def announce(folder: Path, profile: str, pids: list[int]) -> int:
-    """Spread the processes over the GPUs; returns how many GPUs there are."""
-    description = json.loads((SIMULATED_NVML / "profiles" / f"{profile}.json").read_text())
-    gpus = len(description["devices"])
-    for place, pid in enumerate(pids):
-        (folder / "processes" / str(pid)).write_text(f"{place % gpus} {HELD_BYTES}\n")
-    return gpus
 
 
 def measure(environment: dict[str, str], runs: int) -> float:

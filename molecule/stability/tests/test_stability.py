@@ -6,29 +6,59 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from conftest import run_playbook
 
 API = "http://127.0.0.1:11434/api"
-LOAD = f"""
-import json, urllib.request
+KEEP = f"""
+import json, sys, time, urllib.request
+keep_alive = int(sys.argv[1])
 def call(path, data=None):
     body = None if data is None else json.dumps(data).encode()
     with urllib.request.urlopen("{API}/" + path, body) as reply:
         return json.load(reply)
-for model in call("tags")["models"]:
+for model in call("ps" if keep_alive == 0 else "tags")["models"]:
     try:
-        call("generate", dict(model=model["name"], keep_alive=-1))
+        call("generate", dict(model=model["name"], keep_alive=keep_alive))
     except urllib.error.HTTPError:  # an embedding model
-        call("embed", dict(model=model["name"], input="", keep_alive=-1))
+        call("embed", dict(model=model["name"], input="", keep_alive=keep_alive))
+while keep_alive == 0 and call("ps")["models"]:
+    time.sleep(0.1)
 print(json.dumps(call("ps")["models"]))
 """
 
 
 def load_all_models(service: Any) -> list[dict[str, Any]]:
-    loaded: list[dict[str, Any]] = json.loads(service.sh(f"python3 - <<'END'\n{LOAD}\nEND"))
+    loaded: list[dict[str, Any]] = json.loads(service.sh(f"python3 - -1 <<'END'\n{KEEP}\nEND"))
     return loaded
+
+
+def unload_all_models(service: Any) -> None:
+    assert service.sh(f"timeout 60 python3 - 0 <<'END'\n{KEEP}\nEND").strip() == "[]"
+
+
+def plans(folder: Path) -> dict[str, Any]:
+    """Every host's plan as the report shows it: settings, each model's and each GPU's bytes, limits and reasons."""
+    run = run_playbook("plan", gpufleet_report_dir=str(folder))
+    assert run.returncode == 0, run
+    report = json.loads((folder / "report.json").read_text())
+    return {host["name"]: host for host in report["hosts"]}
+
+
+def test_a_plan_is_the_same_to_the_byte_whether_models_are_loaded_or_not(
+    services: list[Any], tmp_path: Path
+) -> None:
+    for service in services:
+        unload_all_models(service)
+    idle = plans(tmp_path / "idle")
+    for service in services:
+        assert load_all_models(service)
+    full = plans(tmp_path / "full")
+    assert set(idle) == {service.name for service in services}
+    for name, plan in idle.items():
+        assert full[name] == plan
 
 
 def test_a_run_with_models_loaded_changes_nothing(services: list[Any]) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 PROC = Path("/proc")
 SYS = Path("/sys")
 
-# /proc/<pid>/environ of a service is a few KiB; nothing else read here comes near this.
-MAXIMUM_BYTES = 1 << 20
+# What is read here are files of a few KiB and the beginning of command lines. Python makes room for all that it may read,
+# which for hundreds of processes takes longer than the reading.
+MAXIMUM_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class SystemMemory:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """The beginning of a file, at most 1 MiB; None where it cannot be read."""
+    """The beginning of a file, at most 64 KiB; None where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(MAXIMUM_BYTES)

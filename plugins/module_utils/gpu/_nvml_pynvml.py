@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import warnings
 from typing import Any
 
@@ -25,6 +27,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
 # Distributions that install a module `pynvml`, the one that is maintained first.
 # Source: the descriptions of nvidia-ml-py 13 and of pynvml 13, which calls itself deprecated.
 DISTRIBUTIONS = ("nvidia-ml-py", "pynvml", "nvidia-ml-py3")
+
+# Source: PyPA specification, recording installed projects; setuptools adds the Python's version to .egg-info.
+_METADATA = re.compile(r"(?P<name>\w[\w.]*)-(?P<version>[0-9][^-]*?)(?:-py[0-9.]+)?\.(?:dist|egg)-info")
 
 # Without these a binding is too old to tell what matters: reserved memory, MIG.
 NEEDED = ("nvmlMemory_v2", "nvmlDeviceGetMigMode", "nvmlDeviceGetMigDeviceHandleByIndex")
@@ -165,18 +170,31 @@ def import_pynvml() -> Any:
 
 def describe(module: Any) -> str:
     """Which distribution a pynvml module came from, and what is to be said about it."""
-    from importlib import metadata
-
-    for name in DISTRIBUTIONS:
-        try:
-            found = f"pynvml ({name} {metadata.version(name)})"
-        except metadata.PackageNotFoundError:
-            continue
-        # The deprecated distribution brought a package of modules, the maintained one is a single file.
-        if name != "nvidia-ml-py" or hasattr(module, "__path__"):
-            found = f"pynvml (deprecated package {name}; nvidia-ml-py replaces it)"
-        return found
+    versions = _installed_beside(module)
+    # The deprecated distribution brought a package of modules, the others are a single file.
+    is_package = hasattr(module, "__path__")
+    for name in ("pynvml",) if is_package else DISTRIBUTIONS:
+        if name in versions and name == "nvidia-ml-py":
+            return f"pynvml ({name} {versions[name]})"
+        if name in versions or is_package:
+            return f"pynvml (deprecated package {name}; nvidia-ml-py replaces it)"
     return "pynvml"
+
+
+def _installed_beside(module: Any) -> dict[str, str]:
+    """Names and versions of the distributions in a module's folder, by the names of their metadata.
+
+    importlib.metadata tells the same, and takes longer to import than all of NVML's answers do.
+    """
+    file = getattr(module, "__file__", None)
+    folder = os.path.dirname(file) if file else ""
+    if hasattr(module, "__path__"):
+        folder = os.path.dirname(folder)
+    try:
+        found = filter(None, map(_METADATA.fullmatch, os.listdir(folder) if folder else ()))
+    except OSError:
+        return {}
+    return {re.sub("[-_.]+", "-", one["name"]).lower(): one["version"] for one in found}
 
 
 def _text(value: Any) -> str:

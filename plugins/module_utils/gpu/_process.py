@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import PROC, read_bytes, read_text
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_group, unit_in
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_groups, unit_in
 
 _USER_MANAGER = re.compile(r"user@([0-9]+)\.service")
 
@@ -43,9 +43,8 @@ def command(pid: int, proc: Path = PROC) -> str | None:
     return program or read_text(proc / str(pid) / "comm") or None
 
 
-def identify(process: GpuProcess, owner: Owner, proc: Path = PROC) -> GpuProcess:
-    """The process with command, systemd unit and whether it is ours, as far as /proc tells."""
-    group = control_group(process.pid, str(proc))
+def identify(process: GpuProcess, group: str, owner: Owner, proc: Path = PROC) -> GpuProcess:
+    """The process of a control group with command, systemd unit and whether it is ours, as far as /proc tells."""
     return dataclasses.replace(
         process,
         command=command(process.pid, proc),
@@ -56,14 +55,16 @@ def identify(process: GpuProcess, owner: Owner, proc: Path = PROC) -> GpuProcess
 
 def attribute(devices: Iterable[GpuDevice], owner: Owner, proc: Path = PROC) -> tuple[GpuDevice, ...]:
     """The devices with their processes identified, and the memory that is ours summed up."""
-    known: dict[int, GpuProcess] = {}
+    devices = tuple(devices)
+    some = {process.pid: process for device in devices for process in device.processes}
+    groups = control_groups(some, str(proc))
+    known = {pid: identify(process, groups[pid], owner, proc) for pid, process in some.items()}
     result = []
     for device in devices:
-        processes = []
-        for process in device.processes:
-            if process.pid not in known:
-                known[process.pid] = identify(process, owner, proc)
-            processes.append(dataclasses.replace(known[process.pid], used_bytes=process.used_bytes))
+        processes = tuple(
+            dataclasses.replace(known[process.pid], used_bytes=process.used_bytes)
+            for process in device.processes
+        )
         ours = sum(process.used_bytes or 0 for process in processes if process.is_ours)
-        result.append(dataclasses.replace(device, processes=tuple(processes), memory_ours_bytes=ours))
+        result.append(dataclasses.replace(device, processes=processes, memory_ours_bytes=ours))
     return tuple(result)

@@ -160,14 +160,20 @@ def _is_recurrent(metadata: Metadata, layer: int, layer_count: int) -> bool:
             "full_attention_interval", default=DEFAULT_FULL_ATTENTION_INTERVAL, minimum=1
         )
         return (layer + 1) % interval != 0
-    return False
+    return _is_unknown_hybrid(metadata)
+
+
+def _is_unknown_hybrid(metadata: Metadata) -> bool:
+    """Whether a header has a recurrence of which it is not known in which layers: then all count as having both."""
+    known = HYBRID_BY_KV_HEADS | HYBRID_BY_FEED_FORWARD | HYBRID_BY_INTERVAL
+    return metadata.architecture not in known and recurrent_state_size(metadata, 1) > 0
 
 
 def _has_attention(metadata: Metadata, layer: int, layer_count: int, is_recurrent: bool) -> bool:
     if metadata.architecture in HYBRID_IN_PARALLEL:
         return True
     if is_recurrent:
-        return False
+        return metadata.architecture not in RECURRENT and _is_unknown_hybrid(metadata)
     if metadata.architecture in HYBRID_BY_FEED_FORWARD:
         return metadata.per_layer("feed_forward_length", layer_count, default=0)[layer] == 0
     return True

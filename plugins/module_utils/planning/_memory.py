@@ -293,16 +293,23 @@ def host_estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "
 
 
 def split(
-    shape: ModelShape, settings: LoadSettings, free_bytes: Sequence[int], *, version: str = ""
+    shape: ModelShape,
+    settings: LoadSettings,
+    free_bytes: Sequence[int],
+    *,
+    version: str = "",
+    is_pipelined: bool = True,
 ) -> tuple[DeviceMemory, ...]:
     """Memory of a model on each of several GPUs, split by layers in proportion to their free memory.
 
-    With two GPUs and more, requests are pipelined: every input is kept four times.
+    With two GPUs and more, requests are pipelined: every input is kept four times. Where a buffer for that, on a GPU or
+    on the host, cannot be had, the engine does without: is_pipelined is then false.
     Raises: Refused when the engine cannot start it so.
+    Source: llama.cpp src/llama-context.cpp, sched_reserve (b10488).
     """
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count, free_bytes)
-    copies = PIPELINE_COPIES if len(free_bytes) > 1 else 1
+    copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
     return _devices(shape, load, units, copies)
 
 

@@ -54,11 +54,14 @@ class Knowledge(Enum):
 @lru_cache(maxsize=1024)
 def knowledge(shape: ModelShape) -> Knowledge:
     """What is known of a model's graph; a header that lacks tensors of its architecture counts as unknown."""
+    is_known = shape.architecture in ARCHITECTURES
+    if not is_known and any(layer.is_recurrent for layer in shape.layers):
+        return Knowledge.NONE
     try:
         build(shape, cells(shape, 256, 1, 64), Attention.FLASH, cache_type=HALF_PRECISION)
     except (ArithmeticError, LookupError, ValueError):
         return Knowledge.NONE
-    return Knowledge.KNOWN if shape.architecture in ARCHITECTURES else Knowledge.LIKE_OTHERS
+    return Knowledge.KNOWN if is_known else Knowledge.LIKE_OTHERS
 
 
 def used_layers(shape: ModelShape) -> range:

@@ -113,11 +113,16 @@ def layer_cache(
 
 
 def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool) -> list[int]:
-    """Widths of the rows that a layer caches: keys and values, or with latent attention one latent."""
+    """Widths of the rows that a layer caches: keys and values, or with latent attention one latent.
+
+    A sparse attention's indexer keeps keys of its own.
+    Source: llama.cpp src/llama-kv-cache-dsa.cpp (b10488).
+    """
+    indexer = shape.number("attention.indexer.key_length")
     if shape.is_latent_attention:
-        return [layer.key_width]
+        return [width for width in (layer.key_width, indexer) if width]
     value = widest_value(shape) if transposed_values else layer.value_width
-    return [width for width in (layer.key_width, value) if width]
+    return [width for width in (layer.key_width, value, indexer) if width]
 
 
 def layers_cache(

@@ -19,6 +19,9 @@ PROC = "/proc"
 # A process may hold at most this much environment and arguments (Linux: a quarter of the stack limit,
 # 6 MiB at most; see execve(2)); also bounds what is read of the socket tables.
 READ_LIMIT_BYTES = 16 * 1024 * 1024
+# A line for each hierarchy, and a path is at most 4 KiB. Python makes room for all that it may read, which for hundreds
+# of processes takes longer than the reading.
+CGROUP_LIMIT_BYTES = 64 * 1024
 _UNIT_NAME = re.compile(r".+\.(?:service|scope)\Z")
 _CONTAINER_CGROUP = re.compile(
     r"[/-](?:docker|libpod|cri-containerd|containerd|crio|lxc|lxc\.payload)[-/:.](?!service)|/kubepods"
@@ -55,9 +58,9 @@ class Socket:
         return asdict(self)
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
     with open(path, "rb") as stream:
-        return stream.read(READ_LIMIT_BYTES)
+        return stream.read(limit_bytes)
 
 
 def process_environment(pid: int, proc: str = PROC) -> dict[str, str]:
@@ -82,12 +85,18 @@ def control_group(pid: int, proc: str = PROC) -> str:
 
     Inside a container that boots systemd, that part names the container and tells nothing about the process.
     """
-    return _below(_raw_control_group(pid, proc), _raw_control_group(1, proc))
+    return control_groups([pid], proc)[pid]
+
+
+def control_groups(pids: Iterable[int], proc: str = PROC) -> dict[int, str]:
+    """The control groups of several processes, each as C(control_group) tells it."""
+    manager = _raw_control_group(1, proc)
+    return {pid: _below(_raw_control_group(pid, proc), manager) for pid in pids}
 
 
 def _raw_control_group(pid: int, proc: str) -> str:
     try:
-        lines = _read(f"{proc}/{pid}/cgroup").decode("utf-8", "replace").splitlines()
+        lines = _read(f"{proc}/{pid}/cgroup", CGROUP_LIMIT_BYTES).decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
     unified = ""

@@ -7,10 +7,11 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-import pynvml
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _nvml_pynvml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import (
@@ -20,18 +21,20 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Says which distributions are installed: name and version."""
+def installed(tmp_path: Path) -> Callable[..., Any]:
+    """A module pynvml, beside what its folder tells of the installed distributions."""
 
-    def say(distributions: dict[str, str]) -> None:
-        def version(name: str) -> str:
-            if name not in distributions:
-                raise metadata.PackageNotFoundError(name)
-            return distributions[name]
+    def install(*metadata: str, is_package: bool = False, **content: Any) -> Any:
+        for name in metadata:
+            (tmp_path / name).mkdir()
+        module: Any = types.ModuleType("pynvml")
+        module.__file__ = str(tmp_path / ("pynvml/__init__.py" if is_package else "pynvml.py"))
+        if is_package:
+            module.__path__ = [str(tmp_path / "pynvml")]
+        vars(module).update(content)
+        return module
 
-        monkeypatch.setattr(metadata, "version", version)
-
-    return say
+    return install
 
 
 def test_the_binding_names_its_package_and_version() -> None:
@@ -39,28 +42,38 @@ def test_the_binding_names_its_package_and_version() -> None:
     assert _nvml_pynvml.PynvmlNvml().description == f"pynvml (nvidia-ml-py {version})"
 
 
-@pytest.mark.parametrize("name", ["pynvml", "nvidia-ml-py3"])
-def test_a_deprecated_package_is_said_to_be_so(installed: Any, name: str) -> None:
-    installed({name: "11.5.3"})
-    description = _nvml_pynvml.describe(pynvml)
-    assert description == f"pynvml (deprecated package {name}; nvidia-ml-py replaces it)"
+DEPRECATED = "pynvml (deprecated package {}; nvidia-ml-py replaces it)"
 
 
-def test_the_deprecated_package_is_recognised_behind_the_maintained_one(installed: Any) -> None:
-    installed({"nvidia-ml-py": "13.0", "pynvml": "11.5.3"})
-    package = types.ModuleType("pynvml")
-    package.__path__ = ["/usr/lib/python3/dist-packages/pynvml"]
-    assert "deprecated" in _nvml_pynvml.describe(package)
+@pytest.mark.parametrize(
+    ("beside", "is_package", "description"),
+    [
+        (["nvidia_ml_py-13.580.82.dist-info"], False, "pynvml (nvidia-ml-py 13.580.82)"),
+        (["nvidia_ml_py-12.535.133.egg-info"], False, "pynvml (nvidia-ml-py 12.535.133)"),
+        (["nvidia_ml_py-12.535.133-py3.11.egg-info"], False, "pynvml (nvidia-ml-py 12.535.133)"),
+        # The deprecated name brings the maintained package since version 12.
+        (["pynvml-13.0.1.dist-info", "nvidia_ml_py-13.0.dist-info"], False, "pynvml (nvidia-ml-py 13.0)"),
+        (["pynvml-11.5.3.dist-info"], True, DEPRECATED.format("pynvml")),
+        (["pynvml-11.5.3.dist-info", "nvidia_ml_py-13.0.dist-info"], True, DEPRECATED.format("pynvml")),
+        (["nvidia_ml_py3-7.352.0.dist-info"], False, DEPRECATED.format("nvidia-ml-py3")),
+        ([], True, DEPRECATED.format("pynvml")),
+        (["nvidia-ml-py.dist-info", "other-1.0.dist-info"], False, "pynvml"),
+        ([], False, "pynvml"),
+    ],
+)
+def test_a_module_is_named_for_the_distribution_that_brought_it(
+    installed: Callable[..., Any], beside: list[str], is_package: bool, description: str
+) -> None:
+    assert _nvml_pynvml.describe(installed(*beside, is_package=is_package)) == description
 
 
-def test_a_module_of_unknown_origin_has_no_version(installed: Any) -> None:
-    installed({})
-    assert _nvml_pynvml.describe(pynvml) == "pynvml"
+@pytest.mark.parametrize("file", [None, "/no/such/folder/pynvml.py", "pynvml.py"])
+def test_a_module_of_unknown_origin_has_no_version(file: str | None) -> None:
+    assert _nvml_pynvml.describe(types.SimpleNamespace(__file__=file)) == "pynvml"
 
 
-def test_a_binding_that_is_too_old_names_what_it_lacks(installed: Any) -> None:
-    installed({"nvidia-ml-py3": "7.352.0"})
-    old = types.SimpleNamespace(nvmlInit=lambda: None)
+def test_a_binding_that_is_too_old_names_what_it_lacks(installed: Callable[..., Any]) -> None:
+    old = installed("nvidia_ml_py3-7.352.0.dist-info", nvmlInit=lambda: None)
     with pytest.raises(BindingUnavailable, match=r"nvidia-ml-py3.* is too old: it has no nvmlMemory_v2"):
         _nvml_pynvml.PynvmlNvml(old)
 

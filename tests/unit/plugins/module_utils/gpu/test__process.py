@@ -49,8 +49,8 @@ def test_a_process_without_a_command_line_has_its_short_name(proc: Callable[...,
 
 
 def test_a_process_that_is_hidden_has_no_command_unit_or_owner(proc: Callable[..., Path]) -> None:
-    process = GpuProcess(pid=99, used_bytes=5)
-    assert _process.identify(process, SYSTEM, proc({})) == process
+    hidden = GpuDevice(0, "a", "", "", "", processes=(GpuProcess(pid=99, used_bytes=5),))
+    assert _process.attribute([hidden], SYSTEM, proc({})) == (hidden,)
 
 
 def test_memory_of_our_processes_is_summed_on_each_gpu(proc: Callable[..., Path]) -> None:
