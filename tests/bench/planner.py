@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
-    estimate,
-    host_estimate,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import (
-    compute_bytes,
-    cpu_compute_bytes,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
@@ -60,13 +53,21 @@ def described(gpus_gib: list[int]) -> dict[str, Any]:
     }
 
 
+def forget() -> None:
+    """Empty every cache of the collection."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ansible_collections.gpufleet.ollama."):
+            for function in vars(module).values():
+                if hasattr(function, "cache_clear"):
+                    function.cache_clear()
+
+
 def timed(rounds: int, **inputs: Any) -> tuple[float, Plan | str]:
     """The shortest processor time in ms that planning takes, and the plan or the refusal."""
     best, planned = float("inf"), ""
     for _round in range(rounds):
         # Ansible plans each host in a process of its own, which remembers nothing.
-        for remembered in (compute_bytes, cpu_compute_bytes, estimate, host_estimate):
-            remembered.cache_clear()
+        forget()
         start = time.process_time()
         try:
             planned = plan_host(**inputs)

@@ -296,5 +296,8 @@ def variant(shape: ModelShape, index: int) -> object:
     """What makes a layer differ from others with the same tensors."""
     if shape.architecture == "gemma3n":
         return index < SPARSE_LAYERS
+    deep_layers = shape.number("n_deepstack_layers")
+    if deep_layers:
+        return index < deep_layers
     interval = ARCHITECTURES.get(shape.architecture, TRANSFORMER).style.no_rotation_interval
     return index % interval if interval else None

@@ -53,6 +53,7 @@ class Context:
     cache_type: of the KV cache. here: the layers on this device. layer_inputs: what each layer gets
     besides the residual stream, deep_inputs: what the first layers get of an image, in models that have it. device:
     the GPU with the weights at hand, where the graph spans several; is_inside: while layers are built.
+    layer_ends: operations and leafs that the graph had after each layer.
     """
 
     shape: ModelShape
@@ -66,6 +67,7 @@ class Context:
     deep_inputs: Tensor | None = None
     device: int | None = None
     is_inside: bool = False
+    layer_ends: list[tuple[int, int]] = field(default_factory=list)
     _inputs: dict[str, Tensor] = field(default_factory=dict)
 
     @property

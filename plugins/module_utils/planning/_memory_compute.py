@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -57,8 +58,10 @@ def knowledge(shape: ModelShape) -> Knowledge:
     is_known = shape.architecture in ARCHITECTURES
     if not is_known and any(layer.is_recurrent for layer in shape.layers):
         return Knowledge.NONE
+    layout = cells(shape, 256, 1, 64)
+    layers = layers_of_kinds(shape, times=1)
     try:
-        build(shape, cells(shape, 256, 1, 64), Attention.FLASH, cache_type=HALF_PRECISION)
+        build(shape, layout, Attention.FLASH, cache_type=HALF_PRECISION, layers=layers)
     except (ArithmeticError, LookupError, ValueError):
         return Knowledge.NONE
     return Knowledge.KNOWN if is_known else Knowledge.LIKE_OTHERS
@@ -85,14 +88,28 @@ def representative_layers(shape: ModelShape, indices: range) -> list[int]:
     chosen = []
     recent: tuple[object, ...] = ()
     for index in indices:
-        recent = (*recent[-3:], _kind(shape, index))
+        recent = (*recent[-3:], kind_of_layer(shape, index))
         if recent not in seen or index == indices[-1]:
             seen.add(recent)
             chosen.append(index)
     return chosen
 
 
-def _kind(shape: ModelShape, index: int) -> tuple[object, ...]:
+def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
+    """So many layers of each kind that a graph runs through, and the last one."""
+    used = used_layers(shape)
+    seen: Counter[tuple[object, ...]] = Counter()
+    chosen = []
+    for index in used:
+        kind = kind_of_layer(shape, index)
+        seen[kind] += 1
+        if seen[kind] <= times or index == used[-1]:
+            chosen.append(index)
+    return chosen
+
+
+def kind_of_layer(shape: ModelShape, index: int) -> tuple[object, ...]:
+    """What tells layers apart that take different operations."""
     layer = shape.layers[index]
     return (
         layer.form,
@@ -122,7 +139,7 @@ def units_of(shape: ModelShape, numbers: range) -> Units:
         return Units((numbers.start, numbers.stop), numbers)
     ends = (numbers.start == 0, numbers.stop > shape.block_count, used[-1] in here)
     chosen = representative_layers(shape, here)
-    return Units((*ends, *(_kind(shape, index) for index in chosen)), numbers)
+    return Units((*ends, *(kind_of_layer(shape, index) for index in chosen)), numbers)
 
 
 def build(
@@ -132,13 +149,16 @@ def build(
     *,
     cache_type: str,
     units: range | None = None,
-    every_layer: bool = False,
+    layers: Sequence[int] | None = None,
+    one_by_one: bool = False,
     on_cpu: bool = False,
     devices: Sequence[range] = (),
 ) -> Context:
     """The graph of a model on one device, or on several at once.
 
-    units: the layers on the device and, as one more, the output; None: all of them. devices: the units of each.
+    units: the layers on the device and, as one more, the output; None: all of them. layers: those to build; None:
+    as few as need the same buffer. one_by_one: whether a layer is finished before the next one begins, which changes
+    the order of operations and not their number. devices: the units of each.
     """
     units = range(shape.block_count + 1) if units is None else units
     architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
@@ -153,7 +173,7 @@ def build(
         current = architecture.begin(context, context.embeddings())
     else:
         current = architecture.resume(context, after_last=not here)
-    chosen = list(here) if every_layer else representative_layers(shape, here)
+    chosen = representative_layers(shape, here) if layers is None else layers
     context.is_inside = True
     for index in chosen:
         context.device = _device_of(index, devices)
@@ -161,6 +181,9 @@ def build(
         current = architecture.layer(
             context, architecture.style, form, index, current, is_last=index == used[-1]
         )
+        if one_by_one:
+            context.graph.expand(current)
+        context.layer_ends.append((context.graph.node_count, context.graph.leafs))
     context.graph.expand(current)
     context.is_inside = False
     context.device = _device_of(shape.block_count, devices)
@@ -241,7 +264,8 @@ def devices_compute_bytes(
             else 0
             for units in devices
         )
-    context = build(shape, layout, attention, cache_type=cache_type, every_layer=True, devices=devices)
+    every_layer = used_layers(shape)
+    context = build(shape, layout, attention, cache_type=cache_type, layers=every_layer, devices=devices)
     sizes = buffers_bytes(
         context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
     )

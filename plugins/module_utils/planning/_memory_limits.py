@@ -14,7 +14,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_ar
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import (
     Knowledge,
     build,
+    kind_of_layer,
     knowledge,
+    layers_of_kinds,
+    used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, cells
@@ -80,7 +83,21 @@ def most_nodes(shape: ModelShape, layout: Cells) -> int:
 def graph_size(
     shape: ModelShape, attention: Attention, is_quantised: bool, has_several_slots: bool
 ) -> tuple[int, int]:
-    """Operations of a model's graph, and tensors in all; neither depends on the context length."""
+    """Operations of a model's graph, and tensors in all; neither depends on the context length.
+
+    A layer adds as many as the second of its kind; the first also adds inputs that they share.
+    """
     layout = cells(shape, 256, 2 if has_several_slots else 1, 256)
-    context = build(shape, layout, attention, cache_type="q8_0" if is_quantised else "f16", every_layer=True)
-    return context.graph.node_count, context.graph.node_count + context.graph.leafs
+    cache_type = "q8_0" if is_quantised else "f16"
+    built = layers_of_kinds(shape, times=2)
+    context = build(shape, layout, attention, cache_type=cache_type, layers=built, one_by_one=True)
+    ends = [(0, 0), *context.layer_ends]
+    added = {
+        kind_of_layer(shape, index): (after[0] - before[0], after[1] - before[1])
+        for index, before, after in zip(built[:-1], ends, ends[1:])
+    }
+    nodes, leafs = context.graph.node_count, context.graph.leafs
+    for index in sorted(set(used_layers(shape)) - set(built)):
+        more = added[kind_of_layer(shape, index)]
+        nodes, leafs = nodes + more[0], leafs + more[1]
+    return nodes, nodes + leafs
