@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._limits import verdict_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._misfit import (
@@ -28,9 +29,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
 
+MIB = 1 << 20
 # Free memory of a GPU varies by so much from one reading to the next (a desktop, the driver's own bookkeeping).
-# Running values are not given up for others that a smaller variation would take away again.
-STABLE_WITHIN_BYTES = 128 << 20
+# What is taken in place of running values has to be safe with so much less or more.
+VARIATION_BYTES = 128 * MIB
+# Safe running values are given up only for better ones that would be safe with so much less. It is more than the
+# above, so that what a low reading made a plan take is not given up at the next high one.
+BETTER_WITH_LESS_BYTES = 2 * VARIATION_BYTES
+# What is safe with more and with less free memory may not be so in between: a batch grows, a layer moves.
+READINGS_APART_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,6 @@ class Chosen:
     goal: Goal
     choice: Choice
     unsafe: str = ""
-    runs_already: bool = False
     is_kept: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -54,21 +60,13 @@ class Chosen:
 def chosen_for(inputs: Inputs) -> Chosen:
     """The settings for these inputs.
 
-    A model that fits only just is left out where the service already runs on safe values without it.
-
     Raises: ValueError where the wanted models cannot be loaded together and the policy is to fail.
     """
     judge = inputs.judge()
-    found = _best(inputs, judge) or _for_fewer(inputs, judge, judge)
-    if found is None:
+    best = _best(inputs, judge) or _for_fewer(inputs, judge, judge)
+    if best is None:
         raise ValueError(_misfit(inputs, judge, _combination(inputs, judge)))
-    chosen: Chosen = found
-    if not chosen.runs_already and inputs.service.running:
-        reduced = _with_less_memory(judge)
-        lasting = None if best_choice(reduced, inputs.goal()) else _for_fewer(inputs, judge, reduced)
-        if lasting and lasting.runs_already:
-            chosen = lasting
-    return _with_room_for_wanted(chosen)
+    return _with_room_for_wanted(_steady(inputs, best))
 
 
 def _for_fewer(inputs: Inputs, judge: Judge, selecting: Judge) -> Chosen | None:
@@ -92,7 +90,7 @@ def _for_fewer(inputs: Inputs, judge: Judge, selecting: Judge) -> Chosen | None:
 
 def _combination(inputs: Inputs, judge: Judge) -> tuple[str, ...]:
     """Of the wanted models those that can be loaded together."""
-    return tuple(demand.model.name for demand in largest_combination(judge, _free(inputs), inputs.demands))
+    return tuple(demand.model.name for demand in largest_combination((judge,), _free(inputs), inputs.demands))
 
 
 def _misfit(inputs: Inputs, judge: Judge, kept: Sequence[str]) -> str:
@@ -124,49 +122,71 @@ def _misfits_of_installed(inputs: Inputs, judge: Judge) -> tuple[tuple[str, ...]
 
 
 def _best(inputs: Inputs, judge: Judge) -> Chosen | None:
-    """The best safe settings; where a plan runs already, that one, unless there is a better one that lasts."""
+    """The best safe settings for all the models."""
     goal = inputs.goal()
-    choice = best_choice(judge, goal)
+    choice = best_choice((judge,), goal)
+    return Chosen(inputs, judge, goal, choice) if choice else None
+
+
+def _steady(inputs: Inputs, best: Chosen) -> Chosen:
+    """What runs already, where it is safe and nothing better would last; else what would last, or the best.
+
+    What runs may be for fewer models, where another one fits only just.
+    """
     settings = settings_from_environment(inputs.service.running)
-    if choice is None:
+    if best.unsafe or not settings.max_loaded_models or _running(settings, best) == best.choice:
+        return best
+    better = _lasting(best, BETTER_WITH_LESS_BYTES)
+    kept = _kept(settings, best, better)
+    if kept is None and better is None:
+        for fewer in _for_slightly_fewer(inputs, best):
+            kept = kept or _kept(settings, fewer, _lasting(fewer, BETTER_WITH_LESS_BYTES))
+    return kept or replace(best, choice=_lasting(best, VARIATION_BYTES) or best.choice)
+
+
+def _kept(settings: ServerSettings, chosen: Chosen, better: Choice | None) -> Chosen | None:
+    """The values that run, for the models of a choice, where they are safe and no worse than others."""
+    running = _running(settings, chosen)
+    if running is None or (better and rank(better) > rank(running)):
         return None
-    if not settings.max_loaded_models:
-        return Chosen(inputs, judge, goal, choice)
-    running = _running(settings, judge, goal)
-    if running == choice:
-        return Chosen(inputs, judge, goal, choice, runs_already=True)
-    lasting = _lasting(judge, goal)
-    if running and (lasting is None or rank(running) >= rank(lasting)):
-        return Chosen(inputs, judge, goal, running, runs_already=True, is_kept=True)
-    return Chosen(inputs, judge, goal, lasting or choice)
+    return replace(chosen, choice=running, is_kept=True)
 
 
-def _running(settings: ServerSettings, judge: Judge, goal: Goal) -> Choice | None:
+def _for_slightly_fewer(inputs: Inputs, best: Chosen) -> Iterator[Chosen]:
+    """Choices for the models that fit where free memory is a little less."""
+    seen = {best.inputs.names}
+    for host in _near(best.judge.host, BETTER_WITH_LESS_BYTES):
+        fewer = _for_fewer(inputs, best.judge, best.judge.on(host))
+        if fewer and not fewer.unsafe and fewer.inputs.names not in seen:
+            seen.add(fewer.inputs.names)
+            yield fewer
+
+
+def _running(settings: ServerSettings, chosen: Chosen) -> Choice | None:
     """The values with which the service runs, where they are safe and among those that may be chosen."""
     setting = Setting(settings.num_parallel, settings.context_length, settings.kv_cache_type, settings.spread)
-    choice = safe_choice(judge, goal, setting, settings.max_loaded_models)
+    choice = safe_choice(chosen.judge, chosen.goal, setting, settings.max_loaded_models)
     return choice if choice and choice.loaded == settings.max_loaded_models else None
 
 
-def _lasting(judge: Judge, goal: Goal) -> Choice | None:
-    """The best settings that stay safe when free memory varies, on all GPUs alike or on one more than on others.
+def _lasting(chosen: Chosen, less_bytes: int) -> Choice | None:
+    """The best settings that are safe with so much less free memory, and at all readings around."""
+    judges = [chosen.judge.on(host) for host in _near(chosen.judge.host, less_bytes)]
+    return best_choice(judges, chosen.goal)
 
-    The engine divides layers by the GPUs' shares of free memory, so that a little less on one may move a layer
-    to another.
+
+def _near(host: Host, less_bytes: int) -> list[Host]:
+    """The host at other readings of its free memory, the lowest first: of all GPUs, then of one alone.
+
+    The engine divides layers by the GPUs' shares of free memory, so that a little more or less on one GPU may move
+    a layer to another.
     """
-    reduced = _with_less_memory(judge)
-    choice = best_choice(reduced, goal)
-    if choice is None:
-        return None
-    gpus = range(len(judge.host.gpus))
-    uneven = [reduced.on(reduced.host.with_less_memory(STABLE_WITHIN_BYTES, one)) for one in gpus]
-    hosts = [judge, *(uneven if len(uneven) > 1 else [])]
-    choices = [safe_choice(one, goal, choice.setting, choice.loaded) for one in hosts]
-    return choices[0] if all(one and one.loaded == choice.loaded for one in choices) else None
-
-
-def _with_less_memory(judge: Judge) -> Judge:
-    return judge.on(judge.host.with_less_memory(STABLE_WITHIN_BYTES))
+    changes = range(-less_bytes, VARIATION_BYTES + 1, READINGS_APART_BYTES)
+    hosts = [host.with_memory_changed(change) for change in changes]
+    if len(host.gpus) > 1:
+        for one in range(len(host.gpus)):
+            hosts += [host.with_memory_changed(change, one) for change in (-VARIATION_BYTES, VARIATION_BYTES)]
+    return hosts
 
 
 def _operators(inputs: Inputs, judge: Judge) -> Chosen | None:
@@ -175,7 +195,7 @@ def _operators(inputs: Inputs, judge: Judge) -> Chosen | None:
     if policy.num_parallel is None and policy.max_loaded_models is None:
         return None
     goal = inputs.goal()
-    free = best_choice(judge, _free(inputs))
+    free = best_choice((judge,), _free(inputs))
     if free is None:
         return None
     setting = replace(

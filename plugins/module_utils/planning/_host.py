@@ -39,20 +39,26 @@ class Host:
     environment: Mapping[str, str]
     warnings: tuple[str, ...]
 
-    def with_less_memory(self, less_bytes: int, position: int | None = None) -> Host:
-        """The same host with so much less available, on every GPU and of system memory or on one GPU alone."""
+    def with_memory_changed(self, by_bytes: int, position: int | None = None) -> Host:
+        """The same host with so much more or less available, on every GPU and of system memory or on one GPU alone.
 
-        def reduced(gpu: GpuDevice) -> GpuDevice:
-            free = max(0, available_bytes(gpu) - less_bytes)
+        Nothing has less than none available, or more than it has in all.
+        """
+
+        def changed(gpu: GpuDevice) -> GpuDevice:
+            free = min(max(0, available_bytes(gpu) + by_bytes), gpu.memory_total_bytes or 0)
             return replace(gpu, memory_free_bytes=free, memory_ours_bytes=0)
 
         if position is not None:
-            one = reduced(self.gpus[position])
+            one = changed(self.gpus[position])
             return replace(self, gpus=(*self.gpus[:position], one, *self.gpus[position + 1 :]))
         return replace(
             self,
-            gpus=tuple(map(reduced, self.gpus)),
-            system_memory_available_bytes=max(0, self.system_memory_available_bytes - less_bytes),
+            gpus=tuple(map(changed, self.gpus)),
+            system_memory_available_bytes=min(
+                max(0, self.system_memory_available_bytes + by_bytes),
+                max(self.system_memory_total_bytes, self.system_memory_available_bytes),
+            ),
         )
 
 

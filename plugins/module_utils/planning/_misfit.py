@@ -22,11 +22,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
 
 
-def largest_combination(judge: Judge, goal: Goal, demands: Sequence[Demand]) -> tuple[Demand, ...]:
+def largest_combination(judges: Sequence[Judge], goal: Goal, demands: Sequence[Demand]) -> tuple[Demand, ...]:
     """Of the wanted models those that can be loaded together: high priority first, then small before large."""
     kept: list[Demand] = []
     for demand in sorted(demands, key=_most_urgent_first):
-        if best_choice(judge, _least(goal, [*kept, demand])):
+        if best_choice(judges, _least(goal, [*kept, demand])):
             kept.append(demand)
     return tuple(kept)
 
@@ -54,12 +54,12 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
     smaller = replace(least, context_lengths=_smaller(min(goal.context_lengths)))
     quantized = [one for one in KV_CACHE_TYPES if one not in goal.kv_cache_types]
     remedies = []
-    plain = best_choice(judge, smaller)
+    plain = best_choice((judge,), smaller)
     if plain:
         remedies.append(f"a context of {plain.setting.context_length} tokens (ollama_plan_context_length)")
     for kv_cache_type in quantized:
-        choice = best_choice(judge, replace(least, kv_cache_types=(kv_cache_type,)))
-        choice = choice or best_choice(judge, replace(smaller, kv_cache_types=(kv_cache_type,)))
+        choice = best_choice((judge,), replace(least, kv_cache_types=(kv_cache_type,)))
+        choice = choice or best_choice((judge,), replace(smaller, kv_cache_types=(kv_cache_type,)))
         if choice and (plain is None or choice.setting.context_length > plain.setting.context_length):
             remedies.append(_quantized_sentence(choice, goal))
             break

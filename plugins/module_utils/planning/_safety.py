@@ -111,7 +111,8 @@ class Judge:
         self._engine = engine or MemoryEngine()
         self._servers: dict[Setting, Server] = {}
         self._alone: dict[tuple[str, Setting], _Alone] = {}
-        self._least: dict[str, LeastMemory] = {}
+        self._least_memories: dict[str, LeastMemory] = {}
+        self._least: dict[tuple[str, Setting], int] = {}
 
     def on(self, host: Host) -> Judge:
         """A judge for the same models on another host."""
@@ -156,24 +157,80 @@ class Judge:
 
         Looks at their least memory only. What is hopeless stays so with more requests and with more context.
         """
-        server = self.server(setting)
-        if not self._gpus or server.rules.era is not Era.LLAMA_SERVER:
+        if not self._knows_least(setting):
             return False
-        room = sum(gpu.free_bytes for gpu in self._gpus) - self.margin_bytes(server)
-        contexts_bytes = server.cuda_context_bytes * (len(self._gpus) if setting.spread else 1)
-        least = sorted(
-            self._least_bytes(model, setting) + contexts_bytes for model in self.runners(models, setting)
-        )
+        room = self._room_bytes(setting)
+        least = sorted(self._least_bytes(model, setting) for model in self.runners(models, setting))
         return bool(least) and (least[-1] > room or sum(least[:loaded]) > room)
 
+    def _rules_out(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+        """Whether not any `count` of these models are safe together, as far as their least memory tells."""
+        if not self._knows_least(setting):
+            return False
+        least = sorted((self._least_bytes(model, setting) for model in runners), reverse=True)
+        if sum(least[:count]) > self._room_bytes(setting):
+            return True
+        if count < 2 or self._simulates(len(runners), count):
+            return False
+        if len(self._gpus) > 1:
+            return setting.spread or count > len(self._gpus) or self._exceeds_a_gpu(runners, count, setting)
+        return self._exceeds_beside_others(runners, count, setting)
+
+    def _exceeds_a_gpu(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+        """Whether the bound for several GPUs fails by least memory: see _bound()."""
+        free = sorted((gpu.free_bytes for gpu in self._gpus), reverse=True)[count - 1]
+        return any(
+            self._exceeds(model, self._least_bytes(model, setting), free, setting) for model in runners
+        )
+
+    def _exceeds_beside_others(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+        """Whether the bound for one GPU fails by least memory: see _bound_on_one_gpu()."""
+        least = {model.name: self._least_bytes(model, setting) for model in runners}
+        largest = sorted(least.values(), reverse=True)
+        for model in runners:
+            own = least[model.name]
+            others = sum(largest[: count - 1]) if own < largest[count - 2] else sum(largest[:count]) - own
+            if self._exceeds(model, own, self._gpus[0].free_bytes - others, setting):
+                return True
+        return False
+
+    def _exceeds(self, model: SchedulerModel, least_bytes: int, free_bytes: int, setting: Setting) -> bool:
+        """Whether a model is too large for so much free memory, or Ollama predicts that it is."""
+        server = self.server(setting)
+        if least_bytes + self.margin_bytes(server) + self.headroom_bytes > free_bytes:
+            return True
+        usable = free_bytes - server.cuda_context_bytes
+        return self._predicted_bytes(model, setting) > usable * LOAD_PERCENT // 100
+
+    def _knows_least(self, setting: Setting) -> bool:
+        return bool(self._gpus) and self.server(setting).rules.era is Era.LLAMA_SERVER
+
+    def _room_bytes(self, setting: Setting) -> int:
+        """All that models may take of the GPUs together, at the most."""
+        return sum(gpu.free_bytes for gpu in self._gpus) - self.margin_bytes(self.server(setting))
+
     def _least_bytes(self, model: SchedulerModel, setting: Setting) -> int:
+        """What a model takes at the least, CUDA contexts included."""
+        contexts_bytes = self.server(setting).cuda_context_bytes * (len(self._gpus) if setting.spread else 1)
         if model.shape is None:
-            return 0
-        known = self._least.get(model.name)
+            return contexts_bytes
+        key = (model.name, setting)
+        known = self._least.get(key)
         if known is None:
-            known = self._least[model.name] = LeastMemory(model.shape)
-        parallel = 1 if has_single_slot(model, self.server(setting).rules) else setting.parallel
-        return known.bytes(_context(model, setting), parallel, setting.kv_cache_type)
+            memory = self._least_memories.get(model.name)
+            if memory is None:
+                memory = self._least_memories[model.name] = LeastMemory(model.shape)
+            known = self._least[key] = memory.bytes(
+                _context(model, setting), self._slots(model, setting), setting.kv_cache_type
+            )
+        return known + contexts_bytes
+
+    def _predicted_bytes(self, model: SchedulerModel, setting: Setting) -> int:
+        """What Ollama predicts for a model, without the surcharge of a batch."""
+        return predicted_bytes(model, _context(model, setting), self._slots(model, setting))
+
+    def _slots(self, model: SchedulerModel, setting: Setting) -> int:
+        return 1 if has_single_slot(model, self.server(setting).rules) else setting.parallel
 
     # Questions
 
@@ -208,6 +265,11 @@ class Judge:
                 return verdict
         return verdict
 
+    def is_safe_in(self, order: Sequence[str], setting: Setting) -> bool:
+        """Whether the models of these names are safe together when they are loaded in this order."""
+        models = {model.name: model for model in self.models}
+        return self._in_order(self.server(setting), [models[name] for name in order], ()).is_safe
+
     def most_loaded(
         self, models: Sequence[SchedulerModel], setting: Setting, most: int, least: int = 1
     ) -> int:
@@ -217,11 +279,17 @@ class Judge:
         """
         models = self.runners(models, setting)
         most, loaded = min(most, len(models)), min(least, len(models))
+        if self._rules_out(models, loaded, setting):
+            return 0
         if not all(self.alone(model, setting).is_safe for model in models):
             return 0
         if loaded > 1 and not self.any_combination(models, loaded, setting).is_safe:
             return 0
-        while loaded < most and self.any_combination(models, loaded + 1, setting).is_safe:
+        while (
+            loaded < most
+            and not self._rules_out(models, loaded + 1, setting)
+            and self.any_combination(models, loaded + 1, setting).is_safe
+        ):
             loaded += 1
         return loaded
 
@@ -229,7 +297,7 @@ class Judge:
         """Whether any `count` of these models are safe together in any order."""
         models = self.runners(models, setting)
         bound = self._bound(models, count, setting)
-        if bound.is_safe or comb(len(models), count) * _loads_of_all_orders(count) > MOST_SIMULATED_LOADS:
+        if bound.is_safe or not self._simulates(len(models), count):
             return bound
         for chosen in combinations(models, count):
             verdict = self._in_all_orders(self.server(setting), chosen, ())
@@ -237,15 +305,14 @@ class Judge:
                 return verdict
         return Verdict(True)
 
+    def _simulates(self, model_count: int, count: int) -> bool:
+        """Whether every order of any `count` of so many models is few enough to be tried."""
+        return comb(model_count, count) * _loads_of_all_orders(count) <= MOST_SIMULATED_LOADS
+
     def load_order(self, models: Sequence[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
         """The models as it is best to load them: what Ollama predicts to be largest comes first."""
-        rules = self.server(setting).rules
-
-        def largest_prediction_first(model: SchedulerModel) -> tuple[int, str]:
-            slots = 1 if has_single_slot(model, rules) else setting.parallel
-            return (-predicted_bytes(model, _context(model, setting), slots), model.name)
-
-        return tuple(sorted(self.runners(models, setting), key=largest_prediction_first))
+        runners = self.runners(models, setting)
+        return tuple(sorted(runners, key=lambda model: (-self._predicted_bytes(model, setting), model.name)))
 
     def bytes_of_one_gpu(self, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
         """Memory of a single GPU on which these models would be safe together, in steps of a GiB.

@@ -69,8 +69,8 @@ def rank(choice: Choice) -> tuple[int, bool, int, int, int, bool]:
     )
 
 
-def promising(judge: Judge, goal: Goal) -> list[list[Setting]]:
-    """The settings that are not hopeless, the best first, in one list for each parallel value.
+def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Setting]]:
+    """The settings that no judge finds hopeless, the best first, in one list for each parallel value.
 
     What is hopeless with one context is so with every longer one, so few lengths have to be looked at.
     """
@@ -85,7 +85,7 @@ def promising(judge: Judge, goal: Goal) -> list[list[Setting]]:
             low, high = 0, len(some)
             while low < high:
                 middle = (low + high) // 2
-                if judge.is_hopeless(goal.models, some[middle], loaded):
+                if any(judge.is_hopeless(goal.models, some[middle], loaded) for judge in judges):
                     high = middle
                 else:
                     low = middle + 1
@@ -94,64 +94,73 @@ def promising(judge: Judge, goal: Goal) -> list[list[Setting]]:
     return groups
 
 
-def best_choice(judge: Judge, goal: Goal) -> Choice | None:
-    """The best safe choice; None where nothing that may be tried is safe."""
+def best_choice(judges: Sequence[Judge], goal: Goal) -> Choice | None:
+    """The best choice that every judge finds safe; None where nothing that may be tried is.
+
+    Several judges look at the same models on hosts that differ.
+    """
     if not goal.models:
         return None
     if goal.wanted:
-        return _best_for_wanted(judge, goal)
-    return _best_for_any(judge, goal)
+        return _best_for_wanted(judges, goal)
+    return _best_for_any(judges, goal)
 
 
 def safe_choice(judge: Judge, goal: Goal, setting: Setting, loaded: int) -> Choice | None:
     """The choice of these very settings, if it is safe."""
     if setting not in set(goal.settings()):
         return None
+    judges = (judge,)
     if not goal.wanted:
-        return _any_of_them(judge, goal, setting, loaded)
-    return _wanted_in_any_order(judge, goal, setting) or _wanted_in_some_order(judge, goal, setting)
+        return _any_of_them(judges, goal, setting, loaded)
+    return _wanted_in_any_order(judges, goal, setting) or _wanted_in_some_order(judges, goal, setting)
 
 
-def _best_for_wanted(judge: Judge, goal: Goal) -> Choice | None:
+def _best_for_wanted(judges: Sequence[Judge], goal: Goal) -> Choice | None:
     """Tries the settings from the best down, first in any order of loading, then in a prescribed one."""
-    for settings in promising(judge, goal):
+    for settings in promising(judges, goal):
         for look in (_wanted_in_any_order, _wanted_in_some_order):
             for setting in settings:
-                choice = look(judge, goal, setting)
+                choice = look(judges, goal, setting)
                 if choice:
                     return choice
     return None
 
 
-def _wanted_in_any_order(judge: Judge, goal: Goal, setting: Setting) -> Choice | None:
-    loaded = len(judge.runners(goal.models, setting))
-    return Choice(setting, loaded) if judge.any_order(goal.models, setting).is_safe else None
+def _wanted_in_any_order(judges: Sequence[Judge], goal: Goal, setting: Setting) -> Choice | None:
+    if not all(judge.any_order(goal.models, setting).is_safe for judge in judges):
+        return None
+    return Choice(setting, len(judges[0].runners(goal.models, setting)))
 
 
-def _wanted_in_some_order(judge: Judge, goal: Goal, setting: Setting) -> Choice | None:
-    verdict = judge.some_order(goal.models, setting)
-    return Choice(setting, len(verdict.order), verdict.order) if verdict.is_safe else None
+def _wanted_in_some_order(judges: Sequence[Judge], goal: Goal, setting: Setting) -> Choice | None:
+    """In the order that the first judge finds."""
+    verdict = judges[0].some_order(goal.models, setting)
+    if verdict.is_safe and all(judge.is_safe_in(verdict.order, setting) for judge in judges[1:]):
+        return Choice(setting, len(verdict.order), verdict.order)
+    return None
 
 
-def _best_for_any(judge: Judge, goal: Goal) -> Choice | None:
+def _best_for_any(judges: Sequence[Judge], goal: Goal) -> Choice | None:
     """For the largest parallel value under which every model is safe alone, the best of its settings.
 
     The shortest context sets how many models are to be loaded at once; longer ones are tried from the longest
     down, and the first that allows as many is taken. Models are divided over all GPUs only where nothing else
     is safe.
     """
-    for settings in promising(judge, goal):
+    for settings in promising(judges, goal):
         for spread in sorted(goal.spreads):
-            best = _best_of(judge, goal, [setting for setting in settings if setting.spread is spread])
+            best = _best_of(judges, goal, [setting for setting in settings if setting.spread is spread])
             if best:
                 return best
     return None
 
 
-def _best_of(judge: Judge, goal: Goal, best_first: Sequence[Setting]) -> Choice | None:
+def _best_of(judges: Sequence[Judge], goal: Goal, best_first: Sequence[Setting]) -> Choice | None:
     best = None
     for setting in _shortest(best_first):
-        choice = _any_of_them(judge, goal, setting, len(goal.models))
+        # They differ in the type of the KV cache, the best first: a further one has to allow more models.
+        choice = _any_of_them(judges, goal, setting, len(goal.models), best.loaded + 1 if best else 1)
         if choice and (best is None or rank(choice) > rank(best)):
             best = choice
         if best and best.loaded == len(goal.models):
@@ -159,7 +168,7 @@ def _best_of(judge: Judge, goal: Goal, best_first: Sequence[Setting]) -> Choice 
     for setting in best_first:
         if best and rank(Choice(setting, len(goal.models))) < rank(best):
             break
-        choice = _any_of_them(judge, goal, setting, len(goal.models), best.loaded if best else 1)
+        choice = _any_of_them(judges, goal, setting, len(goal.models), best.loaded if best else 1)
         if choice and (best is None or rank(choice) > rank(best)):
             return choice
     return best
@@ -170,8 +179,13 @@ def _shortest(settings: Sequence[Setting]) -> tuple[Setting, ...]:
     return tuple(setting for setting in settings if setting.context_length == least)
 
 
-def _any_of_them(judge: Judge, goal: Goal, setting: Setting, most: int, least: int = 1) -> Choice | None:
+def _any_of_them(
+    judges: Sequence[Judge], goal: Goal, setting: Setting, most: int, least: int = 1
+) -> Choice | None:
     """The choice of this setting with up to `most` models loaded, if that are `least` and what the goal asks."""
-    least = min(max(least, goal.least_loaded), len(judge.runners(goal.models, setting)))
-    loaded = judge.most_loaded(goal.models, setting, most, least)
-    return Choice(setting, loaded) if loaded >= least else None
+    least = min(max(least, goal.least_loaded), len(judges[0].runners(goal.models, setting)))
+    for judge in judges:
+        most = judge.most_loaded(goal.models, setting, most, least)
+        if most < least:
+            return None
+    return Choice(setting, most)

@@ -195,9 +195,21 @@ def test_a_gpu_that_could_not_be_measured_is_named():
 def test_less_memory_is_less_on_every_gpu():
     less = host(
         facts(device(0, memory_free_bytes=3 * GIB, memory_ours_bytes=GIB), device(1))
-    ).with_less_memory(GIB)
+    ).with_memory_changed(-GIB)
     assert [available_bytes(gpu) for gpu in less.gpus] == [3 * GIB, 22 * GIB]
     assert less.system_memory_available_bytes == 59 * GIB
+
+
+def test_more_memory_is_no_more_than_there_is_in_all():
+    more = host(facts(device(0, memory_free_bytes=3 * GIB), device(1))).with_memory_changed(64 * GIB)
+    assert [available_bytes(gpu) for gpu in more.gpus] == [24 * GIB, 24 * GIB]
+    assert more.system_memory_available_bytes == more.system_memory_total_bytes
+
+
+def test_less_memory_may_be_less_on_one_gpu_alone():
+    less = host(facts(device(0), device(1))).with_memory_changed(-GIB, 1)
+    assert [available_bytes(gpu) for gpu in less.gpus] == [23 * GIB, 22 * GIB]
+    assert less.system_memory_available_bytes == 60 * GIB
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import replace
 from functools import lru_cache
-from itertools import permutations
+from itertools import cycle, permutations
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._schedule
     start_server,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 GIB = 1 << 30
@@ -50,6 +50,7 @@ LONG_MODELS = ("llama3.2_1b", "gemma3_4b", "llama3.1_8b", "gpt-oss_20b", "gemma3
 VERSION = "0.33.0"
 MISFIT = r"^the wanted models .* cannot be loaded.*; what would make it possible: "
 MOST_ORDERS = 24
+ALTERNATIONS = 4
 
 
 @lru_cache(maxsize=None)
@@ -58,16 +59,17 @@ def installed(name: str) -> ModelShape:
     return shape_from_header(header, name=header["name"], digest=f"sha256-{name}")
 
 
-def described(memory_mib, free_percent=100, others_mib=0):
+def described(memory_mib, free_percent=100, others_mib=(0,)):
+    """GPU facts of a host with GPUs of so many MiB, of each of which other processes hold some."""
     return {
         "system_memory_total_bytes": 128 * GIB,
         "devices": [
             {
                 "memory_total_bytes": size * MIB,
-                "memory_free_bytes": size * MIB * free_percent // 100 - others_mib * MIB,
+                "memory_free_bytes": size * MIB * free_percent // 100 - others * MIB,
                 "compute_capability": "8.6",
             }
-            for size in memory_mib
+            for size, others in zip(memory_mib, cycle(others_mib))
         ],
     }
 
@@ -181,13 +183,22 @@ def test_the_plan_that_runs_is_the_plan_of_the_next_run(memory, names, wanted, p
     assert again.load_order == plan.load_order
 
 
-@given(hosts, some_models, st.booleans(), policies, st.integers(-60, 60))
+@given(hosts, some_models, st.booleans(), policies, st.integers(-60, 60), st.sampled_from((None, 0, 1, 2, 3)))
+@example(
+    [4096, 4096, 29450, 4096],
+    ["llama3.1_8b", "gemma3_4b"],
+    False,
+    Policy(requests=1, kv_cache_types=("f16", "q8_0", "q4_0"), spread="always", on_misfit="subset"),
+    -44,
+    None,
+)
 @settings(deadline=None, max_examples=40)
-def test_a_few_mib_do_not_change_a_plan_back_and_forth(memory, names, wanted, policy, drift):
-    """After at most one change a plan stays, while free memory goes up and down by a little."""
-    steady, drifted = (described(memory, others_mib=500 + more) for more in (0, drift))
+def test_a_few_mib_do_not_change_a_plan_back_and_forth(memory, names, wanted, policy, drift, drifting):
+    """After at most one change a plan stays, while free memory of all GPUs, or of one, goes up and down by a little."""
+    steady = described(memory, others_mib=(500,))
+    drifted = described(memory, others_mib=[500 + drift * (drifting in (None, one)) for one in range(4)])
     service, seen = None, []
-    for gpu in (steady, drifted, steady, drifted, steady):
+    for gpu in (steady, drifted) * ALTERNATIONS:
         plan = planned(gpu, names, wanted, policy, service)
         assume(plan is not None)
         service = Service(running=plan.environment, managed=plan.environment)
@@ -242,11 +253,26 @@ def test_more_memory_never_lowers_a_plan_unless_ollama_then_decides_otherwise(
     st.booleans(),
     policies,
 )
+@example(
+    [17087, 28059],
+    ["gemma3_4b", "gemma3_27b", "llama3.1_8b"],
+    True,
+    Policy(requests=5, max_context_length=8192, kv_cache_types=("f16", "q8_0", "q4_0"), spread="never"),
+)
+@example(
+    [36972],
+    ["gpt-oss_20b", "gemma3_27b", "gemma3_4b"],
+    True,
+    Policy(requests=1, max_context_length=65536, kv_cache_types=("f16", "q8_0", "q4_0"), spread="always"),
+)
 @settings(deadline=None, max_examples=40)
 def test_one_more_model_never_raises_a_plan_unless_ollama_then_decides_otherwise(
     memory, names, wanted, policy
 ):
-    """Where it does, the same settings bring fewer models another batch, other GPUs or other shares."""
+    """Where it does, the same settings bring fewer models another batch, other GPUs or other shares.
+
+    A plan that needs an order of loading is worth less than any that does not, and may have more context.
+    """
     policy = replace(policy, on_misfit="fail")
     gpu = described(memory)
     fewer, more = (planned(gpu, some, wanted, policy) for some in (names[:-1], names))
@@ -254,7 +280,14 @@ def test_one_more_model_never_raises_a_plan_unless_ollama_then_decides_otherwise
     served = {model.name for model in more.models if model.planned}
     assume(served == {installed(name).name for name in names})
     values = [
-        (plan.num_parallel, min(plan.max_loaded_models, len(names) - 1), plan.context_length) if plan else ()
+        (
+            plan.num_parallel,
+            not plan.order_matters,
+            min(plan.max_loaded_models, len(names) - 1),
+            plan.context_length,
+        )
+        if plan
+        else ()
         for plan in (fewer, more)
     ]
     if values[1] > values[0]:
