@@ -40,6 +40,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
 
 MIB = 1 << 20
 GIB = 1 << 30
+HTTP_OK = 200
 
 # The vision tower of gemma3 in 16 bits, of which only the last projection depends on the text model.
 GEMMA3_TOWER_BYTES = int(811.8 * MIB) - 2 * 1152 * 2560
@@ -70,55 +71,99 @@ class Recorded:
 
 
 class RecordedEngine:
-    """The memory rules where a model's header is at hand, else the buffers that the real engine logged."""
+    """The memory rules where a model's header is at hand, else what the real engine logged.
+
+    `loads`: what it logged in one step, one entry for each time that it was started. `failed`: whether the last of
+    them came to nothing.
+    """
 
     def __init__(self) -> None:
         self.rules = MemoryEngine()
         self.loads: list[dict[str, Any]] = []
+        self.failed = False
+        self._starts = 0
+
+    def begin(self, step: dict[str, Any]) -> None:
+        """Take what was logged in this step."""
+        self.loads = step["observed"].get("loads") or []
+        self.failed = step["http"] != HTTP_OK
+        self._starts = 0
 
     def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         if model.shape is not None:
             return self.rules.start(model, launch, free_bytes)
-        used = [0] * len(free_bytes)
-        logged: dict[tuple[str, str, str], int] = {}
-        load = self.loads[-1] if self.loads else {"buffers": [], "offloaded": "0/0"}
-        for component, backend, kind, mib in load["buffers"]:
-            device = re.fullmatch(r"[A-Za-z]+(\d+)", backend)
-            if device and int(device.group(1)) < len(used):
-                used[int(device.group(1))] += int(mib * MIB)
-                logged[component, device.group(1), kind] = int(mib * MIB)
-        counted = [0] * len(used)
-        for (_component, device_number, _kind), size in logged.items():
-            counted[int(device_number)] += size
-        gpu_layers, layers = (int(part) for part in load["offloaded"].split("/"))
-        return EngineLoad(tuple(used), tuple(counted), gpu_layers < layers, gpu_layers, layers)
+        number = min(self._starts, len(self.loads) - 1)
+        self._starts += 1
+        load = self.loads[number] if self.loads else {}
+        if load.get("oom") or (self.failed and number == len(self.loads) - 1):
+            why = str(load.get("oom") or "the engine did not start")
+            return EngineLoad((), (), False, failure=why, is_out_of_memory=bool(load.get("oom")))
+        return _logged_load(load, len(free_bytes))
 
 
-def read_models(path: Path, headers: Path) -> dict[str, SchedulerModel]:
+def _logged_load(load: dict[str, Any], gpu_count: int) -> EngineLoad:
+    used = [0] * gpu_count
+    logged: dict[tuple[str, int, str], int] = {}
+    for component, backend, kind, mib in load.get("buffers") or []:
+        device = re.fullmatch(r"[A-Za-z]+(\d+)", backend)
+        if device and int(device.group(1)) < gpu_count:
+            used[int(device.group(1))] += int(mib * MIB)
+            # Of two lines of one kind Ollama keeps the last.
+            logged[component, int(device.group(1)), kind] = int(mib * MIB)
+    counted = [0] * gpu_count
+    for (_component, number, _kind), size in logged.items():
+        counted[number] += size
+    gpu_layers, layers = offloaded(load)
+    return EngineLoad(tuple(used), tuple(counted), gpu_layers < layers, gpu_layers, layers)
+
+
+def offloaded(load: dict[str, Any]) -> tuple[int, int]:
+    """Layers on GPUs, and layers in all."""
+    gpu_layers, _slash, layers = (load.get("offloaded") or "0/0").partition("/")
+    return int(gpu_layers), int(layers)
+
+
+def read_headers(folder: Path) -> dict[str, Path]:
+    """The headers of a folder by the names that their files stand for, in which `_` may be `:`."""
+    return {path.stem.replace(":", "_"): path for path in sorted(folder.glob("*.json"))}
+
+
+def read_models(path: Path, folder: Path) -> dict[str, SchedulerModel]:
     """The models that scenarios name, by tag; with their shape where a header is at hand."""
+    headers = read_headers(folder)
     models = {}
     for tag, facts in json.loads(path.read_text()).items():
-        header_path = headers / f"{tag.replace(':latest', '').replace(':', '_')}.json"
-        kv = facts["kv"]
-        model = SchedulerModel(
-            name=tag,
-            key=facts["blob"],
-            file_bytes=facts["file_bytes"],
-            prediction_bytes_per_token=prediction_bytes_per_token(
-                facts["blocks"], min(kv) if isinstance(kv, list) else kv, facts["emb"], facts["heads"]
-            ),
-            context_length_trained=facts["ctx_train"],
-            block_count=facts["blocks"],
-            family=facts["arch"],
-            architecture=facts["arch"],
-            is_embedding=facts["pooling"] is not None,
-        )
-        if header_path.exists():
+        stem = tag.replace(":", "_").replace("/", "_")
+        header_path = headers.get(stem) or headers.get(stem.replace("_latest", ""))
+        if header_path is None:
+            model = described(tag, facts)
+        else:
             header = {**json.loads(header_path.read_text()), "file_bytes": facts["file_bytes"]}
             model = scheduler_model(shape_from_header(header, name=tag, digest=facts["blob"]))
         models[tag] = model
-        models[f"{tag}-vision"] = with_projector(model, facts["emb"])
+        models.setdefault(f"{tag}-vision", with_projector(model, facts["emb"]))
     return models
+
+
+def described(tag: str, facts: dict[str, Any]) -> SchedulerModel:
+    """A model of which no more is known than the file of models says."""
+    kv_heads = facts.get("kv") or 0
+    return SchedulerModel(
+        name=tag,
+        key=facts["blob"],
+        file_bytes=facts["file_bytes"],
+        prediction_bytes_per_token=prediction_bytes_per_token(
+            facts["blocks"],
+            min(kv_heads) if isinstance(kv_heads, list) else kv_heads,
+            facts["emb"],
+            max(facts["heads"]) if isinstance(facts["heads"], list) else facts["heads"],
+        ),
+        context_length_trained=facts["ctx_train"],
+        block_count=facts["blocks"],
+        family=facts["arch"],
+        architecture=facts["arch"],
+        is_embedding=facts.get("pooling") is not None,
+    )
 
 
 def with_projector(model: SchedulerModel, embedding_length: int) -> SchedulerModel:
@@ -135,37 +180,38 @@ def with_projector(model: SchedulerModel, embedding_length: int) -> SchedulerMod
 
 def tagged(models: dict[str, SchedulerModel], tag: str) -> SchedulerModel:
     """The model of a tag; one that ends in `-ctx16k` sets num_ctx on the blob of another."""
+    if tag in models:
+        return models[tag]
     context = re.fullmatch(r"(.+)-ctx(\d+)k", tag)
-    if context:
+    if context and context.group(1) in models:
         return replace(models[context.group(1)], name=tag, num_ctx=int(context.group(2)) * 1024)
-    if tag not in models:
-        raise SystemExit(f"{tag} is none of the models known: name it in the file of models.")
-    return models[tag]
+    raise ValueError(f"{tag} is none of the models known: name it in the file of models")
 
 
 def start(scenario: dict[str, Any], engine: RecordedEngine) -> Server:
     """The server of a scenario before its first step."""
     environment = scenario["env"]
-    taken_mib = int(environment.get("FAKE_CUDA_BASE_USED_MIB", 0))
+    taken_mib = int(environment.get("FAKE_CUDA_BASE_USED_MIB") or 0)
     host = scenario["host"]
     gpus = [
         SchedulerGpu(
             index=index,
             total_bytes=int(gib * GIB),
             free_bytes=int(gib * GIB) - taken_mib * MIB,
-            compute_capability=str(host["compute_capability"]),
+            compute_capability=str(host.get("compute_capability") or "8.6"),
         )
         for index, gib in enumerate(host["gpus_gib"])
     ]
-    if environment.get("CUDA_VISIBLE_DEVICES"):
-        gpus = [gpus[int(index)] for index in environment["CUDA_VISIBLE_DEVICES"].split(",")]
+    if "CUDA_VISIBLE_DEVICES" in environment:
+        visible = re.findall(r"\d+", environment["CUDA_VISIBLE_DEVICES"].partition("-")[0])
+        gpus = [gpus[int(index)] for index in visible if int(index) < len(gpus)]
     return start_server(
         scenario["ollama_version"],
         # The recorder kept models loaded for half an hour where a request does not say.
         {"OLLAMA_KEEP_ALIVE": "30m", **environment},
         gpus,
         int(host["host_ram_gib_seen"] * GIB),
-        cuda_context_bytes=int(environment.get("FAKE_CUDA_CTX_MIB", 0)) * MIB,
+        cuda_context_bytes=int(environment.get("FAKE_CUDA_CTX_MIB") or 0) * MIB,
         engine=engine,
     )
 
@@ -173,13 +219,13 @@ def start(scenario: dict[str, Any], engine: RecordedEngine) -> Server:
 def recorded(step: dict[str, Any], models: dict[str, SchedulerModel]) -> Recorded:
     """What the real server did in this step."""
     model = tagged(models, step["request"]["model"])
-    loads = step["observed"]["loads"]
-    expired = [name for name in step["observed"]["expired"] if not name.startswith("RELOAD ")]
+    loads = step["observed"].get("loads") or []
+    expired = [name for name in step["observed"].get("expired") or [] if not name.startswith("RELOAD ")]
     in_order = expired if sorted(expired) == sorted(step["evicted"]) else step["evicted"]
     runner = next((one for one in step["runners"] if tagged(models, one["model"]).key == model.key), None)
-    if step["http"] != 200 or not loads or runner is None:
+    if step["http"] != HTTP_OK or not loads or runner is None:
         return Recorded(None, None, tuple(in_order), None)
-    visible = tuple(int(index) for index in runner["cuda_visible"].split(",") if index)
+    visible = tuple(int(index) for index in (runner["cuda_visible"] or "").split(",") if index)
     return Recorded(visible, runner["ub"], tuple(in_order), has_layers_on_cpu(loads[-1], model))
 
 
@@ -189,7 +235,7 @@ def has_layers_on_cpu(load: dict[str, Any], model: SchedulerModel) -> bool | Non
     The input embeddings always lie there, and size_vram below size in /api/ps proves nothing: it also shows
     when a layer's experts lie on the next GPU.
     """
-    gpu_layers, layers = (int(part) for part in load["offloaded"].split("/"))
+    gpu_layers, layers = offloaded(load)
     if gpu_layers < layers or any(
         kind == "KV" and backend == "CPU" for _unused, backend, kind, _unused in load["buffers"]
     ):
@@ -197,7 +243,9 @@ def has_layers_on_cpu(load: dict[str, Any], model: SchedulerModel) -> bool | Non
     if model.shape is None:
         return None
     on_host = sum(
-        mib for _unused, backend, kind, mib in load["buffers"] if kind == "model" and backend.startswith("CPU")
+        mib
+        for _unused, backend, kind, mib in load["buffers"]
+        if kind == "model" and backend.startswith("CPU")
     )
     return bool(on_host > model.shape.input_host_bytes / MIB + 1)
 
@@ -235,13 +283,13 @@ def replay(
 ) -> None:
     """Plays one scenario; what happened by chance takes the recorded way, so that later steps compare."""
     engine = RecordedEngine()
+    counts["steps"] += len(scenario["steps"])
     server = start(scenario, engine)
     for number, step in enumerate(scenario["steps"], 1):
-        engine.loads = step["observed"]["loads"]
+        engine.begin(step)
         name = step["request"]["model"]
         model = tagged(models, name)
         truth = recorded(step, models)
-        counts["steps"] += 1
         request = request_of(step)
         if request.keep_alive_seconds == 0:
             server = server.unload(name)
@@ -287,8 +335,12 @@ def main() -> int:
     counts: Counter[str] = Counter()
     named: list[str] = []
     with arguments.scenarios.open() as lines:
-        for line in lines:
-            replay(json.loads(line), models, counts, named)
+        for line in filter(str.strip, lines):
+            scenario = json.loads(line)
+            try:
+                replay(scenario, models, counts, named)
+            except (KeyError, TypeError, ValueError) as error:
+                named.append(f"{scenario['name']}: not replayed to its end: {error!r}")
     print("\n".join(named))
     print(
         f"steps={counts['steps']} "

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Callable, Sequence
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
@@ -541,16 +542,58 @@ def test_a_recorded_scenario_is_foretold(scenario: dict[str, object]) -> None:
     assert counts["spill_ok"] == counts["spill_checked"]
 
 
-def test_the_benchmark_ends_with_one_line_of_counts(
+@pytest.fixture
+def counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    chosen = [scenario for scenario in SCENARIOS if scenario["name"] in ("g24_max_default3", "g24_q8_fa0")]
-    path = tmp_path / "scenarios.jsonl"
-    path.write_text("".join(json.dumps(scenario) + "\n" for scenario in chosen))
-    monkeypatch.setattr(sys, "argv", ["scheduler.py", "--scenarios", str(path)])
-    assert bench().main() == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "steps=5 placement_ok=5 batch_ok=5 eviction_ok=5 spill_ok=4 spill_checked=4"
+) -> Callable[..., list[str]]:
+    """`counted([scenario, ...], headers)` are the lines that the benchmark prints."""
+
+    def run(scenarios: Sequence[dict[str, Any]], headers: Path = HEADERS) -> list[str]:
+        path = tmp_path / "scenarios.jsonl"
+        path.write_text("".join(json.dumps(scenario) + "\n" for scenario in scenarios) + "\n")
+        program = ["scheduler.py", "--scenarios", str(path), "--headers", str(headers)]
+        monkeypatch.setattr(sys, "argv", program)
+        assert bench().main() == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def recorded_scenario(name: str) -> dict[str, Any]:
+    return next(scenario for scenario in SCENARIOS if scenario["name"] == name)
+
+
+class TestTheBenchmark:
+    def test_ends_with_one_line_of_counts(self, counted: Callable[..., list[str]]) -> None:
+        lines = counted([recorded_scenario("g24_max_default3"), recorded_scenario("g24_q8_fa0")])
+        assert lines[-1] == "steps=5 placement_ok=5 batch_ok=5 eviction_ok=5 spill_ok=4 spill_checked=4"
+
+    def test_foretells_all_but_spills_without_any_header(
+        self, counted: Callable[..., list[str]], tmp_path: Path
+    ) -> None:
+        names = ("g24_max_default3", "g24_q8_fa0", "fitoff_oom_explicit_single", "fitoff_oom_evictall2")
+        lines = counted([recorded_scenario(name) for name in names], tmp_path / "none")
+        assert lines[-1] == "steps=9 placement_ok=9 batch_ok=9 eviction_ok=9 spill_ok=0 spill_checked=0"
+
+    def test_finds_a_header_whatever_of_the_tag_its_name_spells(self, tmp_path: Path) -> None:
+        for name, spelled in (
+            ("llama3.1_8b", "llama3.1:8b"),
+            ("nomic-embed-text", "nomic-embed-text_latest"),
+        ):
+            (tmp_path / f"{spelled}.json").write_text((HEADERS / f"{name}.json").read_text())
+        models = bench().read_models(TESTS / "data" / "ollama_scheduler_models.json", tmp_path)
+        known = {tag for tag, one in models.items() if one.shape and not tag.endswith("-vision")}
+        assert known == {"llama3.1:8b", "nomic-embed-text:latest"}
+
+    def test_goes_on_after_a_scenario_with_a_model_that_it_does_not_know(
+        self, counted: Callable[..., list[str]]
+    ) -> None:
+        scenario = recorded_scenario("g24_q8_fa0")
+        strange = json.loads(json.dumps(scenario).replace("llama3.1:8b", "nobody:1b"))
+        lines = counted([{**strange, "name": "strange"}, {**scenario, "of": {"a later": "recorder"}}])
+        assert lines[0].startswith("strange: not replayed to its end: ")
+        assert "nobody:1b is none of the models known" in lines[0]
+        assert lines[-1] == "steps=2 placement_ok=1 batch_ok=1 eviction_ok=1 spill_ok=0 spill_checked=0"
 
 
 # Whatever comes
