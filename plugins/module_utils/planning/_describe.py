@@ -25,6 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import LoadOutcome, Server
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._side_files import side_files_note
 
 
 def loaded_in_order(
@@ -74,6 +75,7 @@ def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadO
     if outcome.split:
         free = [max(before.free_bytes()[position] - before.cuda_context_bytes, 0) for position in used]
         memories = split(model.shape, settings, free, version=judge.version)
+    side_files = side_files_note(model.shape)
     return PlannedModel(
         name=model.name,
         planned=True,
@@ -82,8 +84,8 @@ def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadO
         batch=outcome.batch,
         predicted_bytes=outcome.predicted_bytes,
         system_memory_bytes=judge.system_bytes(model, settings),
-        basis=alone.basis,
-        note=alone.note,
+        basis="estimate" if side_files else alone.basis,
+        note="; ".join(filter(None, (alone.note, side_files))),
         gpus=tuple(
             _share(
                 judge.host.gpus[position],

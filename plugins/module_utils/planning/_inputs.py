@@ -38,6 +38,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_s
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import PLANNED_VARIABLES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._side_files import with_side_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
     NEWEST_KNOWN,
     VersionRules,
@@ -176,7 +177,7 @@ def read_models(models: Sequence[Any]) -> tuple[SchedulerModel, ...]:
     if len(models) > _MOST_MODELS:
         raise ValueError(f"{len(models)} models are given, at most {_MOST_MODELS} can be planned")
     read = {shape.name: shape for shape in map(_shape, models)}
-    return tuple(scheduler_model(shape) for shape in read.values())
+    return tuple(scheduler_model(with_side_files(shape)) for shape in read.values())
 
 
 def _shape(model: Any) -> ModelShape:

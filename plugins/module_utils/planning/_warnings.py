@@ -63,7 +63,6 @@ def _context_warnings(demand: Demand, setting: Setting) -> list[str]:
 
 
 def _parameter_warnings(model: SchedulerModel) -> list[str]:
-    parameters: Mapping[str, object] = model.shape.parameters if model.shape else {}
     warnings = []
     if model.num_batch is not None:
         warnings.append(
@@ -78,15 +77,6 @@ def _parameter_warnings(model: SchedulerModel) -> list[str]:
         warnings.append(
             f"the Modelfile of {model.name} sets num_gpu {model.num_gpu} of {model.block_count + 1} layers: "
             "the others run on the CPU by intent"
-        )
-    if model.shape and model.shape.adapter_bytes:
-        warnings.append(
-            f"{model.name} has adapters of {model.shape.adapter_bytes} bytes, which are counted by their size on "
-            "disk: the figures are an estimate"
-        )
-    if parameters.get("draft_bytes"):
-        warnings.append(
-            f"{model.name} has a draft model of {parameters['draft_bytes']} bytes, whose memory is not counted"
         )
     return warnings
 

@@ -415,10 +415,32 @@ class TestModelsWithSettingsOfTheirOwn:
         assert [share.index for share in planned.models[0].gpus] == [1]
         assert any("sets main_gpu 1" in warning for warning in planned.warnings)
 
-    def test_have_adapters_and_draft_models_named(self, plan, installed):
-        planned = self.planned(plan, installed, adapter_bytes=7, parameters={"draft_bytes": 9})
-        assert any("has adapters of 7 bytes" in warning for warning in planned.warnings)
-        assert any("has a draft model of 9 bytes" in warning for warning in planned.warnings)
+    @pytest.mark.parametrize(
+        ("files", "sentence"),
+        [
+            (
+                {"adapter_bytes": 300 * MIB},
+                "its adapters are counted by their size on disk, 300 MiB on every GPU",
+            ),
+            (
+                {"parameters": {"draft_bytes": 300 * MIB}},
+                "its draft model is counted by its size on disk, 300 MiB on every GPU, without its KV cache",
+            ),
+        ],
+    )
+    def test_have_adapters_and_draft_models_counted_and_named_as_an_estimate(
+        self, plan, installed, files, sentence
+    ):
+        bare, planned = (self.planned(plan, installed, **some) for some in ({}, files))
+        taken = [one.gpus[0].planned_bytes for one in (bare, planned)]
+        assert taken[1] - taken[0] == 300 * MIB
+        assert (bare.basis, planned.basis) == ("exact", "estimate")
+        assert any(f"is estimated: {sentence}" in warning for warning in planned.warnings)
+
+    def test_fit_with_their_adapters_too(self, plan, installed):
+        alone = plan([12], ["phi4:14b"], requests=2)
+        adapted = plan([12], [installed("phi4:14b", adapter_bytes=GIB)], requests=2)
+        assert alone.num_parallel > adapted.num_parallel or not adapted.models[0].planned
 
     def test_of_a_family_with_one_slot_are_said_to_be(self, plan, installed):
         planned = plan([24], [installed("qwen3.5:9b", family="qwen35"), "gemma3:4b"])
