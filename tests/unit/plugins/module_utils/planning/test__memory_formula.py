@@ -74,11 +74,18 @@ def test_what_users_reported_is_met_within_a_tenth_or_named_with_its_reason() ->
         found = bench().findings(csv.DictReader(lines), HEADERS)
     compared = [one for one in found if not one.reason]
     assert {one.model for one in compared} == {
+        "Qwen3-30B-A3B-Instruct-2507",
+        "devstral 24b fp16",
+        "gemma3:12b",
         "gemma3:1b",
         "gemma3:4b",
+        "gpt-oss:120b (sha 90a618fe)",
         "gpt-oss:20b",
+        "llama3.2:3b",
         "qwen2.5-coder:7b (sha 60e05f21)",
+        "qwen3-30b-a3b-2507",
     }
+    assert len(compared) == 15
     assert [one for one in compared if abs(one.error_percent) > 10] == []
 
 
