@@ -258,6 +258,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
     Control,
     Stopped,
     Workload,
+    has_reader,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import ServesOthers, Session
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._surroundings import Surroundings
@@ -270,6 +271,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     unit_state,
 )
 
+_STDOUT = 1
 _COUNTS = ("parallel", "requests_per_client", "rounds", "max_requests")
 _TIMES = ("request_timeout_seconds", "load_timeout_seconds", "max_seconds")
 _LISTS = ("concurrency", "prompt_lengths", "output_lengths")
@@ -320,7 +322,7 @@ def main() -> None:
     result = {"parallel": options["parallel"], "requests": requests, "problems": []}
     if module.check_mode:
         module.exit_json(changed=False, models=[], **result)
-    control = Control(time.monotonic() + options["max_seconds"])
+    control = Control(time.monotonic() + options["max_seconds"], lambda: has_reader(_STDOUT))
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: control.stop("the measurement was interrupted"))
     run = runner(module)

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
+import yaml
+
 Host = Callable[[str], Any]
 CHECKOUT = Path(__file__).resolve().parents[3]
 RESULT = "/var/lib/gpufleet/ollama.service/benchmark.json"
@@ -62,7 +64,8 @@ def test_the_knee_is_found_the_state_comes_back_and_the_next_plan_uses_it(on: Ho
     assert abs(kept["correction"]["cuda_context_bytes"] - (457 << 20)) < 1 << 20
     assert all(row["measured_bytes"] and row["logged"] for row in kept["memory"])
     assert "<svg" in (tmp_path / "benchmark.html").read_text()
-    assert (tmp_path / "host_vars" / "saturating" / "ollama_benchmark.yml").exists()
+    written = yaml.safe_load((tmp_path / "host_vars/saturating/ollama_benchmark.yml").read_text())
+    assert written == {"ollama_plan_measured": kept}
 
     planned = service.run("plan")
     assert "OLLAMA_NUM_PARALLEL=2 is what is worth having, measured here at" in planned.flat, planned
@@ -72,9 +75,15 @@ def test_the_knee_is_found_the_state_comes_back_and_the_next_plan_uses_it(on: Ho
     assert again.changed == {"saturating": 0}, again
 
 
-def test_a_host_that_has_changed_ignores_its_result_and_says_why(on: Host) -> None:
+def test_a_host_that_has_changed_ignores_its_result_and_says_why(on: Host, tmp_path: Path) -> None:
     service = on("changed")
-    assert service.run("benchmark", ollama_benchmark_parallels=[1, 2]).returncode == 0
+    run = service.run(
+        "benchmark",
+        ollama_benchmark_parallels=[1, 2],
+        ollama_benchmark_inventory="such_hosts",
+        ollama_benchmark_inventory_dir=str(tmp_path),
+    )
+    assert run.returncode == 0, run
     kept = service.host.file(RESULT).content_string
     for change, said in (
         ("s/GPU-[0-9a-f-]*/GPU-replaced/", "GPU GPU-replaced (NVIDIA GeForce RTX 3060) is not there"),
@@ -88,6 +97,14 @@ def test_a_host_that_has_changed_ignores_its_result_and_says_why(on: Host) -> No
         assert said in planned.flat, planned
         assert "is what is worth having" not in planned.flat
         service.host.run_expect([0], f"cat > {RESULT} <<'END'\n{kept}END")
+
+    # What the group's variables say holds for any host of the kind, whatever its own result was measured on.
+    group = tmp_path / "group_vars/such_hosts/ollama_benchmark.yml"
+    service.sh(f"rm {RESULT}")
+    planned = service.run("plan", f"--extra-vars=@{group}")
+    assert "OLLAMA_NUM_PARALLEL=1 is what is worth having" in planned.flat, planned
+    measured_on = yaml.safe_load(group.read_text())["ollama_plan_measured"]["conditions"]["gpus"]
+    assert measured_on == [{"name": "NVIDIA GeForce RTX 3060", "uuid": None}]
 
 
 def test_a_model_that_spills_at_four_bounds_the_knee_to_three(on: Host) -> None:
@@ -136,7 +153,7 @@ def test_a_run_that_is_killed_leaves_a_host_that_puts_its_state_back_by_itself(o
         ollama_benchmark_parallels=[2],
         ollama_benchmark_output_lengths=[2000],
         ollama_benchmark_request_timeout=60,
-        ollama_benchmark_guard_seconds=45,
+        ollama_benchmark_guard_seconds=90,
     )
     wait_for(lambda: service.process_environment.get("OLLAMA_NUM_PARALLEL") == "2")
     wait_for(lambda: "llama-server" in service.sh("ps ax -o args"))
@@ -144,9 +161,10 @@ def test_a_run_that_is_killed_leaves_a_host_that_puts_its_state_back_by_itself(o
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
 
+    wait_for(lambda: "ollama_benchmark" not in service.sh("ps ax -o args"), seconds=30)  # no load is left
     assert service.host.file(DROP_IN).exists
     assert TIMER in service.sh("systemctl list-timers --all --no-legend")
-    wait_for(lambda: as_it_is(service) == before, seconds=60)
+    wait_for(lambda: as_it_is(service) == before, seconds=120)
 
 
 def start(playbook: str, host: str, **variables: Any) -> subprocess.Popen[bytes]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from dataclasses import dataclass, field
@@ -62,9 +63,10 @@ class Workload:
 
 @dataclass
 class Control:
-    """Ends a run: at a moment of the monotonic clock, or when somebody calls `stop`."""
+    """Ends a run: at a moment of the monotonic clock, when nobody wants it any more, or when somebody calls `stop`."""
 
     deadline_s: float
+    is_wanted: Callable[[], bool] = lambda: True
     reason: str = ""
     open_connections: Open = field(default_factory=Open)
 
@@ -76,8 +78,20 @@ class Control:
         """Raises: Stopped."""
         if not self.reason and time.monotonic() > self.deadline_s:
             self.stop("the time for the whole measurement is up")
+        if not self.reason and not self.is_wanted():
+            self.stop("the run that asked for the measurement is gone")
         if self.reason:
             raise Stopped(self.reason)
+
+
+def has_reader(descriptor: int) -> bool:
+    """Whether somebody still reads the pipe or socket that a descriptor writes to; of any other file yes.
+
+    A program that was started over SSH gets no signal when its connection is lost, but nobody reads it then.
+    """
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return not any(events & (select.POLLERR | select.POLLHUP) for _descriptor, events in poll.poll(0))
 
 
 def run_round(

@@ -51,7 +51,8 @@ def measured_parallel(result: Mapping[str, Any], now: Conditions) -> Measured:
     broken = why_not(conditions, now)
     if broken:
         return _ignored(when, "; ".join(broken))
-    return Measured(parallel, f"measured here at {when}: {reason}", overhead)
+    where = "here" if all(gpu.uuid for gpu in conditions.gpus) else "on such a host"
+    return Measured(parallel, f"measured {where} at {when}: {reason}", overhead)
 
 
 def _ignored(when: str, reason: str) -> Measured:

@@ -131,6 +131,12 @@ def _device(
         problems.append(
             f"GPU {bus_id} is not known to KFD, so that ROCm cannot use it; look for kfd in the kernel log"
         )
+    memory = _shared_memory(folder, node, system) if integrated else _own_memory(folder)
+    if memory["memory_free_bytes"] is None:
+        problems.append(
+            f"GPU {bus_id} does not tell how much of its memory is used, so that none counts as free; look at "
+            "the kernel log and update the kernel"
+        )
     device_id = read_text(folder / "device") or "unknown"
     target = node.gfx_target if node else None
     return GpuDevice(
@@ -146,7 +152,7 @@ def _device(
         display_attached=_display_attached(folder),
         problems=tuple(problems),
         processes=_processes(node, sys),
-        **(_shared_memory(folder, node, system) if integrated else _own_memory(folder)),
+        **memory,
     )
 
 
@@ -182,10 +188,13 @@ def _shared_memory(folder: Path, node: KfdNode | None, system: SystemMemory) -> 
     reach = max(node.memory_bytes if node else 0, gtt or 0)
     if gtt is None or reach <= (own["memory_total_bytes"] or 0):
         return own
-    free = max(0, reach - (gtt_used or 0))
-    if system.available_bytes is not None:
-        free = min(free, system.available_bytes)
-    return {"memory_total_bytes": reach, "memory_used_bytes": gtt_used, "memory_free_bytes": free}
+    unmapped = None if gtt_used is None else max(0, reach - gtt_used)
+    known = [free for free in (unmapped, system.available_bytes) if free is not None]
+    return {
+        "memory_total_bytes": reach,
+        "memory_used_bytes": gtt_used,
+        "memory_free_bytes": min([reach, *known]) if known else None,
+    }
 
 
 def _display_attached(folder: Path) -> bool | None:

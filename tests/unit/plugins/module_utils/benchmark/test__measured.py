@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import Conditions, Gpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import (
+    Conditions,
+    Gpu,
+    of_any_such_host,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measured import (
     FORMAT,
     measured_parallel,
@@ -34,6 +38,13 @@ def test_a_result_that_holds_tells_its_knee_and_what_runners_take():
     found = measured_parallel(result(), NOW)
     assert (found.parallel, found.overhead_bytes) == (3, 420)
     assert found.sentence == "measured here at 2026-01-01T00:00:00Z: 3 at once gave the most"
+
+
+def test_a_result_for_any_host_with_such_gpus_does_not_say_that_it_is_this_host_s():
+    of_group = result(conditions=of_any_such_host(NOW).to_dict())
+    found = measured_parallel(of_group, NOW)
+    assert found.parallel == 3
+    assert found.sentence.startswith("measured on such a host at 2026-01-01T00:00:00Z: ")
 
 
 def test_a_result_without_correction_tells_no_overhead():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -14,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
     Control,
     Stopped,
     Workload,
+    has_reader,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import (
     Memory,
@@ -195,6 +197,18 @@ def test_an_interruption_ends_it_and_leaves_nothing_behind(session):
     threading.Timer(1.0, lambda: one.control.stop("the measurement was interrupted")).start()
     with pytest.raises(Stopped, match="interrupted"):
         one.measure([MODEL])
+    assert_nothing_is_left(one)
+
+
+def test_a_run_whose_asker_is_gone_ends_and_leaves_nothing_behind(session):
+    reading, writing = os.pipe()
+    workload = Workload((8,), (100_000,), requests_per_client=1, request_timeout_s=60)
+    control = Control(time.monotonic() + 60, lambda: has_reader(writing))
+    one = session(parallel=2, concurrency=[2], workload=workload, warm_up_requests=0, control=control)
+    threading.Timer(1.0, lambda: os.close(reading)).start()
+    with pytest.raises(Stopped, match="the run that asked for the measurement is gone"):
+        one.measure([MODEL])
+    os.close(writing)
     assert_nothing_is_left(one)
 
 

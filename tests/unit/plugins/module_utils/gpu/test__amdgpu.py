@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,26 @@ def test_a_card_that_kfd_does_not_know_is_a_problem(sysfs: Sysfs) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tree", "missing", "available", "free"),
+    [
+        ("amdgpu_without_kfd", "mem_info_vram_used", 100 * GIB, None),
+        ("strix_halo_carveout", "mem_info_vram_used", 100 * GIB, None),
+        ("strix_halo_gtt", "mem_info_gtt_used", 100 * GIB, 100 * GIB),
+        ("strix_halo_gtt", "mem_info_gtt_used", None, None),
+        ("strix_halo_gtt", "mem_info_vram_used", None, 118111600640 - 2 * GIB),
+    ],
+)
+def test_what_is_used_and_not_told_does_not_count_as_free(
+    sysfs: Sysfs, tree: str, missing: str, available: int | None, free: int | None
+) -> None:
+    files = json.loads((DATA / f"{tree}.json").read_text())
+    told = {path: content for path, content in files.items() if not path.endswith(missing)}
+    (gpu,) = _amdgpu.read_amdgpu(SystemMemory(125 * GIB, available), sysfs(told))
+    assert gpu.memory_free_bytes == free
+    assert any("does not tell how much" in problem for problem in gpu.problems) is (free is None)
+
+
+@pytest.mark.parametrize(
     "tree",
     [
         {},
@@ -127,6 +148,12 @@ def test_gfx_targets(version: int, target: str | None) -> None:
     assert _amdgpu.gfx_target(version) == target
 
 
+def fresh(sysfs: Sysfs, tree: Any) -> Path:
+    """The tree in place of the one of the example before."""
+    shutil.rmtree(sysfs({}))
+    return sysfs(tree)
+
+
 @given(st.text())
 def test_any_properties_file_gives_numbers_or_nothing(text: str) -> None:
     assert all(value >= 0 for value in _amdgpu.parse_properties(text).values())
@@ -135,9 +162,15 @@ def test_any_properties_file_gives_numbers_or_nothing(text: str) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_truncated_and_absurd_trees_are_read_without_an_error(sysfs: Sysfs, data: st.DataObject) -> None:
-    tree = json.loads((DATA / "strix_halo_gtt.json").read_text())
+    name = data.draw(st.sampled_from(TREES))
+    tree = json.loads((DATA / f"{name}.json").read_text())
     absurd = st.sampled_from(["", "-1", "99999999999999999999999", "x" * 100, "0x", "\x00", "1 2 3", "0"])
-    for path in data.draw(st.lists(st.sampled_from(sorted(tree)), max_size=8)):
-        tree[path] = data.draw(absurd)
-    for device in _amdgpu.read_amdgpu(SYSTEM, sysfs(tree)):
+    for path in data.draw(st.lists(st.sampled_from(sorted(tree)), max_size=8, unique=True)):
+        content = tree.pop(path)  # and so missing where nothing else is drawn
+        change = data.draw(st.sampled_from(["missing", "cut short", "absurd"]))
+        if change == "cut short" and isinstance(content, str):
+            tree[path] = content[: data.draw(st.integers(0, len(content)))]
+        elif change == "absurd":
+            tree[path] = data.draw(absurd)
+    for device in _amdgpu.read_amdgpu(SYSTEM, fresh(sysfs, tree)):
         assert device.memory_free_bytes is None or device.memory_free_bytes >= 0
