@@ -331,13 +331,13 @@ ansible_facts:
           elements: str
           sample: [GPU-8932f937-d72c-4106-c12f-20bd9faed9f6]
         unmeasured:
-          description: GPUs on the PCI bus that no source could measure.
+          description: GPUs on the PCI bus, and those of Tegra chips, that no source could measure.
           returned: always
           type: list
           elements: dict
           contains:
             pci_bus_id:
-              description: PCI address as sysfs writes it.
+              description: PCI address as sysfs writes it. Empty for the GPU of a Tegra chip.
               returned: always
               type: str
               sample: "0000:00:02.0"
@@ -347,7 +347,7 @@ ansible_facts:
               type: str
               sample: intel
             device_id:
-              description: PCI device number.
+              description: PCI device number, or the name of a Tegra chip.
               returned: always
               type: str
               sample: "0x56a0"

@@ -111,7 +111,7 @@ class Source:
 
 @dataclass(frozen=True)
 class UnmeasuredGpu:
-    """A GPU that is plugged in but that no source could measure; ids are the PCI ones, as in '0x8086'."""
+    """A GPU that is there but that no source could measure; ids are the PCI ones, as in '0x8086', or a chip's name."""
 
     pci_bus_id: str
     vendor: str

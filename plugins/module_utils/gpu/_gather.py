@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import (
     _nvidia_smi,
     _nvml,
     _pci,
+    _tegra,
     _visibility,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus, Source
@@ -77,10 +78,12 @@ def gather(request: Request) -> HostGpus:
     amd = _ask_amd(request, system)
     devices = nvidia.devices + amd.devices
     present = _pci.present(request.sys)
-    unmeasured = _pci.unmeasured(present, {device.pci_bus_id for device in devices})
+    of_chip = _tegra.unmeasured(devices, request.sys)
+    unmeasured = (*_pci.unmeasured(present, {device.pci_bus_id for device in devices}), *of_chip)
     seen = _visibility.visible(devices, request.environment)
     devices, hidden = credit(devices, seen.uuids, lambda: loaded_bytes(request.environment))
-    problems = (*nvidia.problems, *amd.problems, *_missing(present, devices))
+    missing = (*_missing(present, devices), *(gpu.message for gpu in of_chip))
+    problems = (*nvidia.problems, *amd.problems, *missing)
     nothing_there = not devices and not problems and not any(map(_pci.is_compute, present))
     return HostGpus(
         gathered_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -235,6 +235,18 @@ def test_a_gpu_that_no_source_measures_is_told(
     assert len(host.problems) == problems
 
 
+@pytest.mark.usefixtures("no_bindings")
+def test_the_gpu_of_a_jetson_without_nvml_is_not_dropped_in_silence(
+    request_for: Callable[..., Request],
+) -> None:
+    compatible = {"hex": b"nvidia,jetson-xavier\0nvidia,tegra194\0".hex()}
+    tree = {"firmware/devicetree/base/compatible": compatible}
+    host = gather(request_for(tree, sources=["pynvml", "ctypes", "amdgpu"]))
+    assert [gpu.device_id for gpu in host.unmeasured] == ["nvidia,tegra194"]
+    assert host.problems == (host.unmeasured[0].message,)
+    assert host.notes == ()
+
+
 def test_an_integrated_amd_gpu_beside_a_measured_one_is_no_problem(
     nvml: Describe, request_for: Callable[..., Request]
 ) -> None:
