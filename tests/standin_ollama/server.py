@@ -544,6 +544,8 @@ def _modelfile(model: Model, parameters: list[tuple[str, str]]) -> str:
     ]
     if model.projector:
         lines.append(f"FROM {model.projector}")
+    if model.adapter:
+        lines.append(f"ADAPTER {model.adapter}")
     if model.template:
         lines.append(f"TEMPLATE {_modelfile_text(model.template)}")
     if model.system:

@@ -96,6 +96,7 @@ class Model:
     projector: Path | None
     gguf: Gguf = field(repr=False)
     projector_gguf: Gguf | None = field(repr=False, default=None)
+    adapter: Path | None = None
 
     @property
     def capabilities(self) -> list[str]:
@@ -192,8 +193,10 @@ class Store:
         manifest = json.loads(raw)
         layers = {layer["mediaType"]: layer for layer in manifest["layers"]}
         blob = self._blob(layers[MEDIA_TYPE + "model"]["digest"])
-        layer = layers.get(MEDIA_TYPE + "projector")
-        projector = self._blob(layer["digest"]) if layer else None
+        projector, adapter = (
+            self._blob(layers[MEDIA_TYPE + kind]["digest"]) if MEDIA_TYPE + kind in layers else None
+            for kind in ("projector", "adapter")
+        )
         return Model(
             name=short_name(host, namespace, model, tag),
             digest=hashlib.sha256(raw).hexdigest(),
@@ -207,6 +210,7 @@ class Store:
             projector=projector,
             gguf=self._header(blob),
             projector_gguf=self._header(projector) if projector else None,
+            adapter=adapter,
         )
 
     def _blob(self, digest: str) -> Path:

@@ -206,7 +206,7 @@ ARCHITECTURES = {
     "eurobert": Architecture(**PRE_NORM_ENCODER),
     "exaone": TRANSFORMER,
     "exaone-moe": SCALED_EXPERTS,
-    "exaone4": TRANSFORMER,
+    "exaone4": Architecture(Style(rotates="sliding")),
     "falcon": Architecture(Style(centred=True, parallel="feed_forward")),
     "falcon-h1": Architecture(layer=parallel_hybrid_layer),
     "gemma": Architecture(Style(scales_query=True), begin=_begin_scaled),

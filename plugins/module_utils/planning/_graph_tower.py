@@ -29,6 +29,10 @@ def tower_graph(tower: Tower, patches: int) -> Graph:
     """The graph that encodes an image of so many patches."""
     graph = Graph()
     width = tower.embedding_length
+    mask: tuple[Tensor, ...] = ()
+    if tower.has_windows:
+        pairs = Tensor((patches, patches), is_input=True)
+        mask = (operation(pairs.shape, pairs, element_bytes=HALF_BYTES),)
     pixels = Tensor((patches * tower.patch_length**2, COLOURS), is_input=True)
     columns = operation((COLOURS * tower.patch_length**2, patches), pixels, element_bytes=HALF_BYTES)
     convolved = operation((patches, width), columns)
@@ -37,7 +41,7 @@ def tower_graph(tower: Tower, patches: int) -> Graph:
     # The bias of the patches and the embeddings of their positions.
     current = elementwise(elementwise(current))
     for _unused in range(REPRESENTATIVE_LAYERS):
-        current = added(_attended(graph, tower, _norm(current)), current)
+        current = added(_attended(graph, tower, _norm(current), mask), current)
         current = added(current, _fed_forward(tower, _norm(current)))
     graph.expand(_norm(current))
     return graph
@@ -53,7 +57,7 @@ def _linear(width: int, source: Tensor) -> Tensor:
     return elementwise(operation((width, *source.shape[1:]), source))
 
 
-def _attended(graph: Graph, tower: Tower, source: Tensor) -> Tensor:
+def _attended(graph: Graph, tower: Tower, source: Tensor, mask: tuple[Tensor, ...]) -> Tensor:
     width, patches = source.shape[:2]
     by_head = (width // tower.head_count, tower.head_count, patches)
     query, key, value = (reshaped(_linear(width, source), *by_head) for _unused in range(3))
@@ -63,10 +67,10 @@ def _attended(graph: Graph, tower: Tower, source: Tensor) -> Tensor:
     if by_head[0] in EQUAL_HEAD_LENGTHS:
         value = permuted(value, 0, 2, 1, 3)
         halves = [operation(one.shape, one, element_bytes=HALF_BYTES) for one in (key, value)]
-        result = reshaped(operation(by_head, query, *halves), width, patches)
+        result = reshaped(operation(by_head, query, *halves, *mask), width, patches)
     else:
         turned = operation((patches, by_head[0], tower.head_count), value)
-        scores = elementwise(operation((patches, patches, tower.head_count), key, query))
+        scores = elementwise(operation((patches, patches, tower.head_count), key, query), *mask)
         weighted = operation((by_head[0], patches, tower.head_count), turned, scores)
         result = operation((width, patches), permuted(weighted, 0, 2, 1, 3))
     return _linear(width, result)

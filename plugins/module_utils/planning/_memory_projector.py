@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import CUDA_ALIGNMENT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tower import Tower
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import FLOAT_BYTES, HALF_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_tower import tower_graph
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
     PROJECTOR_HEADROOM_BYTES,
@@ -52,12 +51,13 @@ def projector_compute(shape: ModelShape) -> ProjectorCompute:
             f"the projector of {shape.name} is not known: its compute buffer is counted as the 1 GiB that Ollama leaves"
             " for it",
         )
-    reserved, most = (_tower_bytes(tower, count) for count in (tower.patches_reserved, tower.patches_most))
     if tower.kind in EXACT_KINDS:
-        return ProjectorCompute(reserved, most)
+        return ProjectorCompute(
+            _tower_bytes(tower, tower.patches_reserved), _tower_bytes(tower, tower.patches_most)
+        )
     return ProjectorCompute(
-        int(reserved * LIKE_OTHERS_MARGIN),
-        int(most * LIKE_OTHERS_MARGIN),
+        _bound_bytes(tower, tower.patches_reserved),
+        _bound_bytes(tower, tower.patches_most),
         f"the compute buffer of the projector of {shape.name} ({tower.kind}) is counted for the largest image, as that of"
         " a common vision transformer and half as much again",
     )
@@ -65,7 +65,10 @@ def projector_compute(shape: ModelShape) -> ProjectorCompute:
 
 @lru_cache(maxsize=256)
 def _tower_bytes(tower: Tower, patches: int) -> int:
-    total = tower_graph(tower, patches).buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES)
-    if tower.has_windows:
-        total += (FLOAT_BYTES + HALF_BYTES) * patches**2
-    return total
+    return tower_graph(tower, patches).buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES)
+
+
+def _bound_bytes(tower: Tower, patches: int) -> int:
+    """With a margin; a mask of windows is as large as it is."""
+    without_mask = _tower_bytes(replace(tower, has_windows=False), patches)
+    return _tower_bytes(tower, patches) + int((LIKE_OTHERS_MARGIN - 1) * without_mask)

@@ -47,6 +47,8 @@ def models_path(tmp_path_factory):
         add_model(path, name, published(load_header(name, tokens=1100)))
     add_model(path, "chat:8k", LLAMA, params={"num_ctx": 8192, "num_batch": 256, "temperature": 0.1})
     add_model(path, "seeing", LLAMA, projector={"metadata": CLIP, "tensors": [["v.w", "F16", [64, 64]]]})
+    adapter = {"metadata": {"general.architecture": "llama"}, "tensors": [["blk.0.a", "F16", [64, 64]]]}
+    add_model(path, "tuned", LLAMA, adapter=adapter)
     return path
 
 
@@ -82,7 +84,7 @@ class TestSources:
         disk = run_module(ollama_model_info, source="disk", **options)
         api = run_module(ollama_model_info, source="api", **options)
         assert disk["problems"] == api["problems"] == []
-        assert len(disk["models"]) == len(list(HEADERS.glob("*.json"))) + 2
+        assert len(disk["models"]) == len(list(HEADERS.glob("*.json"))) + 3
         by_name = {model["name"]: model for model in api["models"]}
         for model in disk["models"]:
             assert by_name[model["name"]] == model
@@ -104,6 +106,7 @@ class TestSources:
         assert shapes["chat:8k"].num_ctx == 8192
         assert shapes["chat:8k"].parameters == {"num_batch": 256}
         assert shapes["seeing:latest"].projector_bytes > 64 * 64 * 2
+        assert shapes["tuned:latest"].adapter_bytes > 64 * 64 * 2
         assert (shapes["seeing:latest"].tower.kind, shapes["seeing:latest"].tower.patches_most) == ("mlp", 576)
         assert (shapes["gemma3:4b"].tower.kind, shapes["gemma3:4b"].tower.patches_most) == ("gemma3", 4096)
         assert shapes["gemma3:4b"].inline_projector_bytes > 800_000_000
