@@ -12,7 +12,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._argument
     ARGUMENT_SPEC,
     POLICY,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import unplannable_from_list
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
+    loaded_from_list,
+    unplannable_from_list,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
@@ -38,6 +41,7 @@ class ActionModule(ActionBase):
                 wanted=wanted_from_list(options["wanted"]),
                 policy=policy_from_dict({name: options[name] for name in POLICY}),
                 version=options["version"],
+                loaded=loaded_from_list(options["loaded"]),
                 service=service_from_info(options["service"]),
                 unplannable=unplannable_from_list(options["unplannable"]),
                 measured=options["measured"],

@@ -83,6 +83,14 @@ options:
       - The version of Ollama on the host, for example V(0.33.0).
       - Without it, the newest rules known are used.
     type: str
+  loaded:
+    description:
+      - The models that are loaded at the moment, in the form that M(gpufleet.ollama.ollama_model_info) returns as
+        C(loaded). The plan does not depend on them. It warns of one that a client has asked for with more context than is
+        planned.
+    type: list
+    elements: dict
+    default: []
   service:
     description:
       - What M(gpufleet.ollama.systemd_environment_info) returned for the service.

@@ -22,6 +22,7 @@ INPUTS = {
     "unplannable": {"type": "list", "elements": "dict", "default": []},
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},
+    "loaded": {"type": "list", "elements": "dict", "default": []},
     "service": {"type": "dict", "default": {}},
     "measured": {"type": "dict", "default": {}},
     "use_measured_memory": {"type": "bool", "default": False},

@@ -29,11 +29,10 @@ def goal_of(
     rules: VersionRules,
     *,
     gpu_count: int,
-    gpu_memory_bytes: int,
+    tier: int,
 ) -> Goal:
-    """The goal that a policy sets for these models on a host with so much GPU memory in all."""
+    """The goal that a policy sets for these models on a host where Ollama itself would take the context `tier`."""
     wanted = any(demand.wanted for demand in demands)
-    tier = rules.default_context_length(gpu_memory_bytes)
     return Goal(
         models=tuple(demand.model for demand in demands),
         wanted=wanted,

@@ -95,14 +95,27 @@ class Inputs:
 
     def goal(self, policy: Policy | None = None) -> Goal:
         """What the search is to reach, under the operator's policy or another one."""
-        overhead = self.settings.gpu_overhead_bytes
         return goal_of(
             self.demands,
             policy or self.policy,
             self.rules,
             gpu_count=len(self.host.gpus),
-            gpu_memory_bytes=sum(max((gpu.memory_total_bytes or 0) - overhead, 0) for gpu in self.host.gpus),
+            tier=self.automatic_context_length,
         )
+
+    @property
+    def automatic_context_length(self) -> int:
+        """The context length that Ollama takes for this host where nothing sets one."""
+        overhead = self.settings.gpu_overhead_bytes
+        return self.rules.default_context_length(
+            sum(max((gpu.memory_total_bytes or 0) - overhead, 0) for gpu in self.host.gpus)
+        )
+
+    @property
+    def running_context_length(self) -> int:
+        """The context length that the service, as it runs, gives a request which asks for none."""
+        running = settings_from_environment(self.service.running)
+        return running.context_length or self.automatic_context_length
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -238,6 +251,19 @@ def unplannable_from_list(items: Any) -> dict[str, str]:
     except (TypeError, KeyError):
         raise ValueError(
             f"unplannable must be a list of mappings with name and reason, found {items!r:.80}"
+        ) from None
+
+
+def loaded_from_list(items: Any) -> dict[str, int]:
+    """The context lengths of the models that are loaded, by name, as `ollama_model_info` lists them.
+
+    Raises: ValueError when it is no list of mappings with name and context_length.
+    """
+    try:
+        return {short_name(str(item["name"])): int(item["context_length"] or 0) for item in items}
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(
+            f"loaded must be a list of mappings with name and context_length, found {items!r:.80}"
         ) from None
 
 

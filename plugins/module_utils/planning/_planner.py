@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
     blob_warnings,
+    client_warnings,
     model_warnings,
     plan_warnings,
     service_warnings,
@@ -38,6 +39,7 @@ def plan_host(
     policy: Policy | None = None,
     version: str | None = None,
     service: Service | None = None,
+    loaded: Mapping[str, int] | None = None,
     unplannable: Mapping[str, str] | None = None,
     measured: Mapping[str, Any] | None = None,
     use_measured_memory: bool = False,
@@ -45,9 +47,9 @@ def plan_host(
     """The plan for one host.
 
     `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
-    descriptions. `service`: what it runs with now, and who set it. `unplannable`: why other installed models
-    cannot be planned, by name. `measured`: the result of a
-    benchmark of this host.
+    descriptions. `service`: what it runs with now, and who set it. `loaded`: context
+    lengths of the models that are loaded at the moment, by name. `unplannable`: why other installed models cannot be
+    planned, by name. `measured`: the result of a benchmark of this host.
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
     """
@@ -62,10 +64,10 @@ def plan_host(
             unplannable=unplannable or {},
         )
     )
-    return _plan(with_measured(chosen, gpu, measured or {}, use_memory=use_measured_memory))
+    return _plan(with_measured(chosen, gpu, measured or {}, use_memory=use_measured_memory), loaded or {})
 
 
-def _plan(found: Found) -> Plan:
+def _plan(found: Found, now_loaded: Mapping[str, int]) -> Plan:
     chosen = found.chosen
     inputs, judge, goal, choice = chosen.inputs, chosen.judge, chosen.goal, chosen.choice
     setting = choice.setting
@@ -114,6 +116,7 @@ def _plan(found: Found) -> Plan:
                         for demand in inputs.demands
                         for warning in model_warnings(demand, setting, inputs.rules)
                     ),
+                    *client_warnings(planned, now_loaded, inputs.running_context_length),
                     *blob_warnings(goal.models),
                     *service_warnings(
                         environment,

@@ -81,6 +81,19 @@ def _parameter_warnings(model: SchedulerModel) -> list[str]:
     return warnings
 
 
+def client_warnings(
+    planned: Sequence[PlannedModel], loaded: Mapping[str, int], running_context_length: int
+) -> list[str]:
+    """Models that are loaded with more context than is planned, and than the service gives by itself."""
+    return [
+        f"{model.name} is loaded with {loaded[model.name]} tokens of context, above the planned {model.context_length}: a "
+        "client asks for them by num_ctx, which wins over OLLAMA_CONTEXT_LENGTH. Each change of num_ctx reloads the model, "
+        "and so much of it is not planned for"
+        for model in planned
+        if loaded.get(model.name, 0) > max(model.context_length, running_context_length)
+    ]
+
+
 def blob_warnings(models: Sequence[SchedulerModel]) -> list[str]:
     """Tags that share a runner but not a context length."""
     warnings = []

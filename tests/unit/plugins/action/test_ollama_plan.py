@@ -57,6 +57,15 @@ def test_values_may_come_as_text(run_action):
     assert result["plan"]["num_parallel"] == 2
 
 
+def test_a_client_that_asks_for_more_context_is_seen_by_what_is_loaded(run_action):
+    service = {"process_environment": {"OLLAMA_CONTEXT_LENGTH": "8192"}}
+    loaded = [{"name": "gemma3:4b", "context_length": 65536, "expires_at": ""}]
+    result = run_action(
+        gpu=HOST, models=[GEMMA], version="0.33.0", context_length=8192, service=service, loaded=loaded
+    )
+    assert "gemma3:4b is loaded with 65536 tokens of context, above the planned 8192" in result["warnings"][0]
+
+
 def test_warnings_name_the_host(run_action):
     result = run_action(gpu=HOST, models=[GEMMA])
     assert result["warnings"] == ["gpu01: the version of Ollama is not known: planned by the rules of 0.33.0"]
@@ -72,6 +81,10 @@ def test_warnings_name_the_host(run_action):
             "model 'cloud:latest' is wanted but cannot be planned: it runs elsewhere",
         ),
         ({"unplannable": [{"name": "cloud"}]}, "unplannable must be a list of mappings with name and reason"),
+        (
+            {"loaded": [{"name": "gemma3:4b"}]},
+            "loaded must be a list of mappings with name and context_length",
+        ),
         ({"requests": -1}, "requests must be a whole number from 1 to 256, found -1"),
         ({"models": [{"name": "broken", "header": {}}]}, "model 'broken' cannot be planned: "),
         ({"models": [{"header": {}}]}, "a model needs a name"),

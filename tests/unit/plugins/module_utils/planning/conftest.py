@@ -69,7 +69,7 @@ def plan(installed, described):
     Models are names of published models, or shapes.
     """
 
-    def make(gpu, models, wanted=(), version="0.33.0", service=None, **options):
+    def make(gpu, models, wanted=(), version="0.33.0", service=None, loaded=None, **options):
         shapes = [installed(model) if isinstance(model, str) else model for model in models]
         return plan_host(
             gpu=described(*gpu) if isinstance(gpu, (list, tuple)) else gpu,
@@ -78,6 +78,7 @@ def plan(installed, described):
             policy=policy_from_dict(options),
             version=version,
             service=service,
+            loaded=loaded,
         )
 
     return make

@@ -454,6 +454,59 @@ class TestModelsWithSettingsOfTheirOwn:
         assert any("was trained for 512 tokens" in warning for warning in planned.warnings)
 
 
+class TestClientsThatAskForMoreContext:
+    """Seen while a model is loaded so; `loaded` is what Ollama says of it."""
+
+    def warnings(self, plan, loaded, running=None):
+        service = Service(running={"OLLAMA_CONTEXT_LENGTH": str(running)}) if running else None
+        planned = plan([24], ["phi4:14b"], context_length=4096, service=service, loaded=loaded)
+        assert planned.environment == plan([24], ["phi4:14b"], context_length=4096).environment
+        return [warning for warning in planned.warnings if "a client asks for them" in warning]
+
+    def test_are_named_with_what_they_ask_for(self, plan):
+        (warning,) = self.warnings(plan, {"phi4:14b": 16384}, running=4096)
+        assert warning.startswith("phi4:14b is loaded with 16384 tokens of context, above the planned 4096")
+
+    def test_are_none_where_the_service_itself_gives_so_much(self, plan):
+        assert not self.warnings(plan, {"phi4:14b": 16384}, running=16384)
+        assert not self.warnings(plan, {"phi4:14b": 16384})
+
+    def test_are_none_where_other_models_are_loaded_or_less_is_asked_for(self, plan):
+        assert not self.warnings(plan, {"gemma3:4b": 65536, "phi4:14b": 2048}, running=4096)
+
+
+class TestKeepAlive:
+    """How long an idle model stays loaded, which only wanted models suffer from."""
+
+    @pytest.mark.parametrize(
+        ("keep_alive", "sentence"),
+        [
+            ({}, "idle models are unloaded after 300 s"),
+            ({"OLLAMA_KEEP_ALIVE": "30m"}, "idle models are unloaded after 1800 s"),
+            ({"OLLAMA_KEEP_ALIVE": "0"}, "idle models are unloaded after 0 s"),
+        ],
+    )
+    def test_that_unloads_wanted_models_is_warned_of(self, plan, keep_alive, sentence):
+        given = {"operator_environment": keep_alive}
+        assert any(
+            sentence in warning for warning in plan([24], ["phi4:14b"], ["phi4:14b"], **given).warnings
+        )
+        assert not any("idle" in warning for warning in plan([24], ["phi4:14b"], **given).warnings)
+
+    @pytest.mark.parametrize("keep_alive", ["-1", "-1m"])
+    def test_that_keeps_them_forever_is_not(self, plan, keep_alive):
+        planned = plan(
+            [24], ["phi4:14b"], ["phi4:14b"], operator_environment={"OLLAMA_KEEP_ALIVE": keep_alive}
+        )
+        assert not any("idle" in warning for warning in planned.warnings)
+        assert planned.environment["OLLAMA_KEEP_ALIVE"] == keep_alive
+
+    def test_that_another_file_sets_counts_too(self, plan):
+        foreign = {"OLLAMA_KEEP_ALIVE": "1h"}
+        planned = plan([24], ["phi4:14b"], ["phi4:14b"], service=Service(running=foreign, foreign=foreign))
+        assert any("unloaded after 3600 s" in warning for warning in planned.warnings)
+
+
 class TestSystemMemory:
     def test_that_is_too_small_beside_the_gpus_is_warned_of(self, plan, described):
         planned = plan(described(80, system_gib=1), ["gemma3:27b"])
