@@ -11,7 +11,7 @@ PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lock link test test-all sanity lint types licences unit changelog-lint docs-lint docs artifact \
-	systemd-tests page-tests bench clean
+	systemd-tests page-tests versions pictures fleet-bench bench clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,7 +37,7 @@ include tests/hosts/hosts.mk
 
 test: licences types lint changelog-lint docs-lint unit artifact sanity molecule ## Everything that must pass before a change lands (at most 30 minutes)
 
-test-all: test molecule-all systemd-tests page-tests docs bench ## Also what takes longer: every fault, more distributions, benchmarks
+test-all: test molecule-all systemd-tests page-tests versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
 
 sanity: venv ## ansible-test sanity, all tests, no ignores
 	$(BIN)/python tests/gates/sanity.py
@@ -74,6 +74,15 @@ systemd-tests: venv link ## The service, its faults and a whole site against hos
 
 page-tests: venv link ## The fleet's page in headless Chromium, and drift on real hosts
 	$(BIN)/pytest -q tests/report
+
+versions: venv ## The installed artifact with ansible-core 2.18 to 2.21, on Debian 11, 12 and 13
+	$(BIN)/python tests/gates/ansible_versions.py
+
+pictures: venv link ## The pictures of the README, from a run of the demo (needs chromium)
+	$(BIN)/python tests/report/pictures.py
+
+fleet-bench: venv link ## The table of runs over 50 hosts with systemd and 1,000 stand-ins (HOSTS=number for another)
+	$(BIN)/python tests/bench/fleet.py --check --hosts $(or $(HOSTS),1000)
 
 bench: venv link ## The tables: accuracy, scheduler, older versions, planner, GGUF reader, GPU facts
 	$(BIN)/python tests/bench/accuracy.py --multi-gpu tests/data/engine_memory_multi_gpu.csv

@@ -1,11 +1,18 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the collection, look into the artifact, let galaxy-importer judge it, install it and check its playbooks."""
+"""Build the collection, look into the artifact, let galaxy-importer judge it, install it and check its playbooks.
+
+python tests/gates/artifact.py [--install FOLDER]
+
+With --install it only builds and installs, for those who want to work with what users get and not with the checkout.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -46,13 +53,46 @@ def look_into(artifact: Path) -> int:
     return len(names)
 
 
+def build(folder: Path) -> Path:
+    """Build the artifact of the checkout in a folder."""
+    tree = copy_checkout(folder / "source")
+    run("ansible-galaxy", "collection", "build", "--output-path", folder, cwd=tree)
+    return next(folder.glob("gpufleet-ollama-*.tar.gz"))
+
+
+def install(artifact: Path, installed: Path) -> None:
+    """Install an artifact below a folder, although the collection may be found elsewhere already."""
+    run(
+        "ansible-galaxy", "collection", "install", "--offline", "-p", installed, artifact,
+        cwd=artifact.parent, ANSIBLE_COLLECTIONS_PATH=str(installed),
+    )  # fmt: skip
+
+
+def install_checkout(installed: Path) -> None:
+    """What users get, installed anew below a folder."""
+    shutil.rmtree(installed, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="gpufleet-artifact-") as name:
+        install(build(Path(name)), installed)
+
+
 def main() -> None:
     """Build, inspect, import, install, syntax check."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--install", type=Path, metavar="FOLDER", help="build and install below this folder")
+    folder = parser.parse_args().install
+    if folder:
+        install_checkout(folder.resolve())
+    else:
+        judge()
+
+
+def judge() -> None:
+    """Everything that is asked of an artifact."""
     with tempfile.TemporaryDirectory(prefix="gpufleet-artifact-") as name:
         folder = Path(name)
-        tree = copy_checkout(folder / "source")
-        run("ansible-galaxy", "collection", "build", "--output-path", folder, cwd=tree)
-        artifact = next(folder.glob("gpufleet-ollama-*.tar.gz"))
+        artifact = build(folder)
         print(f"{artifact.name}: {look_into(artifact)} files")
 
         settings = folder / "galaxy-importer.cfg"
@@ -66,9 +106,7 @@ def main() -> None:
         print("galaxy-importer: accepted without a warning")
 
         installed = folder / "installed"
-        # A path of its own: a collection that is found elsewhere would not be installed once more.
-        elsewhere = {"ANSIBLE_COLLECTIONS_PATH": str(installed)}
-        run("ansible-galaxy", "collection", "install", "--offline", "-p", installed, artifact, cwd=folder, **elsewhere)
+        install(artifact, installed)
         inventory = folder / "inventory.ini"
         inventory.write_text("[ollama]\ngpu01\n", encoding="utf-8")
         playbooks = installed / "ansible_collections/gpufleet/ollama/playbooks"
@@ -78,7 +116,7 @@ def main() -> None:
         for playbook in names:
             run(
                 "ansible-playbook", "--syntax-check", "-i", inventory, f"gpufleet.ollama.{playbook}",
-                cwd=folder, **elsewhere,
+                cwd=folder, ANSIBLE_COLLECTIONS_PATH=str(installed),
             )  # fmt: skip
         print(f"syntax of the installed playbooks: {', '.join(names)}")
 
