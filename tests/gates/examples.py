@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lint the playbooks that the pages show, and run the example that needs no host."""
+"""Lint the playbooks that the pages show, and run the examples that need no host."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from _tree import BIN, ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
 FENCE = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OFFLINE = ROOT / "docs/examples/before_buying/inventory.yml"
+PLAYBOOK_OFFLINE = ROOT / "playbooks/examples/plan_offline.yml"
 
 
 def main() -> None:
@@ -31,6 +32,8 @@ def main() -> None:
         run(folder, "ansible-playbook", "-i", OFFLINE, ROOT / "playbooks/plan.yml",
             "-e", f"gpufleet_report_dir={folder / 'report'}")  # fmt: skip
         print(f"{OFFLINE.relative_to(ROOT)}: planned")
+        run(folder, "ansible-playbook", PLAYBOOK_OFFLINE)
+        print(f"{PLAYBOOK_OFFLINE.relative_to(ROOT)}: ran")
 
 
 def extract(folder: Path) -> list[Path]:
