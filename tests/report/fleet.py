@@ -113,6 +113,7 @@ def _plan(chance: random.Random) -> Plan:
             kv_cache_bytes=kv_kib * 1024 * context * parallel,
             compute_bytes=compute_mib * MIB,
             projector_bytes=0,
+            projector_compute_bytes=0,
             cuda_context_bytes=CUDA_CONTEXT_BYTES,
         )
         if share.total_bytes + MARGIN_BYTES > free[device]:
