@@ -19,7 +19,7 @@ import testinfra
 import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PLAYBOOK_TIMEOUT_SECONDS = 600
+PLAYBOOK_TIMEOUT_SECONDS = 1200
 RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)", re.MULTILINE)
 
 
