@@ -19,3 +19,34 @@ attributes:
   platform:
     description: Target OS/families that can be operated against.
 """
+
+    READS_ONLY = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It changes nothing.
+  diff_mode:
+    support: N/A
+    details:
+      - It changes nothing.
+"""
+
+    LINUX = r"""
+options: {}
+attributes:
+  platform:
+    support: full
+    platforms: linux
+"""
+
+    SYSTEMD = r"""
+options: {}
+attributes:
+  platform:
+    support: full
+    platforms: linux
+    details:
+      - Needs a host that was booted with systemd.
+"""

@@ -21,32 +21,14 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
-attributes:
-  check_mode:
-    support: full
-    details:
-      - It changes nothing.
-  diff_mode:
-    support: N/A
-    details:
-      - It changes nothing.
-  platform:
-    support: full
-    platforms: linux
+  - gpufleet.ollama._attributes.reads_only
+  - gpufleet.ollama._attributes.linux
+  - gpufleet.ollama._service
 options:
   unit:
     description:
       - The service whose GPU memory counts as ours, because it is given back when the service is restarted.
       - Its running environment decides which GPUs are visible.
-    type: str
-    default: ollama.service
-  scope:
-    description:
-      - V(system) for a service of the system.
-      - V(user) for a service of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   environment:
     description:
       - Variables that the service is going to have, on top of those it has now. Null removes one.
@@ -375,14 +357,14 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import DEADLINE_SECONDS, gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "environment": {"type": "dict", "default": {}},
             "deadline": {"type": "float", "default": DEADLINE_SECONDS},
             "sources": {

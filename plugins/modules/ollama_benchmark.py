@@ -24,6 +24,8 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.systemd
+  - gpufleet.ollama._service
 attributes:
   check_mode:
     support: full
@@ -33,21 +35,7 @@ attributes:
     support: N/A
     details:
       - It changes no setting; the models that it loads stay as long as the service's settings say.
-  platform:
-    support: full
-    platforms: linux
-    details:
-      - Needs a host that was booted with systemd.
 options:
-  unit:
-    description: The service, with its suffix.
-    type: str
-    default: ollama.service
-  scope:
-    description: Whether it is a service of the system or of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   models:
     description: The models to measure, in this order. Embedding models generate nothing and cannot be measured.
     type: list
@@ -264,6 +252,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._surroundings import Surroundings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_url
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
@@ -280,8 +269,7 @@ _LISTS = ("concurrency", "prompt_lengths", "output_lengths")
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "models": {"type": "list", "elements": "str", "required": True},
             "parallel": {"type": "int", "required": True},
             "concurrency": {"type": "list", "elements": "int", "default": []},

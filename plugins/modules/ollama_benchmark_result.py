@@ -17,24 +17,14 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.linux
+  - gpufleet.ollama._service
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-  platform:
-    support: full
-    platforms: linux
 options:
-  unit:
-    description: The service, with its suffix.
-    type: str
-    default: ollama.service
-  scope:
-    description: Whether it is a service of the system or of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   result:
     description: The result to keep in place of the one that is kept, if any.
     type: dict
@@ -79,6 +69,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
     remove,
     write,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, check_names
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import state_directory
 
@@ -86,8 +77,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "result": {"type": "dict"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

@@ -19,18 +19,9 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
-attributes:
-  check_mode:
-    support: full
-    details:
-      - It changes nothing.
-  diff_mode:
-    support: N/A
-    details:
-      - It changes nothing.
-  platform:
-    support: full
-    platforms: linux
+  - gpufleet.ollama._attributes.reads_only
+  - gpufleet.ollama._attributes.linux
+  - gpufleet.ollama._service
 options:
   gather:
     description: What to read.
@@ -38,15 +29,6 @@ options:
     elements: str
     choices: [gpu, models, service, measured]
     default: [gpu, models, service, measured]
-  unit:
-    description: The service, with its suffix.
-    type: str
-    default: ollama.service
-  scope:
-    description: V(user) for a service of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   dropin_name:
     description: File name of the drop-in in which this collection sets the environment.
     type: str
@@ -124,6 +106,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
@@ -138,8 +121,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "gather": {"type": "list", "elements": "str", "choices": list(READERS), "default": list(READERS)},
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             "environment": {"type": "dict", "default": {}},
         },

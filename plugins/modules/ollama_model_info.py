@@ -19,18 +19,9 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
-attributes:
-  check_mode:
-    support: full
-    details:
-      - It changes nothing.
-  diff_mode:
-    support: N/A
-    details:
-      - It changes nothing.
-  platform:
-    support: full
-    platforms: linux
+  - gpufleet.ollama._attributes.reads_only
+  - gpufleet.ollama._attributes.linux
+  - gpufleet.ollama._service
 options:
   source:
     description:
@@ -57,17 +48,6 @@ options:
       - The URL of the server.
       - By default it follows from E(OLLAMA_HOST) of the service of O(unit).
     type: str
-  unit:
-    description:
-      - The systemd unit of the server.
-    type: str
-    default: ollama.service
-  scope:
-    description:
-      - Whether O(unit) is a unit of the system or of the user who runs the task.
-    type: str
-    choices: [system, user]
-    default: system
   timeout:
     description:
       - The longest time in seconds that one request to the server may take.
@@ -280,6 +260,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models imp
     TIMEOUT_SECONDS,
     read_models,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 
 
 def main() -> None:
@@ -289,8 +270,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "models_path": {"type": "path"},
             "api_url": {"type": "str"},
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "timeout": {"type": "int", "default": TIMEOUT_SECONDS},
             "on_malformed": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
         },

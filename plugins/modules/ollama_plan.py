@@ -21,15 +21,8 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.reads_only
 attributes:
-  check_mode:
-    support: full
-    details:
-      - It changes nothing.
-  diff_mode:
-    support: N/A
-    details:
-      - It changes nothing.
   platform:
     support: N/A
     platforms: posix

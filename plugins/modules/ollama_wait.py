@@ -19,6 +19,8 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.systemd
+  - gpufleet.ollama._service
 attributes:
   check_mode:
     support: full
@@ -28,21 +30,7 @@ attributes:
     support: N/A
     details:
       - It changes nothing.
-  platform:
-    support: full
-    platforms: linux
-    details:
-      - Needs a host that was booted with systemd.
 options:
-  unit:
-    description: The service, with its suffix.
-    type: str
-    default: ollama.service
-  scope:
-    description: Whether it is a service of the system or of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   condition:
     description:
       - V(healthy) fails when the service is not healthy in time, with the last lines of its journal.
@@ -118,6 +106,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import busy, judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run, SystemdError, manager
 
@@ -127,8 +116,7 @@ POLL_SECONDS = 0.5
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "condition": {"type": "str", "choices": ["healthy", "idle"], "default": "healthy"},
             "timeout_seconds": {"type": "int", "default": 60},
             "stable_seconds": {"type": "float", "default": 2.0},

@@ -21,32 +21,10 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
-attributes:
-  check_mode:
-    support: full
-    details:
-      - It changes nothing.
-  diff_mode:
-    support: N/A
-    details:
-      - It changes nothing.
-  platform:
-    support: full
-    platforms: linux
-    details:
-      - Needs a host that was booted with systemd.
+  - gpufleet.ollama._attributes.reads_only
+  - gpufleet.ollama._attributes.systemd
+  - gpufleet.ollama._service
 options:
-  unit:
-    description: The service, with its suffix; an instance of a template is named like V(ollama@gpu0.service).
-    type: str
-    default: ollama.service
-  scope:
-    description:
-      - V(system) for a service of the system.
-      - V(user) for a service of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   dropin_name:
     description: File name of the drop-in that O(dropin_content) is compared with.
     type: str
@@ -318,6 +296,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_con
     find_server_config,
     unparsed,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
@@ -333,8 +312,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             "dropin_content": {"type": "str", "no_log": True},
             "server_config": {"type": "bool", "default": False},
