@@ -14,11 +14,14 @@ description:
     unless they are staged for it, and systemd starts a service without the settings it ignores.
   - Replaces the file atomically and keeps the versions that stood there before, so that they can be restored.
   - Never touches a file that it did not write; it knows its own by a line in them.
+  - Waits while another run changes the same service, for two minutes at most.
   - Does not reload systemd and does not restart the service.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.systemd
+  - gpufleet.ollama._service
 attributes:
   check_mode:
     support: full
@@ -28,23 +31,7 @@ attributes:
     support: full
     details:
       - Secret values are masked.
-  platform:
-    support: full
-    platforms: linux
-    details:
-      - Needs a host that was booted with systemd.
 options:
-  unit:
-    description: The service, with its suffix.
-    type: str
-    default: ollama.service
-  scope:
-    description:
-      - V(system) for a service of the system; the drop-in lies under C(/etc/systemd/system).
-      - V(user) for a service of the user who runs the module; it lies under C(~/.config/systemd/user).
-    type: str
-    choices: [system, user]
-    default: system
   name:
     description: File name of the drop-in. Drop-ins are read in the order of their names, and later ones win.
     type: str
@@ -62,6 +49,13 @@ options:
     type: str
     choices: [present, absent, restored]
     default: present
+  change:
+    description:
+      - With O(state=restored), the change to take back, RV(change) of the run that made it. Where another run has changed
+        the drop-in since, what that one wrote stays, and what this one wrote is not restored when that is taken back.
+      - By default the last change is taken back, whoever made it.
+    type: str
+    default: ""
   keep:
     description: How many former versions to keep.
     type: int
@@ -101,6 +95,15 @@ formers:
   description: How many former versions can be restored.
   returned: always
   type: int
+change:
+  description: Names the change that led to the drop-in as it is now, to take it back later; empty when none is known.
+  returned: always
+  type: str
+  sample: 20260830T101500.123456Z
+superseded:
+  description: Whether another run has changed the drop-in since O(change), so that nothing was restored.
+  returned: always
+  type: bool
 complaints:
   description: What systemd says of other files of the unit while it reads them.
   returned: always
@@ -109,19 +112,21 @@ complaints:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, change
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError, manager
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "name": {"type": "str", "default": "zz-gpufleet.conf"},
             "content": {"type": "str", "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
+            "change": {"type": "str", "default": ""},
             "keep": {"type": "int", "default": 5},
         },
         required_if=[("state", "present", ["content"])],
@@ -141,8 +146,9 @@ def main() -> None:
             options["content"],
             options["keep"],
             module.check_mode,
+            options["change"],
         )
-    except (DropinError, SystemdError) as error:
+    except (DropinError, LockError, SystemdError) as error:
         module.fail_json(msg=str(error))
     result = outcome.to_dict()
     if module._diff:

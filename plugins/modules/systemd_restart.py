@@ -18,30 +18,33 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.systemd
+  - gpufleet.ollama._service
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-  platform:
-    support: full
-    platforms: linux
-    details:
-      - Needs a host that was booted with systemd.
 options:
-  unit:
-    description: The service, with its suffix.
-    type: str
-    default: ollama.service
-  scope:
-    description: Whether it is a service of the system or of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   restart:
     description: Whether to restart the service; if not, systemd only reads its unit files, which is no change.
     type: bool
     default: true
+  dropin_name:
+    description: File name of the drop-in that O(dropin_content) is compared with.
+    type: str
+    default: zz-gpufleet.conf
+  dropin_content:
+    description:
+      - The drop-in for whose sake the service is restarted; empty text where it is to run without one.
+      - Where another run has changed it since, nothing is restarted, and the module fails.
+      - It is not shown or logged, because it may hold secrets.
+    type: str
+  main_pid:
+    description:
+      - The main process that was seen to lack what O(dropin_content) sets. Where another one runs now, because another run
+        has restarted the service, and it has everything, it is not restarted again.
+    type: int
 seealso:
   - module: ansible.builtin.systemd_service
   - module: gpufleet.ollama.ollama_wait
@@ -64,11 +67,20 @@ main_pid:
   type: int
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError, locked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import FILE, PROCESS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    Manager,
     SystemdError,
     manager,
+    state_directory,
     systemctl,
     unit_state,
 )
@@ -77,27 +89,54 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "restart": {"type": "bool", "default": True},
+            "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
+            "dropin_content": {"type": "str", "no_log": True},
+            "main_pid": {"type": "int"},
         },
         supports_check_mode=True,
     )
     unit, scope, restart = module.params["unit"], module.params["scope"], module.params["restart"]
     run = runner(module)
     try:
-        manager(run, scope)
+        service_manager = manager(run, scope)
         before = unit_state(run, scope, unit).main_pid or None
+        restarted = restart
         if not module.check_mode:
-            _systemctl(module, "daemon-reload")
-            if restart:
-                # A unit that never failed has nothing to forget: whatever it answers is fine.
-                run([*systemctl(scope), "reset-failed", "--", unit])
-                _systemctl(module, "restart", "--", unit)
+            with locked(unit, state_directory(scope, unit)):
+                restarted = _reload_and_restart(module, service_manager)
         after = unit_state(run, scope, unit).main_pid or None
-    except SystemdError as error:
+    except (DropinError, LockError, SystemdError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=restart, main_pid_before=before, main_pid=after)
+    module.exit_json(changed=restarted, main_pid_before=before, main_pid=after)
+
+
+def _reload_and_restart(module: AnsibleModule, service_manager: Manager) -> bool:
+    options: dict[str, Any] = module.params
+    _systemctl(module, "daemon-reload")
+    if not options["restart"] or not _still_needed(module, service_manager):
+        return False
+    # A unit that never failed has nothing to forget: whatever it answers is fine.
+    runner(module)([*systemctl(options["scope"]), "reset-failed", "--", options["unit"]])
+    _systemctl(module, "restart", "--", options["unit"])
+    return True
+
+
+def _still_needed(module: AnsibleModule, service_manager: Manager) -> bool:
+    """Whether what was seen before still holds, now that no other run can change it."""
+    options: dict[str, Any] = module.params
+    content = options["dropin_content"]
+    if content is None:
+        return True
+    found = inspect(runner(module), service_manager, options["unit"], options["dropin_name"], content)
+    layers = {difference.layer for difference in found.differences}
+    if FILE in layers:
+        raise DropinError(
+            f"another run has changed {found.place.path} since this one wrote it, and {options['unit']} was not "
+            "restarted: let one run end before you start the other"
+        )
+    return found.process is None or found.state.main_pid == options["main_pid"] or PROCESS in layers
 
 
 def _systemctl(module: AnsibleModule, *arguments: str) -> None:

@@ -6,16 +6,21 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import difflib
-import fcntl
 import os
 import posixpath
 import re
 import tempfile
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
+    replace_file,
+    write_file,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import Former
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import locked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
     masked,
     redacted,
@@ -42,8 +47,6 @@ MARKER = "# Written by gpufleet.ollama, which replaces this file: put your own s
 RECURSIVE_ERRORS_SINCE = 250
 PRESENT = "present"
 RESTORED = "restored"
-_ABSENT_SUFFIX = ".absent"
-_PRESENT_SUFFIX = ".conf"
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service\Z")
 _DROPIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@+-]*\.conf\Z")
 
@@ -71,24 +74,22 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Former:
-    """A former version of the drop-in: C(text) None means that there was none."""
-
-    path: str
-    text: str | None
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What a change did, or in check mode would do."""
+    """What a change did, or in check mode would do.
+
+    C(change): the change that led to the drop-in as it is now; empty when none is known. C(superseded): what was
+    to be taken back is no longer what stands there, so that it was left alone.
+    """
 
     place: Place
     changed: bool
     existed: bool
     exists: bool
     formers: int
-    complaints: tuple[str, ...]
-    diff: str
+    change: str = ""
+    superseded: bool = False
+    complaints: tuple[str, ...] = ()
+    diff: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -97,6 +98,8 @@ class Outcome:
             "existed": self.existed,
             "exists": self.exists,
             "formers": self.formers,
+            "change": self.change,
+            "superseded": self.superseded,
             "complaints": list(self.complaints),
         }
 
@@ -110,58 +113,88 @@ def change(
     content: str | None,
     keep: int,
     check_mode: bool,
+    taken_back: str = "",
 ) -> Outcome:
     """Brings a unit's drop-in to a state: C(present) with the content, C(absent), or C(restored).
 
+    C(taken_back): the change that C(restored) takes back; empty: the last one, whoever made it.
+
     Raises:
         DropinError: Nothing was changed; the sentence says why.
+        LockError: Another run is changing the unit.
         SystemdError: systemctl failed.
     """
     scope = manager.scope
     where = place(unit, scope, name, dropin_base_directory(scope), state_directory(scope, unit))
-    if check_mode:
-        return _change(run, manager, where, state, content, keep, True)
-    with locked(where):
-        return _change(run, manager, where, state, content, keep, False)
-
-
-def _change(
-    run: Run, manager: Manager, where: Place, state: str, content: str | None, keep: int, check_mode: bool
-) -> Outcome:
-    before = current(where)
-    former = _required_former(where) if state == RESTORED else None
-    after = former.text if former else with_marker(content or "") if state == PRESENT else None
-    complaints: list[str] = []
-    if after is not None and after != before:
-        if unit_state(run, manager.scope, where.unit).exists:
-            complaints = verify(run, where, after, manager.version)
-        else:
-            complaints = [f"there is no {where.unit} yet, so that systemd could not verify the drop-in"]
-    # A version that equals the present one is still used up: the next restore goes on behind it.
-    changed = before != after or former is not None
-    if changed and not check_mode:
-        if former:
-            restore(where, before, former, keep)
-        else:
+    with contextlib.nullcontext() if check_mode else locked(unit, where.state_directory):
+        before = current(where)
+        if state == RESTORED:
+            return _restored(run, manager, where, before, taken_back, keep, check_mode)
+        after = with_marker(content or "") if state == PRESENT else None
+        complaints = _complaints_about(run, manager, where, before, after)
+        if before != after and not check_mode:
             put(where, before, after, keep)
+        return _outcome(where, before, after, before != after, complaints)
+
+
+def _restored(
+    run: Run,
+    manager: Manager,
+    where: Place,
+    before: str | None,
+    taken_back: str,
+    keep: int,
+    check_mode: bool,
+) -> Outcome:
+    known = _former.changes(where.former_directory)
+    if not known and not taken_back:
+        raise DropinError(
+            f"no former drop-in of {where.unit} is known in {where.former_directory}: there is nothing to restore"
+        )
+    version = _former.former(where.former_directory, taken_back or known[-1])
+    if version is None or version.change != known[-1]:
+        # Another run has changed the drop-in since: what it wrote stays, and when that is taken back, ours is not
+        # to return.
+        if version is not None and not check_mode:
+            withdraw(where, version, known[known.index(version.change) + 1], keep)
+        return _outcome(where, before, before, False, [], superseded=True)
+    complaints = _complaints_about(run, manager, where, before, version.text)
+    if not check_mode:
+        restore(where, before, version, keep)
+    # A version that equals the present one is still used up: the next restore goes on behind it.
+    return _outcome(where, before, version.text, True, complaints)
+
+
+def _complaints_about(
+    run: Run, manager: Manager, where: Place, before: str | None, after: str | None
+) -> list[str]:
+    if after is None or after == before:
+        return []
+    if unit_state(run, manager.scope, where.unit).exists:
+        return verify(run, where, after, manager.version)
+    return [f"there is no {where.unit} yet, so that systemd could not verify the drop-in"]
+
+
+def _outcome(
+    where: Place,
+    before: str | None,
+    after: str | None,
+    changed: bool,
+    complaints: list[str],
+    superseded: bool = False,
+) -> Outcome:
+    known = _former.changes(where.former_directory)
     return Outcome(
         place=where,
         changed=changed,
         existed=before is not None,
         exists=after is not None,
-        formers=len(_kept(where.former_directory)),
+        formers=len(known),
+        change=known[-1] if known else "",
+        superseded=superseded,
         complaints=tuple(complaints),
         diff=difference(where.path, before, after),
     )
-
-
-def _required_former(where: Place) -> Former:
-    former = newest_former(where)
-    if former is None:
-        raise DropinError(
-            f"no former drop-in of {where.unit} is known in {where.former_directory}: there is nothing to restore"
-        )
-    return former
 
 
 def check_names(unit: str, name: str) -> None:
@@ -198,12 +231,17 @@ def current(where: Place) -> str | None:
         return None
     except (OSError, ValueError) as error:
         raise DropinError(f"{where.path} cannot be read: {_reason(error)}") from error
-    if MARKER not in text.split("\n"):
+    if not is_ours(text):
         raise DropinError(
             f"{where.path} was not written by gpufleet.ollama and is left alone: "
             "move it away, or choose another name for our drop-in"
         )
     return text
+
+
+def is_ours(text: str) -> bool:
+    """Whether this collection wrote a drop-in."""
+    return MARKER in text.split("\n")
 
 
 def with_marker(content: str) -> str:
@@ -265,7 +303,7 @@ def verify(run: Run, where: Place, text: str, systemd_version: int) -> list[str]
         directory = os.path.join(staging, f"{where.unit}.d")
         os.mkdir(directory)
         staged = os.path.join(directory, posixpath.basename(where.path))
-        _write(staged, text, 0o600)
+        write_file(staged, text, 0o600)
         command = ["env", f"SYSTEMD_UNIT_PATH={staging}:", "systemd-analyze"]
         command += ["--user"] if where.scope == USER else []
         command += ["verify"]
@@ -292,27 +330,6 @@ def _complaints(where: Place, text: str, staged: str, answer: Completed) -> list
     return [line for line in lines if "ignoring" in line.lower()]
 
 
-@contextlib.contextmanager
-def locked(where: Place) -> Iterator[None]:
-    """Keeps two runs from changing one unit's drop-in at the same moment.
-
-    Raises:
-        DropinError: The state folder cannot be made.
-    """
-    try:
-        os.makedirs(where.state_directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(os.path.join(where.state_directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise DropinError(
-            f"the state folder {where.state_directory} cannot be made: {_reason(error)}; nothing was changed"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def put(where: Place, before: str | None, after: str | None, keep: int) -> None:
     """Puts a new version (None: no drop-in) in place and keeps the one before it.
 
@@ -323,7 +340,9 @@ def put(where: Place, before: str | None, after: str | None, keep: int) -> None:
     try:
         _replace(where.path, after)
     except DropinError:
-        _forget_newest(where.former_directory)
+        unneeded = _former.newest(where.former_directory)
+        if unneeded:
+            _former.forget(unneeded)
         raise
 
 
@@ -335,44 +354,37 @@ def restore(where: Place, before: str | None, former: Former, keep: int) -> None
     """
     _keep(where, where.withdrawn_directory, before, keep)
     _replace(where.path, former.text)
-    os.unlink(former.path)
+    _former.forget(former)
+
+
+def withdraw(where: Place, mine: Former, next_change: str, keep: int) -> None:
+    """Takes back a change that another one came after: its version is kept aside and is never restored.
+
+    Raises:
+        DropinError: The disk is full or read-only, ...; everything is as it was.
+    """
+    replaced = _former.former(where.former_directory, next_change)
+    if replaced is None:
+        return
+    _keep(where, where.withdrawn_directory, replaced.text, keep)
+    try:
+        _former.hand_over(mine, replaced)
+    except OSError as error:
+        raise DropinError(f"{mine.path} cannot be moved: {_reason(error)}; nothing was changed") from error
 
 
 def newest_former(where: Place) -> Former | None:
     """The version that stood before the present one; None when none is known."""
-    names = _kept(where.former_directory)
-    if not names:
-        return None
-    path = os.path.join(where.former_directory, names[-1])
-    return Former(path, None if path.endswith(_ABSENT_SUFFIX) else read_text(path))
-
-
-def _kept(directory: str) -> list[str]:
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in names if name.endswith((_ABSENT_SUFFIX, _PRESENT_SUFFIX)))
+    return _former.newest(where.former_directory)
 
 
 def _keep(where: Place, directory: str, text: str | None, keep: int) -> None:
-    moment = datetime.datetime.now(tz=datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    suffix = _ABSENT_SUFFIX if text is None else _PRESENT_SUFFIX
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        _write_beside(os.path.join(directory, moment + suffix), text or "", 0o600)
-        for name in _kept(directory)[:-keep]:
-            os.unlink(os.path.join(directory, name))
+        _former.keep(directory, text, keep)
     except OSError as error:
         raise DropinError(
             f"{where.path} cannot be kept in {directory}: {_reason(error)}; nothing was changed"
         ) from error
-
-
-def _forget_newest(directory: str) -> None:
-    names: Sequence[str] = _kept(directory)
-    if names:
-        os.unlink(os.path.join(directory, names[-1]))
 
 
 def _replace(path: str, text: str | None) -> None:
@@ -385,37 +397,11 @@ def _replace(path: str, text: str | None) -> None:
                 os.rmdir(directory)
         else:
             os.makedirs(directory, mode=0o755, exist_ok=True)
-            _write_beside(path, text, 0o644)
+            replace_file(path, text, 0o644)
     except OSError as error:
         raise DropinError(
             f"{path} cannot be changed: {_reason(error)}; what stood there is unchanged"
         ) from error
-
-
-def _write_beside(path: str, text: str, mode: int) -> None:
-    """Writes a file under another name and renames it: a reader finds the old or the new one, whole."""
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.new")
-    try:
-        _write(temporary, text, mode)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _write(path: str, text: str, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        os.fchmod(stream.fileno(), mode)
-        stream.write(text.encode("utf-8", "surrogateescape"))
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _reason(error: Exception) -> str:

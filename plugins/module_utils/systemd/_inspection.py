@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin im
     DropinError,
     Place,
     current,
+    is_ours,
     newest_former,
     place,
 )
@@ -197,8 +198,11 @@ def inspect(
     environment = unit_environment(planned, unit)
     external = _environment_files(environment.environment_files, problems)
     resolved = variables(environment, external)
+    of_other_runs = [file.path for file in files if file.path != where.path and is_ours(file.text)]
     found_conflicts = (
-        tuple(conflicts(environment, resolved, where.path, wanted.environment)) if wanted else ()
+        tuple(conflicts(environment, resolved, where.path, wanted.environment, of_other_runs))
+        if wanted
+        else ()
     )
     now = variables(unit_environment(files, unit), external)
     differences: list[Difference] = []

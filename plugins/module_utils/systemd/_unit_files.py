@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
+from typing import Collection, Iterable, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     NAME_PATTERN,
@@ -226,9 +226,16 @@ def with_dropin(files: Sequence[UnitFile], path: str, text: str | None) -> list[
 
 
 def conflicts(
-    environment: UnitEnvironment, resolved: Mapping[str, Variable], dropin_path: str, wanted: Iterable[str]
+    environment: UnitEnvironment,
+    resolved: Mapping[str, Variable],
+    dropin_path: str,
+    wanted: Iterable[str],
+    of_other_runs: Collection[str] = (),
 ) -> list[Conflict]:
-    """The wanted variables that another file than ours decides, each with what to remove."""
+    """The wanted variables that another file than ours decides, each with what to remove.
+
+    C(of_other_runs): drop-ins that this collection wrote under other names.
+    """
     found = []
     for name in sorted(wanted):
         variable = resolved.get(name)
@@ -241,7 +248,10 @@ def conflicts(
                 )
                 found.append(Conflict(name, removal.file, removal.line, message))
         elif variable.origin.file != dropin_path:
-            found.append(_overruled(name, variable.origin, dropin_path))
+            mine = variable.origin.file in of_other_runs
+            found.append(
+                _held(name, variable.origin) if mine else _overruled(name, variable.origin, dropin_path)
+            )
     return found
 
 
@@ -250,6 +260,14 @@ def _removal_of(environment: UnitEnvironment, name: str) -> Removal | None:
         if removal.entry.partition("=")[0] == name:
             return removal
     return None
+
+
+def _held(name: str, origin: Origin) -> Conflict:
+    message = (
+        f"{origin} sets {name}, and another run of gpufleet.ollama wrote that file, as a benchmark does while it "
+        f"measures: wait until that run has ended, or remove {origin.file} if it was killed"
+    )
+    return Conflict(name, origin.file, origin.line, message)
 
 
 def _overruled(name: str, origin: Origin, dropin_path: str) -> Conflict:

@@ -37,6 +37,7 @@ OUTBOUND = {
     "ollama_report_failure",
     "ollama_report_unreachable",
     "ollama_service_changed",
+    "ollama_service_outcome",
     "ollama_service_rolled_back",
     "ollama_verify_result",
 }

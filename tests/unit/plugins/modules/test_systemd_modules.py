@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _health
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import Outcome
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Loaded
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _dropin, _inspection
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _dropin, _inspection, _lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     Completed,
     Manager,
@@ -56,6 +56,7 @@ def systemd(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "manager", lambda run, scope: Manager(scope, 252, (), ()))
     for room in (_dropin, _inspection):
         monkeypatch.setattr(room, "dropin_base_directory", lambda scope: str(tmp_path / "etc"))
+    for room in (_dropin, _inspection, systemd_restart):
         monkeypatch.setattr(room, "state_directory", lambda scope, unit: str(tmp_path / "state"))
     return fake
 
@@ -133,6 +134,51 @@ def test_a_restart_that_fails_says_why(systemd, run_module):
     systemd.failing = "restart"
     result = run_module(systemd_restart)
     assert result["msg"] == "systemctl restart -- ollama.service failed: it said no"
+
+
+@pytest.fixture
+def process(systemd, monkeypatch):
+    """The service's main process, with an environment that the test may change."""
+    environment = {"OLLAMA_NUM_PARALLEL": "1", "HF_TOKEN": "hunter2"}
+    systemd.properties["MainPID"] = str(os.getpid())
+    monkeypatch.setattr(_inspection, "process_environment", lambda pid: environment)
+    return environment
+
+
+def restarts(systemd):
+    return [command for command in systemd.told if "restart" in command]
+
+
+def test_a_process_that_was_seen_to_lack_something_is_restarted(systemd, process, run_module):
+    run_module(systemd_dropin, content=CONTENT)
+    assert run_module(systemd_restart, dropin_content=CONTENT, main_pid=os.getpid())["changed"]
+    assert len(restarts(systemd)) == 1
+
+
+def test_a_process_that_another_run_has_replaced_is_not_restarted_again(systemd, process, run_module):
+    run_module(systemd_dropin, content=CONTENT)
+    process["OLLAMA_NUM_PARALLEL"] = "3"
+    result = run_module(systemd_restart, dropin_content=CONTENT, main_pid=1)
+    assert (result["changed"], restarts(systemd)) == (False, [])
+    process["OLLAMA_NUM_PARALLEL"] = "1"  # it was replaced before the drop-in was written
+    assert run_module(systemd_restart, dropin_content=CONTENT, main_pid=1)["changed"]
+
+
+def test_a_service_is_not_restarted_on_what_another_run_wrote_since(systemd, process, run_module):
+    run_module(systemd_dropin, content=CONTENT)
+    run_module(systemd_dropin, content=CONTENT.replace("PARALLEL=3", "PARALLEL=4"))
+    result = run_module(systemd_restart, dropin_content=CONTENT, main_pid=os.getpid())
+    assert "another run has changed " in result["msg"]
+    assert "hunter2" not in json.dumps(result)
+    assert restarts(systemd) == []
+
+
+def test_a_service_that_another_run_is_changing_is_one_sentence(systemd, run_module, monkeypatch, tmp_path):
+    monkeypatch.setattr(_lock, "PATIENCE_S", 0.0)
+    with _lock.locked("ollama.service", str(tmp_path / "state")):
+        for module, options in ((systemd_restart, {}), (systemd_dropin, {"content": CONTENT})):
+            assert "another run has been changing ollama.service" in run_module(module, **options)["msg"]
+    assert systemd.told == []
 
 
 UP = _health.Sight(0.0, "active", "running", 7, 0, "http://127.0.0.1:11434", None, False, "0.33.0", None)

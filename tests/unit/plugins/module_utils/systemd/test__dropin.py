@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin im
     difference,
     with_marker,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Manager
 
 UNIT, NAME = "ollama.service", "zz-gpufleet.conf"
@@ -49,8 +50,18 @@ def world(tmp_path, monkeypatch):
     return tmp_path
 
 
-def apply(systemd, state="present", content=None, keep=5, check_mode=False, version=252, scope="system"):
-    return change(systemd, Manager(scope, version, (), ()), UNIT, NAME, state, content, keep, check_mode)
+def apply(
+    systemd,
+    state="present",
+    content=None,
+    keep=5,
+    check_mode=False,
+    version=252,
+    scope="system",
+    taken_back="",
+):
+    manager = Manager(scope, version, (), ())
+    return change(systemd, manager, UNIT, NAME, state, content, keep, check_mode, taken_back)
 
 
 def path(world):
@@ -172,6 +183,59 @@ def test_restoring_goes_back_one_version_at_a_time(world):
     assert [file.read_text().split('"')[1] for file in withdrawn] == ["A=3", "A=2", "A=1"]
 
 
+def test_each_change_can_be_taken_back_by_its_name(world):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    mine = apply(FakeSystemd(), content=TEXT.format(2))
+    assert apply(FakeSystemd(), content=TEXT.format(2)).change == mine.change
+    taken_back = apply(FakeSystemd(), "restored", taken_back=mine.change)
+    assert (taken_back.changed, taken_back.superseded) == (True, False)
+    assert "A=1" in path(world).read_text()
+
+
+def test_what_another_run_wrote_since_is_not_taken_back_with_ours(world):
+    first = apply(FakeSystemd(), content=TEXT.format("original"))
+    mine = apply(FakeSystemd(), content=TEXT.format("mine"))
+    theirs = apply(FakeSystemd(), content=TEXT.format("theirs"))
+    outcome = apply(FakeSystemd(), "restored", taken_back=mine.change)
+    assert (outcome.changed, outcome.superseded, outcome.diff) == (False, True, "")
+    assert "A=theirs" in path(world).read_text()
+    # When theirs is taken back too, the host has what it had before both.
+    assert not apply(FakeSystemd(), "restored", taken_back=theirs.change).superseded
+    assert "A=original" in path(world).read_text()
+    assert apply(FakeSystemd(), "restored", taken_back=first.change).exists is False
+    withdrawn = sorted((world / "state" / "withdrawn" / NAME).iterdir())
+    assert [file.read_text().split('"')[1] for file in withdrawn] == ["A=mine", "A=theirs", "A=original"]
+
+
+def test_a_change_that_another_run_took_back_already_is_left_at_that(world):
+    apply(FakeSystemd(), content=TEXT.format("original"))
+    shared = apply(FakeSystemd(), content=TEXT.format("same of both")).change
+    assert apply(FakeSystemd(), "restored", taken_back=shared).changed
+    again = apply(FakeSystemd(), "restored", taken_back=shared)
+    assert (again.changed, again.superseded) == (False, True)
+    assert "A=original" in path(world).read_text()
+
+
+def test_check_mode_tells_that_a_change_is_superseded_and_keeps_the_former_versions(world):
+    mine = apply(FakeSystemd(), content=TEXT.format("mine"))
+    apply(FakeSystemd(), content=TEXT.format("theirs"))
+    kept = sorted((world / "state").rglob("*"))
+    assert apply(FakeSystemd(), "restored", taken_back=mine.change, check_mode=True).superseded
+    assert sorted((world / "state").rglob("*")) == kept
+
+
+def test_a_former_version_that_cannot_be_moved_is_one_sentence(world, monkeypatch):
+    mine = apply(FakeSystemd(), content=TEXT.format("mine"))
+    apply(FakeSystemd(), content=TEXT.format("theirs"))
+
+    def read_only(mine, replaced):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(_dropin._former, "hand_over", read_only)
+    with pytest.raises(DropinError, match="cannot be moved: Read-only file system; nothing was changed"):
+        apply(FakeSystemd(), "restored", taken_back=mine.change)
+
+
 def test_a_restored_version_is_verified_as_any_other(world):
     for number in (1, 2):
         apply(FakeSystemd(), content=TEXT.format(number))
@@ -214,7 +278,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_old_file_and_no_trace(world, m
 
 def test_a_state_folder_that_cannot_be_made_refuses_the_change(world):
     (world / "state").write_text("a file")
-    with pytest.raises(DropinError, match=r"the state folder .* cannot be made"):
+    with pytest.raises(LockError, match=r"the state folder .* cannot be made"):
         apply(FakeSystemd(), content=TEXT.format(1))
     assert not path(world).exists()
 

@@ -196,6 +196,13 @@ def test_refusals(world, monkeypatch):
     assert world.look(WANTED).differences == ()
 
 
+def test_a_file_that_another_run_of_ours_wrote_is_not_to_be_edited(world):
+    path = world.dropin("zzz-gpufleet-benchmark.conf", f"{MARKER}\n{WANTED}")
+    (conflict,) = world.look(WANTED.replace("3", "4")).conflicts
+    assert conflict.message.startswith(f"{path}:3 sets A, and another run of gpufleet.ollama wrote that file")
+    assert f"wait until that run has ended, or remove {path} if it was killed" in conflict.message
+
+
 def test_a_unit_that_only_starts_a_container_is_refused(world, running, monkeypatch):
     running({})
     monkeypatch.setattr(_inspection, "process_name", lambda pid: "conmon")

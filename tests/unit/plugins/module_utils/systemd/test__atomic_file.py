@@ -1,0 +1,49 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file is replaced whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _atomic_file
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
+    replace_file,
+    write_file,
+)
+
+
+def test_the_new_file_has_text_and_mode_whatever_the_umask(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+    before = os.umask(0o077)
+    try:
+        replace_file(str(target), "n\u00e4w\n", 0o644)
+    finally:
+        os.umask(before)
+    assert target.read_text(encoding="utf-8") == "n\u00e4w\n"
+    assert target.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_atomic_file.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(str(target), "new", 0o644)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_symbolic_link_is_not_written_through(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        write_file(str(tmp_path / "link"), "x", 0o600)
+    assert not (tmp_path / "elsewhere").exists()

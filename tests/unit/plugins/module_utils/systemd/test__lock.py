@@ -1,0 +1,53 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One change of a unit at a time, and no waiting for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError, locked
+
+UNIT = "ollama.service"
+
+
+def test_the_second_waits_for_the_first(tmp_path):
+    seen = []
+
+    def second():
+        with locked(UNIT, str(tmp_path)):
+            seen.append("second")
+
+    with locked(UNIT, str(tmp_path)):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.3)
+        seen.append("first")
+    waiting.join(timeout=5)
+    assert seen == ["first", "second"]
+
+
+def test_waiting_ends_with_one_sentence(tmp_path):
+    too_long = pytest.raises(LockError, match=r"another run has been changing ollama.service on this host")
+    with locked(UNIT, str(tmp_path)), too_long, locked(UNIT, str(tmp_path), patience_s=0.2):
+        pass
+    with locked(UNIT, str(tmp_path), patience_s=0):
+        pass  # nobody holds it any more
+
+
+def test_units_do_not_wait_for_each_other(tmp_path):
+    with locked(UNIT, str(tmp_path / "one")), locked("other.service", str(tmp_path / "two"), patience_s=0):
+        assert (tmp_path / "two" / "lock").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_state_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    named = pytest.raises(
+        LockError, match=r"the state folder .*/file cannot be made: .*; nothing was changed"
+    )
+    with named, locked(UNIT, str(tmp_path / "file")):
+        pass
