@@ -13,12 +13,18 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 description:
   - Takes a plan as M(gpufleet.ollama.ollama_plan) returns it and gives what M(gpufleet.ollama.ollama_load) takes.
+  - Of a plan for wanted models, these; they are to stay loaded together. Of a plan for which none was wanted, nothing, or
+    with O(served) every model that is planned; these are to be loaded one at a time.
 positional: _input
 options:
   _input:
     description: The plan.
     type: dict
     required: true
+  served:
+    description: Whether to give the models that are only to be served, where none is wanted.
+    type: bool
+    default: false
 seealso:
   - module: gpufleet.ollama.ollama_load
 """
@@ -41,9 +47,12 @@ from typing import Any, Callable, Mapping
 from ansible.errors import AnsibleFilterError
 
 
-def planned_models(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def planned_models(plan: Mapping[str, Any], served: bool = False) -> list[dict[str, Any]]:
     """The models of a plan, in the order in which to load them."""
     try:
+        order = plan["load_order"]
+        if served and not order:
+            order = [model["name"] for model in plan["models"] if model["planned"]]
         models = {model["name"]: model for model in plan["models"]}
         return [
             {
@@ -52,7 +61,7 @@ def planned_models(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "num_parallel": models[name]["num_parallel"],
                 "placement": plan["placement"],
             }
-            for name in plan["load_order"]
+            for name in order
         ]
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"planned_models takes a plan of ollama_plan; it has no {error}") from error

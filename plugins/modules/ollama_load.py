@@ -10,7 +10,8 @@ module: ollama_load
 short_description: Load models into an Ollama service in a given order, and tell where they lie
 version_added: 0.1.0
 description:
-  - Loads the models one after the other, because the order decides what Ollama evicts, and then looks at all.
+  - Loads the models one after the other, because the order decides what Ollama evicts, and then looks at all, or
+    at each as soon as it is loaded.
   - Tells for each the context length and the sizes from C(/api/ps), and the slots from its runner's command
     line, because no API tells them.
   - Compares this with what is planned.
@@ -18,6 +19,8 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.systemd
+  - gpufleet.ollama._service
 attributes:
   check_mode:
     support: full
@@ -25,21 +28,7 @@ attributes:
       - In check mode it loads nothing and looks at what is loaded.
   diff_mode:
     support: none
-  platform:
-    support: full
-    platforms: linux
-    details:
-      - Needs a host that was booted with systemd.
 options:
-  unit:
-    description: The service, with its suffix.
-    type: str
-    default: ollama.service
-  scope:
-    description: Whether it is a service of the system or of the user who runs the module.
-    type: str
-    choices: [system, user]
-    default: system
   models:
     description: The models in the order in which to load them, and what is planned for each.
     type: list
@@ -66,6 +55,12 @@ options:
     type: list
     elements: str
     default: []
+  together:
+    description:
+      - Whether the models are to stay loaded together, so that all are looked at in the end.
+      - If not, each is looked at as soon as it is loaded, because a later one may take its place.
+    type: bool
+    default: true
   keep_alive:
     description:
       - How long the models stay loaded, as Ollama's API takes it, for example V(24h) or V(-1) for ever.
@@ -91,7 +86,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: What was seen of each model after all were loaded.
+  description: What was seen of each model.
   returned: always
   type: list
   elements: dict
@@ -147,6 +142,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import load_in_order
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Planned, differences
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError, manager
 
@@ -154,8 +150,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "unit": {"type": "str", "default": "ollama.service"},
-            "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
+            **SERVICE_ARGUMENTS,
             "models": {
                 "type": "list",
                 "elements": "dict",
@@ -168,6 +163,7 @@ def main() -> None:
                 },
             },
             "also": {"type": "list", "elements": "str", "default": []},
+            "together": {"type": "bool", "default": True},
             "keep_alive": {"type": "str"},
             "timeout_seconds": {"type": "int", "default": 600},
         },
@@ -189,6 +185,7 @@ def main() -> None:
             options["keep_alive"],
             options["timeout_seconds"],
             module.check_mode,
+            options["together"],
         )
     except (ApiError, SystemdError) as error:
         module.fail_json(msg=str(error))

@@ -1,12 +1,12 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: loads models into a running service one after the other, and looks at all of them afterwards."""
+"""Edge: loads models into a running service one after the other, and looks where they lie."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
@@ -37,18 +37,22 @@ def load_in_order(
     keep_alive: str | None,
     timeout_s: float,
     check_mode: bool,
+    together: bool = True,
 ) -> Outcome:
     """Loads the models in the order given and says what became of each; in check mode only looks.
+
+    C(together): all are looked at when all have been loaded; otherwise each as soon as it is, because a later one
+    may take its place.
 
     Raises:
         ApiError: The server does not answer.
     """
-    state = unit_state(run, scope, unit)
-    api = Api(server_url(state), timeout_s=timeout_s)
+    api = Api(server_url(unit_state(run, scope, unit)), timeout_s=timeout_s)
     loaded_before = {str(entry.get("name")) for entry in api.loaded()}
     errors: dict[str, str] = {}
     blobs: dict[str, str | None] = {}
     request: dict[str, Any] = {} if keep_alive is None else {"keep_alive": _keep_alive(keep_alive)}
+    models: list[Loaded] = []
     for name in names:
         try:
             show = api.show(name)
@@ -57,15 +61,32 @@ def load_in_order(
                 api.load(name, embedding=_is_embedding(show), **request)
         except ApiError as error:
             errors[name] = str(error)
-    entries = {str(entry.get("name")): entry for entry in api.loaded()}
-    runners = _runners(unit_state(run, scope, unit))
-    models = []
-    for name in names:
-        blob = blobs.get(name)
-        runner = next((r for r in runners if blob and r.blob == blob), None)
-        models.append(loaded_model(name, entries.get(_with_tag(name)), runner, errors.get(name)))
+        if not together:
+            models += _look(api, unit_state(run, scope, unit), [name], blobs, errors)
+    if together:
+        models = _look(api, unit_state(run, scope, unit), names, blobs, errors)
     wanted = {_with_tag(name) for name in names}
     return Outcome(not wanted <= loaded_before, tuple(models))
+
+
+def _look(
+    api: Api,
+    state: UnitState,
+    names: Sequence[str],
+    blobs: Mapping[str, str | None],
+    errors: Mapping[str, str],
+) -> list[Loaded]:
+    entries = {str(entry.get("name")): entry for entry in api.loaded()}
+    runners = {runner.blob: runner for runner in reversed(_runners(state))}
+    return [
+        loaded_model(
+            name,
+            entries.get(_with_tag(name)),
+            runners.get(blobs[name]) if blobs.get(name) else None,
+            errors.get(name),
+        )
+        for name in names
+    ]
 
 
 def _with_tag(name: str) -> str:

@@ -14,9 +14,9 @@ PLAN = {
     "load_order": ["b", "a"],
     "placement": "gpu",
     "models": [
-        {"name": "a", "context_length": 4096, "num_parallel": 4, "batch": 512},
-        {"name": "b", "context_length": 8192, "num_parallel": 1, "batch": 512},
-        {"name": "unplanned", "context_length": 1, "num_parallel": 1},
+        {"name": "a", "context_length": 4096, "num_parallel": 4, "batch": 512, "planned": True},
+        {"name": "b", "context_length": 8192, "num_parallel": 1, "batch": 512, "planned": True},
+        {"name": "unplanned", "context_length": 1, "num_parallel": 1, "planned": False},
     ],
 }
 
@@ -26,6 +26,13 @@ def test_models_come_in_the_plans_order_with_what_is_planned():
         {"name": "b", "context_length": 8192, "num_parallel": 1, "placement": "gpu"},
         {"name": "a", "context_length": 4096, "num_parallel": 4, "placement": "gpu"},
     ]
+
+
+def test_where_none_is_wanted_those_to_be_served_are_given_on_demand():
+    unwanted = {**PLAN, "load_order": []}
+    assert planned_models(unwanted) == []
+    assert [model["name"] for model in planned_models(unwanted, served=True)] == ["a", "b"]
+    assert planned_models(PLAN, served=True) == planned_models(PLAN)
 
 
 @pytest.mark.parametrize("plan", [{}, {"models": None}, {**PLAN, "load_order": ["absent"]}])

@@ -54,9 +54,9 @@ def ollama(server, monkeypatch):
     return made
 
 
-def load(names, keep_alive=None, check_mode=False):
+def load(names, keep_alive=None, check_mode=False, together=True):
     return _loading.load_in_order(
-        lambda c: Completed(0, "", ""), "system", "o.service", names, keep_alive, 5.0, check_mode
+        lambda c: Completed(0, "", ""), "system", "o.service", names, keep_alive, 5.0, check_mode, together
     )
 
 
@@ -75,6 +75,18 @@ def test_models_are_loaded_in_order_by_the_way_that_fits_them(ollama):
         ("b", True, 2, 11),
         ("embed:1", True, 2, 11),
         ("a:2", True, 2, 11),
+    ]
+
+
+def test_models_that_displace_each_other_are_looked_at_one_by_one(ollama, monkeypatch):
+    keep_all = ollama.load
+    monkeypatch.setattr(ollama, "load", lambda name: (ollama.loaded.clear(), keep_all(name))[1])
+    assert [model.loaded for model in load(["a", "b"]).models] == [False, True]
+    outcome = load(["a", "absent", "b"], together=False)
+    assert [(model.name, model.loaded) for model in outcome.models] == [
+        ("a", True),
+        ("absent", False),
+        ("b", True),
     ]
 
 
