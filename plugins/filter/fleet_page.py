@@ -29,6 +29,10 @@ options:
     description: The title of the page, the template's variable C(title).
     type: str
     default: Ollama GPU fleet
+  link:
+    description: File name of a page in the same folder to link to, the template's variable C(link); empty for none.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -51,11 +55,13 @@ from ansible.errors import AnsibleFilterError
 from jinja2 import Environment, StrictUndefined, TemplateError
 
 
-def fleet_page(report: Mapping[str, Any], template: str, title: str = "Ollama GPU fleet") -> str:
+def fleet_page(
+    report: Mapping[str, Any], template: str, title: str = "Ollama GPU fleet", link: str = ""
+) -> str:
     """The filled template."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     try:
-        return environment.from_string(template).render(report=report, title=title)
+        return environment.from_string(template).render(report=report, title=title, link=link)
     except TemplateError as error:
         raise AnsibleFilterError(f"the page cannot be made from this report: {error}") from error
 

@@ -25,6 +25,12 @@ def test_what_stands_in_a_value_is_not_a_template() -> None:
     assert fleet_page({"name": "{{ 7 * 7 }}"}, "{{ report.name }}") == "{{ 7 * 7 }}"
 
 
+def test_a_page_beside_it_can_be_linked_to() -> None:
+    template = "{% if link %}<a href='{{ link }}'>{% endif %}"
+    assert fleet_page({}, template) == ""
+    assert fleet_page({}, template, "title", "benchmark.html") == "<a href='benchmark.html'>"
+
+
 @pytest.mark.parametrize("template", ["{{ report.nothing }}", "{% if %}"])
 def test_a_value_that_is_not_there_is_an_error(template: str) -> None:
     with pytest.raises(AnsibleFilterError, match="the page cannot be made from this report"):
