@@ -11,7 +11,7 @@ PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lock link test test-all sanity lint types licences unit changelog-lint docs-lint docs artifact \
-	systemd-tests page-tests versions pictures fleet-bench bench clean
+	systemd-tests fault-tests page-tests versions pictures fleet-bench bench clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,9 +35,9 @@ $(LINK):
 
 include tests/hosts/hosts.mk
 
-test: licences types lint changelog-lint docs-lint unit artifact sanity molecule ## Everything that must pass before a change lands (at most 30 minutes)
+test: licences types lint changelog-lint docs-lint unit artifact sanity molecule systemd-tests ## Everything that must pass before a change lands (at most 30 minutes)
 
-test-all: test molecule-all systemd-tests page-tests versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
+test-all: test molecule-all fault-tests page-tests versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
 
 sanity: venv ## ansible-test sanity, all tests, no ignores
 	$(BIN)/python tests/gates/sanity.py
@@ -69,8 +69,12 @@ docs: venv link ## The documentation site, in docs/_build/html
 artifact: venv ## Build the collection, install the artifact elsewhere, check its playbooks' syntax
 	$(BIN)/python tests/gates/artifact.py
 
-systemd-tests: venv link ## The service, its faults and a whole site against hosts with real systemd
-	$(BIN)/pytest -q tests/systemd
+# Two at a time, because each test waits for a host of its own most of the time.
+systemd-tests: venv link ## On hosts with real systemd: the faults that matter most, and every quoted value
+	@$(HOSTS) pytest tests/systemd -q -n 2 --dist worksteal -m essential
+
+fault-tests: venv link ## On hosts with real systemd: every other fault, two runs at once, a whole site
+	@$(HOSTS) pytest tests/systemd -q -n 2 --dist worksteal -m "not essential"
 
 page-tests: venv link ## The fleet's page in headless Chromium, and drift on real hosts
 	$(BIN)/pytest -q tests/report

@@ -9,6 +9,7 @@ python tests/hosts/hosts.py exec NAME HOST COMMAND  run a command in a host
 python tests/hosts/hosts.py list                    what is up
 python tests/hosts/hosts.py down NAME               remove a fleet, or --all of this checkout
 python tests/hosts/hosts.py molecule SCENARIO       run a Molecule scenario as root, from create to destroy
+python tests/hosts/hosts.py pytest PATH [OPTIONS]   run tests that boot hosts, as root
 python tests/hosts/hosts.py clean                   remove this checkout's hosts and the cached images
 """
 
@@ -69,6 +70,11 @@ def parse_arguments() -> argparse.Namespace:
     action.add_argument("step", nargs="?", default="test", help="default: test, from create to destroy")
     action.set_defaults(action=molecule)
 
+    action = actions.add_parser("pytest", help="run tests that boot hosts")
+    action.add_argument("path")
+    action.add_argument("options", nargs=argparse.REMAINDER)
+    action.set_defaults(action=run_pytest)
+
     action = actions.add_parser("clean", help="remove this checkout's hosts and the cached images")
     action.set_defaults(action=clean)
     return parser.parse_args()
@@ -92,6 +98,12 @@ def molecule(arguments: argparse.Namespace) -> None:
     }
     command = ["molecule", arguments.step, "--scenario-name", arguments.scenario]
     sys.exit(subprocess.run(command, cwd=fleet.CHECKOUT, env=environment, check=False).returncode)
+
+
+def run_pytest(arguments: argparse.Namespace) -> None:
+    """Pytest as root, without a cache, which would belong to root in the caller's checkout."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", arguments.path, *arguments.options]
+    sys.exit(subprocess.run(command, cwd=fleet.CHECKOUT, check=False).returncode)
 
 
 def clean(_arguments: argparse.Namespace) -> None:

@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# A run that takes longer hangs, even on a machine that does other work meanwhile.
+PATIENCE_SECONDS = 900
 sys.path.insert(0, str(CHECKOUT / "tests" / "hosts"))
 
 import fleet as hosts  # noqa: E402  # the hosts' own programs are scripts beside each other, no package
@@ -74,13 +76,13 @@ class Host:
     def play(self, tasks: list[dict[str, Any]], *arguments: str, **variables: Any) -> Run:
         """Run tasks against the host."""
         running = self.start(self._write_playbook(tasks, variables), *arguments)
-        output, _unused = running.communicate(timeout=300)
+        output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
         return Run(running.returncode, output)
 
     def service(self, environment: Mapping[str, Any], *arguments: str, **variables: Any) -> Run:
         """Run the role ollama_service with this environment, patient for some seconds only."""
         running = self.start(self.service_playbook(environment, **variables), *arguments)
-        output, _unused = running.communicate(timeout=300)
+        output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
         return Run(running.returncode, output)
 
     def service_playbook(self, environment: Mapping[str, Any], **variables: Any) -> Path:
@@ -112,6 +114,29 @@ class Host:
         playbook.write_text(yaml.safe_dump([play]))
         return playbook
 
+    def start_playbook(self, name: str, *arguments: str, **variables: Any) -> subprocess.Popen[str]:
+        """Start a playbook of the collection on this host alone."""
+        settings = {"gpufleet_report_dir": str(self.folder / "report"), **variables}
+        options = [f"--limit={self.name}", f"--extra-vars={json.dumps(settings)}", *arguments]
+        return self.start(CHECKOUT / "playbooks" / f"{name}.yml", *options)
+
+    def playbook(self, name: str, *arguments: str, **variables: Any) -> Run:
+        """Run a playbook of the collection on this host alone."""
+        running = self.start_playbook(name, *arguments, **variables)
+        output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
+        return Run(running.returncode, output)
+
+    def report(self) -> dict[str, Any]:
+        """What the report of the last playbook says of each host, by name."""
+        report = json.loads((self.folder / "report" / "report.json").read_text())
+        return {told["name"]: told for told in report["hosts"]}
+
+    def make_writable(self, path: str) -> None:
+        """Remount what was mounted read-only, which a host cannot do from within."""
+        pid = hosts.engine.inspect(self.fleet.container(self.name))["State"]["Pid"]
+        command = ["nsenter", f"--target={pid}", "--mount", "mount", "--options=remount,bind,rw", path]
+        subprocess.run(command, check=True, capture_output=True)
+
     def verify(self, environment: Mapping[str, Any], *arguments: str, **variables: Any) -> Run:
         """Run the role ollama_verify with this environment."""
         role = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_verify"}}
@@ -139,24 +164,37 @@ class Host:
 
 
 MakeHost = Callable[..., Host]
+MakeHosts = Callable[..., list[Host]]
 
 
 @pytest.fixture
-def make_host(tmp_path: Path) -> Iterator[MakeHost]:
-    """Makes a host: its suite, and what else a fleet's description says of a host."""
+def make_hosts(tmp_path: Path) -> Iterator[MakeHosts]:
+    """Makes hosts in one inventory: for each its name and what a fleet's description says of it."""
     made: list[hosts.Fleet] = []
 
-    def make(suite: str = "bookworm", **settings: Any) -> Host:
-        name = f"systemd-{uuid.uuid4().hex[:8]}"
-        spec = hosts.HostSpec(name="host", suite=suite, **settings)
-        fleet = hosts.Fleet(name, (spec,))
+    def make(**described: Mapping[str, Any]) -> list[Host]:
+        specs = [
+            hosts.HostSpec(name=name, **{"suite": "bookworm", **settings})
+            for name, settings in described.items()
+        ]
+        fleet = hosts.Fleet(f"systemd-{uuid.uuid4().hex[:8]}", tuple(specs))
         made.append(fleet)
         hosts.up(fleet)
-        return Host(fleet, "host", tmp_path)
+        return [Host(fleet, name, tmp_path) for name in described]
 
     yield make
     for fleet in made:
         hosts.down(fleet)
+
+
+@pytest.fixture
+def make_host(make_hosts: MakeHosts) -> MakeHost:
+    """Makes a host: its suite, and what else a fleet's description says of a host."""
+
+    def make(suite: str = "bookworm", **settings: Any) -> Host:
+        return make_hosts(host={"suite": suite, **settings})[0]
+
+    return make
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def values() -> list[str]:
     return CURATED + generated
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_every_value_arrives_in_systemctl_show_and_in_the_process(make_host, suite):
     host = make_host(suite, ollama=False)

@@ -12,6 +12,7 @@ DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
 THREE = {"OLLAMA_NUM_PARALLEL": 3, "OLLAMA_KEEP_ALIVE": "24h"}
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_the_process_has_the_environment_and_a_second_run_restarts_nothing(make_host, suite):
     host = make_host(suite)
@@ -92,8 +93,10 @@ def test_check_mode_on_a_host_without_the_service_says_so_and_a_real_run_refuses
     assert run.return_code != 0
     assert "Nothing was changed: there is no ollama.service on this host" in run.output
     assert not host.exists(DROPIN)
+    assert not host.exists("/var/lib/gpufleet")
 
 
+@pytest.mark.essential
 def test_secrets_show_nowhere(host):
     value = "hunter2-\"%$' secret"
     environment = {"HF_TOKEN": value, "HTTPS_PROXY": "http://user:hunter2@proxy.example:3128"}
@@ -102,12 +105,18 @@ def test_secrets_show_nowhere(host):
         host.service(environment, "-vvv", "--diff"),
         host.verify({**environment, "HF_TOKEN": "hunter2 as well"}, "-vvv"),
         host.service({}, "-vvv", "--diff"),
+        host.playbook("rollback", "-vvv", "--diff", "--check"),
+        host.playbook("rollback", "-vvv", "--diff"),
+        host.service({}, "-vvv", "--diff", "--check", ollama_service_state="absent"),
+        host.service({}, "-vvv", "--diff", ollama_service_state="absent"),
     ]
-    assert [run.return_code for run in runs] == [0, 0, 2, 0]
+    assert [run.return_code for run in runs] == [0, 0, 2, 0, 0, 0, 0, 0]
     for run in runs:
         # The play's own variables are the operator's; what Ansible and the collection print must not hold them.
         assert "hunter2" not in run.output
     assert '+Environment="HF_TOKEN=********"' in runs[1].output
+    assert '+Environment="HF_TOKEN=********"' in runs[5].output
+    assert '-Environment="HF_TOKEN=********"' in runs[7].output
     assert "http://********@proxy.example:3128" in runs[1].output
     # Ollama itself logs its proxy; what Ansible and systemd log must not hold it.
     journal = host.shell("journalctl --no-pager | grep -v ' ollama\\['")
@@ -127,6 +136,11 @@ def test_an_instance_of_a_template_has_its_own_environment(host):
         assert environment["CUDA_VISIBLE_DEVICES"] == str(number)
         assert environment["OLLAMA_HOST"] == f"127.0.0.1:1234{number}"
     assert "CUDA_VISIBLE_DEVICES" not in host.process_environment()
+
+    run = host.playbook("rollback", ollama_service_unit="ollama@1.service")
+    assert run.return_code == 0, run.output
+    assert "CUDA_VISIBLE_DEVICES" not in host.process_environment("ollama@1.service")
+    assert host.process_environment("ollama@0.service")["CUDA_VISIBLE_DEVICES"] == "0"
 
 
 def test_the_former_dropins_come_back_one_by_one(host):
@@ -207,6 +221,12 @@ def test_a_service_of_a_user(host):
     environment = host.shell("tr '\\0' '\\n' < /proc/$(pgrep --full --uid worker 'ollama serve')/environ")
     assert "OLLAMA_NUM_PARALLEL=3" in environment.split("\n")
     assert host.service(THREE, **settings).changed == 0
+
+    run = host.playbook("rollback", **settings)
+    assert run.return_code == 0, run.output
+    assert not host.exists("/home/worker/.config/systemd/user/mine.service.d")
+    environment = host.shell("tr '\\0' '\\n' < /proc/$(pgrep --full --uid worker 'ollama serve')/environ")
+    assert "OLLAMA_NUM_PARALLEL" not in environment
 
 
 def test_models_are_loaded_again_after_a_restart(make_host):

@@ -1,68 +1,110 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""site.yml and rollback.yml as a whole, on one host."""
+"""The playbooks as a whole: what they leave on the hosts, and what the report says of it, also when they fail."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
 
-SITE = Path(__file__).resolve().parents[2] / "playbooks" / "site.yml"
-ROLLBACK = SITE.with_name("rollback.yml")
 DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
 # An unchanged host costs at most so many module runs on it.
 REMOTE_EXECUTIONS = 8
-
-
-def run(host, playbook, *arguments):
-    running = host.start(playbook, "--limit", host.name, *arguments)
-    output, _none = running.communicate(timeout=300)
-    return running.returncode, output
+ONE_GPU = {"gpus": "rtx3060_12gb", "models": {"llama3.2:3b": None}}
+IMPATIENT = {"ollama_service_health_timeout": 12, "ollama_service_stable_seconds": 1}
 
 
 def test_an_unchanged_host_costs_few_remote_executions(make_host):
-    host = make_host(gpus="rtx3060_12gb", models={"llama3.2:3b": None})
-    code, output = run(host, SITE)
-    assert code == 0, output
+    host = make_host(**ONE_GPU)
+    first = host.playbook("site", ollama_service_preload=True)
+    assert first.return_code == 0, first.output
+    assert "so that no model is loaded after a restart" in " ".join(first.output.split())
     pid = host.property("MainPID")
-    code, output = run(host, SITE, "-vvv")
-    assert code == 0, output
-    assert "changed=0" in output
+    run = host.playbook("site", "-vvv")
+    assert run.return_code == 0, run.output
+    assert run.changed == 0
     assert host.property("MainPID") == pid
-    on_the_host = output.split("PLAY [Report on the whole fleet]")[0]
+    on_the_host = run.output.split("PLAY [Report on the whole fleet]")[0]
     assert 0 < on_the_host.count("Using module file") <= REMOTE_EXECUTIONS
+    assert host.report()["host"]["state"] == "in sync"
 
 
-def test_a_model_that_spills_after_all_is_rolled_back(make_host):
+@pytest.mark.parametrize("wanted", [["llama3.2:3b"], []])
+def test_a_model_that_spills_after_all_is_rolled_back(make_host, wanted):
     host = make_host(
         gpus="rtx3090_x2",
-        models={"llama3.2:3b": None},
+        models={"llama3.2:3b": None, "nomic-embed-text": None},
         ollama={"faults": [{"action": "spill", "parallel": 4}]},
-        variables={"ollama_plan_wanted": ["llama3.2:3b"], "ollama_verify_load": True},
+        variables={"ollama_plan_wanted": wanted, "ollama_verify_load": True},
     )
-    code, output = run(host, SITE, "-e", "ollama_plan_num_parallel=4")
-    assert code != 0
-    assert "llama3.2:3b lies partly on the CPU" in output
+    run = host.playbook("site", ollama_plan_num_parallel=4)
+    assert run.return_code != 0
+    assert "llama3.2:3b lies partly on the CPU" in run.output
+    assert "The former drop-in is back and ollama.service runs on it." in run.output
     assert not host.exists(DROPIN)
     assert "OLLAMA_NUM_PARALLEL" not in host.process_environment()
-    code, output = run(host, SITE, "-e", "ollama_plan_num_parallel=2")
-    assert code == 0, output
+    assert host.report()["host"]["state"] == "failed"
+    assert "llama3.2:3b lies partly on the CPU" in host.report()["host"]["problem"]
+    run = host.playbook("site", ollama_plan_num_parallel=2)
+    assert run.return_code == 0, run.output
     assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "2"
+    assert host.report()["host"]["state"] == "in sync"
 
 
 def test_an_impossible_plan_stops_everything_while_nothing_has_changed(make_host):
-    host = make_host(gpus="rtx3060_12gb", models={"llama3.2:3b": None})
-    code, output = run(host, SITE, "-e", '{"ollama_plan_wanted": ["absent:7b"]}')
-    assert code != 0
-    assert f"No host was changed. {host.name}: " in output
-    assert "absent:7b" in output
+    host = make_host(**ONE_GPU)
+    impossible = {"ollama_plan_wanted": ["absent:7b"]}
+    run = host.playbook("site", **impossible)
+    assert run.return_code != 0
+    assert "No host was changed. host: " in run.output
+    assert "absent:7b" in run.output
     assert not host.exists(DROPIN)
+    assert (host.report()["host"]["state"], "absent:7b" in host.report()["host"]["problem"]) == (
+        "failed",
+        True,
+    )
+    planned = host.playbook("plan", gpufleet_report_dir=str(host.folder / "planned"), **impossible)
+    assert planned.return_code != 0
+    assert "absent:7b" in (host.folder / "planned" / "report.html").read_text()
+
+
+@pytest.mark.essential
+def test_a_rollout_ends_with_the_canary_that_fails_and_the_report_says_so(make_hosts):
+    fault = {"action": "exit_on_start", "status": 1, "when": {"OLLAMA_NUM_PARALLEL": "2"}}
+    canary, other = make_hosts(canary={**ONE_GPU, "ollama": {"faults": [fault]}}, other=ONE_GPU)
+    before = other.property("MainPID")
+    run = canary.playbook("site", "--limit=all", ollama_plan_num_parallel=2, **IMPATIENT)
+    assert run.return_code != 0
+    assert not canary.exists(DROPIN)
+    assert canary.property("ActiveState") == "active"
+    assert not other.exists(DROPIN)
+    assert other.property("MainPID") == before
+    told = canary.report()
+    assert {name: host["state"] for name, host in told.items()} == {"canary": "failed", "other": "planned"}
+    assert "The former drop-in is back and ollama.service runs on it." in told["canary"]["problem"]
+    assert told["canary"]["num_parallel"] == 2
+    assert "The former drop-in is back" in (canary.folder / "report" / "report.html").read_text()
+
+    repaired = canary.playbook("site", "--limit=all", ollama_plan_num_parallel=3, **IMPATIENT)
+    assert repaired.return_code == 0, repaired.output
+    assert {host["state"] for host in canary.report().values()} == {"in sync"}
 
 
 def test_rollback_returns_to_the_former_dropin(make_host):
-    host = make_host(gpus="rtx3060_12gb", models={"llama3.2:3b": None})
-    assert run(host, SITE, "-e", "ollama_plan_num_parallel=2")[0] == 0
-    assert run(host, SITE, "-e", "ollama_plan_num_parallel=3")[0] == 0
-    code, output = run(host, ROLLBACK)
-    assert code == 0, output
+    host = make_host(**ONE_GPU)
+    for parallel in (2, 3):
+        assert host.playbook("site", ollama_plan_num_parallel=parallel).return_code == 0
+    foreseen = host.playbook("rollback", "--check", "--diff")
+    assert foreseen.return_code == 0, foreseen.output
+    assert '+Environment="OLLAMA_NUM_PARALLEL=2"' in foreseen.output
+    assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "3"
+    run = host.playbook("rollback")
+    assert run.return_code == 0, run.output
     assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "2"
+
+
+@pytest.mark.parametrize("check", [["--check"], []])
+def test_rollback_on_a_host_without_the_service_is_one_sentence(make_host, check):
+    run = make_host(ollama=False).playbook("rollback", *check)
+    assert run.return_code != 0
+    assert "no former drop-in of ollama.service is known" in run.output
