@@ -241,10 +241,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file_whole(make_host):
 @pytest.fixture
 def restarting(make_host):
     """A host on which a run has restarted the service and waits for it."""
-    slow = {"action": "slow_start", "seconds": 4, "when": FAULT_AT_THREE}
+    slow = {"action": "slow_start", "seconds": 12, "when": FAULT_AT_THREE}
     host = make_host(ollama={"faults": [slow]})
-    running = host.start(host.service_playbook(THREE))
-    deadline = time.monotonic() + 60
+    running = host.start(host.service_playbook(THREE, ollama_service_health_timeout=60))
+    deadline = time.monotonic() + 300
     while not (host.exists(DROPIN) and parallel(host) == "3"):
         assert time.monotonic() < deadline, "the run did not get as far as the restart"
         time.sleep(0.2)

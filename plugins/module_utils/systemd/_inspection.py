@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, Mapping
 
@@ -62,6 +63,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
 
 # Programs that run a service's real process elsewhere, in a container: their environment is not Ollama's.
 _CONTAINER_PROGRAMS = frozenset(("conmon", "podman", "docker", "containerd-shim", "nerdctl", "lxc-start"))
+# A main process that ends while it is looked at is looked for again so often.
+_LOOKS = 3
+_BETWEEN_LOOKS_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -189,10 +193,9 @@ def inspect(
     scope = service_manager.scope
     base = dropin_base_directory(scope)
     where = place(unit, scope, dropin_name, base, state_directory(scope, unit))
-    state = unit_state(run, scope, unit)
     problems: list[str] = []
+    state, process = _state_and_process(run, scope, unit, problems)
     files, own = _files(state, service_manager, base, where, problems)
-    process = _process_environment(state, problems)
     wanted = None if content is None else _wanted(content)
     planned = with_dropin(files, where.path, wanted.text) if wanted else list(files)
     environment = unit_environment(planned, unit)
@@ -268,19 +271,29 @@ def _former_environment(where: Place) -> dict[str, str]:
     return dropin_environment(former.text if former else None)
 
 
-def _process_environment(state: UnitState, problems: list[str]) -> dict[str, str] | None:
-    if not state.main_pid:
-        return None
-    try:
-        return process_environment(state.main_pid)
-    except PermissionError:
-        problems.append(
-            f"the environment of process {state.main_pid} of {state.unit} may not be read: "
-            "run as root (become) or as the unit's user"
-        )
-    except OSError as error:
-        problems.append(f"process {state.main_pid} of {state.unit} cannot be read: {error.strerror}")
-    return None
+def _state_and_process(
+    run: Run, scope: str, unit: str, problems: list[str]
+) -> tuple[UnitState, dict[str, str] | None]:
+    """The unit's state and the environment of its main process; None when there is none or it cannot be read."""
+    for looks_left in reversed(range(_LOOKS)):
+        state = unit_state(run, scope, unit)
+        if not state.main_pid:
+            break
+        try:
+            return state, process_environment(state.main_pid)
+        except PermissionError:
+            problems.append(
+                f"the environment of process {state.main_pid} of {unit} may not be read: "
+                "run as root (become) or as the unit's user"
+            )
+            break
+        except OSError as error:
+            # It has ended since systemd named it, as it does when another run restarts the service.
+            if not looks_left:
+                problems.append(f"process {state.main_pid} of {unit} cannot be read: {error.strerror}")
+            else:
+                time.sleep(_BETWEEN_LOOKS_S)
+    return state, None
 
 
 def _refusals(state: UnitState, where: Place) -> list[str]:

@@ -224,6 +224,22 @@ def test_what_cannot_be_read_is_a_problem_and_no_crash(world, monkeypatch):
     assert "a file of ollama.service cannot be read" in world.look().problems[0]
 
 
+def test_a_process_that_ends_meanwhile_is_looked_for_again(world, running, monkeypatch):
+    running({"A": "3"})
+    real = _inspection.process_environment
+    answers = [OSError(3, "No such process"), None]
+
+    def read(pid):
+        failure = answers.pop(0)
+        if failure:
+            raise failure
+        return real(pid)
+
+    monkeypatch.setattr(_inspection, "process_environment", read)
+    found = world.look(WANTED)
+    assert (found.process, found.problems, answers) == ({"A": "3"}, (), [])
+
+
 def test_an_environment_file_that_cannot_be_read_is_a_problem(world, monkeypatch):
     monkeypatch.setattr(_inspection, "environment_files", lambda references: fail(OSError("broken")))
     assert world.look().problems == ("an environment file cannot be read: broken",)
