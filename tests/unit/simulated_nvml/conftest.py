@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.tests.unit.plugins.conftest import (  # noqa: F401
-    machine,
-    simulated_nvml,
-)
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.conftest import machine, simulated_nvml
+
+__all__ = ["machine", "simulated_nvml"]
