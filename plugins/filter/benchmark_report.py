@@ -40,13 +40,15 @@ _value:
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._report import (
-    benchmark_report as report_of,
-)
 
 
 def benchmark_report(results: Mapping[str, Mapping[str, Any]], generated_at: str) -> dict[str, Any]:
     """The report."""
+    # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._report import (
+        benchmark_report as report_of,
+    )
+
     try:
         return report_of(results, generated_at)
     except ValueError as error:

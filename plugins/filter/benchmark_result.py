@@ -82,12 +82,6 @@ _value:
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import conditions_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._result import (
-    Rules,
-    for_any_such_host,
-    result_of,
-)
 
 
 def benchmark_result(
@@ -105,6 +99,14 @@ def benchmark_result(
     any_such_host: bool = False,
 ) -> dict[str, Any]:
     """The result of a benchmark."""
+    # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import conditions_of
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._result import (
+        Rules,
+        for_any_such_host,
+        result_of,
+    )
+
     try:
         first = plans[0]
         conditions = conditions_of(

@@ -44,11 +44,13 @@ _value:
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._steps import steps
 
 
 def benchmark_steps(plans: Sequence[Mapping[str, Any]], models: Sequence[str] = ()) -> dict[str, Any]:
     """The steps and what is left out."""
+    # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._steps import steps
+
     try:
         chosen, skipped = steps(plans, models)
     except ValueError as error:

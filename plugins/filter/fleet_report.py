@@ -67,11 +67,6 @@ _value:
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
-    HostData,
-    fleet_report,
-    table,
-)
 
 NOTHING_KNOWN = "this run has learnt nothing of the host: it failed or was lost, see the messages of the run"
 
@@ -80,28 +75,35 @@ def fleet_report_filter(
     names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], generated_at: str
 ) -> dict[str, Any]:
     """The report of these hosts."""
+    # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
+        HostData,
+        fleet_report,
+        table,
+    )
+
     try:
-        report = fleet_report((_host_data(name, hostvars[name]) for name in names), generated_at)
+        report = fleet_report((HostData(**_known_of(name, hostvars[name])) for name in names), generated_at)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
     return {**report, "table": table(report)}
 
 
-def _host_data(name: str, known: Mapping[str, Any]) -> HostData:
+def _known_of(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     plan, verified = known.get("ollama_plan"), known.get("ollama_verify_result")
     failure, unreachable = (
         str(known.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")
     )
     if not (plan or verified or failure or unreachable):
         failure = NOTHING_KNOWN
-    return HostData(
-        name=str(name),
-        plan=plan,
-        verified=verified,
-        gpu=known.get("ansible_facts", {}).get("gpufleet_gpu"),
-        failure=failure,
-        unreachable=unreachable,
-    )
+    return {
+        "name": str(name),
+        "plan": plan,
+        "verified": verified,
+        "gpu": known.get("ansible_facts", {}).get("gpufleet_gpu"),
+        "failure": failure,
+        "unreachable": unreachable,
+    }
 
 
 class FilterModule:

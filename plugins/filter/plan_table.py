@@ -44,11 +44,13 @@ _value:
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import plan_lines
 
 
 def plan_table(plan: Mapping[str, Any], host: str) -> list[str]:
     """The plan of a host, as lines."""
+    # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import plan_lines
+
     try:
         return plan_lines(plan, host)
     except (KeyError, TypeError) as error:

@@ -43,11 +43,13 @@ _value:
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import fleet_lines
 
 
 def plans_table(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The plans of several hosts, as lines."""
+    # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import fleet_lines
+
     try:
         return fleet_lines(plans)
     except (AttributeError, KeyError, TypeError) as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -23,23 +22,11 @@ HOST = {"devices": [{"memory_total_bytes": 24 * GIB}]}
 
 
 @pytest.fixture
-def run_action():
+def run_action(action_of):
     """`run_action(option=value, ...)` gives the result of the action for a host that nobody can reach."""
 
     def run(**options):
-        task = SimpleNamespace(
-            action="gpufleet.ollama.ollama_plan", args=options, async_val=0, check_mode=True, diff=False
-        )
-        connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
-        action = ActionModule(
-            task=task,
-            connection=connection,
-            play_context=None,
-            loader=None,
-            templar=None,
-            shared_loader_obj=None,
-        )
-        return action.run(task_vars={"inventory_hostname": "gpu01"})
+        return action_of(ActionModule, "ollama_plan", options).run(task_vars={"inventory_hostname": "gpu01"})
 
     return run
 

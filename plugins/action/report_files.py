@@ -1,0 +1,42 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes the files of a report on the control node, without a module execution for each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import replace_file
+from ansible_collections.gpufleet.ollama.plugins.modules.report_files import ARGUMENT_SPEC
+
+
+class ActionModule(ActionBase):
+    """The work of the module `report_files`."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+        folder = Path(options["dir"]).absolute()
+        misplaced = [
+            name for name in options["files"] if name != os.path.basename(name) or name in ("", ".", "..")
+        ]
+        if misplaced:
+            msg = f"{misplaced[0]!r} is no name of a file in {folder}: give the folder as dir"
+            return {**result, "failed": True, "msg": msg}
+        try:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            for name, text in options["files"].items():
+                replace_file(str(folder / name), str(text), 0o644)
+        except OSError as error:
+            reason = f"{error.filename or folder}: {error.strerror}"
+            msg = f"the report cannot be written into {folder} on the control node ({reason}); choose another folder"
+            return {**result, "failed": True, "msg": msg}
+        return {**result, "changed": False, "dir": str(folder)}

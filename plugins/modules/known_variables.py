@@ -1,0 +1,50 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of `known_variables`; its work is done on the control node by the action of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: known_variables
+short_description: Refuse variables that look like a role's of this collection and that no role knows
+version_added: 0.1.0
+description:
+  - Fails where a variable of the host begins with the name of a role of this collection and an underscore, and is
+    neither an option of the role nor a fact that it leaves. Ansible itself ignores such a variable, so that a misspelt
+    one has no effect.
+  - The variables are looked at on the control node; the host is not contacted.
+author:
+  - The gpufleet.ollama developers (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.reads_only
+attributes:
+  platform:
+    support: N/A
+    platforms: posix
+    details:
+      - It is done on the control node.
+"""
+
+EXAMPLES = r"""
+- name: Refuse variables that no role knows
+  gpufleet.ollama.known_variables:
+"""
+
+RETURN = r"""
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module.fail_json(
+        msg="gpufleet.ollama.known_variables works on the control node by its action plugin, which was not found; "
+        "call it by its full name gpufleet.ollama.known_variables and install the whole collection"
+    )
+
+
+if __name__ == "__main__":
+    main()
