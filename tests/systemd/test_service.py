@@ -256,12 +256,14 @@ def test_requests_in_flight_are_awaited_before_the_restart(make_host):
     host = make_host(
         gpus="rtx3060_12gb",
         models={"llama3.2:1b": None},
-        ollama={"faults": [{"action": "hang", "paths": ["/api/chat"], "seconds": 6}]},
+        ollama={"faults": [{"action": "hang", "paths": ["/api/chat"], "seconds": 15}]},
     )
     host.shell(
         'systemd-run --quiet --unit=client python3 -c "import urllib.request as u; '
-        "u.urlopen(u.Request('http://127.0.0.1:11434/api/chat', data=b'{}')).read()\"; sleep 1"
+        "u.urlopen(u.Request('http://127.0.0.1:11434/api/chat', data=b'{}')).read()\""
     )
+    # 2CAA is the port, 01 an established connection; the server accepts it in the next moment.
+    host.shell("timeout 10 sh -c 'until grep -q \":2CAA .* 01 \" /proc/net/tcp; do sleep 0.1; done'; sleep 1")
     waited = host.module("ollama_wait", condition="idle", timeout_seconds=2)
     assert (waited["idle"], waited["reason"]) == (False, "1 connection to the API")
     run = host.service(THREE, ollama_service_drain_timeout=30)

@@ -103,9 +103,9 @@ def test_a_host_that_has_changed_ignores_its_result_and_says_why(on: Host, tmp_p
     group = tmp_path / "group_vars/such_hosts/ollama_benchmark.yml"
     service.sh(f"rm {RESULT}")
     planned = service.run("plan", f"--extra-vars=@{group}")
-    assert "OLLAMA_NUM_PARALLEL=1 is what is worth having" in planned.flat, planned
-    measured_on = yaml.safe_load(group.read_text())["ollama_plan_measured"]["conditions"]["gpus"]
-    assert measured_on == [{"name": "NVIDIA GeForce RTX 3060", "uuid": None}]
+    measured = yaml.safe_load(group.read_text())["ollama_plan_measured"]
+    assert f"OLLAMA_NUM_PARALLEL={measured['knee']['parallel']} is what is worth having" in planned.flat, planned
+    assert measured["conditions"]["gpus"] == [{"name": "NVIDIA GeForce RTX 3060", "uuid": None}]
 
 
 def test_a_model_that_spills_at_four_bounds_the_knee_to_three(on: Host) -> None:
