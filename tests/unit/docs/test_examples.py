@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.ollama.plugins.action.known_variables import FACTS
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
@@ -30,21 +31,10 @@ EXAMPLES = [
 ROLE_VARIABLE = re.compile(r"\b(?:ollama_(?:plan|service|verify|report|benchmark)_[a-z_]+)\b(?!\.(?:yml|json|py|j2))")
 PLAYBOOK_VARIABLE = re.compile(r"(?<!__)\bgpufleet_[a-z_]+\b")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
-# What roles and modules set, as their documentation says, beside what they take.
-OUTBOUND = {
-    "ollama_benchmark_report",
-    "ollama_benchmark_result",
-    "ollama_report_failure",
-    "ollama_report_unreachable",
-    "ollama_service_changed",
-    "ollama_service_outcome",
-    "ollama_service_rolled_back",
-    "ollama_verify_result",
-}
 
 
 def known_role_variables() -> set[str]:
-    names = set(OUTBOUND)
+    names = set().union(*FACTS.values())
     for specs in ROOT.glob("roles/*/meta/argument_specs.yml"):
         for entry_point in yaml.safe_load(specs.read_text(encoding="utf-8"))["argument_specs"].values():
             names |= set(entry_point.get("options", {}))
