@@ -33,9 +33,16 @@ def session(start):
     """`session(parallel=2, faults=[...])`: a measurement of a fresh server with so many slots."""
 
     def make(
-        parallel=2, law="linear", faults=(), see=lambda: None, seconds=60.0, num_parallel=None, **change
+        parallel=2,
+        law="linear",
+        faults=(),
+        see=lambda: None,
+        seconds=60.0,
+        num_parallel=None,
+        time_scale=0.05,
+        **change,
     ):
-        throughput = {"law": law, "knee": 2, "tokens_per_second": 40, "time_scale": 0.05}
+        throughput = {"law": law, "knee": 2, "tokens_per_second": 40, "time_scale": time_scale}
         server = start(
             gpus_gib=(24,),
             config={"throughput": throughput, "faults": list(faults)},
@@ -137,7 +144,8 @@ def test_an_error_in_place_of_an_answer_is_shown(session):
 
 def test_a_full_queue_is_counted_and_does_not_end_the_measurement(session):
     fault = {"action": "busy_above", "in_flight": 1}
-    (model,) = session(parallel=2, concurrency=[2], faults=[fault]).measure([MODEL])
+    # An answer takes so long that the other client asks meanwhile, however busy the machine is.
+    (model,) = session(parallel=2, concurrency=[2], faults=[fault], time_scale=1).measure([MODEL])
     (level,) = model["levels"]
     assert level["failed"] == 0
     assert level["busy"] >= 1
