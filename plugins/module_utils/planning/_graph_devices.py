@@ -12,33 +12,14 @@ Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph (b10
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Sequence
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import (
-    HOST,
-    Arena,
-    Tensor,
-    allocate,
-    place,
-    release,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph import HOST, Tensor
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_buffer import (
+    Step,
+    peaks_bytes,
+    stretches_of,
 )
-
-
-@dataclass
-class _Step:
-    """An operation with the sources that lie on its own GPU; node None: the source is handed to another GPU."""
-
-    node: Tensor | None
-    sources: Sequence[Tensor]
-
-
-@dataclass
-class _Schedule:
-    """Steps in the order in which they run, and what is copied to each GPU."""
-
-    steps: list[_Step] = field(default_factory=list)
-    copies: list[Tensor] = field(default_factory=list)
 
 
 def assign(nodes: Sequence[Tensor]) -> None:
@@ -81,31 +62,33 @@ def _copy(source: Tensor, device: int) -> Tensor:
     )
 
 
-def _scheduled(nodes: Sequence[Tensor]) -> _Schedule:
-    schedule = _Schedule()
+def _scheduled(nodes: Sequence[Tensor]) -> tuple[list[Step], list[Tensor]]:
+    """What runs, in order, and what is copied from one GPU to another."""
+    steps: list[Step] = []
+    copies: list[Tensor] = []
     current, start = None, 0
-    copied: dict[tuple[int, int], Tensor] = {}
+    copied: dict[tuple[Tensor, int], Tensor] = {}
     for node in nodes:
         if node.is_view:
-            schedule.steps.append(_Step(node, node.sources))
+            steps.append((node, node.sources))
             continue
-        device = _number(node)
+        device = HOST if node.device is None else node.device
         if device != current:
-            current, start = device, len(schedule.steps)
+            current, start = device, len(steps)
         here = []
         for source in node.sources:
             if _home(source) == device:
                 here.append(source)
                 continue
-            copy = copied.get((id(source), device))
+            copy = copied.get((source, device))
             if copy is None:
-                copy = copied[id(source), device] = _copy(source, device)
-                schedule.copies.append(copy)
-                schedule.steps[start:start] = [_Step(None, (source,)), _Step(copy, ())]
+                copy = copied[source, device] = _copy(source, device)
+                copies.append(copy)
+                steps[start:start] = [(None, (source,)), (copy, ())]
                 start += 2
             here.append(copy)
-        schedule.steps.append(_Step(node, here))
-    return schedule
+        steps.append((node, here))
+    return steps, copies
 
 
 def buffers_bytes(nodes: Sequence[Tensor], *, device_count: int, alignment: int, copies: int) -> list[int]:
@@ -115,38 +98,7 @@ def buffers_bytes(nodes: Sequence[Tensor], *, device_count: int, alignment: int,
     times, from the first operation to the last.
     """
     assign(nodes)
-    schedule = _scheduled(nodes)
-    arenas = [Arena(alignment) for _unused in range(device_count)]
-    if copies > 1:
-        for copy in schedule.copies:
-            copy.children += 1
-            for _unused in range(copies if copy.device != HOST else 0):
-                allocate(arenas[_number(copy)], copy)
-    for step in schedule.steps:
-        if step.node is not None and step.node.root is not None and step.node.is_view:
-            step.node.root.views += 1
-        for source in step.sources:
-            source.children += 1
-    for step in schedule.steps:
-        node = step.node
-        if node is not None and node.root is None and not node.is_held and _number(node) != HOST:
-            place(arenas[_number(node)], node, step.sources)
-        for source in step.sources:
-            source.children -= 1
-            if not source.children and not source.views:
-                _drop(arenas, source)
-    return [arena.peak_bytes for arena in arenas]
-
-
-def _number(tensor: Tensor) -> int:
-    return HOST if tensor.device is None else tensor.device
-
-
-def _drop(arenas: list[Arena], source: Tensor) -> None:
-    root = source.root
-    if root is None:
-        root = source
-    else:
-        root.views -= 1
-    if not root.views and not root.children and root.is_held:
-        release(arenas[_number(root)], root)
+    steps, copied = _scheduled(nodes)
+    first = [copy for copy in copied if copy.device != HOST] if copies > 1 else []
+    stretches = stretches_of(steps, (), first=first, copies=copies, alignment=alignment)
+    return peaks_bytes(stretches, device_count=device_count)

@@ -23,6 +23,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_bl
     HALF_PRECISION,
     Context,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_buffer import (
+    Irregular,
+    buffer_bytes,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_devices import buffers_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, cells
@@ -72,27 +76,57 @@ def used_layers(shape: ModelShape) -> range:
     return range(shape.block_count - shape.number("nextn_predict_layers"))
 
 
-def _drifts(shape: ModelShape, indices: range) -> bool:
-    return bool(any(shape.layers[index].is_recurrent for index in indices) or shape.number(PER_LAYER_INPUTS))
+def layers_on(shape: ModelShape, units: range) -> range:
+    """Layers that a graph runs through on a device that holds these units."""
+    used = used_layers(shape)
+    return range(min(units.start, used.stop), min(units.stop, used.stop))
 
 
-def representative_layers(shape: ModelShape, indices: range) -> list[int]:
-    """Layers that stand for all: the first of every run of four kinds, and the last.
+@dataclass(frozen=True)
+class Pattern:
+    """How layers repeat: those to build, and for each layer on the device the number of the one there that it is like."""
 
-    The buffer's peak recurs with the kinds of layers; more of the same do not raise it. Not so where something lives
-    across layers, such as states that the next layer reads early: there the holes drift from layer to layer.
+    built: Sequence[int]
+    order: Sequence[int]
+
+
+def _reads_from_afar(shape: ModelShape, indices: range) -> bool:
+    """Whether layers get inputs of their own from another device."""
+    return indices.start > 0 and bool(
+        shape.number(PER_LAYER_INPUTS)
+        or any(shape.layers[index].cache_layer not in (None, *indices) for index in indices)
+    )
+
+
+@lru_cache(maxsize=1024)
+def pattern_of(shape: ModelShape, indices: range) -> Pattern:
+    """The layers that differ from all before them in what they do to memory, and where they stand for others.
+
+    That follows from a layer's own kind and that of the one before it, which may not be finished when it begins. What
+    several layers read is given up after the last of them: so it matters too which kinds are yet to come.
     """
-    if _drifts(shape, indices):
-        return list(indices)
-    seen = set()
-    chosen = []
-    recent: tuple[object, ...] = ()
-    for index in indices:
-        recent = (*recent[-3:], kind_of_layer(shape, index))
-        if recent not in seen or index == indices[-1]:
-            seen.add(recent)
-            chosen.append(index)
-    return chosen
+    if _reads_from_afar(shape, indices):
+        return Pattern(indices, range(len(indices)))
+    kinds = [kind_of_layer(shape, index) for index in indices]
+    traits: list[tuple[object, ...]] = []
+    to_come: frozenset[object] = frozenset()
+    for kind in reversed(kinds):
+        traits.append((kind, to_come))
+        to_come |= {kind}
+    traits.reverse()
+    # The first layer reads what no layer has made.
+    traits[:1] = [("first", *one) for one in traits[:1]]
+    built: list[int] = []
+    order: list[int] = []
+    numbers: dict[tuple[object, ...], int] = {}
+    for position, pair in enumerate(zip([(), *traits], traits)):
+        if pair not in numbers:
+            if built and traits[built[-1]] != pair[0]:
+                built.append(position - 1)
+            numbers[pair] = len(built)
+            built.append(position)
+        order.append(numbers[pair])
+    return Pattern([indices[position] for position in built], order)
 
 
 def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
@@ -130,16 +164,33 @@ class Units:
 
 @lru_cache(maxsize=8192)
 def units_of(shape: ModelShape, numbers: range) -> Units:
-    """The units with these numbers: layers, and the output as one more."""
-    used = used_layers(shape)
-    here = range(min(numbers.start, used.stop), min(numbers.stop, used.stop))
-    if _drifts(shape, here) or any(
-        layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers)
+    """The units with these numbers: layers, and the output as one more.
+
+    A buffer's peak recurs with the kinds of layers; more of the same do not raise it. Not so where something lives
+    across layers, such as states that the next layer reads early: there it may matter which layers they are.
+    """
+    here = layers_on(shape, numbers)
+    if (
+        shape.number(PER_LAYER_INPUTS)
+        or any(shape.layers[index].is_recurrent for index in here)
+        or any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers))
     ):
         return Units((numbers.start, numbers.stop), numbers)
-    ends = (numbers.start == 0, numbers.stop > shape.block_count, used[-1] in here)
-    chosen = representative_layers(shape, here)
-    return Units((*ends, *(kind_of_layer(shape, index) for index in chosen)), numbers)
+    ends = (numbers.start == 0, numbers.stop > shape.block_count, used_layers(shape)[-1] in here)
+    return Units((*ends, *_runs_of_kinds(shape, here)), numbers)
+
+
+def _runs_of_kinds(shape: ModelShape, indices: range) -> list[tuple[object, ...]]:
+    """The kinds of the layers that begin or end something new: the last of every new run of four, and of all."""
+    seen = set()
+    chosen = []
+    recent: tuple[tuple[object, ...], ...] = ()
+    for index in indices:
+        recent = (*recent[-3:], kind_of_layer(shape, index))
+        if recent not in seen or index == indices[-1]:
+            seen.add(recent)
+            chosen.append(recent[-1])
+    return chosen
 
 
 def build(
@@ -157,13 +208,15 @@ def build(
     """The graph of a model on one device, or on several at once.
 
     units: the layers on the device and, as one more, the output; None: all of them. layers: those to build; None:
-    as few as need the same buffer. one_by_one: whether a layer is finished before the next one begins, which changes
-    the order of operations and not their number. devices: the units of each.
+    those of the device, but for layers that do to memory what one before them does. one_by_one: whether a layer is
+    finished before the next one begins, which changes the order of operations and not their number. devices: the units
+    of each.
+    Raises: Irregular where a layer that is left out is not as the one before it.
     """
     units = range(shape.block_count + 1) if units is None else units
     architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
     used = used_layers(shape)
-    here = range(min(units.start, used.stop), min(units.stop, used.stop))
+    here = layers_on(shape, units)
     context = Context(
         shape=shape, layout=layout, attention=attention, cache_type=cache_type, on_cpu=on_cpu, here=here
     )
@@ -173,9 +226,10 @@ def build(
         current = architecture.begin(context, context.embeddings())
     else:
         current = architecture.resume(context, after_last=not here)
-    chosen = representative_layers(shape, here) if layers is None else layers
+    pattern = pattern_of(shape, here) if layers is None else Pattern(layers, range(len(layers)))
     context.is_inside = True
-    for index in chosen:
+    for position, index in enumerate(pattern.built):
+        previous = current
         context.device = _device_of(index, devices)
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
@@ -183,7 +237,11 @@ def build(
         )
         if one_by_one:
             context.graph.expand(current)
+        if position and len(pattern.built) < len(pattern.order) and not previous.visited:
+            raise Irregular
         context.layer_ends.append((context.graph.node_count, context.graph.leafs))
+        context.graph.ends.append(len(context.graph.nodes))
+    context.graph.order = (*pattern.order, len(pattern.built))
     context.graph.expand(current)
     context.is_inside = False
     context.device = _device_of(shape.block_count, devices)
@@ -202,9 +260,28 @@ def _guarded(known: Knowledge, exact_bytes: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def _whole(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> Context:
-    """The graph of a model on a single GPU, whose buffers on GPU and host are asked for one after the other."""
-    return build(shape, layout, attention, cache_type=cache_type)
+def _on_one_device(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    units: range | None,
+    copies: int,
+    on_cpu: bool,
+) -> tuple[int, Context]:
+    """Bytes of the buffer of one device, and its graph: what a GPU and its host need is asked one after the other."""
+    alignment = CPU_ALIGNMENT_BYTES if on_cpu else CUDA_ALIGNMENT_BYTES
+
+    def found(layers: Sequence[int] | None) -> tuple[int, Context]:
+        context = build(
+            shape, layout, attention, cache_type=cache_type, units=units, layers=layers, on_cpu=on_cpu
+        )
+        return buffer_bytes(context.graph, alignment=alignment, input_copies=copies), context
+
+    try:
+        return found(None)
+    except Irregular:
+        return found(used_layers(shape) if units is None else layers_on(shape, units))
 
 
 @lru_cache(maxsize=8192)
@@ -228,12 +305,9 @@ def compute_bytes(
             widest = max(_results_width(shape, layer) for layer in shape.layers)
             extra += copies * FLOAT_BYTES * layout.tokens * widest
         return bound_bytes(shape, layout, attention, cache_type) + extra
-    context = (
-        _whole(shape, layout, attention, cache_type)
-        if units is None
-        else build(shape, layout, attention, cache_type=cache_type, units=units.numbers)
-    )
-    return _guarded(known, context.graph.buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES, input_copies=copies))
+    numbers = None if units is None else units.numbers
+    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, numbers, copies, False)
+    return _guarded(known, exact_bytes)
 
 
 def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
@@ -264,8 +338,9 @@ def devices_compute_bytes(
             else 0
             for units in devices
         )
-    every_layer = used_layers(shape)
-    context = build(shape, layout, attention, cache_type=cache_type, layers=every_layer, devices=devices)
+    context = build(
+        shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
+    )
     sizes = buffers_bytes(
         context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
     )
@@ -278,9 +353,9 @@ def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, ca
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return bound_bytes(shape, layout, attention, cache_type)
-    context = build(shape, layout, attention, cache_type=cache_type, on_cpu=True)
+    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
-    return _guarded(known, context.graph.buffer_bytes(alignment=CPU_ALIGNMENT_BYTES) + unused)
+    return _guarded(known, exact_bytes + unused)
 
 
 @lru_cache(maxsize=4096)
@@ -290,7 +365,7 @@ def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, c
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    context = _whole(shape, layout, attention, cache_type)
+    _bytes, context = _on_one_device(shape, layout, attention, cache_type, None, 1, False)
     total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.

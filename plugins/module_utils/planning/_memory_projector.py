@@ -11,6 +11,7 @@ from functools import lru_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import CUDA_ALIGNMENT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tower import Tower
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_buffer import buffer_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_tower import tower_graph
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
     PROJECTOR_HEADROOM_BYTES,
@@ -65,7 +66,7 @@ def projector_compute(shape: ModelShape) -> ProjectorCompute:
 
 @lru_cache(maxsize=256)
 def _tower_bytes(tower: Tower, patches: int) -> int:
-    return tower_graph(tower, patches).buffer_bytes(alignment=CUDA_ALIGNMENT_BYTES)
+    return buffer_bytes(tower_graph(tower, patches), alignment=CUDA_ALIGNMENT_BYTES)
 
 
 def _bound_bytes(tower: Tower, patches: int) -> int:
