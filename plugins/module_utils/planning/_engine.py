@@ -113,7 +113,8 @@ class _Units:
     """Memory of a model's units (its layers and, last, its output), summed up to each of them."""
 
     shape: ModelShape
-    alone: MemoryEstimate
+    settings: LoadSettings
+    version: str
     weights_bytes: tuple[int, ...]
     full_bytes: tuple[int, ...]
     sliding_bytes: tuple[int, ...]
@@ -121,6 +122,11 @@ class _Units:
     per_device_bytes: int
     first_only_bytes: int
     streaming_bytes: int
+
+    @property
+    def alone(self) -> MemoryEstimate:
+        """All of them on one GPU; few of those that lie on several need it."""
+        return estimate(self.shape, self.settings, version=self.version)
 
     @property
     def count(self) -> int:
@@ -144,7 +150,7 @@ class _Units:
         Measured: tests/data/engine_memory_multi_gpu.csv, mode `ngl=L-1layer`.
         """
         first = self.alone.compute_bytes
-        return (first, *[first - self.first_only_bytes] * (gpu_count - 1))
+        return (first, *[max(first - self.first_only_bytes, 0)] * (gpu_count - 1))
 
     def computes_with_cpu(self, gpu_count: int) -> tuple[int, ...]:
         """Compute buffer of each GPU while layers lie on the CPU: the first GPU computes those too."""
@@ -195,12 +201,11 @@ class MemoryEngine:
                 launch.kv_cache_type,
                 launch.flash_attention,
             )
-            units = self._units_of(shape, settings, launch.version)
-            bounds = _default_bounds(units.count, free_bytes)
-            computes = self._computes_of(shape, settings, launch.version, units, tuple(bounds), free_bytes)
+            computes = self._computes_of(shape, settings, launch.version, free_bytes)
         except ValueError as refusal:
             failure = f"The engine refuses {model.name}: {refusal}."
             return EngineLoad((), (), False, layers=shape.block_count + 1, failure=failure)
+        units = self._units_of(shape, settings, launch.version)
         return _placed(model, launch, units, computes, free_bytes)
 
     def believed(self, model: SchedulerModel, launch: Launch) -> BelievedMemory:
@@ -234,14 +239,12 @@ class MemoryEngine:
         shape: ModelShape,
         settings: LoadSettings,
         version: str,
-        units: _Units,
-        bounds: tuple[int, ...],
         free_bytes: tuple[int, ...],
     ) -> tuple[int, ...]:
         """Compute buffer of each GPU while all units lie on GPUs; it depends on which units those are."""
         if len(free_bytes) == 1 or not any(free_bytes):
-            return (units.alone.compute_bytes,) * len(free_bytes)
-        key = (id(shape), settings, version, bounds)
+            return (estimate(shape, settings, version=version).compute_bytes,) * len(free_bytes)
+        key = (id(shape), settings, version, *_default_bounds(shape.block_count + 1, free_bytes))
         known = self._computes.get(key)
         if known is None:
             devices = split(shape, settings, free_bytes, version=version)
@@ -250,7 +253,6 @@ class MemoryEngine:
 
 
 def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
-    alone = estimate(shape, settings, version=version)
     layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
     attention = resolved(shape, settings.flash_attention, settings.kv_cache_type)
     caches = [
@@ -265,13 +267,14 @@ def _units(shape: ModelShape, settings: LoadSettings, version: str) -> _Units:
     weights.append(shape.output_bytes)
     return _Units(
         shape=shape,
-        alone=alone,
+        settings=settings,
+        version=version,
         weights_bytes=(0, *accumulate(weights)),
         full_bytes=(0, *accumulate(cache.full_attention_bytes for cache in caches)),
         sliding_bytes=(0, *accumulate(cache.sliding_window_bytes for cache in caches)),
         recurrent_bytes=(0, *accumulate(cache.recurrent_bytes for cache in caches)),
         per_device_bytes=shape.per_device_bytes,
-        first_only_bytes=min(_first_only_bytes(shape, layout.batch), alone.compute_bytes),
+        first_only_bytes=_first_only_bytes(shape, layout.batch),
         streaming_bytes=_streaming_bytes(shape, layout, max(cache.total_bytes for cache in caches)),
     )
 
@@ -450,7 +453,7 @@ def _load(
         used[0] = logged[0] = computes[0]
     if launch.projector_on_gpu:
         compute = projector_compute(units.shape)
-        used[0] += units.alone.projector_bytes + compute.most_bytes
+        used[0] += units.shape.projector_bytes + units.shape.inline_projector_bytes + compute.most_bytes
         # Of the projector Ollama counts the compute buffer that is reserved at the start, but not the weights.
         logged[0] += compute.reserved_bytes
     return EngineLoad(
