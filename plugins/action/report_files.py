@@ -11,7 +11,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import replace_file
-from ansible_collections.gpufleet.ollama.plugins.modules.report_files import ARGUMENT_SPEC
+
+ARGUMENT_SPEC = {
+    "dir": {"type": "path", "required": True},
+    "files": {"type": "dict", "required": True},
+}
 
 
 class ActionModule(ActionBase):

@@ -33,6 +33,16 @@ attributes:
       - It changes nothing.
 """
 
+    CONTROL_NODE = r"""
+options: {}
+attributes:
+  platform:
+    support: N/A
+    platforms: posix
+    details:
+      - It is done on the control node.
+"""
+
     LINUX = r"""
 options: {}
 attributes:

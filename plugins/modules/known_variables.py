@@ -19,12 +19,7 @@ author:
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
   - gpufleet.ollama._attributes.reads_only
-attributes:
-  platform:
-    support: N/A
-    platforms: posix
-    details:
-      - It is done on the control node.
+  - gpufleet.ollama._attributes.control_node
 """
 
 EXAMPLES = r"""
@@ -34,17 +29,3 @@ EXAMPLES = r"""
 
 RETURN = r"""
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-
-def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.fail_json(
-        msg="gpufleet.ollama.known_variables works on the control node by its action plugin, which was not found; "
-        "call it by its full name gpufleet.ollama.known_variables and install the whole collection"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -22,12 +22,7 @@ author:
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
   - gpufleet.ollama._attributes.reads_only
-attributes:
-  platform:
-    support: N/A
-    platforms: posix
-    details:
-      - It is computed on the control node.
+  - gpufleet.ollama._attributes.control_node
 options:
   gpu:
     description:

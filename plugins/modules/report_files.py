@@ -16,21 +16,16 @@ description:
     no change.
 author:
   - The gpufleet.ollama developers (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.control_node
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
     details:
       - It changes no host.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     support: none
-  platform:
-    description: Target OS/families that can be operated against.
-    support: N/A
-    platforms: posix
-    details:
-      - It is done on the control node.
 options:
   dir:
     description: The folder, made where it is missing. A relative path counts from the working directory.
@@ -58,22 +53,3 @@ dir:
   type: str
   sample: /home/operator/gpufleet-report
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-ARGUMENT_SPEC = {
-    "dir": {"type": "path", "required": True},
-    "files": {"type": "dict", "required": True},
-}
-
-
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    module.fail_json(
-        msg="gpufleet.ollama.report_files works on the control node by its action plugin, which was not found; "
-        "call it by its full name gpufleet.ollama.report_files and install the whole collection"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -29,6 +29,34 @@ def test_an_unchanged_host_costs_few_remote_executions(make_host):
     assert host.report()["host"]["state"] == "in sync"
 
 
+def test_a_host_that_is_as_planned_is_looked_at_by_its_models_where_asked(make_host):
+    host = make_host(**ONE_GPU)
+    assert host.playbook("site").return_code == 0
+    pid = host.property("MainPID")
+    # On the command line a value is text.
+    run = host.playbook("site", "--extra-vars=ollama_verify_load=true")
+    assert run.return_code == 0, run.output
+    assert run.changed == 0
+    assert "Load the planned models in the plan's order" in run.output
+    assert host.property("MainPID") == pid
+
+
+def test_what_somebody_added_to_our_drop_in_is_drift_and_is_written_over(make_host):
+    host = make_host(**ONE_GPU)
+    assert host.playbook("site").return_code == 0
+    pid = host.property("MainPID")
+    host.shell(f"echo MemoryMax=8G >>{DROPIN}; systemctl daemon-reload")
+    assert host.playbook("drift").return_code == 0
+    (drift,) = host.report()["host"]["drift"]
+    assert drift["cause"] == "file edited"
+    assert "sets MemoryMax, which is not ours" in drift["message"]
+    run = host.playbook("site")
+    assert run.return_code == 0, run.output
+    assert "MemoryMax" not in host.read(DROPIN)
+    assert host.property("MainPID") == pid
+    assert host.report()["host"]["state"] == "in sync"
+
+
 @pytest.mark.parametrize("wanted", [["llama3.2:3b"], []])
 def test_a_model_that_spills_after_all_is_rolled_back(make_host, wanted):
     host = make_host(

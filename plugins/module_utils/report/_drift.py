@@ -87,7 +87,7 @@ def explain(
 
 def _without_variable(difference: Mapping[str, Any]) -> Drift:
     layer = str(difference["layer"])
-    cause = {"process": NOT_RUNNING, "unit": NOT_RELOADED}.get(layer, NOT_AS_PLANNED)
+    cause = {"file": FILE_EDITED, "process": NOT_RUNNING, "unit": NOT_RELOADED}.get(layer, NOT_AS_PLANNED)
     found = {layer: _text(difference["found"])}
     return Drift(
         str(difference["variable"]), _text(difference["wanted"]), found, cause, str(difference["message"])

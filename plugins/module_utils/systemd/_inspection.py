@@ -28,6 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
     Difference,
+    added_settings,
     dropin_environment,
     dropped_variables,
     file_differences,
@@ -195,7 +196,9 @@ def inspect(
     where = place(unit, scope, dropin_name, base, state_directory(scope, unit))
     problems: list[str] = []
     state, process = _state_and_process(run, scope, unit, problems)
-    files, own = _files(state, service_manager, base, where, problems)
+    files = _files(state, service_manager, base, problems)
+    own_text = next((file.text for file in files if file.path == where.path), "")
+    own = dropin_environment(own_text)
     wanted = None if content is None else _wanted(content)
     planned = with_dropin(files, where.path, wanted.text) if wanted else list(files)
     environment = unit_environment(planned, unit)
@@ -215,6 +218,7 @@ def inspect(
             [own, former], wanted.environment, resolved, dict(service_manager.environment)
         )
         differences += file_differences(where.path, own, wanted.environment)
+        differences += added_settings(where.path, own_text)
         differences += unit_differences(
             unit, dict(state.environment), wanted.environment, state.need_daemon_reload
         )
@@ -243,16 +247,12 @@ def _wanted(content: str) -> Wanted:
     return Wanted(content if content.strip() else None, environment)
 
 
-def _files(
-    state: UnitState, service_manager: Manager, base: str, where: Place, problems: list[str]
-) -> tuple[list[UnitFile], dict[str, str]]:
+def _files(state: UnitState, service_manager: Manager, base: str, problems: list[str]) -> list[UnitFile]:
     try:
-        files = unit_files(state, service_manager.unit_path, base)
+        return unit_files(state, service_manager.unit_path, base)
     except (OSError, ValueError) as error:
         problems.append(f"a file of {state.unit} cannot be read: {error}")
-        return [], {}
-    own = [file.text for file in files if file.path == where.path]
-    return files, dropin_environment(own[0] if own else None)
+        return []
 
 
 def _environment_files(references: Any, problems: list[str]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     Conflict,
     UnitFile,
     Variable,
+    service_settings,
     unit_environment,
 )
 
@@ -50,6 +51,22 @@ def file_differences(path: str, found: Mapping[str, str], wanted: Mapping[str, s
     return _differences(
         FILE, f"{path} sets", found, wanted, sorted({*found, *wanted}), "it is to be written again"
     )
+
+
+def added_settings(path: str, text: str) -> list[Difference]:
+    """What our drop-in on disk sets beside variables: somebody else has written it there. Values are not shown."""
+    return [
+        Difference(
+            FILE,
+            "",
+            setting.key,
+            None,
+            f"{path}:{setting.line} sets {setting.key}, which is not ours: the file is to be written again; "
+            "what you want to keep belongs into a drop-in of your own",
+        )
+        for setting in service_settings(text)
+        if setting.key != "Environment"
+    ]
 
 
 def unit_differences(

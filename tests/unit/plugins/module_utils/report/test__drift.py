@@ -74,7 +74,12 @@ def test_a_file_that_will_win_is_drift_before_it_does() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "cause"),
-    [("process", _drift.NOT_RUNNING), ("unit", _drift.NOT_RELOADED), ("model", _drift.NOT_AS_PLANNED)],
+    [
+        ("file", _drift.FILE_EDITED),
+        ("process", _drift.NOT_RUNNING),
+        ("unit", _drift.NOT_RELOADED),
+        ("model", _drift.NOT_AS_PLANNED),
+    ],
 )
 def test_what_is_about_no_variable_keeps_its_own_words(layer: str, cause: str) -> None:
     (drift,) = explain([difference(layer, "inactive", "active", variable="")], [])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
+    added_settings,
     dropin_environment,
     dropped_variables,
     file_differences,
@@ -95,3 +96,13 @@ def test_the_variables_of_a_dropins_text():
         "A": "2",
         "B": "x y",
     }
+
+
+def test_what_somebody_added_to_our_drop_in_is_named_by_line_without_its_value():
+    assert added_settings("/d", '[Service]\nEnvironment="A=1"\n') == []
+    (added,) = added_settings("/d", '[Service]\nEnvironment="A=1"\n# mine\nExecStartPre=/bin/login secret\n')
+    assert (added.layer, added.variable, added.found, added.wanted) == ("file", "", "ExecStartPre", None)
+    assert added.message.startswith(
+        "/d:4 sets ExecStartPre, which is not ours: the file is to be written again"
+    )
+    assert "secret" not in added.message
