@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-        folder = Path(options["dir"]).absolute()
+        folder = Path(options["dir"]).resolve()
         misplaced = [
             name for name in options["files"] if name != os.path.basename(name) or name in ("", ".", "..")
         ]

@@ -27,6 +27,10 @@ def test_folder_and_files_are_made_and_count_as_no_change(write, tmp_path):
     assert stat.S_IMODE((folder / "report.json").stat().st_mode) == 0o644
 
 
+def test_the_folder_is_told_without_detours(write, tmp_path):
+    assert write(tmp_path / "a" / ".." / "report", {})["dir"] == str(tmp_path / "report")
+
+
 def test_a_report_is_replaced_and_what_lies_beside_it_stays(write, tmp_path):
     (tmp_path / "report.html").write_text("old")
     (tmp_path / "notes.txt").write_text("mine")
