@@ -181,7 +181,7 @@ def lock(name: str, mode: int = fcntl.LOCK_EX) -> Iterator[None]:
 
 def ensure_network() -> None:
     """A network between this machine and its hosts that leads nowhere else."""
-    if NETWORK not in podman("network", "ls", "--format", "{{.Name}}").split():
+    if NETWORK not in _listed("network", "ls", "--format", "{{.Name}}"):
         podman("network", "create", "--internal", NETWORK)
 
 
@@ -192,11 +192,16 @@ def inspect(container: str) -> dict[str, Any]:
 
 def containers(label: str | None = None) -> list[str]:
     chosen = ["--filter", f"label={label}"] if label else []
-    return podman("ps", "--all", "--format", "{{.Names}}", *chosen).split()
+    return _listed("ps", "--all", "--format", "{{.Names}}", *chosen)
 
 
 def label_values(label: str) -> list[str]:
-    return podman("ps", "--all", "--format", f'{{{{index .Labels "{label}"}}}}').split()
+    return _listed("ps", "--all", "--format", f'{{{{index .Labels "{label}"}}}}')
+
+
+def _listed(*command: str) -> list[str]:
+    """What podman lists: nothing where it is not installed yet, because it comes with the first host."""
+    return podman(*command).split() if find_program("podman") else []
 
 
 def remove_containers(names: Sequence[str]) -> None:
@@ -212,7 +217,7 @@ def clean_up_when_unused() -> None:
 
 
 def _clean_up() -> None:
-    if NETWORK in podman("network", "ls", "--format", "{{.Name}}").split():
+    if NETWORK in _listed("network", "ls", "--format", "{{.Name}}"):
         podman("network", "rm", NETWORK)
     restore_kernel_limits()
     shutil.rmtree(runtime_dir(), ignore_errors=True)

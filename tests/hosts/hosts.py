@@ -107,12 +107,11 @@ def run_pytest(arguments: argparse.Namespace) -> None:
 
 
 def clean(_arguments: argparse.Namespace) -> None:
-    if engine.find_program("podman"):
-        fleet.down_all()
-        if engine.containers():
-            raise engine.HostsError(
-                "test hosts of another checkout are up, so the images stay: " + ", ".join(engine.containers())
-            )
+    fleet.down_all()
+    if engine.containers():
+        raise engine.HostsError(
+            "test hosts of another checkout are up, so the images stay: " + ", ".join(engine.containers())
+        )
     images.remove_all()
 
 
