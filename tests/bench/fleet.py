@@ -125,7 +125,11 @@ def real_hosts(count: int) -> Iterator[Path]:
 def play(playbook: Path, inventory: Path, forks: int, *arguments: str | Path, **environment: str) -> Cost:
     """Run a playbook. Exits where it fails or a host has a change that the caller did not expect."""
     command = [*ANSIBLE_PLAYBOOK, "-i", inventory, f"--forks={forks}", playbook, *arguments]
-    return run(command, environment)
+    cost = run(command, environment)
+    print(
+        f"  {inventory.stem}: {playbook.name} took {cost.wall_seconds:.1f} s", file=sys.stderr
+    )  # it is a long wait
+    return cost
 
 
 ANSIBLE_PLAYBOOK: Sequence[str | Path] = [Path(sys.executable).with_name("ansible-playbook")]

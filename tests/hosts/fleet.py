@@ -241,6 +241,8 @@ def _furnish(fleet: Fleet, host: HostSpec, key: Path, programs: Programs) -> Non
     """Put everything on the host that a real one would have, in one go, and install Ollama as users do."""
     files: dict[str, tuple[bytes, int]] = {
         "/root/.ssh/authorized_keys": (key.with_suffix(".pub").read_bytes(), 0o600),
+        # In a container root's user manager may take two minutes to stop, and the next login waits for that.
+        "/var/lib/systemd/linger/root": (b"", 0o644),
     }
     if host.ollama is not False:
         files["/usr/local/bin/ollama"] = (programs.ollama.read_bytes(), 0o755)
