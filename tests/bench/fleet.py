@@ -126,9 +126,8 @@ def play(playbook: Path, inventory: Path, forks: int, *arguments: str | Path, **
     """Run a playbook. Exits where it fails or a host has a change that the caller did not expect."""
     command = [*ANSIBLE_PLAYBOOK, "-i", inventory, f"--forks={forks}", playbook, *arguments]
     cost = run(command, environment)
-    print(
-        f"  {inventory.stem}: {playbook.name} took {cost.wall_seconds:.1f} s", file=sys.stderr
-    )  # it is a long wait
+    # The tables come only after many of these.
+    print(f"  {inventory.stem}: {playbook.name} took {cost.wall_seconds:.1f} s", file=sys.stderr)
     return cost
 
 
