@@ -73,6 +73,7 @@ class Scheduler:
         self.random = random.Random(config.throughput.seed)  # noqa: S311
         self._changed = threading.Condition()
         self._loading = False
+        self._requests = 0
         self._queue: deque[object] = deque()
         self._runners: list[Runner] = []
         threading.Thread(target=self._expire_forever, daemon=True).start()
@@ -96,22 +97,19 @@ class Scheduler:
             return time.time_ns() + item.keep_alive_ns
         return item.expires_ns
 
-    def in_flight(self) -> int:
-        with self._changed:
-            return len(self._queue) + self._loading + sum(item.in_use for item in self._runners)
-
     @contextlib.contextmanager
     def use(self, model: Model, options: Mapping[str, Any], keep_alive_ns: int | None) -> Iterator[Runner]:
         """A loaded runner for one request. Raises: Busy, LoadFailed."""
-        with self._turn():
-            found = self._ready(model, options, keep_alive_ns)
-        try:
-            with socket.create_connection(("127.0.0.1", found.port), timeout=5):
-                yield found
-        except ConnectionRefusedError as error:
-            raise LoadFailed("llama-server process no longer running") from error
-        finally:
-            self._release(found)
+        with self._in_flight():
+            with self._turn():
+                found = self._ready(model, options, keep_alive_ns)
+            try:
+                with socket.create_connection(("127.0.0.1", found.port), timeout=5):
+                    yield found
+            except ConnectionRefusedError as error:
+                raise LoadFailed("llama-server process no longer running") from error
+            finally:
+                self._release(found)
 
     def unload(self, model: Model) -> None:
         """Let a model go as soon as nothing uses it."""
@@ -125,6 +123,19 @@ class Scheduler:
         with self._changed:
             for item in list(self._runners):
                 self._end(item)
+
+    @contextlib.contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        with self._changed:
+            for fault in self._of("busy_above"):
+                if self._requests >= int(fault.options.get("in_flight", 0)):
+                    raise Busy
+            self._requests += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._requests -= 1
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

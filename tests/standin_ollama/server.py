@@ -163,10 +163,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _misbehave(self, fault: Fault, path: str) -> None:
         options = fault.options
-        if fault.action == "busy_above" and path in ("/api/generate", "/api/chat", "/api/embed"):
-            if self.scheduler.in_flight() >= int(options.get("in_flight", 0)):
-                raise _busy()
-            return
         if not _concerns(fault, path) or self.answered[path] <= int(options.get("after", 0)):
             return
         if fault.action == "fail":
