@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Computes the plan of a host on the control node, without a connection to the host."""
+"""Computes the plan of a host on the control node; the host is contacted only where something is to be read there."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
@@ -23,34 +23,89 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
 
+HOST_INFO = "gpufleet.ollama.ollama_host_info"
+# What it returns besides the facts.
+READ = ("models", "service", "measured", "measured_problem")
+
 
 class ActionModule(ActionBase):
     """The work of the module `ollama_plan`."""
 
     TRANSFERS_FILES = False
-    _requires_connection = False
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-        try:
-            plan = plan_host(
-                gpu=options["gpu"],
-                models=options["models"],
-                wanted=wanted_from_list(options["wanted"]),
-                policy=policy_from_dict({name: options[name] for name in POLICY}),
-                version=options["version"],
-                loaded=loaded_from_list(options["loaded"]),
-                service=service_from_info(options["service"]),
-                unplannable=unplannable_from_list(options["unplannable"]),
-                measured=options["measured"],
-                use_measured_memory=options["use_measured_memory"],
-            )
-        except ValueError as error:
-            return {**result, "failed": True, "msg": str(error)}
-        if plan.warnings:
-            # Ansible shows warnings without the host that they are about.
-            host = (task_vars or {}).get("inventory_hostname", "host")
-            result["warnings"] = [f"{host}: {warning}" for warning in plan.warnings]
-        return {**result, "changed": False, "plan": plan.to_dict()}
+        host = self._read(options, task_vars)
+        for name in ("ansible_facts", "warnings", "deprecations"):
+            if name in host:
+                result[name] = host[name]
+        if host.get("failed"):
+            return {**host, **result}
+        if host.get("failures"):
+            return {**result, "failed": True, "msg": "; ".join(host["failures"])}
+        if options["return_host"]:
+            result["host"] = {name: host[name] for name in READ if name in host}
+        plan = planned({**options, **found(options, host)}, task_vars or {})
+        warnings = result.pop("warnings", []) + plan.pop("warnings", [])
+        return {**result, **plan, **({"warnings": warnings} if warnings else {})}
+
+    def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        if not options["gather"]:
+            return {}
+        names = ("gather", "unit", "scope", "dropin_name")
+        asked = {name: options[name] for name in names}
+        asked["environment"] = options["operator_environment"]
+        read: dict[str, Any] = self._execute_module(
+            module_name=HOST_INFO, module_args=asked, task_vars=task_vars
+        )
+        return read
+
+
+def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were read on the host; what is given goes before it, and beside it where it is a list."""
+    installed = host.get("models") or {}
+    problem = host.get("measured_problem")
+    measured = {"problem": problem} if problem else host.get("measured")
+    facts = host.get("ansible_facts") or {}
+    return {
+        "gpu": options["gpu"] or facts.get("gpufleet_gpu") or {},
+        "models": (installed.get("models") or []) + options["models"],
+        "unplannable": (installed.get("unplannable") or []) + options["unplannable"],
+        "loaded": (installed.get("loaded") or []) + options["loaded"],
+        "version": options["version"] or installed.get("version"),
+        "service": options["service"] or host.get("service") or {},
+        "measured": options["measured"] or measured or {},
+    }
+
+
+def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of the module."""
+    if not options["gpu"]:
+        return {
+            "failed": True,
+            "msg": "gpu is required unless gather has gpu: describe the GPUs or have them read",
+        }
+    try:
+        plan = plan_host(
+            gpu=options["gpu"],
+            models=options["models"],
+            wanted=wanted_from_list(options["wanted"]),
+            policy=policy_from_dict({name: options[name] for name in POLICY}),
+            version=options["version"],
+            loaded=loaded_from_list(options["loaded"]),
+            service=service_from_info(options["service"]),
+            unplannable=unplannable_from_list(options["unplannable"]),
+            measured=options["measured"],
+            use_measured_memory=options["use_measured_memory"],
+        )
+    except ValueError as error:
+        return {"failed": True, "msg": str(error)}
+    # Ansible shows warnings without the host that they are about.
+    name = task_vars.get("inventory_hostname", "host")
+    return {
+        "changed": False,
+        "plan": plan.to_dict(),
+        "warnings": [f"{name}: {warning}" for warning in plan.warnings],
+    }

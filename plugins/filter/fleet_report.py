@@ -15,7 +15,8 @@ description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
     there is neither, and decides the state of each host.
   - Reads of each host the facts C(ollama_plan), C(ollama_verify_result), C(ansible_facts.gpufleet_gpu),
-    C(ollama_report_failure) and C(ollama_report_unreachable). A host that has none of them counts as failed.
+    C(ollama_report_failure), C(ollama_report_gpu) and C(ollama_report_unreachable). A host that has none of them counts
+    as failed.
 positional: _input, hostvars, generated_at
 options:
   _input:
@@ -100,7 +101,7 @@ def _known_of(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
         "name": str(name),
         "plan": plan,
         "verified": verified,
-        "gpu": known.get("ansible_facts", {}).get("gpufleet_gpu"),
+        "gpu": known.get("ollama_report_gpu") or known.get("ansible_facts", {}).get("gpufleet_gpu"),
         "failure": failure,
         "unreachable": unreachable,
     }

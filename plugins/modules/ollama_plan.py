@@ -15,15 +15,35 @@ description:
     while every model lies wholly in GPU memory.
   - It predicts the memory that the engine allocates for each model and follows Ollama's own scheduler through
     the loading of the models.
-  - The plan is computed on the control node, from facts or from a description of a host; no host is contacted,
-    so that a plan can be made for hosts that do not exist.
+  - The plan is computed on the control node, from facts, from a description of a host, or from what O(gather) has
+    read on the host. Without O(gather) no host is contacted, so that a plan can be made for hosts that do not exist.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
   - gpufleet.ollama._attributes
   - gpufleet.ollama._attributes.reads_only
   - gpufleet.ollama._attributes.control_node
+  - gpufleet.ollama._service
 options:
+  gather:
+    description:
+      - What is read on the host first, in one execution of M(gpufleet.ollama.ollama_host_info), and planned with where
+        it is not given. By default nothing.
+      - What cannot be read is the reason for which there is no plan.
+      - Read by this module it takes less of the control node's memory than as the variable of another task, which
+        Ansible keeps for each host until the run ends.
+    type: list
+    elements: str
+    choices: [gpu, models, service, measured]
+    default: []
+  dropin_name:
+    description: File name of the drop-in in which this collection sets the environment, for O(gather).
+    type: str
+    default: zz-gpufleet.conf
+  return_host:
+    description: Whether what O(gather) has read is returned as RV(host).
+    type: bool
+    default: false
   gpu:
     description:
       - The GPUs and the system memory of the host, in the form of C(ansible_facts['gpufleet_gpu']), which
@@ -31,8 +51,9 @@ options:
       - A description may give less; of a GPU, C(memory_total_bytes) suffices. All memory then counts as free, the
         vendor as NVIDIA, and GPUs are seen by Ollama in the order given.
       - An empty list C(devices) is a host without a GPU. It is planned for the CPU.
+      - Required unless O(gather) has V(gpu).
     type: dict
-    required: true
+    default: {}
   models:
     description:
       - The models installed, in the form that M(gpufleet.ollama.ollama_model_info) returns as C(models).
@@ -45,9 +66,11 @@ options:
         C(file_bytes). Its weights are then near the truth and not exact.
       - With either may stand C(family), C(projector_bytes), C(projector_metadata), C(adapter_bytes), C(capabilities),
         C(num_ctx) and C(parameters).
+      - With V(models) in O(gather) they are planned with beside those that were read; one replaces an installed model of
+        the same name.
     type: list
     elements: dict
-    required: true
+    default: []
   unplannable:
     description:
       - Installed models that cannot be planned, each with C(name) and C(reason), in the form that
@@ -206,6 +229,11 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     var: planned.plan.environment
 
+- name: Read the host and plan with what was found
+  gpufleet.ollama.ollama_plan:
+    gather: [gpu, models, service, measured]
+  register: planned
+
 - name: Plan with what the facts modules found, four requests at once for each model
   gpufleet.ollama.ollama_plan:
     gpu: "{{ ansible_facts['gpufleet_gpu'] }}"
@@ -216,6 +244,19 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+ansible_facts:
+  description: The facts of M(gpufleet.ollama.gpu_facts). A failed result has them, too, but Ansible does not keep them then.
+  returned: when O(gather) has V(gpu)
+  type: complex
+  contains:
+    gpufleet_gpu:
+      description: What is known of the host's GPUs.
+      returned: always
+      type: dict
+host:
+  description: What M(gpufleet.ollama.ollama_host_info) returned, without its facts.
+  returned: when O(return_host=true)
+  type: dict
 plan:
   description:
     - The settings, what they rest on and why they are what they are. Sizes are bytes. The page C(plan_fields.md) of

@@ -14,11 +14,23 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     ON_MISFIT,
     SPREAD,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
+
+# The parts of a host that `ollama_host_info` reads.
+PARTS = ("gpu", "models", "service", "measured")
+
+# What is read on the host before it is planned for; the names of all but the last are options of `ollama_host_info`.
+READING = {
+    "gather": {"type": "list", "elements": "str", "choices": list(PARTS), "default": []},
+    **SERVICE_ARGUMENTS,
+    "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
+    "return_host": {"type": "bool", "default": False},
+}
 
 # What is planned with: the host, its models, the service as it is.
 INPUTS = {
-    "gpu": {"type": "dict", "required": True},
-    "models": {"type": "list", "elements": "dict", "required": True},
+    "gpu": {"type": "dict", "default": {}},
+    "models": {"type": "list", "elements": "dict", "default": []},
     "unplannable": {"type": "list", "elements": "dict", "default": []},
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},
@@ -52,4 +64,4 @@ POLICY = {
     "operator_environment": {"type": "dict", "default": {}},
 }
 
-ARGUMENT_SPEC = {**INPUTS, **POLICY}
+ARGUMENT_SPEC = {**READING, **INPUTS, **POLICY}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from ansible.template import Templar
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def action_of():
             connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
             play_context=None,
             loader=None,
-            templar=None,
+            templar=Templar(loader=None),
             shared_loader_obj=None,
         )
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.action.known_variables import FACTS, ROLES, ActionModule
+import yaml
+from ansible.errors import AnsibleError
+from ansible_collections.gpufleet.ollama.plugins.action.known_variables import (
+    FACTS,
+    ROLES,
+    SPECS,
+    ActionModule,
+)
+from ansible_collections.gpufleet.ollama.plugins.modules import known_variables
 
 OUTBOUND = re.compile(r"^\| `(ollama_[a-z_]+)", re.MULTILINE)
 
@@ -34,6 +42,37 @@ def test_a_misspelt_option_of_any_role_is_named(refusal):
 
 def test_options_of_every_entry_point_are_known(refusal):
     assert refusal("ollama_plan_json_path") is None
+
+
+@pytest.fixture
+def misfit(action_of):
+    """`misfit(role, name=value, ...)` is what is said of a host with these variables to a task that names the role."""
+    return lambda role, **variables: (
+        action_of(ActionModule, "known_variables", {"role": role}).run(task_vars=variables).get("msg")
+    )
+
+
+def test_values_that_fit_the_named_role_are_fine(misfit):
+    assert misfit("ollama_plan", ollama_plan_requests="4", ollama_plan_wanted=["gemma3:4b"]) is None
+
+
+def test_a_value_that_does_not_fit_the_named_role_is_named(misfit):
+    said = misfit("ollama_plan", ollama_plan_requests="many", ollama_plan_on_misfit="shrug")
+    assert "ollama_plan: argument 'ollama_plan_requests' is of type str" in said
+    assert "value of ollama_plan_on_misfit must be one of: fail, subset, got: shrug" in said
+
+
+def test_values_of_other_roles_are_not_looked_at(misfit):
+    assert misfit("ollama_plan", ollama_verify_load="perhaps") is None
+
+
+def test_an_unknown_role_is_refused(misfit):
+    with pytest.raises(AnsibleError, match="value of role must be one of"):
+        misfit("ollama_pull")
+
+
+def test_the_documented_roles_are_those_there_are():
+    assert yaml.safe_load(known_variables.DOCUMENTATION)["options"]["role"]["choices"] == sorted(SPECS)
 
 
 def test_every_role_is_looked_after():

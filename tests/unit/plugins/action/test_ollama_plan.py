@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import ActionModule
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import HOST_INFO, ActionModule
+from ansible_collections.gpufleet.ollama.plugins.doc_fragments import _service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_plan
 
@@ -58,6 +59,88 @@ def test_warnings_name_the_host(run_action):
     assert result["warnings"] == ["gpu01: the version of Ollama is not known: planned by the rules of 0.33.0"]
 
 
+@pytest.fixture
+def run_on(run_action, monkeypatch):
+    """`run_on(read, option=value, ...)` gives the result of the action for a host of which `read` is read."""
+
+    def run(read, **options):
+        def execute(_self, module_name, module_args, task_vars):
+            assert (module_name, task_vars["inventory_hostname"]) == (HOST_INFO, "gpu01")
+            asked.append(module_args)
+            return json.loads(json.dumps(read))
+
+        monkeypatch.setattr(ActionModule, "_execute_module", execute)
+        return run_action(**{"gather": ["gpu", "models", "service", "measured"], **options})
+
+    asked: list[dict] = []
+    run.asked = asked
+    return run
+
+
+READ = {
+    "ansible_facts": {"gpufleet_gpu": HOST},
+    "models": {"models": [GEMMA], "unplannable": [], "loaded": None, "version": "0.33.0"},
+    "service": {},
+    "measured": {},
+    "measured_problem": "",
+    "failures": [],
+    "invocation": {"module_args": {}},
+}
+
+
+def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
+    result = run_on(READ)
+    assert result["plan"] == run_action(gpu=HOST, models=[GEMMA], version="0.33.0")["plan"]
+    assert result["ansible_facts"] == READ["ansible_facts"]
+    assert "host" not in result
+
+
+def test_the_host_is_read_as_the_options_say(run_on):
+    environment = {"CUDA_VISIBLE_DEVICES": "0"}
+    names = {"unit": "ollama@a.service", "scope": "user", "dropin_name": "zz-own.conf"}
+    run_on(READ, gather=["models"], gpu=HOST, operator_environment=environment, **names)
+    assert run_on.asked == [{"gather": ["models"], "environment": environment, **names}]
+
+
+def test_without_gather_nothing_is_read(run_on):
+    assert run_on({}, gather=[], gpu=HOST, models=[GEMMA])["plan"]["safe"] is True
+    assert run_on.asked == []
+
+
+def test_what_was_read_is_returned_where_it_is_asked_for(run_on):
+    host = run_on(READ, return_host=True)["host"]
+    assert host == {name: READ[name] for name in ("models", "service", "measured", "measured_problem")}
+
+
+def test_what_is_described_goes_before_what_was_read_and_models_beside_it(run_on):
+    small = {"devices": [{"memory_total_bytes": 8 * GIB}]}
+    plan = run_on(READ, gpu=small, version="0.32.0", models=[{**GEMMA, "name": "other:4b"}])["plan"]
+    assert [gpu["total_bytes"] for gpu in plan["gpus"]] == [8 * GIB]
+    assert plan["version"] == "0.32.0"
+    assert {model["name"] for model in plan["models"]} == {"gemma3:4b", "other:4b"}
+
+
+def test_a_kept_benchmark_that_cannot_be_used_is_warned_of(run_on):
+    result = run_on({**READ, "measured_problem": "it is torn"}, models=[])
+    assert [warning for warning in result["warnings"] if "it is torn" in warning] != []
+
+
+def test_what_could_not_be_read_is_the_reason_for_which_there_is_no_plan_and_the_gpus_are_told(run_on):
+    result = run_on({**READ, "models": {}, "failures": ["gpu01: no store", "gpu01: damaged"]})
+    assert (result["failed"], result["msg"]) == (True, "gpu01: no store; gpu01: damaged")
+    assert result["ansible_facts"] == READ["ansible_facts"]
+    assert "plan" not in result
+
+
+def test_a_module_that_fails_is_the_result(run_on):
+    result = run_on({"failed": True, "msg": "no Python there", "warnings": ["an old one"]})
+    assert (result["failed"], result["msg"], result["warnings"]) == (True, "no Python there", ["an old one"])
+
+
+def test_gpus_are_either_read_or_described(run_action):
+    assert "describe the GPUs or have them read" in run_action(models=[GEMMA])["msg"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -87,7 +170,7 @@ def test_what_makes_no_sense_fails_in_one_sentence(run_action, options, sentence
 
 
 @pytest.mark.parametrize(
-    "options", [{"spread": "some"}, {"num_parallel": "three"}, {"paralel": 3}, {"gpu": None}]
+    "options", [{"spread": "some"}, {"num_parallel": "three"}, {"paralel": 3}, {"gpu": 3}]
 )
 def test_options_are_those_of_the_documentation(run_action, options):
     with pytest.raises(AnsibleError):
@@ -95,7 +178,8 @@ def test_options_are_those_of_the_documentation(run_action, options):
 
 
 def test_the_documentation_states_every_option_with_its_default():
-    documented = yaml.safe_load(ollama_plan.DOCUMENTATION)["options"]
+    fragment = yaml.safe_load(_service.ModuleDocFragment.DOCUMENTATION)["options"]
+    documented = {**fragment, **yaml.safe_load(ollama_plan.DOCUMENTATION)["options"]}
     assert {name: option.get("default") for name, option in documented.items()} == {
         name: option.get("default") for name, option in ARGUMENT_SPEC.items()
     }

@@ -42,6 +42,13 @@ def test_a_host_without_a_plan_shows_its_gpus() -> None:
     assert (host["gpus"][0]["others_bytes"], host["gpus"][0]["free_bytes"]) == (20, 4)
 
 
+def test_gpus_that_a_failed_task_has_read_go_before_facts_of_another_run() -> None:
+    fresh = FACTS["gpufleet_gpu"]
+    known = {"ollama_report_failure": "no model", "ollama_report_gpu": fresh}
+    (host,) = report({"a": {**known, "ansible_facts": {"gpufleet_gpu": {**fresh, "devices": []}}}})["hosts"]
+    assert len(host["gpus"]) == len(fresh["devices"]) > 0
+
+
 def test_the_table_comes_with_it() -> None:
     assert report({"a": {}})["table"][-1] == "1 failed"
 
