@@ -11,7 +11,8 @@ python tests/bench/fleet.py [--hosts 1000] [--real 50] [--rounds 3] [--forks 10]
    the same hosts with the same forks and connection. On a busy machine only their ratio means something. With
    --settings also other forks, and without what ansible.cfg sets, one after the other.
 3. Growth: the same on stand-ins, whose connection answers at once with what a real host answered: what is left is the
-   control node's own work. Memory is that of the largest process.
+   control node's own work. Memory is that of the largest process. Small fleets are run in as many rounds as the
+   playbooks above, because a run of a few seconds varies by a tenth.
 4. The report of the largest fleet, made of the facts of tests/report/fleet.py.
 
 With --check it fails where a figure is worse than the project promises. Booting hosts needs root.
@@ -240,10 +241,10 @@ def print_growth(arguments: argparse.Namespace, folder: Path, answers: Path, ver
         ("site.yml, one batch", SITE, ONE_BATCH),
         ("drift.yml", DRIFT, ()),
     ):
-        without = play(playbook, stand_ins(1, folder, answers), arguments.forks, *options)
+        without = usual_cost(1, playbook, options, arguments, folder, answers)
         per_host = {}
         for size in sizes:
-            cost = play(playbook, stand_ins(size, folder, answers), arguments.forks, *options)
+            cost = usual_cost(size, playbook, options, arguments, folder, answers)
             wall = (cost.wall_seconds - without.wall_seconds) / (size - 1)
             cpu = (cost.cpu_seconds - without.cpu_seconds) / (size - 1)
             memory = (cost.memory_bytes - without.memory_bytes) / (size - 1)
@@ -255,6 +256,25 @@ def print_growth(arguments: argparse.Namespace, folder: Path, answers: Path, ver
         if playbook != BY_HAND:
             for what, small, large in zip(("time", "memory"), per_host[sizes[0]], per_host[sizes[-1]]):
                 verdict.hold(f"growth of {what} per host of {playbook.name}", large / small, MOST_GROWTH)
+
+
+def usual_cost(
+    size: int,
+    playbook: Path,
+    options: Sequence[str],
+    arguments: argparse.Namespace,
+    folder: Path,
+    answers: Path,
+) -> Cost:
+    """The median of the rounds on so many stand-ins; of one run where it takes long enough."""
+    rounds = arguments.rounds if size <= MIDDLE_FLEET else 1
+    inventory = stand_ins(size, folder, answers)
+    costs = [play(playbook, inventory, arguments.forks, *options) for _round in range(rounds)]
+    return Cost(
+        statistics.median(cost.wall_seconds for cost in costs),
+        statistics.median(cost.cpu_seconds for cost in costs),
+        int(statistics.median(cost.memory_bytes for cost in costs)),
+    )
 
 
 def stand_ins(count: int, folder: Path, answers: Path) -> Path:
