@@ -179,6 +179,11 @@ def lock(name: str, mode: int = fcntl.LOCK_EX) -> Iterator[None]:
         yield
 
 
+def in_use() -> contextlib.AbstractContextManager[None]:
+    """While somebody lists, makes or removes hosts, nobody removes the folder in which podman keeps them."""
+    return lock("in_use", fcntl.LOCK_SH)
+
+
 def ensure_network() -> None:
     """A network between this machine and its hosts that leads nowhere else."""
     if NETWORK not in _listed("network", "ls", "--format", "{{.Name}}"):
@@ -211,7 +216,7 @@ def remove_containers(names: Sequence[str]) -> None:
 
 def clean_up_when_unused() -> None:
     """Leave nothing in memory, in the network or in the kernel's settings once no host runs."""
-    with contextlib.suppress(BlockingIOError), lock("creating", fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with contextlib.suppress(BlockingIOError), lock("in_use", fcntl.LOCK_EX | fcntl.LOCK_NB):
         if runtime_dir().is_dir() and not containers():
             _clean_up()
 

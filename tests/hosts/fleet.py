@@ -26,7 +26,6 @@ A fleet is described by a YAML file:
 from __future__ import annotations
 
 import concurrent.futures
-import fcntl
 import hashlib
 import io
 import itertools
@@ -132,7 +131,7 @@ def up(fleet: Fleet) -> None:
     started = time.monotonic()
     down(fleet)
     try:
-        with engine.lock("creating", fcntl.LOCK_SH):
+        with engine.in_use():
             addresses = _create_all(fleet)
     except BaseException:
         down(fleet)
@@ -170,7 +169,8 @@ def down(fleet: Fleet) -> None:
             ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "host"], capture_output=True, check=False
         )
     shutil.rmtree(fleet.connections, ignore_errors=True)
-    engine.remove_containers(engine.containers(fleet.label))
+    with engine.in_use():
+        engine.remove_containers(engine.containers(fleet.label))
     shutil.rmtree(fleet.folder, ignore_errors=True)
     engine.clean_up_when_unused()
 
@@ -178,7 +178,9 @@ def down(fleet: Fleet) -> None:
 def down_all() -> None:
     """Remove every fleet of this checkout."""
     suffix = f"-{CHECKOUT_ID}"
-    for name in set(engine.label_values(LABEL)):
+    with engine.in_use():
+        names = set(engine.label_values(LABEL))
+    for name in names:
         if name.endswith(suffix):
             down(Fleet(name.removesuffix(suffix)))
     shutil.rmtree(STATE, ignore_errors=True)
