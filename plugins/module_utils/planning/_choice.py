@@ -176,7 +176,7 @@ def _lasting(chosen: Chosen, less_bytes: int) -> Choice | None:
 
 
 def _near(host: Host, less_bytes: int) -> list[Host]:
-    """The host at other readings of its free memory, the lowest first: of all GPUs, then of one alone.
+    """The host at other readings of its free memory, the lowest first: of all GPUs, of one alone, of one against the others.
 
     The engine divides layers by the GPUs' shares of free memory, so that a little more or less on one GPU may move
     a layer to another.
@@ -185,7 +185,10 @@ def _near(host: Host, less_bytes: int) -> list[Host]:
     hosts = [host.with_memory_changed(change) for change in changes]
     if len(host.gpus) > 1:
         for one in range(len(host.gpus)):
-            hosts += [host.with_memory_changed(change, one) for change in (-VARIATION_BYTES, VARIATION_BYTES)]
+            for change in (-VARIATION_BYTES, VARIATION_BYTES):
+                alone = host.with_memory_changed(change, one)
+                against = host.with_memory_changed(-change).with_memory_changed(2 * change, one)
+                hosts += [alone, against]
     return hosts
 
 

@@ -206,6 +206,44 @@ def test_a_few_mib_do_not_change_a_plan_back_and_forth(memory, names, wanted, po
     assert len({json.dumps(one, sort_keys=True) for one in seen[1:]}) == 1
 
 
+readings = st.lists(
+    st.lists(st.integers(440, 560), min_size=4, max_size=4),
+    min_size=2 * ALTERNATIONS,
+    max_size=2 * ALTERNATIONS,
+)
+
+
+@given(hosts, some_models, st.booleans(), policies, readings)
+@example(
+    [8383, 8383, 8383],
+    ["llama3.1_8b", "qwen3_4b", "phi4_14b"],
+    True,
+    Policy(requests=3, spread="never", on_misfit="subset"),
+    [[558, 491, 542], [485, 533, 535], [453, 508, 472], [445, 462, 550], [521, 528, 494], [443, 556, 448]],
+)
+@example(
+    [17914, 14177, 8922, 23072],
+    ["qwen3_4b", "phi4_14b", "qwen2.5_32b"],
+    True,
+    Policy(requests=4, max_context_length=8192, kv_cache_types=("f16", "q8_0"), on_misfit="subset"),
+    [[494, 453, 457, 503], [459, 490, 483, 509], [544, 503, 529, 451], [482, 506, 488, 554]],
+)
+@settings(deadline=None, max_examples=40)
+def test_readings_that_vary_on_each_gpu_do_not_bring_back_what_a_plan_has_left(
+    memory, names, wanted, policy, others
+):
+    """Whatever the order of the readings; between two GPUs the difference is what moves layers."""
+    service, seen = None, []
+    for reading in others:
+        plan = planned(described(memory, others_mib=reading), names, wanted, policy, service)
+        assume(plan is not None)
+        service = Service(running=plan.environment, managed=plan.environment)
+        environment = json.dumps(plan.environment, sort_keys=True)
+        if seen[-1:] != [environment]:
+            seen.append(environment)
+    assert len(set(seen)) == len(seen)
+
+
 def worth(plan):
     """How good a plan is, by the objective of the search; a refusal is worth least."""
     if plan is None or not plan.safe:
