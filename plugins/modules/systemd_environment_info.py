@@ -41,6 +41,12 @@ options:
         it with what is wanted.
     type: bool
     default: false
+  details:
+    description:
+      - Whether all that was found is returned, or with V(false) only what a comparison comes to. Ansible keeps of each host
+        what a task returns, which adds up in a run over many.
+    type: bool
+    default: true
   show_secrets:
     description:
       - Return the values of variables whose names look like secrets (KEY, TOKEN, SECRET, PASSWORD, CREDENTIAL) and
@@ -73,16 +79,16 @@ EXAMPLES = r"""
 RETURN = r"""
 unit:
   description: The service.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: ollama.service
 scope:
   description: Whether it is a service of the system or of a user.
-  returned: always
+  returned: when O(details=true)
   type: str
 systemd_version:
   description: systemd's major version.
-  returned: always
+  returned: when O(details=true)
   type: int
   sample: 252
 exists:
@@ -91,12 +97,12 @@ exists:
   type: bool
 load_state:
   description: systemd's LoadState.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: loaded
 load_error:
   description: systemd's LoadError; empty when there is none.
-  returned: always
+  returned: when O(details=true)
   type: str
 active_state:
   description: systemd's ActiveState.
@@ -105,52 +111,52 @@ active_state:
   sample: active
 sub_state:
   description: systemd's SubState.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: running
 result:
   description: systemd's Result of the last run.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: success
 unit_file_state:
   description: systemd's UnitFileState.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: enabled
 need_daemon_reload:
   description: Whether systemd says that files of the unit changed since it read them.
-  returned: always
+  returned: when O(details=true)
   type: bool
 main_pid:
   description: The main process; null when none runs.
-  returned: always
+  returned: when O(details=true)
   type: int
 started_at:
   description: When the main process was started, ISO 8601 in UTC; null when none ever ran.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: "2026-08-30T10:00:00+00:00"
 restarts:
   description: How often systemd restarted the service by itself (NRestarts).
-  returned: always
+  returned: when O(details=true)
   type: int
 user:
   description: The user that the unit's C(User=) names; empty when it names none.
-  returned: always
+  returned: when O(details=true)
   type: str
 dropin_path:
   description: Where the drop-in O(dropin_name) lies or would lie.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: /etc/systemd/system/ollama.service.d/zz-gpufleet.conf
 fragment_path:
   description: The unit's own file.
-  returned: always
+  returned: when O(details=true)
   type: str
 files:
   description: The fragment and the drop-ins on disk, in the order systemd reads them.
-  returned: always
+  returned: when O(details=true)
   type: list
   elements: dict
   contains:
@@ -162,12 +168,12 @@ files:
       type: str
 environment_files:
   description: The files named by C(EnvironmentFile=) that exist, in the order systemd reads them.
-  returned: always
+  returned: when O(details=true)
   type: list
   elements: str
 variables:
   description: For each variable that the files on disk set, its value and the place that wins.
-  returned: always
+  returned: when O(details=true)
   type: dict
   contains:
     value:
@@ -188,20 +194,20 @@ variables:
       elements: dict
 environment:
   description: The Environment property as systemd holds it for the unit.
-  returned: always
+  returned: when O(details=true)
   type: dict
 process_environment:
   description: The environment with which the main process was started; null when none runs or it may not be read.
-  returned: always
+  returned: when O(details=true)
   type: dict
 process_differs:
   description: Names of the variables in RV(environment) that the process has otherwise or not at all.
-  returned: always
+  returned: when O(details=true)
   type: list
   elements: str
 children:
   description: The other processes of the unit. An Ollama runner shows its context and slots as C(-c N -np P).
-  returned: always
+  returned: when O(details=true)
   type: list
   elements: dict
   contains:
@@ -214,7 +220,7 @@ children:
       elements: str
 listening:
   description: The TCP ports on which the unit's processes listen.
-  returned: always
+  returned: when O(details=true)
   type: list
   elements: dict
   contains:
@@ -229,7 +235,7 @@ listening:
       type: int
 wanted:
   description: The variables that O(dropin_content) sets; null where it is not given.
-  returned: always
+  returned: when O(details=true)
   type: dict
 conflicts:
   description: The wanted variables that another file would decide, with what to remove.
@@ -277,7 +283,7 @@ differences:
       type: str
 server_config:
   description: The settings as Ollama parsed them; null when not asked for or not in the journal any more.
-  returned: always
+  returned: when O(details=true)
   type: dict
 refusals:
   description: Why gpufleet.ollama does not manage the unit, one sentence each; empty when it does.
@@ -308,6 +314,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     manager,
 )
 
+# What a comparison comes to.
+COMPARED = ("exists", "active_state", "conflicts", "overrides", "differences", "refusals", "problems")
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -316,6 +325,7 @@ def main() -> None:
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             "dropin_content": {"type": "str", "no_log": True},
             "server_config": {"type": "bool", "default": False},
+            "details": {"type": "bool", "default": True},
             "show_secrets": {"type": "bool", "default": False, "no_log": False},
         },
         supports_check_mode=True,
@@ -347,6 +357,8 @@ def main() -> None:
             if found.wanted:
                 differing = unparsed(parsed, found.wanted.environment)
                 result["differences"] += [d.to_dict() for d in server_differences(options["unit"], differing)]
+    if not options["details"]:
+        result = {name: result[name] for name in COMPARED}
     module.exit_json(changed=False, **result)
 
 

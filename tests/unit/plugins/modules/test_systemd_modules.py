@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import yaml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _health
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import Outcome
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Loaded
@@ -103,6 +104,17 @@ def test_the_layers_of_a_unit_with_ollamas_own(systemd, run_module, monkeypatch)
     secrets = run_module(systemd_environment_info, server_config=True, show_secrets=True)
     assert secrets["server_config"]["HTTPS_PROXY"] == "http://u:hunter2@p"
     assert secrets["differences"] == []
+
+
+def test_without_details_only_the_comparison_is_returned(systemd, run_module):
+    systemd.properties.update(Environment="OLLAMA_NUM_PARALLEL=1")
+    whole = run_module(systemd_environment_info, dropin_content=CONTENT)
+    compared = run_module(systemd_environment_info, dropin_content=CONTENT, details=False)
+    documented = yaml.safe_load(systemd_environment_info.RETURN)
+    always = {name for name, described in documented.items() if described["returned"] == "always"}
+    assert set(compared) == {*always, "changed", "invocation"}
+    assert {name: compared[name] for name in always} == {name: whole[name] for name in always}
+    assert compared["differences"] != []
 
 
 def test_a_journal_that_no_longer_has_the_line_is_a_problem(systemd, run_module, monkeypatch):
