@@ -29,7 +29,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_bu
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_devices import buffers_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import Cells, cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import (
+    Cells,
+    cells,
+    layer_cache,
+)
 
 # Source: llama.cpp ggml/src/ggml-impl.h, TENSOR_ALIGNMENT (b10488)
 CPU_ALIGNMENT_BYTES = 32
@@ -43,6 +47,7 @@ PIPELINE_COPIES = 4
 # the known ones is off by when it is taken for one.
 LIKE_OTHERS_MARGIN = 1.5
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
+SHARED_CACHES = "attention.shared_kv_layers"
 
 
 class Knowledge(Enum):
@@ -334,6 +339,11 @@ def devices_compute_bytes(
     if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
         return tuple(
             compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies)
+            + (
+                0
+                if known is Knowledge.KNOWN
+                else copies * _from_afar_bytes(shape, layout, attention, cache_type, units)
+            )
             if units
             else 0
             for units in devices
@@ -345,6 +355,26 @@ def devices_compute_bytes(
         context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
     )
     return tuple(_guarded(known, size) for size in sizes)
+
+
+def _from_afar_bytes(
+    shape: ModelShape, layout: Cells, attention: Attention, cache_type: str, units: range
+) -> int:
+    """A bound of what GPUs hand each other besides the residual stream, in a graph that is not known.
+
+    That is the layers' own inputs, which the first GPU computes, and for each of the last layers that share caches the
+    one it reads, which may lie elsewhere unless there is nothing before.
+    Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph: a copy for each view (b10488).
+    """
+    first_sharing = shape.block_count - shape.number(SHARED_CACHES)
+    caches = sum(
+        layer_cache(
+            shape, index, layout, cache_type.upper(), transposed_values=not attention.is_flash
+        ).total_bytes
+        for index in layers_on(shape, units)
+        if index >= first_sharing and units.start > 0
+    )
+    return caches + FLOAT_BYTES * layout.tokens * shape.number(PER_LAYER_INPUTS) * shape.block_count
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
     LoadSettings,
     estimate,
+    split,
 )
 
 DATA = Path(__file__).parents[4] / "data"
@@ -29,6 +30,20 @@ STEMS = sorted(path.stem for path in (DATA / "headers").glob("*.json"))
 MIB = 1 << 20
 # Every so many rows of a model are enough, as its neighbours differ little.
 EVERY = 5
+
+
+@lru_cache(maxsize=None)
+def measured_on_several_gpus() -> dict[str, list[list[dict[str, str]]]]:
+    """The rows of each run by model, a row for each GPU."""
+    runs: dict[str, list[dict[str, str]]] = defaultdict(list)
+    with (DATA / "engine_memory_multi_gpu.csv").open(newline="") as table:
+        for row in csv.DictReader(table):
+            if row["mode"] == "default" and row["status"] == "ok":
+                runs[row["run_id"]].append(row)
+    by_model = defaultdict(list)
+    for rows in runs.values():
+        by_model[rows[0]["model"]].append(sorted(rows, key=lambda row: int(row["device"])))
+    return by_model
 
 
 @lru_cache(maxsize=None)
@@ -64,6 +79,23 @@ def test_it_is_an_estimate_that_never_falls_short(stem: str) -> None:
         assert found.kv_cache.total_bytes / MIB >= 0.999 * float(row["kv_mib"])
         total_mib = float(row["total_gpu_mib"])
         assert found.buffers_bytes / MIB >= total_mib - max(0.04 * total_mib, 96), row
+
+
+@pytest.mark.parametrize("name", sorted(measured_on_several_gpus()))
+def test_it_does_not_fall_short_on_several_gpus(name: str) -> None:
+    _name, shape = unheard_of(name.replace(":", "_"))
+    for rows in measured_on_several_gpus()[name]:
+        first = rows[0]
+        settings = LoadSettings(
+            int(first["ctx"]), int(first["parallel"]), int(first["ubatch"]), first["kv_type"], first["fa"]
+        )
+        gpus = (first["gpu_free_gib"] or first["gpu_mem_gib"]).split("+")
+        free_bytes = [int(float(one) * 1024) * MIB for one in gpus]
+        devices = split(shape, settings, free_bytes, is_pipelined=first["pipeline_retry"] != "1")
+        for row, device in zip(rows, devices):
+            total_mib = float(row["total_mib"])
+            taken_bytes = device.weights_bytes + device.kv_cache.total_bytes + device.compute_bytes
+            assert taken_bytes / MIB >= total_mib - max(0.04 * total_mib, 96), row
 
 
 def test_of_a_recurrence_in_unknown_layers_every_layer_has_both() -> None:
