@@ -368,9 +368,7 @@ def _from_afar_bytes(
     """
     first_sharing = shape.block_count - shape.number(SHARED_CACHES)
     caches = sum(
-        layer_cache(
-            shape, index, layout, cache_type.upper(), transposed_values=not attention.is_flash
-        ).total_bytes
+        layer_cache(shape, index, layout, cache_type, transposed_values=not attention.is_flash).total_bytes
         for index in layers_on(shape, units)
         if index >= first_sharing and units.start > 0
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import StoredError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import PARTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_host_info
 
@@ -83,3 +84,7 @@ def test_a_benchmark_that_cannot_be_read_is_no_failure_of_the_host(run_module, h
     result = run_module(ollama_host_info)
     assert result["failures"] == []
     assert (result["measured"], result["measured_problem"]) == ({}, "it holds no JSON")
+
+
+def test_a_plan_can_have_every_part_read():
+    assert tuple(ollama_host_info.READERS) == PARTS
