@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
     ARGUMENT_SPEC,
@@ -22,9 +23,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     wanted_from_list,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
+    unfit_values,
+    unknown_variables,
+)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
+ROLE = "ollama_plan"
 HOST_INFO = "gpufleet.ollama.ollama_host_info"
-# What it returns besides the facts.
+# What it returns besides the facts of the GPUs.
 READ = ("models", "service", "measured", "measured_problem")
 
 
@@ -36,20 +43,31 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        # Before the options, which are made of the role's variables and have other names.
+        refusals = self._refusals(task_vars or {})
+        if refusals:
+            return {**result, "failed": True, "msg": "; ".join(refusals)}
         _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-        host = self._read(options, task_vars)
-        for name in ("ansible_facts", "warnings", "deprecations"):
-            if name in host:
-                result[name] = host[name]
-        if host.get("failed"):
-            return {**host, **result}
-        if host.get("failures"):
-            return {**result, "failed": True, "msg": "; ".join(host["failures"])}
+        read = self._read(options, task_vars)
+        if read.get("failed"):
+            return {**read, **result}
+        host = parts(read)
+        if read.get("failures"):
+            outcome: dict[str, Any] = {"failed": True, "msg": "; ".join(read["failures"])}
+        else:
+            outcome = planned({**options, **found(options, host)}, task_vars or {})
         if options["return_host"]:
-            result["host"] = {name: host[name] for name in READ if name in host}
-        plan = planned({**options, **found(options, host)}, task_vars or {})
-        warnings = result.pop("warnings", []) + plan.pop("warnings", [])
-        return {**result, **plan, **({"warnings": warnings} if warnings else {})}
+            outcome["host"] = host
+        elif outcome.get("failed"):
+            outcome["host"] = {"gpu": host["gpu"]}
+        warnings = read.get("warnings", []) + outcome.pop("warnings", [])
+        forget_options(self._task)
+        return {**result, **outcome, **({"warnings": warnings} if warnings else {})}
+
+    def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
+        if not boolean(self._task.args.get("check_variables", False)):
+            return []
+        return unknown_variables(task_vars) + unfit_values(ROLE, task_vars, self._templar.template)
 
     def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not options["gather"]:
@@ -63,14 +81,19 @@ class ActionModule(ActionBase):
         return read
 
 
+def parts(read: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read on the host, by part; `gpu` is empty where it was not."""
+    gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
+    return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+
+
 def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were read on the host; what is given goes before it, and beside it where it is a list."""
     installed = host.get("models") or {}
     problem = host.get("measured_problem")
     measured = {"problem": problem} if problem else host.get("measured")
-    facts = host.get("ansible_facts") or {}
     return {
-        "gpu": options["gpu"] or facts.get("gpufleet_gpu") or {},
+        "gpu": options["gpu"] or host["gpu"],
         "models": (installed.get("models") or []) + options["models"],
         "unplannable": (installed.get("unplannable") or []) + options["unplannable"],
         "loaded": (installed.get("loaded") or []) + options["loaded"],

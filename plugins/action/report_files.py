@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import replace_file
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
 ARGUMENT_SPEC = {
     "dir": {"type": "path", "required": True},
@@ -43,4 +44,5 @@ class ActionModule(ActionBase):
             reason = f"{error.filename or folder}: {error.strerror}"
             msg = f"the report cannot be written into {folder} on the control node ({reason}); choose another folder"
             return {**result, "failed": True, "msg": msg}
+        forget_options(self._task)
         return {**result, "changed": False, "dir": str(folder)}

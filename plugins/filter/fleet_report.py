@@ -14,9 +14,9 @@ author:
 description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
     there is neither, and decides the state of each host.
-  - Reads of each host the facts C(ollama_plan), C(ollama_verify_result), C(ansible_facts.gpufleet_gpu),
-    C(ollama_report_failure), C(ollama_report_gpu) and C(ollama_report_unreachable). A host that has none of them counts
-    as failed.
+  - Reads of each host C(ollama_plan_result.plan) or C(ollama_plan), C(ollama_verify_result),
+    C(ansible_facts.gpufleet_gpu), C(ollama_report_failure), C(ollama_report_gpu) and C(ollama_report_unreachable). A host
+    that has none of them counts as failed, as does one whose C(ollama_verify_result) is that of a failed task.
 positional: _input, hostvars, generated_at
 options:
   _input:
@@ -91,10 +91,17 @@ def fleet_report_filter(
 
 
 def _known_of(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    plan, verified = known.get("ollama_plan"), known.get("ollama_verify_result")
+    plan = known.get("ollama_plan_result", {}).get("plan") or known.get("ollama_plan")
+    verified = known.get("ollama_verify_result")
     failure, unreachable = (
         str(known.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")
     )
+    if verified and (verified.get("unreachable") or verified.get("failed")):
+        reason = str(verified.get("msg") or "the service could not be looked at")
+        if verified.get("unreachable"):
+            unreachable = unreachable or reason
+        failure = failure or reason
+        verified = None
     if not (plan or verified or failure or unreachable):
         failure = NOTHING_KNOWN
     return {

@@ -25,6 +25,16 @@ extends_documentation_fragment:
   - gpufleet.ollama._attributes.control_node
   - gpufleet.ollama._service
 options:
+  check_variables:
+    description:
+      - Whether to fail, before anything else, where a variable of the host looks like a role's of this collection and is
+        none, as M(gpufleet.ollama.known_variables) does, or where a value of the role P(gpufleet.ollama.ollama_plan#role)
+        does not fit its argument specs.
+      - The role does so in this one task, and the playbooks import it with C(rolespec_validate=false). Ansible's own
+        task keeps all argument specs with their descriptions in memory for each host, and every further task takes
+        the control node longer the more hosts there are.
+    type: bool
+    default: false
   gather:
     description:
       - What is read on the host first, in one execution of M(gpufleet.ollama.ollama_host_info), and planned with where
@@ -244,19 +254,31 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ansible_facts:
-  description: The facts of M(gpufleet.ollama.gpu_facts). A failed result has them, too, but Ansible does not keep them then.
-  returned: when O(gather) has V(gpu)
-  type: complex
+host:
+  description: What was read on the host. Where there is no plan, the GPUs are returned anyway.
+  returned: when O(return_host=true), or failed
+  type: dict
   contains:
-    gpufleet_gpu:
-      description: What is known of the host's GPUs.
+    gpu:
+      description: The GPUs in the form of C(ansible_facts['gpufleet_gpu']); empty where they were not read.
       returned: always
       type: dict
-host:
-  description: What M(gpufleet.ollama.ollama_host_info) returned, without its facts.
-  returned: when O(return_host=true)
-  type: dict
+    models:
+      description: What M(gpufleet.ollama.ollama_host_info) returned as C(models).
+      returned: when O(return_host=true)
+      type: dict
+    service:
+      description: What it returned as C(service).
+      returned: when O(return_host=true)
+      type: dict
+    measured:
+      description: What it returned as C(measured).
+      returned: when O(return_host=true)
+      type: dict
+    measured_problem:
+      description: What it returned as C(measured_problem).
+      returned: when O(return_host=true)
+      type: str
 plan:
   description:
     - The settings, what they rest on and why they are what they are. Sizes are bytes. The page C(plan_fields.md) of

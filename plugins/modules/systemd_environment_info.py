@@ -35,6 +35,12 @@ options:
       - Empty text means that there should be no drop-in. Where it is not given, nothing is compared.
       - It is not shown or logged, because it may hold secrets.
     type: str
+  expect_active:
+    description:
+      - Whether the service is to be active. Where it is not, that is a difference, too, of the layer V(process) and
+        without a variable.
+    type: bool
+    default: false
   server_config:
     description:
       - Also read from the journal how Ollama itself parsed its environment (its C(server config) line), and compare
@@ -106,7 +112,7 @@ load_error:
   type: str
 active_state:
   description: systemd's ActiveState.
-  returned: always
+  returned: when O(details=true)
   type: str
   sample: active
 sub_state:
@@ -260,6 +266,10 @@ overrides:
   returned: always
   type: list
   elements: str
+in_sync:
+  description: Whether RV(differences) is empty.
+  returned: always
+  type: bool
 differences:
   description: How the layers differ from what is wanted; empty when they do not or nothing is wanted.
   returned: always
@@ -287,7 +297,7 @@ server_config:
   type: dict
 refusals:
   description: Why gpufleet.ollama does not manage the unit, one sentence each; empty when it does.
-  returned: always
+  returned: when O(details=true)
   type: list
   elements: str
 problems:
@@ -306,7 +316,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import server_differences
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
+    activity_differences,
+    server_differences,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
@@ -315,7 +328,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 )
 
 # What a comparison comes to.
-COMPARED = ("exists", "active_state", "conflicts", "overrides", "differences", "refusals", "problems")
+COMPARED = ("exists", "in_sync", "differences", "conflicts", "overrides", "problems")
 
 
 def main() -> None:
@@ -324,6 +337,7 @@ def main() -> None:
             **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             "dropin_content": {"type": "str", "no_log": True},
+            "expect_active": {"type": "bool", "default": False},
             "server_config": {"type": "bool", "default": False},
             "details": {"type": "bool", "default": True},
             "show_secrets": {"type": "bool", "default": False, "no_log": False},
@@ -357,6 +371,10 @@ def main() -> None:
             if found.wanted:
                 differing = unparsed(parsed, found.wanted.environment)
                 result["differences"] += [d.to_dict() for d in server_differences(options["unit"], differing)]
+    if options["expect_active"]:
+        missing = activity_differences(options["unit"], found.state.active_state, result["refusals"])
+        result["differences"] = [d.to_dict() for d in missing] + result["differences"]
+    result["in_sync"] = not result["differences"]
     if not options["details"]:
         result = {name: result[name] for name in COMPARED}
     module.exit_json(changed=False, **result)

@@ -87,8 +87,8 @@ def _facts(chance: random.Random) -> dict[str, Any]:
         "in_sync": not differences,
         "differences": differences,
         "conflicts": [],
-        "notes": [],
-        "models": [],
+        "problems": [],
+        "overrides": [],
     }
     return {"ollama_plan": plan.to_dict(), "ollama_verify_result": verified}
 

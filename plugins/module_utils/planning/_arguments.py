@@ -16,6 +16,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 
+# What is looked at before anything else.
+CHECKS = {"check_variables": {"type": "bool", "default": False}}
+
 # The parts of a host that `ollama_host_info` reads.
 PARTS = ("gpu", "models", "service", "measured")
 
@@ -64,4 +67,4 @@ POLICY = {
     "operator_environment": {"type": "dict", "default": {}},
 }
 
-ARGUMENT_SPEC = {**READING, **INPUTS, **POLICY}
+ARGUMENT_SPEC = {**CHECKS, **READING, **INPUTS, **POLICY}

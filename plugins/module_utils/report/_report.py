@@ -103,7 +103,7 @@ def _host(host: HostData) -> dict[str, Any]:
             "state": _state(host, drifts),
             "problem": host.unreachable or host.failure,
             "drift": [drift.to_dict() for drift in drifts],
-            "notes": [str(note) for note in (host.verified or {}).get("notes", ())],
+            "notes": _notes(host),
             "safe": plan.get("safe"),
             "basis": plan.get("basis"),
             "placement": plan.get("placement"),
@@ -125,6 +125,12 @@ def _host(host: HostData) -> dict[str, Any]:
             f"the data of host {host.name} are not in the form of ollama_plan and ollama_verify_result: "
             f"{type(error).__name__} {error}; run the playbook again with roles and modules of one version"
         ) from error
+
+
+def _notes(host: HostData) -> list[str]:
+    if not host.verified:
+        return []
+    return [str(note) for kind in ("problems", "overrides") for note in host.verified[kind]]
 
 
 def _drifts(host: HostData) -> tuple[Drift, ...]:

@@ -109,6 +109,14 @@ def process_differences(
     )
 
 
+def activity_differences(unit: str, active_state: str, refusals: Sequence[str]) -> list[Difference]:
+    """A service that is to be active and is not; a reason for which it cannot be managed says more than its state."""
+    if active_state == "active":
+        return []
+    message = refusals[0] if refusals else f"{unit} is {active_state}, wanted active"
+    return [Difference(PROCESS, "", active_state, "active", message)]
+
+
 def _differences(
     layer: str,
     subject: str,

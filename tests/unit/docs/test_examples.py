@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.gpufleet.ollama.plugins.action.known_variables import FACTS
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import FACTS
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]

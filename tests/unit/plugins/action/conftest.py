@@ -17,7 +17,12 @@ def action_of():
 
     def make(action_class, name, options):
         task = SimpleNamespace(
-            action=f"gpufleet.ollama.{name}", args=options, async_val=0, check_mode=True, diff=False
+            action=f"gpufleet.ollama.{name}",
+            args=options,
+            async_val=0,
+            check_mode=True,
+            diff=False,
+            retries=None,
         )
         return action_class(
             task=task,

@@ -26,8 +26,9 @@ HOST = {"devices": [{"memory_total_bytes": 24 * GIB}]}
 def run_action(action_of):
     """`run_action(option=value, ...)` gives the result of the action for a host that nobody can reach."""
 
-    def run(**options):
-        return action_of(ActionModule, "ollama_plan", options).run(task_vars={"inventory_hostname": "gpu01"})
+    def run(variables=(), **options):
+        known = {"inventory_hostname": "gpu01", **dict(variables)}
+        return action_of(ActionModule, "ollama_plan", options).run(task_vars=known)
 
     return run
 
@@ -77,6 +78,20 @@ def run_on(run_action, monkeypatch):
     return run
 
 
+def test_variables_of_the_roles_are_looked_at_before_the_options_where_it_is_asked_for(run_action):
+    wrong = {"ollama_plan_request": 4, "ollama_plan_requests": "{{ 'ma' ~ 'ny' }}"}
+    refused = run_action(wrong, check_variables=True, requests="many", gpu=HOST)
+    assert refused["failed"] is True
+    assert "ollama_plan_request: ollama_plan knows no such variable" in refused["msg"]
+    assert "ollama_plan: argument 'ollama_plan_requests' is of type str" in refused["msg"]
+    assert run_action({"ollama_plan_request": 4}, gpu=HOST, models=[GEMMA])["plan"]["safe"] is True
+
+
+def test_variables_that_fit_are_planned_with(run_action):
+    right = {"ollama_plan_requests": "4"}
+    assert run_action(right, check_variables=True, gpu=HOST, models=[GEMMA])["plan"]["safe"] is True
+
+
 READ = {
     "ansible_facts": {"gpufleet_gpu": HOST},
     "models": {"models": [GEMMA], "unplannable": [], "loaded": None, "version": "0.33.0"},
@@ -91,8 +106,7 @@ READ = {
 def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
     result = run_on(READ)
     assert result["plan"] == run_action(gpu=HOST, models=[GEMMA], version="0.33.0")["plan"]
-    assert result["ansible_facts"] == READ["ansible_facts"]
-    assert "host" not in result
+    assert set(result) == {"changed", "plan"}
 
 
 def test_the_host_is_read_as_the_options_say(run_on):
@@ -109,7 +123,8 @@ def test_without_gather_nothing_is_read(run_on):
 
 def test_what_was_read_is_returned_where_it_is_asked_for(run_on):
     host = run_on(READ, return_host=True)["host"]
-    assert host == {name: READ[name] for name in ("models", "service", "measured", "measured_problem")}
+    names = ("models", "service", "measured", "measured_problem")
+    assert host == {"gpu": HOST, **{name: READ[name] for name in names}}
 
 
 def test_what_is_described_goes_before_what_was_read_and_models_beside_it(run_on):
@@ -128,8 +143,13 @@ def test_a_kept_benchmark_that_cannot_be_used_is_warned_of(run_on):
 def test_what_could_not_be_read_is_the_reason_for_which_there_is_no_plan_and_the_gpus_are_told(run_on):
     result = run_on({**READ, "models": {}, "failures": ["gpu01: no store", "gpu01: damaged"]})
     assert (result["failed"], result["msg"]) == (True, "gpu01: no store; gpu01: damaged")
-    assert result["ansible_facts"] == READ["ansible_facts"]
+    assert result["host"] == {"gpu": HOST}
     assert "plan" not in result
+
+
+def test_a_host_whose_models_make_no_plan_tells_its_gpus_too(run_on):
+    result = run_on(READ, wanted=["other:4b"])
+    assert (result["failed"], result["host"]) == (True, {"gpu": HOST})
 
 
 def test_a_module_that_fails_is_the_result(run_on):

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.filter.fleet_report import NOTHING_KNOWN, FilterModule
+from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 
-VERIFIED = {"differences": [], "conflicts": [], "notes": []}
+VERIFIED = {"differences": [], "conflicts": [], "problems": [], "overrides": []}
 FACTS = {"gpufleet_gpu": {"devices": [{"index": 0, "memory_total_bytes": 24, "memory_free_bytes": 4}]}}
 
 
@@ -30,6 +31,9 @@ def report(hostvars: dict[str, Any]) -> dict[str, Any]:
         ({"ollama_report_failure": "no model"}, "failed", "no model"),
         ({"ollama_report_unreachable": "timed out"}, "unreachable", "timed out"),
         ({}, "failed", NOTHING_KNOWN),
+        ({"ollama_verify_result": {"failed": True, "msg": "no systemd"}}, "failed", "no systemd"),
+        ({"ollama_verify_result": {"unreachable": True, "msg": "timed out"}}, "unreachable", "timed out"),
+        ({"ollama_verify_result": {"failed": True, "msg": "x"}, "ollama_report_failure": "y"}, "failed", "y"),
     ],
 )
 def test_a_host_is_in_the_state_that_its_facts_tell(known: dict[str, Any], state: str, problem: str) -> None:
@@ -47,6 +51,19 @@ def test_gpus_that_a_failed_task_has_read_go_before_facts_of_another_run() -> No
     known = {"ollama_report_failure": "no model", "ollama_report_gpu": fresh}
     (host,) = report({"a": {**known, "ansible_facts": {"gpufleet_gpu": {**fresh, "devices": []}}}})["hosts"]
     assert len(host["gpus"]) == len(fresh["devices"]) > 0
+
+
+def test_a_plan_is_found_in_either_place_and_the_result_of_the_task_is_the_newer() -> None:
+    (planned,) = fleet(1).values()
+    plan = planned["ollama_plan"]
+    for known in (
+        {"ollama_plan_result": {"plan": plan}},
+        {"ollama_plan_result": {"host": {}}, "ollama_plan": plan},
+    ):
+        assert report({"a": known})["hosts"][0]["num_parallel"] == plan["num_parallel"]
+    older = {**plan, "num_parallel": 99}
+    both = {"ollama_plan_result": {"plan": plan}, "ollama_plan": older}
+    assert report({"a": both})["hosts"][0]["num_parallel"] == plan["num_parallel"]
 
 
 def test_the_table_comes_with_it() -> None:

@@ -114,7 +114,23 @@ def test_without_details_only_the_comparison_is_returned(systemd, run_module):
     always = {name for name, described in documented.items() if described["returned"] == "always"}
     assert set(compared) == {*always, "changed", "invocation"}
     assert {name: compared[name] for name in always} == {name: whole[name] for name in always}
-    assert compared["differences"] != []
+    assert (compared["differences"] != [], compared["in_sync"]) == (True, False)
+
+
+def test_a_service_that_is_to_be_active_and_is_not_is_the_first_difference(systemd, run_module):
+    active = run_module(systemd_environment_info, expect_active=True)
+    assert (active["differences"], active["in_sync"]) == ([], True)
+    systemd.properties.update(ActiveState="failed")
+    assert run_module(systemd_environment_info)["in_sync"] is True
+    failed = run_module(systemd_environment_info, expect_active=True, dropin_content=CONTENT)
+    assert failed["differences"][0] == {
+        "layer": "process",
+        "variable": "",
+        "found": "failed",
+        "wanted": "active",
+        "message": "ollama.service is failed, wanted active",
+    }
+    assert failed["differences"][1]["layer"] == "file"
 
 
 def test_a_journal_that_no_longer_has_the_line_is_a_problem(systemd, run_module, monkeypatch):

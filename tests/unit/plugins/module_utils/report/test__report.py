@@ -26,7 +26,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report imp
 
 GIB = 1 << 30
 NOW = "2026-11-23T05:47:29Z"
-IN_SYNC = {"in_sync": True, "differences": [], "conflicts": [], "notes": ["no journal"], "models": []}
+IN_SYNC = {
+    "in_sync": True,
+    "differences": [],
+    "conflicts": [],
+    "problems": ["no journal"],
+    "overrides": ["ours wins"],
+}
 
 
 def plan(safe: bool = True, free: int = 15 * GIB, limits: tuple[Limit, ...] = ()) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def test_a_host_shows_its_plan(report: dict[str, Any]) -> None:
         ("llama3.1:8b", 7 * GIB)
     ]
     assert (good["gpus"][0]["weights_bytes"], good["gpus"][0]["headroom_bytes"]) == (4 * GIB, GIB)
-    assert (good["notes"], good["limit"]) == (["no journal"], "")
+    assert (good["notes"], good["limit"]) == (["no journal", "ours wins"], "")
 
 
 def test_the_limit_is_the_first_step_that_is_not_possible() -> None:
