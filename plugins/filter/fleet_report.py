@@ -97,7 +97,9 @@ def _known_of(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
         str(known.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")
     )
     if verified and (verified.get("unreachable") or verified.get("failed")):
-        reason = str(verified.get("msg") or "the service could not be looked at")
+        reason = str(verified.get("msg") or "the service could not be looked at").removeprefix(
+            "Task failed: "
+        )
         if verified.get("unreachable"):
             unreachable = unreachable or reason
         failure = failure or reason

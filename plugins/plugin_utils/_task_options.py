@@ -13,7 +13,7 @@ def forget_options(task: Any) -> None:
 
     A worker sends them with its result (ansible-core 2.19, `executor/process/worker.py`, `task_fields`), and the
     strategy holds those of every host until the task's last one is done. The callbacks that ansible-core ships do not
-    show them. A task that is tried again still needs them.
+    show them. A task that may be tried again still needs them; with `until` alone it is tried again, too.
     """
-    if not task.retries:
+    if not (task.retries or task.until):
         task.args = {}

@@ -275,7 +275,7 @@ def usual_costs(
     times before the large ones and half after.
     """
     small = [size for size in sizes if size <= SMALL_FLEET] * arguments.rounds * 2
-    middle = [size for size in sizes if size == MIDDLE_FLEET] * arguments.rounds
+    middle = [size for size in sizes if SMALL_FLEET < size <= MIDDLE_FLEET] * arguments.rounds
     large = [size for size in sizes if size > MIDDLE_FLEET]
     runs: dict[int, list[Cost]] = {size: [] for size in sizes}
     for size in [*small, *middle, *large, *small]:

@@ -23,6 +23,7 @@ def action_of():
             check_mode=True,
             diff=False,
             retries=None,
+            until=[],
         )
         return action_class(
             task=task,

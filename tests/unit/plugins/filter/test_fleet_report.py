@@ -32,7 +32,11 @@ def report(hostvars: dict[str, Any]) -> dict[str, Any]:
         ({"ollama_report_unreachable": "timed out"}, "unreachable", "timed out"),
         ({}, "failed", NOTHING_KNOWN),
         ({"ollama_verify_result": {"failed": True, "msg": "no systemd"}}, "failed", "no systemd"),
-        ({"ollama_verify_result": {"unreachable": True, "msg": "timed out"}}, "unreachable", "timed out"),
+        (
+            {"ollama_verify_result": {"unreachable": True, "msg": "Task failed: timed out"}},
+            "unreachable",
+            "timed out",
+        ),
         ({"ollama_verify_result": {"failed": True, "msg": "x"}, "ollama_report_failure": "y"}, "failed", "y"),
     ],
 )

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
 
 def test_a_task_that_is_done_keeps_no_options():
-    task = SimpleNamespace(args={"gpu": {}}, retries=None)
+    task = SimpleNamespace(args={"gpu": {}}, retries=None, until=[])
     forget_options(task)
     assert task.args == {}
 
 
-def test_a_task_that_may_be_tried_again_keeps_them():
-    task = SimpleNamespace(args={"gpu": {}}, retries=3)
+@pytest.mark.parametrize(
+    ("retries", "until"), [(3, []), (None, ["planned is success"]), (3, ["planned is success"])]
+)
+def test_a_task_that_may_be_tried_again_keeps_them(retries, until):
+    task = SimpleNamespace(args={"gpu": {}}, retries=retries, until=until)
     forget_options(task)
     assert task.args == {"gpu": {}}
