@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Mapping
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -60,6 +61,8 @@ class ActionModule(ActionBase):
             outcome["host"] = host
         elif outcome.get("failed"):
             outcome["host"] = {"gpu": host["gpu"]}
+        if options["as_json"] and "plan" in outcome:
+            outcome["plan_json"] = json.dumps(outcome.pop("plan"), separators=(",", ":"))
         warnings = read.get("warnings", []) + outcome.pop("warnings", [])
         forget_options(self._task)
         return {**result, **outcome, **({"warnings": warnings} if warnings else {})}

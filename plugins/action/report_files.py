@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import replace_file
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
 ARGUMENT_SPEC = {
@@ -37,12 +37,8 @@ class ActionModule(ActionBase):
             msg = f"{misplaced[0]!r} is no name of a file in {folder}: give the folder as dir"
             return {**result, "failed": True, "msg": msg}
         try:
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            for name, text in options["files"].items():
-                replace_file(str(folder / name), str(text), 0o644)
-        except OSError as error:
-            reason = f"{error.filename or folder}: {error.strerror}"
-            msg = f"the report cannot be written into {folder} on the control node ({reason}); choose another folder"
-            return {**result, "failed": True, "msg": msg}
+            write_files(folder, ((name, str(text)) for name, text in options["files"].items()))
+        except ValueError as error:
+            return {**result, "failed": True, "msg": str(error)}
         forget_options(self._task)
         return {**result, "changed": False, "dir": str(folder)}

@@ -18,7 +18,7 @@ description:
 positional: _input, template
 options:
   _input:
-    description: The report that the filter P(gpufleet.ollama.fleet_report#filter) makes.
+    description: The report, for example what M(gpufleet.ollama.fleet_report) has written as C(report.json).
     type: dict
     required: true
   template:
@@ -38,9 +38,11 @@ options:
 EXAMPLES = r"""
 - name: Write the page
   ansible.builtin.copy:
-    content: "{{ ollama_report | gpufleet.ollama.fleet_page(lookup('ansible.builtin.file', 'report.html.j2')) }}"
+    content: "{{ lookup('ansible.builtin.file', 'report.json') | from_json | gpufleet.ollama.fleet_page(template) }}"
     dest: report.html
     mode: "0644"
+  vars:
+    template: "{{ lookup('ansible.builtin.file', 'report.html.j2') }}"
 """
 
 RETURN = r"""
@@ -52,18 +54,17 @@ _value:
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from jinja2 import Environment, StrictUndefined, TemplateError
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
 
 
 def fleet_page(
     report: Mapping[str, Any], template: str, title: str = "Ollama GPU fleet", link: str = ""
 ) -> str:
     """The filled template."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     try:
-        return environment.from_string(template).render(report=report, title=title, link=link)
-    except TemplateError as error:
-        raise AnsibleFilterError(f"the page cannot be made from this report: {error}") from error
+        return "".join(fill_page(report, template, title, link))
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:

@@ -54,6 +54,12 @@ options:
     description: Whether what O(gather) has read is returned as RV(host).
     type: bool
     default: false
+  as_json:
+    description:
+      - Whether the plan is returned as text, RV(plan_json), in place of RV(plan). Ansible keeps it for each host, and
+        text takes a fraction of the control node's memory that nested data take.
+    type: bool
+    default: false
   gpu:
     description:
       - The GPUs and the system memory of the host, in the form of C(ansible_facts['gpufleet_gpu']), which
@@ -283,7 +289,7 @@ plan:
   description:
     - The settings, what they rest on and why they are what they are. Sizes are bytes. The page C(plan_fields.md) of
       the documentation explains every field.
-  returned: success
+  returned: success, unless O(as_json=true)
   type: dict
   contains:
     environment:
@@ -377,6 +383,10 @@ plan:
       description: What the operator should know, in sentences. They are shown as warnings, too.
       type: list
       elements: str
+plan_json:
+  description: The plan as JSON.
+  returned: success, when O(as_json=true)
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -307,15 +307,17 @@ def stand_ins(count: int, folder: Path, answers: Path) -> Path:
 
 
 def print_report(count: int, verdict: Verdict) -> None:
-    """The page of a mixed fleet, by the filters that the role uses."""
-    from ansible_collections.gpufleet.ollama.plugins.filter.fleet_page import fleet_page
-    from ansible_collections.gpufleet.ollama.plugins.filter.fleet_report import fleet_report_filter
+    """The page of a mixed fleet, made as the role has it made."""
+    from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import known_of
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import HostData, fleet_report
+    from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
     from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 
     template = (REPOSITORY / "roles/ollama_report/templates/report.html.j2").read_text()
     facts = fleet(count)
     started = time.monotonic()
-    page = fleet_page(fleet_report_filter(list(facts), facts, "2026-01-01T00:00:00Z"), template)
+    known = (HostData(**known_of(name, variables)) for name, variables in facts.items())
+    page = "".join(fill_page(fleet_report(known, "2026-01-01T00:00:00Z"), template, "Fleet", ""))
     seconds = time.monotonic() - started
     size = len(page.encode())
     print(

@@ -28,6 +28,7 @@ READING = {
     **SERVICE_ARGUMENTS,
     "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
     "return_host": {"type": "bool", "default": False},
+    "as_json": {"type": "bool", "default": False},
 }
 
 # What is planned with: the host, its models, the service as it is.

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import Iterable, Union
+
+# Parts are written one by one: a long text need not be whole in memory.
+Text = Union[str, Iterable[str]]
 
 
-def replace_file(path: str, text: str, mode: int) -> None:
+def replace_file(path: str, text: Text, mode: int) -> None:
     """Writes a file under another name in its directory, renames it, and has both reach the disk.
 
     Raises:
         OSError: The disk is full or read-only, ...; what stood there before is unchanged.
+        Exception: Whatever making a part of the text has raised, likewise.
     """
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.new")
     try:
         write_file(temporary, text, mode)
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
@@ -30,7 +35,7 @@ def replace_file(path: str, text: str, mode: int) -> None:
         os.close(directory)
 
 
-def write_file(path: str, text: str, mode: int) -> None:
+def write_file(path: str, text: Text, mode: int) -> None:
     """Writes a file, whatever the umask, through no symbolic link.
 
     Raises:
@@ -39,6 +44,7 @@ def write_file(path: str, text: str, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as stream:
         os.fchmod(stream.fileno(), mode)
-        stream.write(text.encode("utf-8", "surrogateescape"))
+        for part in [text] if isinstance(text, str) else text:
+            stream.write(part.encode("utf-8", "surrogateescape"))
         stream.flush()
         os.fsync(stream.fileno())

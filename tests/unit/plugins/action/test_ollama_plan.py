@@ -41,6 +41,14 @@ def test_a_plan_changes_nothing_and_is_plain_data(run_action):
     assert json.loads(json.dumps(result["plan"])) == result["plan"]
 
 
+def test_the_plan_comes_as_text_where_it_is_asked_for(run_action):
+    options = {"gpu": HOST, "models": [GEMMA], "version": "0.33.0"}
+    result = run_action(as_json=True, **options)
+    assert json.loads(result["plan_json"]) == run_action(**options)["plan"]
+    assert "plan" not in result
+    assert "plan_json" not in run_action(as_json=True)
+
+
 def test_values_may_come_as_text(run_action):
     result = run_action(gpu=HOST, models=[GEMMA], version="0.33.0", requests="2", lower_context="yes")
     assert result["plan"]["num_parallel"] == 2

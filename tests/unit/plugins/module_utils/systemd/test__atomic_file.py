@@ -42,6 +42,24 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_text_may_come_in_parts(tmp_path):
+    replace_file(str(tmp_path / "file"), (part for part in ("a", "", "ü\n")), 0o644)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "aü\n"
+
+
+def test_a_part_that_cannot_be_made_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    def parts():
+        yield "new"
+        raise ValueError("no more")
+
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(ValueError, match="no more"):
+        replace_file(str(target), parts(), 0o644)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_symbolic_link_is_not_written_through(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):

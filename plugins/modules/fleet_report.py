@@ -1,0 +1,110 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of `fleet_report`; its work is done on the control node by the action of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fleet_report
+short_description: Write what a run knows of its hosts as a page and as data on the control node
+version_added: 0.1.0
+description:
+  - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
+    there is neither, decides the state of each host, and writes C(report.html) and C(report.json).
+  - Reads of each host the variables C(ollama_plan_result.plan_json) or C(ollama_plan), C(ollama_verify_result),
+    C(ansible_facts.gpufleet_gpu), C(ollama_report_failure), C(ollama_report_gpu) and C(ollama_report_unreachable). A host
+    that has none of them counts as failed, as does one whose C(ollama_verify_result) is that of a failed task.
+  - A report describes what was found and is no part of the fleet's state. It is written in check mode too and counts as
+    no change.
+author:
+  - The gpufleet.ollama developers (@gpufleet)
+extends_documentation_fragment:
+  - gpufleet.ollama._attributes
+  - gpufleet.ollama._attributes.control_node
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It changes no host.
+  diff_mode:
+    support: none
+options:
+  hosts:
+    description: The names of the hosts that the report is about.
+    type: list
+    elements: str
+    required: true
+  dir:
+    description:
+      - The folder, made where it is missing. A relative path counts from the working directory.
+      - Where the page C(benchmark.html) lies in it, C(report.html) links to that.
+    type: path
+    required: true
+  template:
+    description:
+      - The Jinja2 template of the page on the control node, with the variables C(report), C(title) and C(link). Every
+        value is escaped for HTML, which templates of Ansible do not do.
+    type: path
+    required: true
+  title:
+    description: The title of the page.
+    type: str
+    default: Ollama GPU fleet
+"""
+
+EXAMPLES = r"""
+- name: Write the page and the data
+  gpufleet.ollama.fleet_report:
+    hosts: "{{ groups.ollama }}"
+    dir: ./gpufleet-report
+    template: templates/report.html.j2
+  register: fleet
+  run_once: true
+
+- name: Show the fleet, the worst first
+  ansible.builtin.debug:
+    var: fleet.table
+  run_once: true
+"""
+
+RETURN = r"""
+dir:
+  description: The folder, as an absolute path.
+  returned: success
+  type: str
+  sample: /home/operator/gpufleet-report
+summary:
+  description: The counts. The hosts themselves are in C(report.json).
+  returned: success
+  type: dict
+  contains:
+    hosts:
+      description: How many hosts there are.
+      type: int
+    states:
+      description: How many of them in which state, the worst state first.
+      type: dict
+      sample: {"unreachable": 0, "failed": 1, "drifted": 2, "unsafe": 0, "in sync": 97, "planned": 0}
+    not_as_planned:
+      description: How many of them are unreachable, failed or drifted.
+      type: int
+    gpus:
+      description: How many GPUs there are.
+      type: int
+    gpu_memory_total_bytes:
+      description: The memory of all GPUs, in bytes.
+      type: int
+    gpu_memory_free_bytes:
+      description: What of it remains free with the planned models loaded, in bytes.
+      type: int
+    kinds:
+      description: What the memory is used for, anywhere in the fleet.
+      type: list
+      elements: str
+table:
+  description: One line for each host, the worst first, and one with the counts.
+  returned: success
+  type: list
+  elements: str
+"""

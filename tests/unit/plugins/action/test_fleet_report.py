@@ -1,0 +1,146 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report is made of what the roles have left in each host's variables, and written on the control node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import NOTHING_KNOWN, ActionModule
+from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
+
+VERIFIED = {"differences": [], "conflicts": [], "problems": [], "overrides": []}
+FACTS = {"gpufleet_gpu": {"devices": [{"index": 0, "memory_total_bytes": 24, "memory_free_bytes": 4}]}}
+TEMPLATE = "<title>{{ title }}</title>{{ link }} {% for host in report.hosts %}{{ host.name }}{% endfor %}"
+
+Write = Callable[..., dict[str, Any]]
+Report = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "report"
+
+
+@pytest.fixture
+def write(action_of: Callable[..., ActionModule], tmp_path: Path, folder: Path) -> Write:
+    """`write(hostvars, option=value, ...)` gives the result of the action."""
+
+    def run(hostvars: dict[str, Any], **options: Any) -> dict[str, Any]:
+        template = tmp_path / "page.j2"
+        template.write_text(TEMPLATE, encoding="utf-8")
+        wanted = {"hosts": list(hostvars), "dir": str(folder), "template": str(template), **options}
+        return action_of(ActionModule, "fleet_report", wanted).run(task_vars={"hostvars": hostvars})
+
+    return run
+
+
+@pytest.fixture
+def report(write: Write, folder: Path) -> Report:
+    """`report(hostvars)` gives the hosts in the report's JSON."""
+
+    def hosts(hostvars: dict[str, Any]) -> list[dict[str, Any]]:
+        assert not write(hostvars).get("failed")
+        described: list[dict[str, Any]] = json.loads((folder / "report.json").read_text())["hosts"]
+        return described
+
+    return hosts
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "problem"),
+    [
+        ({"ollama_verify_result": VERIFIED}, "in sync", ""),
+        ({"ollama_report_failure": "no model"}, "failed", "no model"),
+        ({"ollama_report_unreachable": "timed out"}, "unreachable", "timed out"),
+        ({}, "failed", NOTHING_KNOWN),
+        ({"ollama_verify_result": {"failed": True, "msg": "no systemd"}}, "failed", "no systemd"),
+        (
+            {"ollama_verify_result": {"unreachable": True, "msg": "Task failed: timed out"}},
+            "unreachable",
+            "timed out",
+        ),
+        ({"ollama_verify_result": {"failed": True, "msg": "x"}, "ollama_report_failure": "y"}, "failed", "y"),
+    ],
+)
+def test_a_host_is_in_the_state_that_its_facts_tell(
+    report: Report, known: dict[str, Any], state: str, problem: str
+) -> None:
+    (host,) = report({"a": known})
+    assert (host["name"], host["state"], host["problem"]) == ("a", state, problem)
+
+
+def test_a_host_without_a_plan_shows_its_gpus(report: Report) -> None:
+    (host,) = report({"a": {"ollama_report_failure": "no model", "ansible_facts": FACTS}})
+    assert (host["gpus"][0]["others_bytes"], host["gpus"][0]["free_bytes"]) == (20, 4)
+
+
+def test_gpus_that_a_failed_task_has_read_go_before_facts_of_another_run(report: Report) -> None:
+    fresh = FACTS["gpufleet_gpu"]
+    known = {"ollama_report_failure": "no model", "ollama_report_gpu": fresh}
+    (host,) = report({"a": {**known, "ansible_facts": {"gpufleet_gpu": {**fresh, "devices": []}}}})
+    assert len(host["gpus"]) == len(fresh["devices"]) > 0
+
+
+def test_a_plan_is_found_in_either_place_and_the_result_of_the_task_is_the_newer(report: Report) -> None:
+    (planned,) = fleet(1).values()
+    plan = planned["ollama_plan"]
+    for known in (
+        {"ollama_plan_result": {"plan_json": json.dumps(plan)}},
+        {"ollama_plan_result": {"host": {}}, "ollama_plan": plan},
+    ):
+        assert report({"a": known})[0]["num_parallel"] == plan["num_parallel"]
+    older = {**plan, "num_parallel": 99}
+    both = {"ollama_plan_result": {"plan_json": json.dumps(plan)}, "ollama_plan": older}
+    assert report({"a": both})[0]["num_parallel"] == plan["num_parallel"]
+
+
+def test_counts_and_table_come_with_it_and_the_hosts_do_not(write: Write, folder: Path) -> None:
+    result = write({"a": {}, "b": {"ollama_verify_result": VERIFIED}})
+    assert (result["changed"], result["dir"]) == (False, str(folder))
+    assert (result["summary"]["hosts"], result["summary"]["not_as_planned"]) == (2, 1)
+    assert [line.split()[0] for line in result["table"][:-1]] == ["HOST", "a", "b"]
+    assert result["table"][-1] == "1 failed, 1 in sync"
+    assert set(result) == {"changed", "dir", "summary", "table"}
+
+
+def test_the_page_is_filled_with_the_same(write: Write, folder: Path) -> None:
+    write({"<a>": {}}, title="Ours & theirs")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page == "<title>Ours &amp; theirs</title> &lt;a&gt;"
+
+
+def test_the_page_of_the_benchmarks_is_linked_to_where_it_lies_beside_it(write: Write, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "benchmark.html").write_text("")
+    write({"a": {}})
+    assert "benchmark.html" in (folder / "report.html").read_text()
+
+
+def test_variables_in_another_form_are_refused_and_the_former_report_stays(
+    write: Write, folder: Path
+) -> None:
+    write({"a": {}})
+    former = (folder / "report.json").read_text()
+    result = write({"a": {"ollama_verify_result": {"in_sync": True}}})
+    assert result["failed"]
+    assert "the data of host a " in result["msg"]
+    assert (folder / "report.json").read_text() == former
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"template": "/nowhere/page.j2"}, "the template /nowhere/page.j2 of the page cannot be read"),
+        ({"dir": "/dev/null/report"}, "the report cannot be written into /dev/null/report"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_one_sentence(write: Write, options: dict[str, str], told: str) -> None:
+    result = write({"a": {}}, **options)
+    assert result["failed"]
+    assert told in result["msg"]
