@@ -109,7 +109,7 @@ def run_version(made: hosts.Fleet, version: str) -> None:
 
 def command_line(python: str | Path, inventory: str | Path, name: str) -> list[str]:
     command = [str(python), "-m", "ansible", "playbook", "-i", str(inventory), f"gpufleet.ollama.{name}"]
-    return [*command, "-e", "ollama_service_stable_seconds=1"]
+    return [*command, "-e", "ollama_override_stable_seconds=1"]
 
 
 def from_here(made: hosts.Fleet, version: str, name: str) -> str:

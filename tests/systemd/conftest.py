@@ -80,20 +80,20 @@ class Host:
         return Run(running.returncode, output)
 
     def service(self, environment: Mapping[str, Any], *arguments: str, **variables: Any) -> Run:
-        """Run the role ollama_service with this environment, patient for some seconds only."""
+        """Run the role ollama_override with this environment, patient for some seconds only."""
         running = self.start(self.service_playbook(environment, **variables), *arguments)
         output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
         return Run(running.returncode, output)
 
     def service_playbook(self, environment: Mapping[str, Any], **variables: Any) -> Path:
-        role = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_service"}}
+        role = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_override"}}
         patience = {
-            "ollama_service_health_timeout": 20,
-            "ollama_service_stable_seconds": 1,
-            "ollama_service_drain_timeout": 1,
+            "ollama_override_health_timeout": 20,
+            "ollama_override_stable_seconds": 1,
+            "ollama_override_drain_timeout": 1,
         }
         return self._write_playbook(
-            [role], {**patience, "ollama_service_environment": dict(environment), **variables}
+            [role], {**patience, "ollama_override_environment": dict(environment), **variables}
         )
 
     def start(self, playbook: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -107,14 +107,14 @@ def test_a_run_that_died_before_the_restart_is_completed_by_the_next(host, reloa
         [
             {
                 "ansible.builtin.include_role": {
-                    "name": "gpufleet.ollama.ollama_service",
+                    "name": "gpufleet.ollama.ollama_override",
                     "tasks_from": "preflight",
                 },
             },
-            {"gpufleet.ollama.systemd_dropin": {"content": "{{ __ollama_service_content }}"}},
+            {"gpufleet.ollama.systemd_dropin": {"content": "{{ __ollama_override_content }}"}},
         ],
-        ollama_service_environment=THREE,
-        __ollama_service_content='[Service]\nEnvironment="OLLAMA_NUM_PARALLEL=3"\n',
+        ollama_override_environment=THREE,
+        __ollama_override_content='[Service]\nEnvironment="OLLAMA_NUM_PARALLEL=3"\n',
     )
     assert written.return_code == 0, written.output
     if reloaded:
@@ -150,7 +150,7 @@ def test_a_service_that_does_not_come_back_healthy_runs_on_what_it_had(make_host
     host = make_host(ollama={"faults": [{**fault, "when": FAULT_AT_THREE}]})
     assert host.service({"OLLAMA_NUM_PARALLEL": 2}).return_code == 0
     former = host.read(DROPIN)
-    run = host.service(THREE, ollama_service_health_timeout=12, ollama_service_stable_seconds=2)
+    run = host.service(THREE, ollama_override_health_timeout=12, ollama_override_stable_seconds=2)
     assert run.return_code != 0
     assert sentence in run.output
     assert "Its journal ends:" in run.output
@@ -167,7 +167,7 @@ def test_a_service_that_does_not_come_back_healthy_runs_on_what_it_had(make_host
 
 def test_the_first_dropin_that_fails_is_taken_away_again(make_host):
     host = make_host(ollama={"faults": [{"action": "exit_on_start", "status": 1, "when": FAULT_AT_THREE}]})
-    run = host.service(THREE, ollama_service_health_timeout=12)
+    run = host.service(THREE, ollama_override_health_timeout=12)
     assert run.return_code != 0
     assert not host.exists(DROPIN)
     assert host.property("ActiveState") == "active"
@@ -178,7 +178,7 @@ def test_a_foreign_process_on_the_port_is_named_with_its_unit(host):
     host.shell(
         "systemctl stop ollama; systemd-run --unit=thief --quiet python3 -m http.server --bind 127.0.0.1 11434; sleep 1"
     )
-    run = host.service(THREE, ollama_service_health_timeout=8)
+    run = host.service(THREE, ollama_override_health_timeout=8)
     assert run.return_code != 0
     assert "the port of http://127.0.0.1:11434 is taken by python3 (pid " in run.output
     assert "unit thief.service)" in run.output
@@ -251,7 +251,7 @@ def restarting(make_host):
     """A host on which a run has restarted the service and waits for it."""
     slow = {"action": "slow_start", "seconds": 12, "when": FAULT_AT_THREE}
     host = make_host(ollama={"faults": [slow]})
-    running = host.start(host.service_playbook(THREE, ollama_service_health_timeout=60))
+    running = host.start(host.service_playbook(THREE, ollama_override_health_timeout=60))
     deadline = time.monotonic() + 300
     while not (host.exists(DROPIN) and restarted_with_three(host)):
         assert time.monotonic() < deadline, "the run did not get as far as the restart"
@@ -303,7 +303,7 @@ def test_settings_that_ollama_would_misread_are_refused_all_at_once(host):
 
 
 def test_a_variable_that_no_role_knows_is_refused(host):
-    run = host.service(THREE, ollama_service_enviroment={})
+    run = host.service(THREE, ollama_override_enviroment={})
     assert run.return_code != 0
-    assert "ollama_service_enviroment: ollama_service knows no such variable" in run.output
+    assert "ollama_override_enviroment: ollama_override knows no such variable" in run.output
     assert not host.exists(DROPIN)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role ollama_service does on a host where nothing goes wrong."""
+"""What the role ollama_override does on a host where nothing goes wrong."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_a_variable_that_is_no_longer_wanted_leaves_the_process(host):
 def test_absent_returns_the_service_to_what_it_was(host):
     before = host.process_environment()
     host.service(THREE)
-    run = host.service({}, ollama_service_state="absent")
+    run = host.service({}, ollama_override_state="absent")
     assert run.return_code == 0, run.output
     assert not host.exists("/etc/systemd/system/ollama.service.d")
     after = host.process_environment()
     assert {
         k: v for k, v in after.items() if k not in ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
     } == {k: v for k, v in before.items() if k not in ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")}
-    assert host.service({}, ollama_service_state="absent").changed == 0
+    assert host.service({}, ollama_override_state="absent").changed == 0
 
 
 def test_check_mode_tells_what_a_run_would_do_and_does_nothing(host):
@@ -107,8 +107,8 @@ def test_secrets_show_nowhere(host):
         host.service({}, "-vvv", "--diff"),
         host.playbook("rollback", "-vvv", "--diff", "--check"),
         host.playbook("rollback", "-vvv", "--diff"),
-        host.service({}, "-vvv", "--diff", "--check", ollama_service_state="absent"),
-        host.service({}, "-vvv", "--diff", ollama_service_state="absent"),
+        host.service({}, "-vvv", "--diff", "--check", ollama_override_state="absent"),
+        host.service({}, "-vvv", "--diff", ollama_override_state="absent"),
     ]
     assert [run.return_code for run in runs] == [0, 0, 2, 0, 0, 0, 0, 0]
     for run in runs:
@@ -129,7 +129,7 @@ def test_an_instance_of_a_template_has_its_own_environment(host):
         " > /etc/systemd/system/ollama@.service; systemctl daemon-reload; systemctl start ollama@0 ollama@1"
     )
     for number in (0, 1):
-        run = host.service({"CUDA_VISIBLE_DEVICES": number}, ollama_service_unit=f"ollama@{number}.service")
+        run = host.service({"CUDA_VISIBLE_DEVICES": number}, ollama_override_unit=f"ollama@{number}.service")
         assert run.return_code == 0, run.output
     for number in (0, 1):
         environment = host.process_environment(f"ollama@{number}.service")
@@ -137,7 +137,7 @@ def test_an_instance_of_a_template_has_its_own_environment(host):
         assert environment["OLLAMA_HOST"] == f"127.0.0.1:1234{number}"
     assert "CUDA_VISIBLE_DEVICES" not in host.process_environment()
 
-    run = host.playbook("rollback", ollama_service_unit="ollama@1.service")
+    run = host.playbook("rollback", ollama_override_unit="ollama@1.service")
     assert run.return_code == 0, run.output
     assert "CUDA_VISIBLE_DEVICES" not in host.process_environment("ollama@1.service")
     assert host.process_environment("ollama@0.service")["CUDA_VISIBLE_DEVICES"] == "0"
@@ -145,7 +145,7 @@ def test_an_instance_of_a_template_has_its_own_environment(host):
 
 def test_the_former_dropins_come_back_one_by_one(host):
     rollback = [
-        {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_service", "tasks_from": "rollback"}}
+        {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_override", "tasks_from": "rollback"}}
     ]
     host.service({"OLLAMA_NUM_PARALLEL": 2})
     host.service({"OLLAMA_NUM_PARALLEL": 3})
@@ -175,7 +175,7 @@ def test_hooks_run_around_the_restart_and_the_requests_in_flight_are_awaited(hos
         file.write_text(
             f"- name: Hook\n  ansible.builtin.shell: systemctl show --value -p MainPID ollama > /run/{name}\n"
         )
-        hooks[f"ollama_service_{name}_restart_tasks"] = str(file)
+        hooks[f"ollama_override_{name}_restart_tasks"] = str(file)
     run = host.service(THREE, **hooks)
     assert run.return_code == 0, run.output
     assert host.read("/run/pre") != host.read("/run/post")
@@ -211,8 +211,8 @@ def test_a_service_of_a_user(host):
         "ansible_become_method": "ansible.builtin.su",
         "ansible_become_user": "worker",
         "ansible_shell_allow_world_readable_temp": True,
-        "ollama_service_unit": "mine.service",
-        "ollama_service_scope": "user",
+        "ollama_override_unit": "mine.service",
+        "ollama_override_scope": "user",
     }
     run = host.service(THREE, **settings)
     assert run.return_code == 0, run.output
@@ -236,14 +236,14 @@ def test_models_are_loaded_again_after_a_restart(make_host):
         {"name": "nomic-embed-text", "placement": "gpu"},
     ]
     environment = {**THREE, "OLLAMA_CONTEXT_LENGTH": 4096}
-    run = host.service(environment, ollama_service_preload=True, ollama_service_preload_models=models)
+    run = host.service(environment, ollama_override_preload=True, ollama_override_preload_models=models)
     assert run.return_code == 0, run.output
     looked = host.module("ollama_load", models=models)
     assert [model["loaded"] for model in looked["models"]] == [True, True]
     assert (looked["changed"], looked["differences"]) == (False, [])
     assert looked["models"][0]["num_parallel"] == 3
 
-    run = host.service({**environment, "OLLAMA_NUM_PARALLEL": 2}, ollama_service_reload_models=True)
+    run = host.service({**environment, "OLLAMA_NUM_PARALLEL": 2}, ollama_override_reload_models=True)
     assert run.return_code == 0, run.output
     verified = host.verify(
         {**environment, "OLLAMA_NUM_PARALLEL": 2}, ollama_verify_load=True, ollama_verify_models=models
@@ -266,7 +266,7 @@ def test_requests_in_flight_are_awaited_before_the_restart(make_host):
     host.shell("timeout 10 sh -c 'until grep -q \":2CAA .* 01 \" /proc/net/tcp; do sleep 0.1; done'; sleep 1")
     waited = host.module("ollama_wait", condition="idle", timeout_seconds=2)
     assert (waited["idle"], waited["reason"]) == (False, "1 connection to the API")
-    run = host.service(THREE, ollama_service_drain_timeout=30)
+    run = host.service(THREE, ollama_override_drain_timeout=30)
     assert run.return_code == 0, run.output
     assert "although it is not idle" not in run.output
     assert host.property("Result", "client.service") in ("success", "exit-code")

@@ -11,12 +11,12 @@ DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
 # An unchanged host costs so many module runs on it: the look for the plan and the look that compares.
 REMOTE_EXECUTIONS = 2
 ONE_GPU = {"gpus": "rtx3060_12gb", "models": {"llama3.2:3b": None}}
-IMPATIENT = {"ollama_service_health_timeout": 12, "ollama_service_stable_seconds": 1}
+IMPATIENT = {"ollama_override_health_timeout": 12, "ollama_override_stable_seconds": 1}
 
 
 def test_an_unchanged_host_costs_few_remote_executions(make_host):
     host = make_host(**ONE_GPU)
-    first = host.playbook("site", ollama_service_preload=True)
+    first = host.playbook("site", ollama_override_preload=True)
     assert first.return_code == 0, first.output
     assert "so that no model is loaded after a restart" in " ".join(first.output.split())
     pid = host.property("MainPID")

@@ -14,7 +14,7 @@ D = "/etc/systemd/system/ollama.service.d"
 DROPIN = f"{D}/zz-gpufleet.conf"
 BENCHMARK_DROPIN = f"{D}/zzz-gpufleet-benchmark.conf"
 FORMER = "/var/lib/gpufleet/ollama.service/former/zz-gpufleet.conf"
-IMPATIENT = {"ollama_service_health_timeout": 20, "ollama_service_stable_seconds": 1}
+IMPATIENT = {"ollama_override_health_timeout": 20, "ollama_override_stable_seconds": 1}
 
 
 @pytest.fixture

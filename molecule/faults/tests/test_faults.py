@@ -54,7 +54,7 @@ def test_a_run_killed_between_write_and_restart_is_completed_by_the_next(on: Hos
     service = on("killed-midway")
     before = service.main_pid
 
-    killed = service.run("site", **CHANGE, ollama_service_pre_restart_tasks=str(HOOKS / "kill_the_run.yml"))
+    killed = service.run("site", **CHANGE, ollama_override_pre_restart_tasks=str(HOOKS / "kill_the_run.yml"))
 
     assert killed.returncode == -9, killed
     assert '"OLLAMA_NUM_PARALLEL=2"' in service.drop_in_text

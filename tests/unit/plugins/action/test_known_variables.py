@@ -21,9 +21,9 @@ def test_known_variables_change_nothing(result):
 
 
 def test_all_that_no_role_knows_fail_in_one_message(result):
-    refused = result("ollama_service_enviroment", "ollama_verify_laod", "ollama_verify_load")
+    refused = result("ollama_override_enviroment", "ollama_verify_laod", "ollama_verify_load")
     assert refused["failed"] is True
-    assert "ollama_service_enviroment: ollama_service knows no such variable" in refused["msg"]
+    assert "ollama_override_enviroment: ollama_override knows no such variable" in refused["msg"]
     assert "; ollama_verify_laod: ollama_verify knows no such variable" in refused["msg"]
     assert "ollama_verify_load:" not in refused["msg"]
 

@@ -27,7 +27,7 @@ def unfit(**variables):
     [
         "ollama_plan_requests",
         "ollama_plan_json_path",  # of another entry point than main
-        "ollama_service_changed",  # a fact that the role leaves
+        "ollama_override_changed",  # a fact that the role leaves
         "ollama_plan",
         "ollama_planner",
         "gpufleet_serial",
