@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean
 
 # Variables that decide what Ollama sees.
 # Source: Ollama 0.33 envconfig/config.go; environment variables in the guides of CUDA and ROCm.
@@ -24,7 +25,8 @@ VARIABLES = (
     "OLLAMA_IGPU_ENABLE",
     "OLLAMA_VULKAN",
 )
-# Integrated AMD GPUs that Ollama uses without being asked. Source: Ollama 0.33 discover.
+# Integrated AMD GPUs that Ollama uses without being asked; NVIDIA's are all used.
+# Source: Ollama v0.33.0-rc2 discover/runner.go (defaultIntegratedROCmGFXTargets, integratedGPUAllowedByDefault).
 _INTEGRATED_IN_USE = ("gfx1151",)
 
 
@@ -41,18 +43,38 @@ def restricting(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in VARIABLES if name in environment}
 
 
+def is_admitted(device: GpuDevice, environment: Mapping[str, str]) -> bool:
+    """Whether Ollama uses a GPU that it sees; an integrated one where OLLAMA_IGPU_ENABLE or its kind allow it.
+
+    Source: Ollama v0.33.0-rc2 discover/runner.go (filterIntegratedDevices, integratedGPUAdmission).
+    """
+    if not device.integrated:
+        return True
+    allowed = boolean(environment.get("OLLAMA_IGPU_ENABLE"))
+    if allowed is not None:
+        return allowed
+    return device.vendor == "nvidia" or device.gfx_target in _INTEGRATED_IN_USE
+
+
 def visible(devices: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visible:
     """The usable GPUs that a service with this environment sees: NVIDIA's first, then AMD's."""
     usable = [device for device in devices if device.is_usable]
     nvidia = _cuda(devices, [device for device in usable if device.vendor == "nvidia"], environment)
     amd = _rocm([device for device in usable if device.vendor == "amd"], environment)
+    seen = nvidia.uuids + amd.uuids
+    unused = [device for device in usable if device.uuid in seen and not is_admitted(device, environment)]
     notes = list(nvidia.notes + amd.notes)
+    notes += [
+        f"{device.name} is integrated, which Ollama leaves unused unless OLLAMA_IGPU_ENABLE=1"
+        for device in unused
+    ]
     if environment.get("GGML_VK_VISIBLE_DEVICES"):
         notes.append(
             "GGML_VK_VISIBLE_DEVICES counts in Vulkan's order, which is not known here: it is taken for no "
             "restriction"
         )
-    return Visible(nvidia.uuids + amd.uuids, tuple(notes))
+    left_out = {device.uuid for device in unused}
+    return Visible(tuple(uuid for uuid in seen if uuid not in left_out), tuple(notes))
 
 
 def cuda_order(
@@ -150,8 +172,7 @@ def _named(
 def _rocm(usable: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visible:
     """AMD GPUs: ROCR_VISIBLE_DEVICES selects, then HIP_VISIBLE_DEVICES counts among those.
 
-    Source: ROCm documentation, GPU isolation techniques. Ollama drops integrated GPUs but gfx1151 unless
-    OLLAMA_IGPU_ENABLE=1 (Ollama 0.33).
+    Source: ROCm documentation, GPU isolation techniques.
     """
     chosen = list(usable)
     notes: list[str] = []
@@ -159,18 +180,7 @@ def _rocm(usable: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visibl
         if name in environment:
             chosen, unknown = _select_amd(environment[name], chosen)
             notes += [f"{name} names {item!r:.60}, which is no usable GPU here" for item in unknown]
-    enabled = environment.get("OLLAMA_IGPU_ENABLE", "").strip().lower() not in ("", "0", "f", "false")
-    seen = [
-        device
-        for device in chosen
-        if enabled or not device.integrated or device.gfx_target in _INTEGRATED_IN_USE
-    ]
-    notes += [
-        f"{device.name} is integrated, which Ollama leaves unused unless OLLAMA_IGPU_ENABLE=1"
-        for device in chosen
-        if device not in seen
-    ]
-    return Visible(tuple(device.uuid for device in seen), tuple(notes))
+    return Visible(tuple(device.uuid for device in chosen), tuple(notes))
 
 
 def _select_amd(value: str, devices: Sequence[GpuDevice]) -> tuple[list[GpuDevice], list[str]]:

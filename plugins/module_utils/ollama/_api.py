@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import time
 from dataclasses import dataclass
 from typing import Any, Mapping
 from urllib.parse import urlsplit
 
-DEFAULT_PORT = 11434
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import DEFAULT_PORT, address
+
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_S = 10.0
 # A verbose reply lists the whole vocabulary: some 10 MiB for 262,144 tokens with scores and types.
@@ -27,39 +27,8 @@ class ApiError(OSError):
 
 
 def url_of_host(host: str) -> str:
-    """The URL at which a client reaches a server whose OLLAMA_HOST is `host`; empty is the default.
-
-    Source: ollama v0.33.0-rc2, envconfig/config.go, Host and ConnectableHost.
-    """
-    text = host.strip().strip("\"'").strip()
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        scheme, rest = "http", text
-    default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
-    address, _slash, path = rest.partition("/")
-    name, port = _host_and_port(address, default_port)
-    path = "/" + path.strip("/") if path.strip("/") else ""
-    return f"{scheme}://{name}:{port}{path}"
-
-
-def _host_and_port(address: str, default_port: int) -> tuple[str, int]:
-    name, colon, port_text = address.rpartition(":")
-    bare = address.strip("[]")
-    if not colon or _ip(bare) is not None:
-        name, port_text = bare or "127.0.0.1", str(default_port)
-    name = name.strip("[]")
-    ip = _ip(name)
-    if not name or (ip is not None and ip.is_unspecified):
-        name = "::1" if ip is not None and ip.version == 6 else "127.0.0.1"
-    port = int(port_text) if port_text.isdigit() and int(port_text) <= 65535 else default_port
-    return (f"[{name}]" if ":" in name else name), port
-
-
-def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
+    """The URL at which a client on the same machine reaches a server whose OLLAMA_HOST is `host`; empty is the default."""
+    return address(host).client_url
 
 
 @dataclass(frozen=True)

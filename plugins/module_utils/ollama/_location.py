@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import url_of_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     parse_environment_file,
     parse_shown_environment,
@@ -106,5 +107,5 @@ def _home(user: str, scope: str) -> str:
 
 def _models_path(environment: Mapping[str, str], home: str) -> str:
     """Source: ollama v0.33.0-rc2, envconfig/config.go, Models and Var."""
-    models = environment.get("OLLAMA_MODELS", "").strip().strip("\"'")
+    models = cleaned(environment.get("OLLAMA_MODELS", ""))
     return models or os.path.join(home, ".ollama", "models")

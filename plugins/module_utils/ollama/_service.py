@@ -71,11 +71,19 @@ def look(run: Run, scope: str, unit: str) -> Sight:
 
 
 def _listener(url: str) -> Socket | None:
-    parts = urlsplit(url)
-    port = parts.port
+    host, port = _host_and_port(url)
     found = [s for s in tcp_sockets(pids()) if s.listening and s.port == port]
-    exact = [s for s in found if s.address == parts.hostname]
+    exact = [s for s in found if s.address == host]
     return next(iter(exact or found), None)
+
+
+def _host_and_port(url: str) -> tuple[str | None, int | None]:
+    """None where OLLAMA_HOST is no address: such a server does not come to listen."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname, parts.port
+    except ValueError:
+        return None, None
 
 
 def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
@@ -85,7 +93,7 @@ def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
     if not state.main_pid:
         return Load(time.monotonic(), 0, 0.0), url
     processes = unit_processes(state.main_pid)
-    port = urlsplit(url).port
+    _host, port = _host_and_port(url)
     established = [
         s for s in tcp_sockets([state.main_pid]) if not s.listening and s.port == port and s.pid is not None
     ]

@@ -10,7 +10,6 @@ means true, a name it does not know is ignored. Each of these is a sentence here
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Tuple
@@ -23,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text im
     parse_int,
     parse_uint,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import address, cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import parse as parse_version
 
 BOOLEAN = "boolean"
@@ -122,14 +122,6 @@ NEVER_EXISTED: Mapping[str, str] = {
 }
 
 
-def cleaned(value: str) -> str:
-    """A value as Ollama takes it: without white space around it, then without quotes around it.
-
-    Source: Ollama envconfig/config.go (Var).
-    """
-    return value.strip(" \t\n\v\f\r\x85\xa0").strip("\"'")
-
-
 def problems(environment: Mapping[str, str], version: str = "", also_known: Iterable[str] = ()) -> list[str]:
     """One sentence for each setting that Ollama would ignore or take for something else, sorted by name.
 
@@ -187,14 +179,23 @@ def _value_problem(name: str, setting: Setting, text: str, release: Release | No
         types = _CACHE_TYPES_OF_OLLAMA if release and release < _LLAMA_SERVER else _CACHE_TYPES_OF_LLAMA_CPP
         if text not in types:
             return f"{name}={text} is no type of KV cache: choose one of {', '.join(types)}"
-    if setting.kind == HOST and host_url(text) is None:
-        return (
-            f"{name}={text} has no valid port, and Ollama would take its default: write it like 0.0.0.0:11434"
-        )
+    if setting.kind == HOST:
+        return _host_problem(name, text)
     if setting.kind == MEBIBYTES_LIST and any(parse_uint(part) is None for part in re.split("[,/]", text)):
         return f"{name}={text} is no list of whole MiB: write one number, or one for each GPU like 1024,2048"
     if setting.kind == SWITCH and text not in _SWITCH_TEXTS:
         return f"{name}={text} is neither on nor off: write on or off"
+    return None
+
+
+def _host_problem(name: str, text: str) -> str | None:
+    found = address(text)
+    if found.refused_port is not None:
+        return (
+            f"{name}={text} has no valid port, and Ollama would take its default: write it like 0.0.0.0:11434"
+        )
+    if not found.can_be_listened_on:
+        return f"{name}={text} is no address, and Ollama would not start: write it like 0.0.0.0:11434 or [::1]:11434"
     return None
 
 
@@ -227,35 +228,6 @@ def duration_ns(text: str) -> int | None:
     return None if seconds is None else seconds * 1_000_000_000
 
 
-def host_url(text: str) -> str | None:
-    """The URL that Ollama makes of OLLAMA_HOST; None when the port is not valid (Ollama takes its default).
-
-    Source: Ollama envconfig/config.go (Host).
-    """
-    scheme, separator, rest = cleaned(text).partition("://")
-    if not separator:
-        scheme, rest = "http", cleaned(text)
-    default_port = {"http": "80", "https": "443"}.get(scheme, "11434") if separator else "11434"
-    host_and_port, slash, path = rest.partition("/")
-    host, port = _split_host_and_port(host_and_port, default_port)
-    number = parse_int(port)
-    if number is None or not 0 <= number <= 65535:
-        return None
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{bracketed}:{port}{slash if path else ''}{path}"
-
-
-def _split_host_and_port(text: str, default_port: str) -> tuple[str, str]:
-    match = re.fullmatch(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<name>[^\[\]:]*)):(?P<port>[^:\[\]]*)", text)
-    if match:
-        return match.group("six") or match.group("name") or "", match.group("port")
-    bare = text.strip("[]")
-    try:
-        return str(ipaddress.ip_address(bare)), default_port
-    except ValueError:
-        return text or "127.0.0.1", default_port
-
-
 def as_printed(name: str, value: str) -> str | None:
     """The value as the C(server config) line shows it when Ollama took it; None when that cannot be told.
 
@@ -278,7 +250,7 @@ def as_printed(name: str, value: str) -> str | None:
         endless = nanoseconds < 0 or (nanoseconds == 0 and name == "OLLAMA_LOAD_TIMEOUT")
         return duration_text(INT64_MAX if endless else nanoseconds)
     if setting.kind == HOST:
-        return host_url(text)
+        return address(value).url
     if setting.kind == LOG_LEVEL:
         return None  # printed as a level's name, by rules that changed between releases
     return text

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import is_admitted
 
 # The variables by which a service is shown only some of its GPUs (OLLAMA.md lists them; discover/gpu.go).
 VISIBILITY_VARIABLES = (
@@ -20,10 +21,6 @@ VISIBILITY_VARIABLES = (
     "GGML_VK_VISIBLE_DEVICES",
 )
 _VISIBILITY_OF_VENDOR = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
-
-# Of integrated GPUs Ollama uses CUDA's and this one without being told to.
-# Source: ollama discover/runner.go (v0.33.0-rc2).
-_INTEGRATED_IN_USE = "gfx1151"
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def host_from_facts(
     host = HostGpus.from_dict(_completed(facts))
     ours = [name for name in VISIBILITY_VARIABLES if name in managed_environment]
     visible = _visible(host, everything=described or bool(ours))
-    in_use = [gpu for gpu in visible if _is_in_use(gpu, environment)]
+    in_use = [gpu for gpu in visible if is_admitted(gpu, environment)]
     warnings = [
         f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use
     ]
@@ -155,12 +152,6 @@ def _visible(host: HostGpus, *, everything: bool) -> list[GpuDevice]:
     if everything:
         return list(usable.values())
     return [usable[uuid] for uuid in host.visible_devices if uuid in usable]
-
-
-def _is_in_use(gpu: GpuDevice, environment: Mapping[str, str]) -> bool:
-    if not gpu.integrated or gpu.vendor == "nvidia" or gpu.gfx_target == _INTEGRATED_IN_USE:
-        return True
-    return environment.get("OLLAMA_IGPU_ENABLE", "").strip().lower() in ("1", "t", "true")
 
 
 def _fault(gpu: GpuDevice) -> str:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text import parse_bool, parse_uint
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import cleaned, duration_ns
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text import parse_uint
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import duration_ns
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean, cleaned
 
 MIB = 1 << 20
 
@@ -58,8 +59,8 @@ def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
         context_length=_uint(value.get("OLLAMA_CONTEXT_LENGTH"), 0),
         keep_alive_seconds=keep_alive_seconds(value.get("OLLAMA_KEEP_ALIVE", "")),
         kv_cache_type=value.get("OLLAMA_KV_CACHE_TYPE", "").lower() or "f16",
-        flash_attention=_bool(value.get("OLLAMA_FLASH_ATTENTION")),
-        spread=bool(_bool(value.get("OLLAMA_SCHED_SPREAD"))),
+        flash_attention=boolean(environment.get("OLLAMA_FLASH_ATTENTION")),
+        spread=bool(boolean(environment.get("OLLAMA_SCHED_SPREAD"))),
         gpu_overhead_bytes=_uint(value.get("OLLAMA_GPU_OVERHEAD"), 0),
         fit=value.get("LLAMA_ARG_FIT", "").lower() not in _FALSE_OF_LLAMA_CPP,
         fit_targets_bytes=_fit_targets(value.get("LLAMA_ARG_FIT_TARGET", "")),
@@ -77,13 +78,6 @@ def keep_alive_seconds(text: str) -> float:
 def _uint(text: str | None, default: int) -> int:
     number = parse_uint(text) if text else None
     return default if number is None else number
-
-
-def _bool(text: str | None) -> bool | None:
-    """None where nothing is set; what Go cannot parse means true."""
-    if not text:
-        return None
-    return parse_bool(text) is not False
 
 
 def _fit_targets(text: str) -> tuple[int, ...]:

@@ -159,8 +159,33 @@ def test_what_is_left_out_of_amd_is_noted() -> None:
     assert "'9'" in _visibility.visible(AMD, {"HIP_VISIBLE_DEVICES": "9"}).notes[0]
 
 
-def test_strix_halo_is_used_without_being_asked() -> None:
-    assert _visibility.visible([amd(0, "halo", "gfx1151", True)], {}).uuids == ("halo",)
+APU = amd(0, "apu", "gfx1103", True)
+STRIX_HALO = amd(0, "halo", "gfx1151", True)
+JETSON = nvidia(0, "orin", "Orin", "8.7", integrated=True)
+
+
+@pytest.mark.parametrize("device", [APU, STRIX_HALO, JETSON], ids=lambda device: device.name)
+@pytest.mark.parametrize(
+    ("value", "used"),
+    [
+        *((value, True) for value in ("1", "true", "True", "TRUE", "t", " 1 ", "'1'", '"true"')),
+        *((value, True) for value in ("yes", "on", "2", "no", "off", "tRUE", "00", "disabled")),
+        *((value, False) for value in ("0", "false", "False", "F", "'0'", ' "false" ')),
+    ],
+)
+def test_what_igpu_enable_says_holds_for_every_integrated_gpu(
+    device: GpuDevice, value: str, used: bool
+) -> None:
+    assert bool(_visibility.visible([device], {"OLLAMA_IGPU_ENABLE": value}).uuids) is used
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", "''"])
+@pytest.mark.parametrize(("device", "used"), [(APU, False), (STRIX_HALO, True), (JETSON, True)])
+def test_without_igpu_enable_an_integrated_gpu_is_used_by_its_kind(
+    device: GpuDevice, value: str | None, used: bool
+) -> None:
+    environment = {} if value is None else {"OLLAMA_IGPU_ENABLE": value}
+    assert bool(_visibility.visible([device], environment).uuids) is used
 
 
 def test_vulkans_order_is_not_known() -> None:

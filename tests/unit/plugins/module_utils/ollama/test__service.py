@@ -89,6 +89,12 @@ def test_nobody_at_the_address():
     assert (sight.holder, sight.answer, sight.main_pid) == (None, None, 0)
 
 
+def test_an_ollama_host_that_is_no_address_is_an_error_to_report():
+    sight = _service.look(shows(MainPID=0, Environment="OLLAMA_HOST=foo:bar:80"), "system", UNIT)
+    assert (sight.holder, sight.answer) == (None, None)
+    assert "foo:bar:80" in sight.error
+
+
 def test_connections_and_runners_are_the_activity(ollama, main_process):
     runner = _process.Process(os.getpid() + 1, ("llama-server",), 200)
     own = _process.Process(os.getpid(), ("ollama", "serve"), 10**9)

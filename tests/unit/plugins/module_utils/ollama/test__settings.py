@@ -10,8 +10,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings i
     KNOWN,
     NEVER_EXISTED,
     as_printed,
-    cleaned,
-    host_url,
     problems,
 )
 from hypothesis import given
@@ -137,36 +135,6 @@ def test_any_value_is_a_sentence_or_nothing(name, value):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(' "3" ', "3"), ("'3'", "3"), ("\t3\u00a0", "3"), ('" 3"', " 3")]
-)
-def test_values_are_cleaned_as_ollama_does(value, text):
-    assert cleaned(value) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("", "http://127.0.0.1:11434"),
-        ("0.0.0.0", "http://0.0.0.0:11434"),
-        ("1.2.3.4:80", "http://1.2.3.4:80"),
-        (":1234", "http://:1234"),
-        ("example.org", "http://example.org:11434"),
-        ("http://example.org", "http://example.org:80"),
-        ("https://example.org", "https://example.org:443"),
-        ("https://example.org/ollama", "https://example.org:443/ollama"),
-        ("[::1]:1234", "http://[::1]:1234"),
-        ("::", "http://[::]:11434"),
-        ("[::1]", "http://[::1]:11434"),
-        ("1.2.3.4:", None),
-        ("1.2.3.4:65536", None),
-        ("1.2.3.4:-1", None),
-    ],
-)
-def test_the_address_is_read_as_ollama_reads_it(text, url):
-    assert host_url(text) == url
-
-
-@pytest.mark.parametrize(
     ("name", "value", "printed"),
     [
         ("OLLAMA_NUM_PARALLEL", "03", "3"),
@@ -182,6 +150,8 @@ def test_the_address_is_read_as_ollama_reads_it(text, url):
         ("OLLAMA_KEEP_ALIVE", "x", None),
         ("OLLAMA_LOAD_TIMEOUT", "0", "2562047h47m16.854775807s"),
         ("OLLAMA_HOST", "0.0.0.0", "http://0.0.0.0:11434"),
+        ("OLLAMA_HOST", "gpu:port", "http://gpu:11434"),
+        ("OLLAMA_HOST", "[fe80::1%eth0]:80", "http://[fe80::1%25eth0]:80"),
         ("OLLAMA_KV_CACHE_TYPE", "q8_0", "q8_0"),
         ("OLLAMA_IGPU_ENABLE", "1", "1"),
         ("OLLAMA_DEBUG", "1", None),

@@ -174,7 +174,9 @@ class TestAHostWhoseDriverDoesNotAnswer:
         ({"vendor": "amd"}, {}, False),
         ({"vendor": "amd", "gfx_target": "gfx1151"}, {}, True),
         ({"vendor": "amd"}, {"OLLAMA_IGPU_ENABLE": "1"}, True),
-        ({"vendor": "amd"}, {"OLLAMA_IGPU_ENABLE": "0"}, False),
+        ({"vendor": "amd"}, {"OLLAMA_IGPU_ENABLE": "yes"}, True),
+        ({"vendor": "amd"}, {"OLLAMA_IGPU_ENABLE": "'0'"}, False),
+        ({"vendor": "nvidia"}, {"OLLAMA_IGPU_ENABLE": "0"}, False),
     ],
 )
 def test_integrated_gpus_count_only_where_ollama_uses_them(values, environment, in_use):
