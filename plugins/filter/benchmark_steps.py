@@ -13,7 +13,7 @@ author:
   - The gpufleet.ollama developers (@gpufleet)
 description:
   - Takes plans of M(gpufleet.ollama.ollama_plan), one for each parallel value, and leaves out those that are not safe.
-positional: _input, models
+positional: _input, models, installed
 options:
   _input:
     description: The plans.
@@ -21,9 +21,17 @@ options:
     elements: dict
     required: true
   models:
-    description: The models to measure; by default all that are planned and get as many slots as are set.
+    description: >-
+      The models to measure, by any name that Ollama takes for them; by default all that are planned and get as many slots
+      as are set.
     type: list
     elements: str
+    default: []
+  installed:
+    description: >-
+      The host's models as M(gpufleet.ollama.ollama_model_info) returns them, by which another tag of a planned one is known.
+    type: list
+    elements: dict
     default: []
 """
 
@@ -36,8 +44,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    C(steps), each with C(parallel), C(environment), C(version) and C(models), and C(skipped), each with C(parallel) and
-    C(reason).
+    C(steps), each with C(parallel), C(environment), C(version) and C(models), C(skipped), each with C(parallel) and
+    C(reason), and C(problem), why O(models) cannot be measured; empty where they can.
   type: dict
 """
 
@@ -46,20 +54,26 @@ from typing import Any, Callable, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 
-def benchmark_steps(plans: Sequence[Mapping[str, Any]], models: Sequence[str] = ()) -> dict[str, Any]:
-    """The steps and what is left out."""
+def benchmark_steps(
+    plans: Sequence[Mapping[str, Any]],
+    models: Sequence[str] = (),
+    installed: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The steps, what is left out, and why there are none."""
     # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
     from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._steps import steps
 
     try:
-        chosen, skipped = steps(plans, models)
+        chosen, skipped = steps(plans, models, installed)
     except ValueError as error:
-        raise AnsibleFilterError(str(error)) from error
+        # For the role to show: Ansible would wrap the sentence in the expression that called the filter.
+        return {"steps": [], "skipped": [], "problem": str(error)}
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"benchmark_steps takes plans of ollama_plan; one has no {error}") from error
     return {
         "steps": [step.to_dict() for step in chosen],
         "skipped": [one.to_dict() for one in skipped],
+        "problem": "",
     }
 
 

@@ -141,6 +141,7 @@ differences:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import load_in_order
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import unlike
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Planned, differences
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
@@ -181,7 +182,7 @@ def main() -> None:
             run,
             options["scope"],
             options["unit"],
-            list(dict.fromkeys([*(plan.name for plan in planned), *options["also"]])),
+            unlike([*(plan.name for plan in planned), *options["also"]]),
             options["keep_alive"],
             options["timeout_seconds"],
             module.check_mode,

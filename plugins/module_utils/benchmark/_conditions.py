@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Iterable, Mapping
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -75,7 +77,7 @@ def conditions_of(
 
     `names`: the models that matter.
     """
-    wanted = set(names)
+    wanted = {name_key(name) for name in names}
     return Conditions(
         gpus=tuple(
             Gpu(str(gpu.get("name")), str(gpu["uuid"]) if gpu.get("uuid") else None)
@@ -86,7 +88,7 @@ def conditions_of(
         models={
             str(model["name"]): str(model.get("digest") or "")
             for model in models
-            if model.get("name") in wanted
+            if name_key(str(model.get("name"))) in wanted
         },
         context_length=context_length,
         kv_cache_type=kv_cache_type,

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._figures import Round, figures
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import same_model
 
 # So long may somebody else's request (a health check, say) take before the host counts as serving others.
 IDLE_WAIT_S = 5.0
@@ -61,7 +62,7 @@ class _Watched:
             entries = api.loaded()
         except ApiError:
             return  # the requests themselves tell that the server is gone
-        entry = next((entry for entry in entries if entry.get("name") == model), None)
+        entry = next((entry for entry in entries if same_model(str(entry.get("name")), model)), None)
         if entry is None:
             self.was_missing = True
             return

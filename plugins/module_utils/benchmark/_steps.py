@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key, same_model
+
 
 @dataclass(frozen=True)
 class Step:
@@ -34,22 +36,23 @@ class Skipped:
 
 
 def steps(
-    plans: Sequence[Mapping[str, Any]], models: Sequence[str] = ()
+    plans: Sequence[Mapping[str, Any]],
+    models: Sequence[str] = (),
+    installed: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[tuple[Step, ...], tuple[Skipped, ...]]:
     """What to measure of these plans, one for each parallel value, and what to leave out.
 
-    `models`: those to measure; by default all that are planned and take the parallel value.
+    `models`: those to measure, by any of their names; by default all that are planned and take the parallel value.
+    `installed`: the host's models, by which another tag of a planned one is known.
 
     Raises: ValueError where a model is named that no plan holds.
     """
     safe = [plan for plan in plans if plan["safe"]]
     skipped = tuple(Skipped(plan["num_parallel"], _why_unsafe(plan)) for plan in plans if not plan["safe"])
-    chosen = list(models) or _scaling(safe)
-    for name in chosen:
-        if safe and name not in _planned(safe[0]):
-            raise ValueError(
-                f"{name} is to be measured and is not planned here; planned are {', '.join(_planned(safe[0])) or 'none'}"
-            )
+    chosen = _scaling(safe)
+    if models and safe:
+        planned = _planned(safe[0])
+        chosen = [_planned_name(name, planned, installed) for name in models]
     return (
         tuple(
             Step(
@@ -62,6 +65,21 @@ def steps(
         ),
         skipped,
     )
+
+
+def _planned_name(name: str, planned: Sequence[str], installed: Sequence[Mapping[str, Any]]) -> str:
+    """The name under which the plan holds a model: its own, or that of a tag that differs from it in nothing else."""
+    found = next((one for one in planned if same_model(one, name)), None)
+    if found is None:
+        content = {name_key(model["name"]): {**model, "name": ""} for model in installed}
+        own = content.get(name_key(name))
+        found = next((one for one in planned if own and content.get(name_key(one)) == own), None)
+    if found is None:
+        raise ValueError(
+            f"{name} is to be measured and is not planned here; planned are {', '.join(planned) or 'none'}: "
+            "name one of these in ollama_benchmark_models, or add it to ollama_plan_wanted"
+        )
+    return found
 
 
 def _planned(plan: Mapping[str, Any]) -> list[str]:

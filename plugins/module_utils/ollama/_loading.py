@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
     Loaded,
     Runner,
@@ -48,7 +49,7 @@ def load_in_order(
         ApiError: The server does not answer.
     """
     api = Api(server_url(unit_state(run, scope, unit)), timeout_s=timeout_s)
-    loaded_before = {str(entry.get("name")) for entry in api.loaded()}
+    loaded_before = {name_key(str(entry.get("name"))) for entry in api.loaded()}
     errors: dict[str, str] = {}
     blobs: dict[str, str | None] = {}
     request: dict[str, Any] = {} if keep_alive is None else {"keep_alive": _keep_alive(keep_alive)}
@@ -65,7 +66,7 @@ def load_in_order(
             models += _look(api, unit_state(run, scope, unit), [name], blobs, errors)
     if together:
         models = _look(api, unit_state(run, scope, unit), names, blobs, errors)
-    wanted = {_with_tag(name) for name in names}
+    wanted = {name_key(name) for name in names}
     return Outcome(not wanted <= loaded_before, tuple(models))
 
 
@@ -76,21 +77,17 @@ def _look(
     blobs: Mapping[str, str | None],
     errors: Mapping[str, str],
 ) -> list[Loaded]:
-    entries = {str(entry.get("name")): entry for entry in api.loaded()}
+    entries = {name_key(str(entry.get("name"))): entry for entry in api.loaded()}
     runners = {runner.blob: runner for runner in reversed(_runners(state))}
     return [
         loaded_model(
             name,
-            entries.get(_with_tag(name)),
+            entries.get(name_key(name)),
             runners.get(blobs[name]) if blobs.get(name) else None,
             errors.get(name),
         )
         for name in names
     ]
-
-
-def _with_tag(name: str) -> str:
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
 def _keep_alive(text: str) -> int | str:

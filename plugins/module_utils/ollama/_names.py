@@ -1,30 +1,55 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of models, in the short form that `ollama list` prints."""
+"""Names of models: the short form that Ollama lists, and when two names mean one model. Pure."""
 
 from __future__ import annotations
 
-# Source: ollama v0.33.0-rc2, types/model/name.go; manifest/paths.go for the second spelling of the host.
+from typing import Iterable
+
+# Source: Ollama v0.33.0-rc2 types/model/name.go.
 DEFAULT_HOST = "registry.ollama.ai"
-DEFAULT_HOSTS = (DEFAULT_HOST, "ollama.com")
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
 
 def short_name(name: str) -> str:
-    """The name without the default host and namespace and with its tag: `gemma3` is `gemma3:latest`."""
-    path, tag = name, ""
-    if ":" in name.rsplit("/", 1)[-1]:
-        path, tag = name.rsplit(":", 1)
-    parts = path.split("/")
-    if len(parts) == 3 and parts[0].lower() in DEFAULT_HOSTS:
-        parts = parts[1:]
-    if len(parts) == 2 and parts[0].lower() == DEFAULT_NAMESPACE:
-        parts = parts[1:]
-    return "/".join(parts) + ":" + (tag or DEFAULT_TAG)
+    """The name without the default host and namespace and with its tag: `gemma3` is `gemma3:latest`.
+
+    Source: Ollama v0.33.0-rc2 types/model/name.go (ParseName, DisplayShortest).
+    """
+    path, tag = name.strip(), ""
+    if path.rfind(":") > path.rfind("/"):
+        path, _colon, tag = path.rpartition(":")
+    rest, _slash, model = path.rpartition("/")
+    host, _slash, namespace = rest.rpartition("/")
+    scheme, separator, after = host.partition("://")
+    host = (after if separator else scheme) or DEFAULT_HOST
+    namespace = namespace or DEFAULT_NAMESPACE
+    shown = [model]
+    if host.lower() != DEFAULT_HOST:
+        shown = [host, namespace, model]
+    elif namespace.lower() != DEFAULT_NAMESPACE:
+        shown = [namespace, model]
+    return f"{'/'.join(shown)}:{tag or DEFAULT_TAG}"
+
+
+def name_key(name: str) -> str:
+    """What is equal for all names of one model: Ollama does not tell upper from lower case.
+
+    Source: Ollama v0.33.0-rc2 server/routes.go (getExistingName), types/model/name.go (EqualFold).
+    """
+    return short_name(name).lower()
 
 
 def same_model(first: str, second: str) -> bool:
-    """Whether two names mean the same model; Ollama does not tell upper from lower case."""
-    return short_name(first).lower() == short_name(second).lower()
+    """Whether two names mean the same model."""
+    return name_key(first) == name_key(second)
+
+
+def unlike(names: Iterable[str]) -> list[str]:
+    """The names in their order, of those that mean the same model only the first."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name_key(name), name)
+    return list(first.values())

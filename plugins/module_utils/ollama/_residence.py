@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
+
 GPU = "gpu"
 LAYER = "model"
 _CONTEXT_OPTIONS = ("-c", "--ctx-size")
@@ -130,10 +132,10 @@ def _int(value: Any) -> int | None:
 
 def differences(planned: Sequence[Planned], loaded: Sequence[Loaded]) -> list[dict[str, Any]]:
     """Every way in which the models are not as planned, in the form of the other layers."""
-    seen = {model.name: model for model in loaded}
+    seen = {name_key(model.name): model for model in loaded}
     found: list[dict[str, Any]] = []
     for plan in planned:
-        found.extend(_model_differences(plan, seen[plan.name]))
+        found.extend(_model_differences(plan, seen[name_key(plan.name)]))
     return found
 
 

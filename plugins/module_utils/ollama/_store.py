@@ -25,10 +25,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     ModelError,
     UnplannableError,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import DEFAULT_HOST, short_name
 
-# The second one is newer and wins where both name a model.
-MANIFEST_FOLDERS = ("manifests-v2", "manifests")
+# The newer one wins where both name a model, and calls the default host by another name.
+# Source: Ollama, manifest/paths.go of the branch that brings it; no release up to v0.33.0-rc2 has it.
+_NEWER_FOLDER = "manifests-v2"
+_NEWER_DEFAULT_HOST = "ollama.com"
+MANIFEST_FOLDERS = (_NEWER_FOLDER, "manifests")
 MANIFEST_DEPTH = 4
 
 # Manifests of safetensors models list every tensor; none comes near these.
@@ -66,6 +69,8 @@ def installed(models_path: str) -> list[ManifestFile]:
         for folder in MANIFEST_FOLDERS:
             for parts, path in _files(os.path.join(models_path, folder), MANIFEST_DEPTH):
                 host, namespace, model, tag = parts
+                if folder == _NEWER_FOLDER and host == _NEWER_DEFAULT_HOST:
+                    host = DEFAULT_HOST
                 name = short_name(f"{host}/{namespace}/{model}:{tag}")
                 found.setdefault(name.lower(), ManifestFile(name, path))
                 if len(found) > MAX_MANIFESTS:

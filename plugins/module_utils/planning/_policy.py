@@ -152,7 +152,7 @@ def _wanted(item: Any) -> WantedModel:
             raise ValueError(f"wanted model '{name}' has an unknown key '{key}'{_nearest(str(key), known)}")
     where = f"wanted model '{name}': "
     model = WantedModel(
-        name=short_name(name.strip()),
+        name=short_name(name),
         context_length=_integer(where + "context_length", item.get("context_length")),
         requests=_integer(where + "requests", item.get("requests")),
         priority=_integer(where + "priority", item.get("priority")) or 0,

@@ -78,10 +78,16 @@ def test_plans_become_steps():
     assert [one["parallel"] for one in found["skipped"]] == [8]
 
 
-@pytest.mark.parametrize(("plans", "models"), [([{}], ()), ([plan(2)], ["other"]), ([1], ())])
-def test_what_are_no_plans_is_refused(plans, models):
+def test_a_model_that_is_not_planned_is_a_problem_for_the_role_to_show():
+    found = benchmark_steps([plan(2)], ["other"])
+    assert found["problem"].startswith("other is to be measured and is not planned here")
+    assert found["steps"] == []
+
+
+@pytest.mark.parametrize("plans", [[{}], [1]])
+def test_what_are_no_plans_is_refused(plans):
     with pytest.raises(AnsibleFilterError):
-        benchmark_steps(plans, models)
+        benchmark_steps(plans)
 
 
 def test_the_result_knows_knee_and_conditions():

@@ -64,6 +64,27 @@ def test_the_operator_s_choice_of_models_wins_and_must_be_planned():
         steps([plan(2, ("a", 2))], ["x"])
 
 
+@pytest.mark.parametrize(
+    "name", ["mid", "mid:latest", "MID", "library/mid", "registry.ollama.ai/library/Mid:Latest", " mid ", "copy:of"]
+)
+def test_a_model_is_chosen_by_any_of_its_names(name):
+    installed = [
+        {"name": "mid:latest", "digest": "sha256-a", "context_length": 4096},
+        {"name": "copy:of", "digest": "sha256-a", "context_length": 4096},
+    ]
+    found, _skipped = steps([plan(2, ("mid:latest", 2), ("b", 2))], [name], installed)
+    assert found[0].models == ("mid:latest",)
+
+
+def test_a_tag_of_the_same_file_with_other_parameters_is_another_model():
+    installed = [
+        {"name": "mid:latest", "digest": "sha256-a", "context_length": 4096},
+        {"name": "mid:long", "digest": "sha256-a", "context_length": 8192},
+    ]
+    with pytest.raises(ValueError, match="mid:long is to be measured and is not planned here"):
+        steps([plan(2, ("mid:latest", 2))], ["mid:long"], installed)
+
+
 def test_where_nothing_is_safe_there_is_no_step():
     assert steps([plan(1, ("a", 1), safe=False)], ["a"])[0] == ()
     assert steps([])[0] == ()

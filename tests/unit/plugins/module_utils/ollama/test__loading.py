@@ -9,6 +9,7 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _loading
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Planned, differences
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import Process
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
@@ -41,7 +42,10 @@ class Server:
         return self.reply({"modelfile": f"FROM /m/blobs/{BLOB}\n", "capabilities": capabilities})
 
     def load(self, name):
-        self.loaded.append(name if ":" in name else f"{name}:latest")
+        # As PsHandler shows them: in the short form, in the letters of the installed model (server/routes.go).
+        shown = name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+        if (tagged := shown if ":" in shown else f"{shown}:latest") not in self.loaded:
+            self.loaded.append(tagged)
         return self.reply({"done": True})
 
 
@@ -94,6 +98,16 @@ def test_what_is_loaded_already_is_no_change(ollama):
     ollama.loaded = ["a:latest"]
     assert not load(["a"], keep_alive="24h").changed
     assert ollama.asked[-2][2]["keep_alive"] == "24h"
+
+
+@pytest.mark.parametrize(
+    "name", ["gemma3", "library/gemma3:4b", "registry.ollama.ai/library/gemma3", "Gemma3:4B", "hf.co/A/b:Q4"]
+)
+def test_a_model_is_loaded_by_whatever_name_it_has(ollama, name):
+    first, second = load([name]), load([name])
+    assert (first.changed, second.changed) == (True, False)
+    for outcome in (first, second):
+        assert differences([Planned(name)], outcome.models) == []
 
 
 def test_check_mode_only_looks(ollama):

@@ -6,7 +6,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import same_model, short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    name_key,
+    same_model,
+    short_name,
+    unlike,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
@@ -16,7 +23,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
         ("gemma3", "gemma3:latest"),
         ("library/gemma3:4b", "gemma3:4b"),
         ("registry.ollama.ai/library/gemma3:4b", "gemma3:4b"),
-        ("ollama.com/library/gemma3:4b", "gemma3:4b"),
+        ("https://registry.ollama.ai/library/gemma3:4b", "gemma3:4b"),
+        ("Library/Gemma3:4B", "Gemma3:4B"),
+        (" gemma3:4b ", "gemma3:4b"),
+        ("ollama.com/library/gemma3:4b", "ollama.com/library/gemma3:4b"),
         ("REGISTRY.OLLAMA.AI/library/gemma3", "gemma3:latest"),
         ("registry.ollama.ai/somebody/model:tag", "somebody/model:tag"),
         ("hf.co/somebody/Model-GGUF:Q4_K_M", "hf.co/somebody/Model-GGUF:Q4_K_M"),
@@ -36,8 +46,25 @@ def test_short_name(name, short):
         ("Gemma3:4B", "gemma3:4b", True),
         ("registry.ollama.ai/library/gemma3:4b", "gemma3:4b", True),
         ("gemma3:4b", "gemma3:12b", False),
+        ("Registry.Ollama.AI/Library/GEMMA3", "gemma3:latest", True),
+        ("HF.co/Somebody/Model:Q4", "hf.co/somebody/model:q4", True),
         ("somebody/gemma3:4b", "gemma3:4b", False),
+        ("hf.co/library/gemma3", "gemma3", False),
     ],
 )
 def test_same_model(first, second, same):
     assert same_model(first, second) is same
+
+
+def test_of_names_of_one_model_the_first_stays():
+    assert unlike(["b", "Gemma3:4B", "library/gemma3:4b", "b:latest", "a"]) == ["b", "Gemma3:4B", "a"]
+
+
+PART = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,5}", fullmatch=True)
+
+
+@given(st.lists(PART, min_size=1, max_size=3), st.none() | PART)
+def test_the_short_name_is_a_name_of_the_same_model(parts, tag):
+    name = "/".join(parts) + (f":{tag}" if tag else "")
+    assert short_name(short_name(name)) == short_name(name)
+    assert name_key(name.upper()) == name_key(name)
