@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refuses variables that carry the prefix of a role of this collection and that the role does not know."""
+"""Refuses variables that are a slip of the pen away from one of this collection."""
 
 from __future__ import annotations
 

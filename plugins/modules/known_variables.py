@@ -7,12 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: known_variables
-short_description: Refuse variables that look like a role's of this collection and that it does not know
+short_description: Refuse variables that are a slip of the pen away from one of this collection
 version_added: 0.1.0
 description:
-  - Fails where a variable of the host begins with the name of a role of this collection and an underscore, and is
-    neither an option of the role nor a fact that it leaves. Ansible itself ignores such a variable, so that a misspelt
-    one has no effect.
+  - Fails where a variable of the host is nearly, and not quite, an option of a role of this collection, a fact that it
+    leaves, or a variable of the playbooks, and names the one that was probably meant. Ansible itself ignores such a
+    variable, so that a misspelt one has no effect.
+  - Near are one or two letters too many, too few, wrong or exchanged, one word too few, and words in another order.
+    Every other name is somebody else's and is let be, also where it begins as those of a role do.
   - The variables are looked at on the control node; the host is not contacted.
 author:
   - The gpufleet.ollama developers (@gpufleet)
@@ -26,7 +28,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Refuse variables that no role knows
+- name: Refuse misspelt variables
   gpufleet.ollama.known_variables:
 """
 

@@ -27,7 +27,7 @@ extends_documentation_fragment:
 options:
   check_variables:
     description:
-      - Whether to fail, before anything else, where a variable of the host looks like a role's of this collection and is
+      - Whether to fail, before anything else, where a variable of the host is nearly one of this collection's and is
         none, as M(gpufleet.ollama.known_variables) does, or where a value of the role P(gpufleet.ollama.ollama_plan#role)
         does not fit its argument specs.
       - The role does so in this one task, and the playbooks import it with C(rolespec_validate=false). Ansible's own

@@ -1,12 +1,13 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which variables the roles of this collection know, and which values of them fit."""
+"""Which variables the roles and playbooks of this collection know, and which values of them fit."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
@@ -20,6 +21,20 @@ FACTS = {
     "ollama_override": {"ollama_override_changed", "ollama_override_outcome", "ollama_override_rolled_back"},
     "ollama_verify": {"ollama_verify_result"},
 }
+
+# What the playbooks read of the inventory or the command line, and the facts of a host's GPUs.
+PLAYBOOKS = "gpufleet"
+PLAYBOOK_VARIABLES = {
+    "gpufleet_benchmark_serial",
+    "gpufleet_drift_fail",
+    "gpufleet_gpu",
+    "gpufleet_hosts",
+    "gpufleet_report_dir",
+    "gpufleet_serial",
+}
+# Letters that may be too many, too few, wrong, or two that changed places; in a short name only one.
+MOST_SLIPS = 2
+_SHORT_LETTERS = 4
 
 
 def _argument_specs(role: str) -> dict[str, dict[str, Any]]:
@@ -38,18 +53,83 @@ def _argument_specs(role: str) -> dict[str, dict[str, Any]]:
 SPECS = {role: _argument_specs(role) for role in FACTS}
 
 
+# Every known name with who knows it: a role, or the playbooks.
+KNOWN = {
+    **dict.fromkeys(PLAYBOOK_VARIABLES, PLAYBOOKS),
+    **{name: role for role, facts in FACTS.items() for name in (role, *facts)},
+    **{name: role for role, entry_points in SPECS.items() for spec in entry_points.values() for name in spec},
+}
+_FIRST_LETTERS = tuple({letter for name in KNOWN for letter in (name[0], name[0].upper())})
+_LENGTHS = range(min(map(len, KNOWN)) - MOST_SLIPS, max(map(len, KNOWN)) + MOST_SLIPS + 1)
+
+
 def unknown_variables(names: Iterable[str]) -> list[str]:
-    """One sentence for each name that begins as those of a role do and is neither an option nor a fact of it."""
-    names = sorted(names)
-    return [
-        f"{name}: {role} knows no such variable, so it would be ignored; "
-        "correct the name (the role's README lists them) or remove it"
-        for role, facts in FACTS.items()
+    """One sentence for each name that is a slip of the pen away from one that is known; Ansible would ignore it.
+
+    A name that is near none is somebody else's, whatever it begins with.
+    """
+    candidates = [
+        name
         for name in names
-        if name.startswith(f"{role}_")
-        and name not in facts
-        and not any(name in spec for spec in SPECS[role].values())
+        if name.startswith(_FIRST_LETTERS) and name not in KNOWN and len(name) in _LENGTHS and "_" in name
     ]
+    return [_sentence(name, meant) for name in sorted(candidates) for meant in [_meant(name)] if meant]
+
+
+def _sentence(name: str, meant: Sequence[str]) -> str:
+    owner = KNOWN[meant[0]]
+    knows = "the playbooks know" if owner == PLAYBOOKS else f"{owner} knows"
+    return (
+        f"{name}: {knows} no such variable, so it would be ignored; did you mean {' or '.join(meant)}? "
+        "Correct the name, remove it, or choose one that is less like it"
+    )
+
+
+def _meant(name: str) -> list[str]:
+    """The known names that may have been meant, a few letters or one word away; empty where none is near."""
+    text = name.lower()
+    for slips in range(MOST_SLIPS + 1):
+        near = [known for known in KNOWN if _is_near(text, known, slips)]
+        if near:
+            return near
+    return _by_words(text)
+
+
+def _is_near(text: str, known: str, slips: int) -> bool:
+    letters = len(known) - len(KNOWN[known]) - 1
+    allowed = 0 if letters < 1 else 1 if letters <= _SHORT_LETTERS else MOST_SLIPS
+    return slips <= allowed and abs(len(text) - len(known)) <= slips and _within(text, known, slips)
+
+
+def _within(first: str, second: str, slips: int) -> bool:
+    """Whether so many slips make the one text of the other."""
+    while first and first[:1] == second[:1]:
+        first, second = first[1:], second[1:]
+    if not first or not second:
+        return len(first) + len(second) <= slips
+    if slips == 0:
+        return False
+    return (
+        _within(first[1:], second[1:], slips - 1)
+        or _within(first[1:], second, slips - 1)
+        or _within(first, second[1:], slips - 1)
+        or (first[:2] == second[1::-1] and _within(first[2:], second[2:], slips - 1))
+    )
+
+
+def _by_words(text: str) -> list[str]:
+    """The known names whose words stand in another order, else those of which one word was left out."""
+    for words_left_out in (0, 1):
+        near = [
+            known
+            for known, owner in KNOWN.items()
+            if text.startswith(f"{owner}_")
+            for given, words in [(text[len(owner) + 1 :].split("_"), known[len(owner) + 1 :].split("_"))]
+            if len(given) + words_left_out == len(words) and not Counter(given) - Counter(words)
+        ]
+        if near:
+            return near
+    return []
 
 
 def unfit_values(role: str, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
