@@ -100,33 +100,23 @@ def benchmark_result(
 ) -> dict[str, Any]:
     """The result of a benchmark."""
     # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import conditions_of
     from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._result import (
         Rules,
-        for_any_such_host,
-        result_of,
+        result_on_host,
     )
 
     try:
-        first = plans[0]
-        conditions = conditions_of(
-            facts,
-            installed,
-            [model["name"] for measurement in measurements for model in measurement["models"]],
-            ollama_version=first["version"],
-            context_length=first["context_length"],
-            kv_cache_type=first["kv_cache_type"],
-        )
-        result = result_of(
-            measured_at=measured_at,
+        return result_on_host(
+            measurements,
             plans=plans,
-            measurements=measurements,
+            facts=facts,
+            installed=installed,
+            measured_at=measured_at,
             skipped=skipped,
-            conditions=conditions,
             workload=workload or {},
             rules=Rules(float(share), _number(latency_bound_seconds), float(memory_bound)),
+            any_such_host=any_such_host,
         )
-        return for_any_such_host(result) if any_such_host else result
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"no result can be made of this benchmark: {error}") from error
 

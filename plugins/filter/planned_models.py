@@ -49,20 +49,11 @@ from ansible.errors import AnsibleFilterError
 
 def planned_models(plan: Mapping[str, Any], served: bool = False) -> list[dict[str, Any]]:
     """The models of a plan, in the order in which to load them."""
+    # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _load_order
+
     try:
-        order = plan["load_order"]
-        if served and not order:
-            order = [model["name"] for model in plan["models"] if model["planned"]]
-        models = {model["name"]: model for model in plan["models"]}
-        return [
-            {
-                "name": name,
-                "context_length": models[name]["context_length"],
-                "num_parallel": models[name]["num_parallel"],
-                "placement": plan["placement"],
-            }
-            for name in order
-        ]
+        return _load_order.planned_models(plan, served=served)
     except (KeyError, TypeError) as error:
         raise AnsibleFilterError(f"planned_models takes a plan of ollama_plan; it has no {error}") from error
 

@@ -146,7 +146,7 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
 def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     try:
-        known, damaged = read_models(module, options["scope"], options["unit"])
+        known, damaged = read_models(runner(module), options["scope"], options["unit"])
     except InventoryError as error:
         return {"models": {}}, [str(error)]
     return {"models": known}, damaged

@@ -261,6 +261,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models imp
     read_models,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 
 
 def main() -> None:
@@ -281,7 +282,7 @@ def main() -> None:
         module.fail_json(msg=f"timeout is {options['timeout']}, expected at least 1 second")
     try:
         known, damaged = read_models(
-            module,
+            runner(module),
             options["scope"],
             options["unit"],
             options["source"],

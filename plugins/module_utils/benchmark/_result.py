@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._calibra
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import (
     Conditions,
+    conditions_of,
     of_any_such_host,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._knee import (
@@ -36,6 +37,35 @@ class Rules:
     share: float = DEFAULT_SHARE
     latency_bound_s: float | None = None
     memory_bound: float = DEFAULT_BOUND
+
+
+def result_on_host(
+    measurements: Sequence[Mapping[str, Any]],
+    *,
+    facts: Mapping[str, Any],
+    installed: Sequence[Mapping[str, Any]],
+    plans: Sequence[Mapping[str, Any]],
+    any_such_host: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """The result of a benchmark under the conditions of the host that was measured.
+
+    `facts`: its C(gpufleet_gpu). `installed`: its models. `any_such_host`: whether it is to hold for every host with
+    GPUs of the same names. `more`: as for `result_of`.
+
+    Raises: ValueError as `result_of`; KeyError, IndexError or TypeError where the plans or facts are none.
+    """
+    first = plans[0]
+    conditions = conditions_of(
+        facts,
+        installed,
+        [model["name"] for measurement in measurements for model in measurement["models"]],
+        ollama_version=first["version"],
+        context_length=first["context_length"],
+        kv_cache_type=first["kv_cache_type"],
+    )
+    result = result_of(measurements=measurements, plans=plans, conditions=conditions, **more)
+    return for_any_such_host(result) if any_such_host else result
 
 
 def result_of(

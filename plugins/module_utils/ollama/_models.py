@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import DISK, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run
 
 AUTO = "auto"
 TIMEOUT_SECONDS = 10
 
 
 def read_models(
-    module: AnsibleModule,
+    run: Run,
     scope: str,
     unit: str,
     source: str = AUTO,
@@ -31,15 +30,6 @@ def read_models(
 
     Raises: InventoryError where no source can tell the models.
     """
-
-    def run(command: Sequence[str]) -> Completed:
-        try:
-            return Completed(
-                *module.run_command(list(command), expand_user_and_vars=False, handle_exceptions=False)
-            )
-        except OSError as error:
-            return Completed(127, "", str(error))
-
     server = locate(run, scope, unit)
     path = models_path or server.models_path
     api = Api(api_url or server.api_url, timeout_seconds)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: how a module runs systemd's commands."""
+"""Edge: how a module runs commands, systemd's and others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 
 
 def runner(module: AnsibleModule) -> Run:
-    """Runs commands for a module: English messages, UTF-8, and the user's own service manager found."""
+    """Runs commands for a module: English messages, UTF-8, and the user's own service manager found.
+
+    Arguments are handed over as they stand. A program that cannot be run answers 127, as in a shell.
+    """
     environment = {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
     # Where Ansible became another user, these may still be those of the user it logged in as.
     runtime_directory = f"/run/user/{os.geteuid()}"
@@ -22,9 +25,15 @@ def runner(module: AnsibleModule) -> Run:
         environment["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime_directory}/bus"
 
     def run(command: Sequence[str]) -> Completed:
-        code, stdout, stderr = module.run_command(
-            list(command), environ_update=environment, handle_exceptions=False
-        )
+        try:
+            code, stdout, stderr = module.run_command(
+                list(command),
+                environ_update=environment,
+                expand_user_and_vars=False,
+                handle_exceptions=False,
+            )
+        except OSError as error:
+            return Completed(127, "", str(error))
         return Completed(code, stdout, stderr)
 
     return run

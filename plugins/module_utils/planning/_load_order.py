@@ -1,0 +1,31 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The models of a plan in the order in which to load them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def planned_models(plan: Mapping[str, Any], *, served: bool = False) -> list[dict[str, Any]]:
+    """What C(ollama_load) takes of a plan in the form of C(ollama_plan).
+
+    `served`: where no model is wanted, every model that is planned.
+
+    Raises: KeyError or TypeError where it is no plan.
+    """
+    order = plan["load_order"]
+    if served and not order:
+        order = [model["name"] for model in plan["models"] if model["planned"]]
+    models = {model["name"]: model for model in plan["models"]}
+    return [
+        {
+            "name": name,
+            "context_length": models[name]["context_length"],
+            "num_parallel": models[name]["num_parallel"],
+            "placement": plan["placement"],
+        }
+        for name in order
+    ]

@@ -1,0 +1,37 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands are run with English messages and their arguments as they stand."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
+
+
+class Module:
+    """Stands in for AnsibleModule: keeps what it is asked to run."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.asked = {}
+
+    def run_command(self, command, **options):
+        self.asked = {"command": command, **options}
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_a_command_is_run_in_a_known_language_without_expanding_anything():
+    module = Module((0, "out", "err"))
+    assert runner(module)(["systemctl", "show", "$HOME", "~"]) == Completed(0, "out", "err")
+    assert module.asked["command"] == ["systemctl", "show", "$HOME", "~"]
+    assert module.asked["environ_update"]["LC_ALL"] == "C.UTF-8"
+    assert module.asked["expand_user_and_vars"] is False
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), PermissionError(13, "denied")])
+def test_a_program_that_cannot_be_run_is_an_answer(error):
+    assert runner(Module(error))(["absent"]) == Completed(127, "", str(error))
