@@ -78,13 +78,6 @@ class Api:
             return self._ask("POST", "/api/embed", {"model": model, "input": [], **request})
         return self._ask("POST", "/api/generate", {"model": model, "stream": False, **request})
 
-    def unload(self, model: str, *, embedding: bool = False) -> dict[str, Any]:
-        """Unload a model.
-
-        Raises: ApiError.
-        """
-        return self.load(model, embedding=embedding, keep_alive=0)
-
     def _models(self, path: str) -> list[dict[str, Any]]:
         models = self._ask("GET", path).get("models")
         if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):

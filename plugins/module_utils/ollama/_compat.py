@@ -142,7 +142,7 @@ def _embedding_gemma(architecture: str, values: Values, tensors: Tensors) -> Ten
     return [(exact.get(name, name), type_name, shape) for name, type_name, shape in tensors]
 
 
-def _short_vocabulary(architecture: str, values: Values, tensors: Tensors) -> Tensors:
+def _short_vocabulary(_architecture: str, _values: Values, tensors: Tensors) -> Tensors:
     """Token embeddings end where those of the layers' own inputs end."""
     shape = _shape_of(tensors, "per_layer_token_embd.weight")
     if len(shape) != 2:
@@ -175,7 +175,7 @@ def _fused_network(architecture: str, values: Values, tensors: Tensors) -> Tenso
     return _fused(tensors, "ffn_gate.weight", "ffn_up.weight", "ffn_up.weight")
 
 
-def _fused_experts(architecture: str, values: Values, tensors: Tensors) -> Tensors:
+def _fused_experts(_architecture: str, values: Values, tensors: Tensors) -> Tensors:
     """In files that Ollama's own converter made, told by their towers or by their tokenizer."""
     names = [name for name, _type_name, _shape in tensors]
     is_own = values.get("tokenizer.ggml.model") == "llama" or any(is_projector_tensor(name) for name in names)
@@ -185,7 +185,7 @@ def _fused_experts(architecture: str, values: Values, tensors: Tensors) -> Tenso
     return _fused(tensors, "ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_gate_up_exps.weight")
 
 
-def _output_norm(architecture: str, values: Values, tensors: Tensors) -> Tensors:
+def _output_norm(_architecture: str, _values: Values, tensors: Tensors) -> Tensors:
     if any(name == "token_embd_norm.weight" for name, _type_name, _shape in tensors):
         return tensors
     return [

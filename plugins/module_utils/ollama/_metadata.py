@@ -104,14 +104,6 @@ class Metadata:
                 found[key[len(prefix) :]] = int(value)
         return found
 
-    def array_length(self, full_key: str) -> int | None:
-        """Length of an array by its full key, given as a list or by its length only."""
-        value = self._values.get(full_key)
-        if isinstance(value, dict):
-            value = value.get("array_length")
-            return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-        return len(value) if isinstance(value, list) else None
-
     def _bounded(self, key: str, value: list[Any]) -> list[Any]:
         if len(value) > MAX_LAYERS:
             raise ValueError(

@@ -91,7 +91,7 @@ def read_model(models_path: str, manifest_file: ManifestFile) -> InstalledModel:
     manifest = _selected(models_path, manifest_file.path)
     layers = _layers(manifest, manifest_file.path)
     config = _config(models_path, manifest, manifest_file.path)
-    _refuse_unplannable(name, config, layers)
+    _refuse_unplannable(config, layers)
     models = [layer for layer in layers if layer.kind == "model"]
     if not models:
         raise ModelError(f"{manifest_file.path} names no model layer: pull {name} again")
@@ -206,7 +206,7 @@ def _config(models_path: str, manifest: Mapping[str, Any], path: str) -> Mapping
     return _read_json(_blob_path(models_path, entry, path))
 
 
-def _refuse_unplannable(name: str, config: Mapping[str, Any], layers: Sequence[_Layer]) -> None:
+def _refuse_unplannable(config: Mapping[str, Any], layers: Sequence[_Layer]) -> None:
     if config.get("remote_host"):
         raise UnplannableError(f"it runs at {_text(config, 'remote_host')} and takes no memory here")
     if config.get("model_format") == "safetensors" or any(layer.kind == "tensor" for layer in layers):

@@ -351,7 +351,7 @@ def _placed(
                 ),
                 is_out_of_memory=True,
             )
-        return _load(model, launch, units, bounds, computes, free_bytes, _margin_sentence(used, free_bytes))
+        return _load(launch, units, bounds, computes, free_bytes, _margin_sentence(used, free_bytes))
     has_experts = shape.number("expert_count") > 0
     bounds, is_whole = _refitted(units, room, has_experts=has_experts)
     targets = "/".join(str(one // MIB) for one in launch.fit_targets_bytes)
@@ -363,7 +363,7 @@ def _placed(
         computes = units.computes_with_cpu(len(free_bytes))
         if has_experts and _dense_bytes(shape, units) <= sum(room):
             return _experts_on_cpu(units, room, sentence)
-    placed = _load(model, launch, units, bounds, computes, free_bytes, sentence)
+    placed = _load(launch, units, bounds, computes, free_bytes, sentence)
     return replace(placed, refitted=True)
 
 
@@ -433,7 +433,6 @@ def _used(units: _Units, bounds: Sequence[int], computes: Sequence[int]) -> list
 
 
 def _load(
-    model: SchedulerModel,
     launch: Launch,
     units: _Units,
     bounds: Sequence[int],

@@ -49,21 +49,21 @@ MEAN_POOLING = 1
 Layer = Callable[..., Tensor]
 
 
-def _begin(context: Context, embedding: Tensor) -> Tensor:
+def _begin(_context: Context, embedding: Tensor) -> Tensor:
     return embedding
 
 
-def _resume(context: Context, *, after_last: bool) -> Tensor:
+def _resume(context: Context, after_last: bool) -> Tensor:
     """The residual stream as another device hands it over."""
     count = context.output_rows().shape[0] if after_last else context.tokens
     return context.input("residual stream", (context.shape.embedding_length, count))
 
 
-def _resume_all_tokens(context: Context, *, after_last: bool) -> Tensor:
+def _resume_all_tokens(context: Context, _after_last: bool) -> Tensor:
     return _resume(context, after_last=False)
 
 
-def _begin_scaled(context: Context, embedding: Tensor) -> Tensor:
+def _begin_scaled(_context: Context, embedding: Tensor) -> Tensor:
     return elementwise(embedding)
 
 

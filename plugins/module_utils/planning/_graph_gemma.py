@@ -82,13 +82,13 @@ def begin_gemma4(context: Context, embedding: Tensor) -> Tensor:
     return scaled
 
 
-def resume_gemma4(context: Context, *, after_last: bool) -> Tensor:
+def resume_gemma4(context: Context, _after_last: bool) -> Tensor:
     """The residual stream as another device hands it over, of all tokens."""
     return context.input("residual stream", (context.shape.embedding_length, context.tokens))
 
 
 def gemma4_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, _style: Style, form: Form, index: int, source: Tensor, _is_last: bool
 ) -> Tensor:
     """One layer of gemma4."""
     layer, tokens = context.shape.layers[index], context.tokens
@@ -149,7 +149,7 @@ def begin_gemma3n(context: Context, embedding: Tensor) -> Tensor:
     return operation((width, tokens, streams), scaled, others)
 
 
-def resume_gemma3n(context: Context, *, after_last: bool) -> Tensor:
+def resume_gemma3n(context: Context, _after_last: bool) -> Tensor:
     """The residual streams as another device hands them over."""
     return context.input(
         "residual streams", (context.shape.embedding_length, context.tokens, _streams(context))
@@ -199,7 +199,7 @@ def _strongest(gate: Tensor) -> Tensor:
 
 
 def gemma3n_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, _is_last: bool
 ) -> Tensor:
     """One layer of gemma3n."""
     layer, width = context.shape.layers[index], context.shape.embedding_length

@@ -204,7 +204,7 @@ def _in_parallel(
 
 
 def transformer_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
 ) -> Tensor:
     """One layer: attention, then a feed-forward network, each added to the residual stream."""
     layer = context.shape.layers[index]
@@ -247,7 +247,7 @@ def transformer_layer(
 
 
 def doubly_fed_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
 ) -> Tensor:
     """One layer with a feed-forward network after attention, and experts beside both.
 
@@ -265,7 +265,7 @@ def doubly_fed_layer(
 
 
 def encoder_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
 ) -> Tensor:
     """One layer of an encoder: sums are normalised after attention and after the feed-forward network.
 
@@ -341,7 +341,7 @@ def _absorbed(
 
 
 def latent_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
 ) -> Tensor:
     """One layer with latent attention.
 
@@ -373,12 +373,12 @@ def mixed(
     if "ssm_in.weight" in form:
         return mamba2(context, form, source)
     if form["attn_q.weight"][1] == 2 * layer.key_length * layer.head_count:
-        return gated_attention(context, style, form, layer, source, index)
+        return gated_attention(context, form, layer, source)
     return attended(context, style, form, layer, source, index)
 
 
 def hybrid_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
 ) -> Tensor:
     """One layer of a hybrid: a recurrence or attention, then a feed-forward network."""
     layer = context.shape.layers[index]
@@ -401,7 +401,7 @@ def hybrid_layer(
 
 
 def gated_attention(
-    context: Context, style: Style, form: Form, layer: LayerShape, source: Tensor, index: int
+    context: Context, form: Form, layer: LayerShape, source: Tensor
 ) -> Tensor:
     """Attention whose result is gated by the second half of the query projection.
 
@@ -421,7 +421,7 @@ def gated_attention(
 
 
 def sole_mixer_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, _is_last: bool
 ) -> Tensor:
     """One layer that is only a recurrence, only attention or only a feed-forward network.
 
@@ -439,7 +439,7 @@ def sole_mixer_layer(
 
 
 def parallel_hybrid_layer(
-    context: Context, style: Style, form: Form, index: int, source: Tensor, *, is_last: bool
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
 ) -> Tensor:
     """One layer with attention and a recurrence side by side.
 

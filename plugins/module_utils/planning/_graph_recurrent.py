@@ -138,7 +138,7 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
     each, slots = context.tokens_per_slot, context.slots
     convolved_width = width + 2 * key_heads * key_length
     if "ssm_in.weight" in form:
-        mixed, gate = _split_projection(context, source, width, heads, key_heads, key_length)
+        mixed, gate = _split_projection(context, source, width, key_heads, key_length)
     else:
         mixed = _by_slot(context, product(context, convolved_width, source))
         gate = product(context, width, source)
@@ -155,7 +155,7 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
     by_key = (key_length, key_heads, each, slots)
     query, key = (operation(by_key, view(convolved, by_key)) for _unused in range(2))
     if "ssm_ba.weight" in form and heads != key_heads:
-        query, key = (_repeated(query_or_key, heads, context) for query_or_key in (query, key))
+        query, key = (_repeated(query_or_key, heads) for query_or_key in (query, key))
     value = view(convolved, (value_length, heads, each, slots))
     length = context.tokens + value_length * slots
     result = operation((width, length), query, key, value, decay, strength, state)
@@ -169,7 +169,7 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
 
 
 def _split_projection(
-    context: Context, source: Tensor, width: int, heads: int, key_heads: int, key_length: int
+    context: Context, source: Tensor, width: int, key_heads: int, key_length: int
 ) -> tuple[Tensor, Tensor]:
     """Queries, keys, values and gate from one projection that has them side by side for each key head."""
     each, slots = context.tokens_per_slot, context.slots
@@ -196,7 +196,7 @@ def _split_strength(context: Context, source: Tensor, heads: int, key_heads: int
     return reshaped(strength, 1, heads, each, slots), decay
 
 
-def _repeated(source: Tensor, heads: int, context: Context) -> Tensor:
+def _repeated(source: Tensor, heads: int) -> Tensor:
     length, key_heads, each, slots = source.shape
     apart = reshaped(source, length, 1, key_heads, each * slots)
     repeated = operation((length, heads // key_heads, key_heads, each * slots), apart)

@@ -59,7 +59,7 @@ def with_measured(
     most = max(measured.parallel, policy.min_parallel)
     if policy.num_parallel is not None or most >= max(chosen.goal.parallels):
         again = chosen_for(inputs) if notes else chosen
-        return Found(again, notes=(*notes, _agrees(again, measured)))
+        return Found(again, notes=(*notes, _agrees(measured)))
     again = chosen_for(replace(inputs, policy=replace(policy, max_parallel=most)))
     return Found(again, _reason(again, measured), tuple(notes))
 
@@ -85,5 +85,5 @@ def _reason(chosen: Chosen, measured: Measured) -> str:
     return f"OLLAMA_NUM_PARALLEL={parallel} is planned; {measured.parallel} is worth having, {measured.sentence}."
 
 
-def _agrees(chosen: Chosen, measured: Measured) -> str:
+def _agrees(measured: Measured) -> str:
     return f"A benchmark would have up to {measured.parallel} requests at once, {measured.sentence}."

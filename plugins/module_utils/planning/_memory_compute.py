@@ -227,10 +227,12 @@ def build(
     )
     context.graph.outside_nodes += LOOKUP_NODES
     context.graph.leafs += LOOKUP_LEAFS
-    if units.start == 0:
-        current = architecture.begin(context, context.embeddings())
-    else:
-        current = architecture.resume(context, after_last=not here)
+    after_last = not here
+    current = (
+        architecture.resume(context, after_last)
+        if units.start
+        else architecture.begin(context, context.embeddings())
+    )
     pattern = pattern_of(shape, here) if layers is None else Pattern(layers, range(len(layers)))
     context.is_inside = True
     for position, index in enumerate(pattern.built):
@@ -238,7 +240,7 @@ def build(
         context.device = _device_of(index, devices)
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
-            context, architecture.style, form, index, current, is_last=index == used[-1]
+            context, architecture.style, form, index, current, index == used[-1]
         )
         if one_by_one:
             context.graph.expand(current)

@@ -41,7 +41,7 @@ class Attention(Enum):
         return self is Attention.PLAIN
 
 
-def _is_supported(shape: ModelShape, layer: LayerShape) -> bool:
+def _is_supported(layer: LayerShape) -> bool:
     lengths = (layer.key_length, layer.value_length)
     if lengths[0] == lengths[1] and lengths[0] in EQUAL_HEAD_LENGTHS:
         return True
@@ -54,7 +54,7 @@ def _is_supported(shape: ModelShape, layer: LayerShape) -> bool:
 
 def supports_flash_attention(shape: ModelShape) -> bool:
     """Whether CUDA can run flash attention for every layer of the model."""
-    return all(_is_supported(shape, layer) for layer in shape.layers if layer.attention != "none")
+    return all(_is_supported(layer) for layer in shape.layers if layer.attention != "none")
 
 
 def resolved(

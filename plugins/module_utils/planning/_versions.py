@@ -45,10 +45,9 @@ class Version:
 
 @dataclass(frozen=True)
 class KnownBug:
-    """A bug of Ollama that changes where models end up; `effect` is one sentence for an operator."""
+    """A bug of Ollama that changes where models end up, by its address in the tracker."""
 
     issue: str
-    effect: str
 
 
 @dataclass(frozen=True)
@@ -109,13 +108,9 @@ _SINGLE_SLOT_SINCE: Mapping[str, tuple[int, int, int]] = {
     "nemotron_h_omni": (0, 22, 0),
 }
 
-RENUMBERED_DEVICE_BUG = KnownBug(
-    issue="https://github.com/ollama/ollama/issues/18349",
-    effect=(
-        "A model placed alone on a GPU other than the first is not counted there: once every GPU has a "
-        "model, Ollama takes that GPU for empty and stacks further models on it until they spill to the CPU."
-    ),
-)
+# A model placed alone on a GPU other than the first is not counted there: once every GPU has a model, Ollama takes that
+# GPU for empty and stacks further models on it until they spill to the CPU.
+RENUMBERED_DEVICE_BUG = KnownBug("https://github.com/ollama/ollama/issues/18349")
 
 
 def parse(text: str | Version) -> Version:

@@ -63,10 +63,9 @@ class Variable:
 
 @dataclass(frozen=True)
 class EnvironmentFileReference:
-    """An C(EnvironmentFile=) setting: path or pattern, whether it may be absent, and who refers to it."""
+    """An C(EnvironmentFile=) setting: path or pattern, and who refers to it."""
 
     pattern: str
-    optional: bool
     file: str
     line: int
 
@@ -170,9 +169,7 @@ def unit_environment(files: Iterable[UnitFile], unit: str = "") -> UnitEnvironme
                 else:
                     pattern = expand_unit_specifiers(setting.value, unit)
                     references.append(
-                        EnvironmentFileReference(
-                            pattern.lstrip("-"), pattern.startswith("-"), file.path, setting.line
-                        )
+                        EnvironmentFileReference(pattern.lstrip("-"), file.path, setting.line)
                     )
             elif setting.key == "UnsetEnvironment":
                 if not setting.value:

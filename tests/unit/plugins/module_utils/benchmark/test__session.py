@@ -222,7 +222,7 @@ def test_a_run_whose_asker_is_gone_ends_and_leaves_nothing_behind(session):
 
 def assert_nothing_is_left(session):
     """A model can be unloaded only when no request uses it."""
-    session.api.unload(MODEL)
+    session.api.load(MODEL, keep_alive=0)
     deadline = time.monotonic() + 5
     while session.api.loaded() and time.monotonic() < deadline:
         time.sleep(0.1)

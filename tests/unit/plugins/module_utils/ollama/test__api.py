@@ -41,11 +41,6 @@ class TestRecordedReplies:
         body = {"model": "m", "stream": False, "keep_alive": "10m", "options": options}
         assert server.asked == [("POST", "/api/generate", body)]
 
-    def test_unload(self, server, recording):
-        server.replies["/api/generate"] = recording("unload")
-        assert Api(server.url).unload("m")["done_reason"] == "unload"
-        assert server.asked[0][2] == {"model": "m", "stream": False, "keep_alive": 0}
-
     def test_an_embedding_model_is_loaded_without_input(self, server):
         server.replies["/api/embed"] = (200, b'{"model": "m", "embeddings": []}')
         Api(server.url).load("m", embedding=True)

@@ -53,13 +53,6 @@ def test_numbers_are_bounded() -> None:
     assert len(metadata(**{f"key{number}": number for number in range(5000)}).numbers()) < 300
 
 
-def test_length_of_an_array() -> None:
-    plain = Metadata(
-        {"general.architecture": "llama", "a": [1, 2], "b": {"array_length": 9}, "c": {"array_length": -1}}
-    )
-    assert [plain.array_length(key) for key in "abcd"] == [2, 9, None, None]
-
-
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [

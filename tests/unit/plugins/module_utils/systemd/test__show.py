@@ -149,8 +149,8 @@ def test_environment_files_may_be_patterns_and_may_be_absent(tmp_path):
     for name in ("b.env", "a.env"):
         (tmp_path / name).write_text(name)
     references = [
-        EnvironmentFileReference(str(tmp_path / "absent"), True, "/u", 1),
-        EnvironmentFileReference(str(tmp_path / "*.env"), False, "/u", 2),
+        EnvironmentFileReference(str(tmp_path / "absent"), "/u", 1),
+        EnvironmentFileReference(str(tmp_path / "*.env"), "/u", 2),
     ]
     assert [text for _path, text in _show.environment_files(references)] == ["a.env", "b.env"]
 

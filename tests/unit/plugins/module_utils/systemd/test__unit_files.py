@@ -79,12 +79,7 @@ def test_an_environment_file_wins_over_every_dropin():
         "o.service",
     )
     (reference,) = environment.environment_files
-    assert (reference.pattern, reference.optional, reference.file, reference.line) == (
-        "/etc/default/o",
-        True,
-        f"{D}/a.conf",
-        2,
-    )
+    assert (reference.pattern, reference.file, reference.line) == ("/etc/default/o", f"{D}/a.conf", 2)
     origin = variables(environment, [("/etc/default/o", "# c\nA=file\n")])["A"].origin
     assert (origin.file, origin.line, origin.kind) == ("/etc/default/o", 2, ENVIRONMENT_FILE)
 
