@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report imp
     fleet_report,
     table,
 )
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
 
@@ -38,6 +39,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        refusals = settings_by_fact(task_vars or {})
+        if refusals:
+            return {**result, "failed": True, "msg": "; ".join(refusals)}
         _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         hostvars = (task_vars or {})["hostvars"]
         folder = Path(options["dir"]).resolve()

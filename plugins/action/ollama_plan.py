@@ -9,7 +9,7 @@ import json
 from typing import Any, Mapping
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
     ARGUMENT_SPEC,
     POLICY,
@@ -24,6 +24,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     wanted_from_list,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
     unfit_values,
     unknown_variables,
@@ -31,19 +33,19 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables im
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
 ROLE = "ollama_plan"
-HOST_INFO = "gpufleet.ollama.ollama_host_info"
+HOST_INFO = "ollama_host_info"
 # What it returns besides the facts of the GPUs.
 READ = ("models", "service", "measured", "measured_problem")
 
 
-class ActionModule(ActionBase):
+HOST_INFO_RETURNS = documented_with_parts()
+
+
+class ActionModule(HostModule):
     """The work of the module `ollama_plan`."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        result: dict[str, Any] = super(HostModule, self).run(tmp, task_vars)
         # Before the options, which are made of the role's variables and have other names.
         refusals = self._refusals(task_vars or {})
         if refusals:
@@ -70,7 +72,7 @@ class ActionModule(ActionBase):
     def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
         if not boolean(self._task.args.get("check_variables", False)):
             return []
-        return unknown_variables(task_vars) + unfit_values(ROLE, task_vars, self._templar.template)
+        return settings_by_fact(task_vars) + unknown_variables(task_vars) + unfit_values(ROLE, task_vars, self._templar.template)
 
     def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not options["gather"]:
@@ -78,10 +80,7 @@ class ActionModule(ActionBase):
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
         asked["environment"] = options["operator_environment"]
-        read: dict[str, Any] = self._execute_module(
-            module_name=HOST_INFO, module_args=asked, task_vars=task_vars
-        )
-        return read
+        return self.answer_of(HOST_INFO, asked, HOST_INFO_RETURNS, task_vars or {})
 
 
 def parts(read: Mapping[str, Any]) -> dict[str, Any]:

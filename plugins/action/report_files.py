@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
@@ -28,6 +29,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        refusals = settings_by_fact(task_vars or {})
+        if refusals:
+            return {**result, "failed": True, "msg": "; ".join(refusals)}
         _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         folder = Path(options["dir"]).resolve()
         misplaced = [

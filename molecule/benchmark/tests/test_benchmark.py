@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
-import yaml
+from ansible.parsing.dataloader import DataLoader
 
 Host = Callable[[str], Any]
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -33,6 +33,11 @@ def as_it_is(service: Any) -> tuple[Any, ...]:
 
 def result(service: Any) -> Any:
     return json.loads(service.host.file(RESULT).content_string)
+
+
+def measured_in(variables: Path) -> Any:
+    """What a file of variables says was measured, as Ansible reads it."""
+    return json.loads(DataLoader().load_from_file(str(variables))["ollama_plan_measured"])
 
 
 def parallels_seen(service: Any) -> list[str]:
@@ -65,8 +70,7 @@ def test_the_knee_is_found_the_state_comes_back_and_the_next_plan_uses_it(on: Ho
     assert abs(kept["correction"]["cuda_context_bytes"] - (457 << 20)) < 1 << 20
     assert all(row["measured_bytes"] and row["logged"] for row in kept["memory"])
     assert "<svg" in (tmp_path / "benchmark.html").read_text()
-    written = yaml.safe_load((tmp_path / "host_vars/saturating/ollama_benchmark.yml").read_text())
-    assert written == {"ollama_plan_measured": kept}
+    assert measured_in(tmp_path / "host_vars/saturating/ollama_benchmark.yml") == kept
 
     planned = service.run("plan")
     assert "OLLAMA_NUM_PARALLEL=2 is what is worth having, measured here at" in planned.flat, planned
@@ -103,7 +107,7 @@ def test_a_host_that_has_changed_ignores_its_result_and_says_why(on: Host, tmp_p
     group = tmp_path / "group_vars/such_hosts/ollama_benchmark.yml"
     service.sh(f"rm {RESULT}")
     planned = service.run("plan", f"--extra-vars=@{group}")
-    measured = yaml.safe_load(group.read_text())["ollama_plan_measured"]
+    measured = measured_in(group)
     assert f"OLLAMA_NUM_PARALLEL={measured['knee']['parallel']} is what is worth having" in planned.flat, planned
     assert measured["conditions"]["gpus"] == [{"name": "NVIDIA GeForce RTX 3060", "uuid": None}]
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A simulated NVML for the tests of the GPU room: built once, loaded where a real one would be."""
+"""A simulated NVML, built once, loaded where a real one would be; actions as Ansible runs them, for a host nobody can reach."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.template import Templar
 
 SIMULATED_NVML = Path(__file__).parents[2] / "simulated_nvml"
 PROFILES = SIMULATED_NVML / "profiles"
@@ -48,3 +50,29 @@ def machine(simulated_nvml: Path, tmp_path: Path) -> Callable[[Any], dict[str, s
         }
 
     return environment
+
+
+@pytest.fixture
+def action_of():
+    """`action_of(ActionModule, name, options)` is the action of a task, in check mode."""
+
+    def make(action_class, name, options):
+        task = SimpleNamespace(
+            action=f"gpufleet.ollama.{name}",
+            args=options,
+            async_val=0,
+            check_mode=True,
+            diff=False,
+            retries=None,
+            until=[],
+        )
+        return action_class(
+            task=task,
+            connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
+            play_context=None,
+            loader=None,
+            templar=Templar(loader=None),
+            shared_loader_obj=None,
+        )
+
+    return make

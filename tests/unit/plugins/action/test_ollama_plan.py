@@ -74,7 +74,7 @@ def run_on(run_action, monkeypatch):
 
     def run(read, **options):
         def execute(_self, module_name, module_args, task_vars):
-            assert (module_name, task_vars["inventory_hostname"]) == (HOST_INFO, "gpu01")
+            assert (module_name, task_vars["inventory_hostname"]) == (f"gpufleet.ollama.{HOST_INFO}", "gpu01")
             asked.append(module_args)
             return json.loads(json.dumps(read))
 

@@ -1,0 +1,26 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Executes the module `ollama_host_info` on the host and takes of its answer what it and its parts document."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import Returns, documented
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
+
+
+def documented_with_parts() -> Returns:
+    """The RETURN section with those of the modules that it reads in one execution."""
+    returns = documented("ollama_host_info")
+    return {
+        **returns,
+        "ansible_facts": documented("gpu_facts")["ansible_facts"],
+        "models": {**returns["models"], "contains": documented("ollama_model_info")},
+        "service": {**returns["service"], "contains": documented("systemd_environment_info")},
+    }
+
+
+class ActionModule(HostModule):
+    """The way of the module `ollama_host_info`."""
+
+    returns = documented_with_parts()
