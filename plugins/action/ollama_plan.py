@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     wanted_from_list,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
     unfit_values,
     unknown_variables,
@@ -77,7 +78,7 @@ class ActionModule(ActionBase):
             return {}
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
-        asked["environment"] = options["operator_environment"]
+        asked["environment"] = masked_option(options["operator_environment"])
         read: dict[str, Any] = self._execute_module(
             module_name=HOST_INFO, module_args=asked, task_vars=task_vars
         )

@@ -106,7 +106,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
+    ENVIRONMENT_ARGUMENT,
+    SERVICE_ARGUMENTS,
+    take_environment,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
@@ -123,10 +127,11 @@ def main() -> None:
             "gather": {"type": "list", "elements": "str", "choices": list(READERS), "default": list(READERS)},
             **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
-            "environment": {"type": "dict", "default": {}},
+            **ENVIRONMENT_ARGUMENT,
         },
         supports_check_mode=True,
     )
+    take_environment(module)
     result: dict[str, Any] = {}
     failures: list[str] = []
     for part, reader in READERS.items():

@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text im
     parse_uint,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import parse as parse_version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
 
 BOOLEAN = "boolean"
 TRISTATE = "boolean or nothing"
@@ -188,8 +189,9 @@ def _value_problem(name: str, setting: Setting, text: str, release: Release | No
         if text not in types:
             return f"{name}={text} is no type of KV cache: choose one of {', '.join(types)}"
     if setting.kind == HOST and host_url(text) is None:
+        shown = masked(name, text)
         return (
-            f"{name}={text} has no valid port, and Ollama would take its default: write it like 0.0.0.0:11434"
+            f"{name}={shown} has no valid port, and Ollama would take its default: write it like 0.0.0.0:11434"
         )
     if setting.kind == MEBIBYTES_LIST and any(parse_uint(part) is None for part in re.split("[,/]", text)):
         return f"{name}={text} is no list of whole MiB: write one number, or one for each GPU like 1024,2048"

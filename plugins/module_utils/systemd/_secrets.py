@@ -9,7 +9,7 @@ Every function takes time in proportion to the text, because what a host says ma
 from __future__ import annotations
 
 import re
-from typing import Mapping
+from typing import Any, Mapping
 
 MASK = "********"
 
@@ -111,6 +111,18 @@ def cut_at_secret(text: str) -> str:
 def masked_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables with their secret values masked."""
     return {name: masked(name, value) for name, value in variables.items()}
+
+
+def masked_option(environment: Mapping[Any, Any]) -> dict[Any, Any]:
+    """An environment as an option gives it, where a value need not be text yet, with its secret values masked."""
+    return {
+        name: masked(str(name), value)
+        if isinstance(value, str)
+        else MASK
+        if value is not None and is_secret(str(name))
+        else value
+        for name, value in environment.items()
+    }
 
 
 def secret_values(variables: Mapping[str, str]) -> list[str]:

@@ -20,25 +20,24 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
     secret_values,
 )
 
-
-SECRET_NAMES = """
+OF_SECRETS = """
     OPENAI_API_KEY HF_TOKEN CLIENT_SECRET DB_PASSWORD db_passwd AWS_CREDENTIALS LLAMA_API_KEY API_KEYS API_KEY_2 apiKey HFTOKEN
     AWS_ACCESS_KEY_ID MYSECRETVALUE DB_PASS PGPASS MYSQL_PWD SMTP_PASS PASSPHRASE GPG_PASSPHRASE AUTHORIZATION AUTH_HEADER
     BASIC_AUTH BEARER JWT COOKIE GITHUB_PAT DSN SENTRY_DSN OTEL_EXPORTER_OTLP_HEADERS PRIVATE SLACK_WEBHOOK_URL
     AZURE_CONNECTION_STRING OLLAMA_API_KEY
 """
-ORDINARY_NAMES = """
+OTHERS = """
     PATH HOME PWD OLDPWD SSH_AUTH_SOCK PATTERN KEYBOARD TOKENIZERS_PARALLELISM MAX_TOKENS PASSENGERS AUTHOR LANG DESIGN
     LD_LIBRARY_PATH INVOCATION_ID JOURNAL_STREAM LLAMA_ARG_CTX_SIZE LLAMA_ARG_N_PREDICT NVIDIA_DRIVER_CAPABILITIES
 """
 
 
-@pytest.mark.parametrize("name", SECRET_NAMES.split())
+@pytest.mark.parametrize("name", OF_SECRETS.split())
 def test_values_of_secret_names_are_masked(name):
     assert masked(name, "hunter2") == MASK
 
 
-@pytest.mark.parametrize("name", [*ORDINARY_NAMES.split(), *KNOWN])
+@pytest.mark.parametrize("name", [*OTHERS.split(), *KNOWN])
 def test_values_of_other_names_and_of_every_setting_of_ollama_are_shown(name):
     assert not is_secret(name)
     assert masked(name, "hunter2") == "hunter2"
@@ -120,8 +119,10 @@ def test_what_is_not_understood_is_cut_where_a_secret_may_begin(text, shown):
     assert cut_at_secret(text) == shown
 
 
-@pytest.mark.parametrize("text", ["a", "a.", "a=", "key=", "key='", '"', "http://", "http://@", "@", "A_", "key: ", "token ", "-\n"])
-def test_a_megabyte_is_masked_in_less_than_a_second(text):
+@pytest.mark.parametrize(
+    "text", ["a", "a.", "a=", "key=", "key='", '"', "http://", "http://@", "@", "A_", "key: ", "token ", "-\n"]
+)
+def test_a_megabyte_is_masked_in_a_second(text):
     megabyte = text * ((1 << 20) // len(text))
     began = time.process_time()
     masked("NAME", megabyte)
