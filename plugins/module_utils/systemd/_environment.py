@@ -147,6 +147,23 @@ def split_words(text: str) -> Iterator[str]:
         yield word
 
 
+def is_well_formed(text: str) -> bool:
+    """Whether every word of a unit file's right-hand side can be read and is an assignment."""
+    position = 0
+    while position < len(text):
+        if text[position] in _WHITESPACE:
+            position += 1
+            continue
+        try:
+            word, position = _unit_file_word(text, position)
+        except _MalformedError:
+            return False
+        name, separator, _value = word.partition("=")
+        if not separator or not NAME_PATTERN.match(name):
+            return False
+    return True
+
+
 class _MalformedError(ValueError):
     """The rest of a line cannot be split into words."""
 

@@ -88,7 +88,10 @@ def test_secrets_are_taken_out_of_messages_the_longest_first():
     ("text", "shown"),
     [
         ("started with HF_TOKEN=pw on port 1", f"started with HF_TOKEN={MASK} on port 1"),
-        ("map[HF_TOKEN:pw OLLAMA_HOST:http://0.0.0.0:1]", f"map[HF_TOKEN:{MASK} OLLAMA_HOST:http://0.0.0.0:1]"),
+        (
+            "map[HF_TOKEN:pw OLLAMA_HOST:http://0.0.0.0:1]",
+            f"map[HF_TOKEN:{MASK} OLLAMA_HOST:http://0.0.0.0:1]",
+        ),
         ('{"token": "p w", "n": 1}', f'{{"token": {MASK}, "n": 1}}'),
         ("DB_PASS='p w' x", f"DB_PASS={MASK} x"),
         ('Environment="DB_PASS=p w" "A=1"', f'Environment="DB_PASS={MASK}" "A=1"'),
@@ -120,7 +123,8 @@ def test_what_is_not_understood_is_cut_where_a_secret_may_begin(text, shown):
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "a.", "a=", "key=", "key='", '"', "http://", "http://@", "@", "A_", "key: ", "token ", "-\n"]
+    "text",
+    ["a", "a.", "a=", "key=", "key='", '"', "http://", "http://@", "@", "A_", "key: ", "token ", "-\n"],
 )
 def test_a_megabyte_is_masked_in_a_second(text):
     megabyte = text * ((1 << 20) // len(text))
