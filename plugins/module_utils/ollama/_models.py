@@ -10,8 +10,12 @@ from typing import Any, Sequence
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import DISK, gather
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._program import (
+    ProgramError,
+    program_version,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 
 AUTO = "auto"
 TIMEOUT_SECONDS = 10
@@ -31,28 +35,26 @@ def read_models(
 
     Raises: InventoryError where no source can tell the models.
     """
-
-    def run(command: Sequence[str]) -> Completed:
-        try:
-            return Completed(
-                *module.run_command(list(command), expand_user_and_vars=False, handle_exceptions=False)
-            )
-        except OSError as error:
-            return Completed(127, "", str(error))
-
-    server = locate(run, scope, unit)
+    server = locate(runner(module), scope, unit)
     path = models_path or server.models_path
     api = Api(api_url or server.api_url, timeout_seconds)
     inventory = gather(path, api, source, names)
     problems = inventory.damaged + inventory.problems
     if not server.exists and models_path is None and inventory.source == DISK:
         problems.append(f"systemd knows no {unit}: {path} is where the installer puts models")
+    version = inventory.version
+    if version is None and server.executable is not None:
+        try:
+            version = program_version(server.executable, server.user)
+        except ProgramError as error:
+            problems.append(str(error))
+            module.warn(str(error))
     known = {
         "models": [shape.to_dict() for shape in inventory.models],
         "unplannable": [{"name": name, "reason": why} for name, why in inventory.unplannable.items()],
         "missing": inventory.missing,
         "loaded": inventory.loaded,
-        "version": inventory.version or program_version(run, server.executable),
+        "version": version,
         "models_path": path,
         "api_url": api.url,
         "source": inventory.source,

@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environme
     Assignment,
     parse_shown_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     DROP_IN,
     FRAGMENT,
@@ -280,8 +281,8 @@ def last_messages_of_unit(scope: str, unit: str, *, lines: int) -> list[str]:
 
 def _journal(*arguments: str) -> list[str]:
     """Lines of the journal; at most 1 MiB of it, because that of a server with debugging on is long."""
-    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", *arguments]
     try:
+        command = [program("journalctl"), "--quiet", "--no-pager", "--output=cat", *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             output = process.stdout.read(JOURNAL_LIMIT_BYTES) if process.stdout else b""
             process.kill()
