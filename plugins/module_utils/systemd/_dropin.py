@@ -331,7 +331,7 @@ def _masked_lines(text: str | None, before: Mapping[str, str]) -> list[str]:
         shown.append(BOUNDARY)
         for _line, (name, value) in parse_environment_file(secret_file_text):
             other = "  # another value than before" if before.get(name, value) != value else ""
-            shown.append(f'{name}="{MASK}"{other}')
+            shown.append(f'{name}="{masked(name, value)}"{other}')
     return [f"{line}\n" for entry in shown for line in entry.split("\n")]
 
 
