@@ -33,6 +33,7 @@ options:
     description:
       - Variables that the service is going to have, on top of those it has now. Null removes one.
       - Only those that decide which GPUs are seen matter, C(CUDA_VISIBLE_DEVICES) and the like.
+      - It is not logged, and values that look like secrets are not used.
     type: dict
     default: {}
   deadline:

@@ -36,6 +36,7 @@ options:
   environment:
     description:
       - Variables that the service is to have beside its own when it is decided which GPUs it sees; null removes one.
+      - It is not logged, and values that look like secrets are not used.
     type: dict
     default: {}
 seealso:

@@ -79,7 +79,7 @@ def test_every_secret_arrives_in_the_process_through_the_environment_file(make_h
     dropin, secret_file = halves(parted("\n".join(["[Service]", *environment_lines(wanted), ""]), path))
     host.run("mkdir", "-p", path.rpartition("/")[0])
     for place, text in (
-        (f"/etc/systemd/system/{unit}", "[Service]\nExecStart=/usr/bin/sleep infinity\n"),
+        (f"/etc/systemd/system/{unit}", "[Service]\nExecStart=/bin/sleep infinity\n"),
         (path, dropin),
         (path.replace(".conf", ".env"), secret_file),
     ):

@@ -155,7 +155,8 @@ def test_secrets_lie_where_root_alone_can_read_them_and_reach_the_process(make_h
     assert "HF_TOKEN" not in host.process_environment()
 
 
-def test_a_program_of_the_units_user_is_not_run_by_root(host):
+def test_a_program_of_the_units_user_is_not_run_by_root(make_host):
+    host = make_host(models={"llama3.2:3b": None})
     host.shell(
         "install -d -o ollama /home/ollama/bin; systemctl stop ollama; "
         "printf '#!/bin/sh\\nid -un >>/tmp/ran-by; echo version is 0.12.6\\n' >/home/ollama/bin/ollama; "

@@ -146,7 +146,7 @@ def change(
             return _restored(run, manager, where, before, taken_back, keep, check_mode)
         after = _parted(where, with_marker(content or "")) if state == PRESENT else None
         complaints = _complaints_about(run, manager, where, before, after)
-        changed = before != after or (after is not None and is_exposed(where))
+        changed = before != after or not _secrets_as_written(where, after)
         if changed and not check_mode:
             put(where, before, after, keep)
         return _outcome(where, before, after, changed, complaints)
@@ -289,6 +289,12 @@ def is_exposed(where: Place) -> bool:
     with contextlib.suppress(OSError):
         return bool(os.lstat(secret_file(where.path)).st_mode & 0o077)
     return False
+
+
+def _secrets_as_written(where: Place, text: str | None) -> bool:
+    """Whether our environment file is there just when the drop-in needs it, and for its owner alone."""
+    needed = text is not None and halves(text)[1] is not None
+    return os.path.lexists(secret_file(where.path)) == needed and not is_exposed(where)
 
 
 def is_ours(text: str) -> bool:

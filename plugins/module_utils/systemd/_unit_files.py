@@ -280,9 +280,10 @@ def _removal_of(environment: UnitEnvironment, name: str) -> Removal | None:
 
 
 def _held(name: str, origin: Origin) -> Conflict:
+    dropin = f"{posixpath.splitext(origin.file)[0]}.conf"
     message = (
         f"{origin} sets {name}, and another run of gpufleet.ollama wrote that file, as a benchmark does while it "
-        f"measures: wait until that run has ended, or remove {origin.file} if it was killed"
+        f"measures: wait until that run has ended, or remove {dropin} if it was killed"
     )
     return Conflict(name, origin.file, origin.line, message)
 

@@ -352,6 +352,15 @@ def test_absent_removes_both_files(world):
     assert not path(world).parent.exists()
 
 
+@pytest.mark.parametrize("state", [{"state": "absent"}, {"content": TEXT.format(1)}])
+def test_an_environment_file_that_was_left_behind_is_removed(world, state):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    path(world).unlink()
+    assert apply(FakeSystemd(), **state).changed
+    assert not secrets(world).exists()
+    assert not apply(FakeSystemd(), **state).changed
+
+
 def test_a_dropin_that_was_written_with_its_secrets_is_written_again(world):
     path(world).parent.mkdir(parents=True)
     path(world).write_text(f"{MARKER}\n{TEXT_WITH_BOTH.format(1, 'hunter2')}")
