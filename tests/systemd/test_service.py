@@ -171,7 +171,7 @@ def test_a_program_of_the_units_user_is_not_run_by_root(make_host):
     host.shell(
         "printf 'User=\\n' >>/etc/systemd/system/ollama.service.d/program.conf; rm /tmp/ran-by; systemctl daemon-reload"
     )
-    told = host.module("ollama_model_info")
+    told = host.module("ollama_model_info", models_path=told["models_path"])
     assert told["version"] is None
     assert "is not run, because others than root can change /home/ollama/bin" in " ".join(told["problems"])
     assert not host.exists("/tmp/ran-by")

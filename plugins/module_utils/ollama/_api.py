@@ -35,6 +35,8 @@ def url_of_host(host: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
+    # Ollama takes no credentials, and the URL stands in facts and messages.
+    rest = rest.rpartition("@")[2]
     default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
     address, _slash, path = rest.partition("/")
     name, port = _host_and_port(address, default_port)

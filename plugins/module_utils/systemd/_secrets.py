@@ -9,20 +9,20 @@ Every function takes time in proportion to the text, because what a host says ma
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 MASK = "********"
 
 # A name is a secret's where it holds one of these anywhere (HF_MYSECRET2) ...
-_ANYWHERE = re.compile("SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|APIKEY")
+_ANYWHERE = re.compile("SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|APIKEY|SESSION_?ID")
 # ... where one of its words ends like this (PGPASS, HFTOKEN), digits behind it left out ...
 _ENDINGS = ("KEY", "KEYS", "TOKEN", "PASS", "BEARER", "JWT", "DSN")
 # ... or where it is one of its words.
 _WORDS = frozenset(
     ("AUTH", "CONNECTION", "HEADER", "HEADERS", "PAT", "PRIVATE", "PWD", "SAS", "SIG", "SIGNATURE", "WEBHOOK")
 )
-# What only looks like one: a switch of Ollama's, the shell's folders, a socket's path.
-_NO_SECRETS = frozenset(("OLLAMA_AUTH", "PWD", "OLDPWD", "SSH_AUTH_SOCK"))
+# What only looks like one: a switch of Ollama's, the shell's folders, a socket's path, a login's number.
+_NO_SECRETS = frozenset(("OLLAMA_AUTH", "PWD", "OLDPWD", "SSH_AUTH_SOCK", "XDG_SESSION_ID"))
 
 _WORD = re.compile("[A-Z0-9]+")
 _NAME = re.compile("[A-Za-z0-9_.-]+")
@@ -97,6 +97,17 @@ def _value_behind(text: str, name: re.Match[str]) -> tuple[int, int] | None:
         gap = _SPACE.match(text, value.end())
         value = (gap and _VALUE.match(text, gap.end())) or value
     return value.span() if value else None
+
+
+def masked_command(command: Sequence[str]) -> list[str]:
+    """A command line's arguments as they may be shown: what follows C(--api-key) is hidden too."""
+    shown = []
+    before = ""
+    for argument in command:
+        hidden = before.startswith("-") and "=" not in before and is_secret(before)
+        shown.append(MASK if hidden and argument else masked_text(argument))
+        before = argument
+    return shown
 
 
 def cut_at_secret(text: str) -> str:

@@ -38,6 +38,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import
         ("127.0.0.1:66000", "http://127.0.0.1:11434"),
         ("127.0.0.1:port", "http://127.0.0.1:11434"),
         ("127.0.0.1:-1", "http://127.0.0.1:11434"),
+        ("http://user:p@ss/word@example.org:1", "http://example.org:1"),
+        ("user:password@example.org:1", "http://example.org:1"),
     ],
 )
 def test_a_client_reaches_what_ollama_host_says(host, url):

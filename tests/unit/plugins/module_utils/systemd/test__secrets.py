@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
     cut_at_secret,
     is_secret,
     masked,
+    masked_command,
     masked_environment,
     masked_text,
     redacted,
@@ -23,11 +24,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
 OF_SECRETS = """
     OPENAI_API_KEY HF_TOKEN CLIENT_SECRET DB_PASSWORD db_passwd AWS_CREDENTIALS LLAMA_API_KEY API_KEYS API_KEY_2 apiKey HFTOKEN
     AWS_ACCESS_KEY_ID MYSECRETVALUE DB_PASS PGPASS MYSQL_PWD SMTP_PASS PASSPHRASE GPG_PASSPHRASE AUTHORIZATION AUTH_HEADER
-    BASIC_AUTH BEARER JWT COOKIE GITHUB_PAT DSN SENTRY_DSN OTEL_EXPORTER_OTLP_HEADERS PRIVATE SLACK_WEBHOOK_URL
+    BASIC_AUTH BEARER JWT COOKIE GITHUB_PAT DSN SENTRY_DSN OTEL_EXPORTER_OTLP_HEADERS PRIVATE SESSION_ID SLACK_WEBHOOK_URL
     AZURE_CONNECTION_STRING OLLAMA_API_KEY
 """
 OTHERS = """
-    PATH HOME PWD OLDPWD SSH_AUTH_SOCK PATTERN KEYBOARD TOKENIZERS_PARALLELISM MAX_TOKENS PASSENGERS AUTHOR LANG DESIGN
+    PATH HOME PWD OLDPWD SSH_AUTH_SOCK XDG_SESSION_ID PATTERN KEYBOARD TOKENIZERS_PARALLELISM MAX_TOKENS PASSENGERS AUTHOR
+    LANG DESIGN
     LD_LIBRARY_PATH INVOCATION_ID JOURNAL_STREAM LLAMA_ARG_CTX_SIZE LLAMA_ARG_N_PREDICT NVIDIA_DRIVER_CAPABILITIES
 """
 
@@ -105,6 +107,22 @@ def test_secrets_are_taken_out_of_messages_the_longest_first():
 def test_secrets_in_text_are_masked_and_stay_so(text, shown):
     assert masked_text(text) == shown
     assert masked_text(shown) == shown
+
+
+def test_of_a_command_line_what_follows_a_secrets_option_is_hidden():
+    command = ["/bin/llama-server", "--api-key", "pw", "--port", "1", "--token=pw", "-m", "http://u:p@h/x"]
+    assert masked_command(command) == [
+        *(
+            "/bin/llama-server",
+            "--api-key",
+            MASK,
+            "--port",
+            "1",
+            f"--token={MASK}",
+            "-m",
+            f"http://{MASK}@h/x",
+        )
+    ]
 
 
 @pytest.mark.parametrize(
