@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     wanted_from_list,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
@@ -79,7 +80,7 @@ class ActionModule(HostModule):
             return {}
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
-        asked["environment"] = options["operator_environment"]
+        asked["environment"] = masked_option(options["operator_environment"])
         return self.answer_of(HOST_INFO, asked, HOST_INFO_RETURNS, task_vars or {})
 
 

@@ -33,6 +33,7 @@ options:
     description:
       - Variables that the service is going to have, on top of those it has now. Null removes one.
       - Only those that decide which GPUs are seen matter, C(CUDA_VISIBLE_DEVICES) and the like.
+      - It is not logged, and values that look like secrets are not used.
     type: dict
     default: {}
   deadline:
@@ -357,7 +358,11 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import DEADLINE_SECONDS, gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
+    ENVIRONMENT_ARGUMENT,
+    SERVICE_ARGUMENTS,
+    take_environment,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 
 
@@ -365,7 +370,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **SERVICE_ARGUMENTS,
-            "environment": {"type": "dict", "default": {}},
+            **ENVIRONMENT_ARGUMENT,
             "deadline": {"type": "float", "default": DEADLINE_SECONDS},
             "sources": {
                 "type": "list",
@@ -376,6 +381,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    environment = take_environment(module)
     options = module.params
     if options["deadline"] <= 0:
         module.fail_json(msg=f"deadline is {options['deadline']:g}, expected seconds above 0")
@@ -383,7 +389,7 @@ def main() -> None:
         runner(module),
         options["scope"],
         options["unit"],
-        options["environment"],
+        environment,
         options["deadline"],
         options["sources"],
     )

@@ -36,6 +36,7 @@ options:
   environment:
     description:
       - Variables that the service is to have beside its own when it is decided which GPUs it sees; null removes one.
+      - It is not logged, and values that look like secrets are not used.
     type: dict
     default: {}
 seealso:
@@ -106,7 +107,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
+    ENVIRONMENT_ARGUMENT,
+    SERVICE_ARGUMENTS,
+    take_environment,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
@@ -123,10 +128,11 @@ def main() -> None:
             "gather": {"type": "list", "elements": "str", "choices": list(READERS), "default": list(READERS)},
             **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
-            "environment": {"type": "dict", "default": {}},
+            **ENVIRONMENT_ARGUMENT,
         },
         supports_check_mode=True,
     )
+    take_environment(module)
     result: dict[str, Any] = {}
     failures: list[str] = []
     for part, reader in READERS.items():
@@ -146,7 +152,7 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
 def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     try:
-        known, damaged = read_models(runner(module), options["scope"], options["unit"])
+        known, damaged = read_models(runner(module), module.warn, options["scope"], options["unit"])
     except InventoryError as error:
         return {"models": {}}, [str(error)]
     return {"models": known}, damaged

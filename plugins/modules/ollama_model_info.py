@@ -283,6 +283,7 @@ def main() -> None:
     try:
         known, damaged = read_models(
             runner(module),
+            module.warn,
             options["scope"],
             options["unit"],
             options["source"],

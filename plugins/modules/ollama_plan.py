@@ -217,7 +217,8 @@ options:
     type: int
   operator_environment:
     description:
-      - Settings of yours for the service. They are part of the plan's environment as they are, and planned with.
+      - Settings of yours for the service. They are part of the plan's environment, and planned with.
+      - Values that look like secrets are masked in the plan. Combine its environment with yours to apply it.
     type: dict
     default: {}
 """

@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import (
     sysfs_bus_id,
     unified_memory,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 
 COMMAND = ("nvidia-smi", "-q", "-x")
 # A host with 16 GPUs and hundreds of processes writes some hundred KiB.
@@ -76,7 +77,9 @@ def read_nvidia_smi(system: SystemMemory, command: tuple[str, ...] = COMMAND) ->
     Raises: NvidiaSmiFailed where it is not installed, fails, or writes what cannot be read.
     """
     try:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            [program(command[0]), *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
             output = process.stdout.read(MAXIMUM_BYTES + 1) if process.stdout else b""
             if len(output) > MAXIMUM_BYTES:
                 process.kill()

@@ -14,6 +14,7 @@ from typing import Any, Iterable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     parse_process_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_command
 
 PROC = "/proc"
 # A process may hold at most this much environment and arguments (Linux: a quarter of the stack limit,
@@ -39,7 +40,7 @@ class Process:
     cpu_ticks: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {"pid": self.pid, "command": list(self.command)}
+        return {"pid": self.pid, "command": masked_command(self.command)}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environme
     Assignment,
     parse_shown_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     DROP_IN,
     FRAGMENT,
@@ -26,6 +27,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     UnitFile,
     dropin_directories,
     dropins_in_order,
+    secret_file,
+    secret_file_setting,
 )
 
 SYSTEM = "system"
@@ -241,19 +244,26 @@ def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -
     return files
 
 
-def environment_files(references: Sequence[EnvironmentFileReference]) -> list[tuple[str, str]]:
+def environment_files(
+    references: Sequence[EnvironmentFileReference], dropin_path: str, own: str | None
+) -> list[tuple[str, str]]:
     """Path and text of the environment files that exist, in the order systemd reads them.
+
+    C(own): what the one of our drop-in at C(dropin_path) holds or is to hold, None for nothing.
 
     Raises:
         OSError: A file exists and cannot be read.
         ValueError: A file is too large.
     """
-    return [
-        (path, read_text(path))
-        for reference in references
-        for path in sorted(glob.glob(reference.pattern))
-        if os.path.isfile(path)
-    ]
+    ours = secret_file_setting(dropin_path).partition("=")[2]
+    found = []
+    for reference in references:
+        if reference.pattern == ours.replace("%%", "%"):
+            found += [] if own is None else [(secret_file(dropin_path), own)]
+        else:
+            paths = sorted(glob.glob(reference.pattern))
+            found += [(path, read_text(path)) for path in paths if os.path.isfile(path)]
+    return found
 
 
 def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: int = 400) -> list[str]:
@@ -271,8 +281,8 @@ def last_messages_of_unit(scope: str, unit: str, *, lines: int) -> list[str]:
 
 def _journal(*arguments: str) -> list[str]:
     """Lines of the journal; at most 1 MiB of it, because that of a server with debugging on is long."""
-    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", *arguments]
     try:
+        command = [program("journalctl"), "--quiet", "--no-pager", "--output=cat", *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             output = process.stdout.read(JOURNAL_LIMIT_BYTES) if process.stdout else b""
             process.kill()

@@ -21,6 +21,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     EnvironmentFileReference,
+    expand_unit_specifiers,
+    secret_file_setting,
 )
 
 SHOWN = """\
@@ -152,7 +154,18 @@ def test_environment_files_may_be_patterns_and_may_be_absent(tmp_path):
         EnvironmentFileReference(str(tmp_path / "absent"), "/u", 1),
         EnvironmentFileReference(str(tmp_path / "*.env"), "/u", 2),
     ]
-    assert [text for _path, text in _show.environment_files(references)] == ["a.env", "b.env"]
+    found = _show.environment_files(references, "/d/zz.conf", "unused")
+    assert [text for _path, text in found] == ["a.env", "b.env"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["/etc/a.service.d", r"/etc/a\x2db.service.d", "/home/100%/[x]/a.service.d"]
+)
+def test_our_environment_file_is_the_one_that_is_given(folder):
+    pattern = secret_file_setting(f"{folder}/zz.conf").partition("=")[2]
+    references = [EnvironmentFileReference(expand_unit_specifiers(pattern, ""), "/u", 1)]
+    assert _show.environment_files(references, f"{folder}/zz.conf", "A=1") == [(f"{folder}/zz.env", "A=1")]
+    assert _show.environment_files(references, f"{folder}/zz.conf", None) == []
 
 
 def test_a_file_that_systemd_would_not_read_is_refused(tmp_path, monkeypatch):
