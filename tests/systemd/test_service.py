@@ -140,6 +140,16 @@ def test_secrets_lie_where_root_alone_can_read_them_and_reach_the_process(make_h
     )
     assert host.service(both).changed == 0
 
+    # As it was written before there was such a file.
+    pid = host.property("MainPID")
+    host.shell(
+        f"sed -i 's/^EnvironmentFile=.*/Environment=HF_TOKEN=hunter2/' {DROPIN}; systemctl daemon-reload"
+    )
+    moved = host.service(both)
+    assert moved.return_code == 0, moved.output
+    assert "hunter2" not in host.read(DROPIN) + host.property("Environment")
+    assert host.property("MainPID") == pid
+
     other = {**both, "HF_TOKEN": "hunter3"}
     run = host.service(other)
     assert run.return_code == 0, run.output

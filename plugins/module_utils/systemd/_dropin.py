@@ -429,9 +429,10 @@ def restore(where: Place, before: str | None, former: Former, keep: int) -> None
     Raises:
         DropinError: The disk is full or read-only, ...; the version before is still in place.
     """
-    _keep(where, where.withdrawn_directory, before, keep)
     # A version that was kept before there were environment files has its secrets in the drop-in itself.
-    _replace(where.path, before, None if former.text is None else _parted(where, former.text))
+    after = None if former.text is None else _parted(where, former.text)
+    _keep(where, where.withdrawn_directory, before, keep)
+    _replace(where.path, before, after)
     _former.forget(former)
 
 

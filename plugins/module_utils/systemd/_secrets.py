@@ -28,7 +28,7 @@ _WORD = re.compile("[A-Z0-9]+")
 _NAME = re.compile("[A-Za-z0-9_.-]+")
 _ASSIGNS = re.compile("[\"']?[ \t]{0,8}[=:][ \t]{0,8}")
 _SPACE = re.compile("[ \t]{1,8}")
-_VALUE = re.compile("\"[^\"\n]*\"?|'[^'\n]*'?|[^\\s\"'&,;)\\]}]+")
+_VALUE = re.compile("(?:\"[^\"\n]*\"?|'[^'\n]*'?|[^\\s\"'&,;)\\]}]+)+")
 _TO_QUOTE = {'"': re.compile('[^"\n]+'), "'": re.compile("[^'\n]+")}
 # Authorization: Bearer VALUE
 _KINDS_OF_AUTHORIZATION = frozenset(("bearer", "basic", "digest", "token", "apikey"))
@@ -91,7 +91,7 @@ def _value_behind(text: str, name: re.Match[str]) -> tuple[int, int] | None:
         return None
     before = text[name.start() - 1 : name.start()]
     # "HF_TOKEN=a b": the quote before the name ends the value.
-    pattern = _TO_QUOTE[before] if before in _TO_QUOTE and between[0][0] == "=" else _VALUE
+    pattern = _TO_QUOTE[before] if before in _TO_QUOTE and between[0][0] != before else _VALUE
     value = pattern.match(text, between.end())
     if value and value[0].lower() in _KINDS_OF_AUTHORIZATION:
         gap = _SPACE.match(text, value.end())

@@ -20,6 +20,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
     redacted,
     secret_values,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 OF_SECRETS = """
     OPENAI_API_KEY HF_TOKEN CLIENT_SECRET DB_PASSWORD db_passwd AWS_CREDENTIALS LLAMA_API_KEY API_KEYS API_KEY_2 apiKey HFTOKEN
@@ -96,9 +98,10 @@ def test_secrets_are_taken_out_of_messages_the_longest_first():
         ),
         ('{"token": "p w", "n": 1}', f'{{"token": {MASK}, "n": 1}}'),
         ("DB_PASS='p w' x", f"DB_PASS={MASK} x"),
+        ("DB_PASS='p w'more\"p w\" x", f"DB_PASS={MASK} x"),
         ('Environment="DB_PASS=p w" "A=1"', f'Environment="DB_PASS={MASK}" "A=1"'),
         ("authorization: Bearer pw, then", f"authorization: Bearer {MASK}, then"),
-        ("curl -H 'Authorization: Basic pw' h", f"curl -H 'Authorization: Basic {MASK}' h"),
+        ("curl -H 'Authorization: Basic pw' h", f"curl -H 'Authorization: {MASK}' h"),
         ("sent Bearer pw", f"sent Bearer {MASK}"),
         ("one\nproxy http://u:p@h\nlast", f"one\nproxy http://{MASK}@h\nlast"),
         ("the key to it is simple", "the key to it is simple"),
@@ -151,3 +154,28 @@ def test_a_megabyte_is_masked_in_a_second(text):
     masked(megabyte, megabyte)
     cut_at_secret(megabyte)
     assert time.process_time() - began < 3
+
+
+PIECES = [
+    "HF_TOKEN",
+    "api-key",
+    "--token",
+    "Bearer",
+    "A",
+    "=",
+    ": ",
+    " ",
+    '"',
+    "'",
+    "http://",
+    "@",
+    "pw",
+    "&",
+    "\n",
+    MASK,
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_what_is_masked_once_is_masked_alike_a_second_time(text):
+    assert masked_text(masked_text(text)) == masked_text(text)
