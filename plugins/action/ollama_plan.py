@@ -36,6 +36,26 @@ HOST_INFO = "gpufleet.ollama.ollama_host_info"
 READ = ("models", "service", "measured", "measured_problem")
 
 
+# What a host's answer is made of, and its models; JSON has no other mappings and lists than these.
+_KINDS: Mapping[str, type] = {
+    "ansible_facts": dict,
+    "models": dict,
+    "service": dict,
+    "measured": dict,
+    "measured_problem": str,
+    "failures": list,
+    "warnings": list,
+}
+_KINDS_OF_MODELS: Mapping[str, type] = {
+    "models": list,
+    "unplannable": list,
+    "loaded": list,
+    "unseen": list,
+    "version": str,
+}
+_NAMES: Mapping[type, str] = {dict: "mapping", list: "list", str: "text"}
+
+
 class ActionModule(ActionBase):
     """The work of the module `ollama_plan`."""
 
@@ -52,9 +72,12 @@ class ActionModule(ActionBase):
         read = self._read(options, task_vars)
         if read.get("failed"):
             return {**read, **result}
-        host = parts(read)
+        try:
+            host = parts(read)
+        except ValueError as error:
+            return {**result, "failed": True, "msg": str(error), "host": {"gpu": {}}}
         if read.get("failures"):
-            outcome: dict[str, Any] = {"failed": True, "msg": "; ".join(read["failures"])}
+            outcome: dict[str, Any] = {"failed": True, "msg": "; ".join(map(str, read["failures"]))}
         else:
             outcome = planned({**options, **found(options, host)}, task_vars or {})
         if options["return_host"]:
@@ -78,6 +101,7 @@ class ActionModule(ActionBase):
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
         asked["environment"] = options["operator_environment"]
+        asked["first_models"] = names_of(options["wanted"])
         read: dict[str, Any] = self._execute_module(
             module_name=HOST_INFO, module_args=asked, task_vars=task_vars
         )
@@ -85,9 +109,32 @@ class ActionModule(ActionBase):
 
 
 def parts(read: Mapping[str, Any]) -> dict[str, Any]:
-    """What was read on the host, by part; `gpu` is empty where it was not."""
-    gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
+    """What was read on the host, by part; `gpu` is empty where it was not.
+
+    Raises: ValueError where it is not what `ollama_host_info` returns.
+    """
+    _check(read, _KINDS)
+    facts = read.get("ansible_facts") or {}
+    _check(facts, {"gpufleet_gpu": dict})
+    _check(read.get("models") or {}, _KINDS_OF_MODELS)
+    gpu = facts.get("gpufleet_gpu") or {}
     return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+
+
+def _check(answer: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for key, kind in kinds.items():
+        value = answer.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(
+                f"the host answers with {value!r:.80} as {key}, expected a {_NAMES[kind]}: what ran there is not "
+                "gpufleet.ollama.ollama_host_info of this version, look at the host's Python and its temporary files"
+            )
+
+
+def names_of(wanted: Any) -> list[str]:
+    """The names in a list of wanted models, as far as it has any; what is wrong with it is said when it is planned."""
+    names = [one.get("name") if isinstance(one, Mapping) else one for one in wanted]
+    return [name for name in names if isinstance(name, str)]
 
 
 def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +147,7 @@ def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]
         "models": (installed.get("models") or []) + options["models"],
         "unplannable": (installed.get("unplannable") or []) + options["unplannable"],
         "loaded": (installed.get("loaded") or []) + options["loaded"],
+        "unseen": installed.get("unseen") or [],
         "version": options["version"] or installed.get("version"),
         "service": options["service"] or host.get("service") or {},
         "measured": options["measured"] or measured or {},
@@ -130,8 +178,11 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
         return {"failed": True, "msg": str(error)}
     # Ansible shows warnings without the host that they are about.
     name = task_vars.get("inventory_hostname", "host")
+    unseen = [str(sentence) for sentence in options.get("unseen", ())]
+    described = plan.to_dict()
+    described["warnings"] = [*unseen, *described["warnings"]]
     return {
         "changed": False,
-        "plan": plan.to_dict(),
-        "warnings": [f"{name}: {warning}" for warning in plan.warnings],
+        "plan": described,
+        "warnings": [f"{name}: {warning}" for warning in described["warnings"]],
     }

@@ -276,7 +276,9 @@ ansible_facts:
               elements: str
               sample: []
             processes:
-              description: The processes that hold memory of the device, in the order of their pids.
+              description:
+                - The processes that hold memory of the device, in the order of their pids.
+                - Of more than 64 those that hold most.
               returned: always
               type: list
               elements: dict
@@ -346,6 +348,11 @@ ansible_facts:
           type: list
           elements: str
           sample: []
+        devices_left_out:
+          description: How many more GPUs the host has than the 64 that are told at most.
+          returned: always
+          type: int
+          sample: 0
         notes:
           description: What is uncertain about the answer, a sentence each.
           returned: always
@@ -355,6 +362,7 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import DEADLINE_SECONDS, gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
@@ -379,14 +387,17 @@ def main() -> None:
     options = module.params
     if options["deadline"] <= 0:
         module.fail_json(msg=f"deadline is {options['deadline']:g}, expected seconds above 0")
-    facts = gpu_facts(
-        runner(module),
-        options["scope"],
-        options["unit"],
-        options["environment"],
-        options["deadline"],
-        options["sources"],
-    )
+    # Each source has its own deadline; what is read besides takes no time on a host that answers.
+    limit = max(READING_SECONDS, (len(options["sources"]) + 1) * options["deadline"])
+    with watched(module.fail_json, limit, "gpu_facts"):
+        facts = gpu_facts(
+            runner(module),
+            options["scope"],
+            options["unit"],
+            options["environment"],
+            options["deadline"],
+            options["sources"],
+        )
     module.exit_json(changed=False, ansible_facts={"gpufleet_gpu": facts})
 
 

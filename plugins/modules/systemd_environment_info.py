@@ -308,6 +308,7 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
     find_server_config,
     unparsed,
@@ -344,6 +345,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    with watched(module.fail_json, READING_SECONDS, "systemd_environment_info"):
+        _inspect(module)
+
+
+def _inspect(module: AnsibleModule) -> None:
     options = module.params
     run = runner(module)
     try:

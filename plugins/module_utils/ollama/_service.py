@@ -96,7 +96,7 @@ def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
 def loaded_models(url: str) -> list[str]:
     """The names of the models that are loaded; none where the API does not answer."""
     try:
-        return [str(entry.get("name")) for entry in Api(url, timeout_s=_API_TIMEOUT_S).loaded()]
+        return [entry["name"] for entry in Api(url, timeout_s=_API_TIMEOUT_S).loaded()]
     except ApiError:
         return []
 

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
+    MAX_DEVICES,
+    GpuDevice,
+    HostGpus,
+)
 
 # The variables by which a service is shown only some of its GPUs (OLLAMA.md lists them; discover/gpu.go).
 VISIBILITY_VARIABLES = (
@@ -23,6 +27,8 @@ _VISIBILITY_OF_VENDOR = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_
 
 # Of integrated GPUs Ollama uses CUDA's and this one without being told to.
 # Source: ollama discover/runner.go (v0.33.0-rc2).
+# More than these are no host's; of those, `MAX_DEVICES` are planned.
+_MOST_DESCRIBED = 1024
 _INTEGRATED_IN_USE = "gfx1151"
 
 
@@ -91,6 +97,9 @@ def host_from_facts(
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     unseen = [gpu for gpu in host.devices if gpu not in visible and gpu.problems and not gpu.is_usable]
     excluded = [gpu for gpu in (*in_use, *unseen) if _fault(gpu)]
+    healthy, too_many = healthy[:MAX_DEVICES], healthy[MAX_DEVICES:]
+    # Which ones the host did not tell is not known, only that Ollama must not use them.
+    untold = [gpu for gpu in healthy if host.devices_left_out]
     faults = [f"GPU {_label(gpu)}: {_fault(gpu)}" for gpu in excluded]
     faults += [_without_full_stop(problem) for problem in host.problems]
     if faults and on_gpu_fault == "fail":
@@ -103,6 +112,11 @@ def host_from_facts(
         f"GPU {gpu.pci_bus_id} ({gpu.vendor}) could not be measured and is not planned with: {gpu.message}"
         for gpu in host.unmeasured
     ]
+    left_out = len(too_many) + max(host.devices_left_out, 0)
+    if left_out:
+        warnings.append(
+            f"{left_out} GPUs are left out of the plan and hidden from Ollama: at most {MAX_DEVICES} are planned"
+        )
     total = host.system_memory_total_bytes or 0
     return Host(
         gpus=tuple(healthy),
@@ -110,7 +124,7 @@ def host_from_facts(
         system_memory_available_bytes=(
             total if host.system_memory_available_bytes is None else host.system_memory_available_bytes
         ),
-        environment=_visibility(healthy, excluded),
+        environment=_visibility(healthy, [*excluded, *too_many, *untold]),
         warnings=tuple(warnings),
     )
 
@@ -122,6 +136,8 @@ def _completed(facts: Any) -> dict[str, Any]:
     devices = facts.get("devices", [])
     if not isinstance(devices, Sequence) or isinstance(devices, str):
         raise ValueError(f"GPU facts has {devices!r:.80} as 'devices', expected a list")
+    if len(devices) > _MOST_DESCRIBED:
+        raise ValueError(f"GPU facts describe {len(devices)} GPUs, at most {_MOST_DESCRIBED} are read")
     completed = [_completed_device(index, device) for index, device in enumerate(devices)]
     for name in ("system_memory_total_bytes", "system_memory_available_bytes"):
         _check_size("GPU facts", name, facts.get(name))

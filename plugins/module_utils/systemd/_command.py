@@ -9,11 +9,23 @@ import os
 from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Run
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    Completed,
+    Run,
+    UnitNameError,
+    check_unit,
+)
 
 
 def runner(module: AnsibleModule) -> Run:
-    """Runs commands for a module: English messages, UTF-8, and the user's own service manager found."""
+    """Runs commands for a module: English messages, UTF-8, and the user's own service manager found.
+
+    Ends a module that was given something else than a service's name as its unit, a path for example.
+    """
+    try:
+        check_unit(module.params["unit"])
+    except UnitNameError as error:
+        module.fail_json(msg=str(error))
     environment = {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
     # Where Ansible became another user, these may still be those of the user it logged in as.
     runtime_directory = f"/run/user/{os.geteuid()}"

@@ -31,6 +31,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     Completed,
     Manager,
     Run,
+    UnitNameError,
+    check_unit,
     dropin_base_directory,
     read_text,
     state_directory,
@@ -47,7 +49,6 @@ MARKER = "# Written by gpufleet.ollama, which replaces this file: put your own s
 RECURSIVE_ERRORS_SINCE = 250
 PRESENT = "present"
 RESTORED = "restored"
-_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service\Z")
 _DROPIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@+-]*\.conf\Z")
 
 
@@ -203,8 +204,10 @@ def check_names(unit: str, name: str) -> None:
     Raises:
         DropinError: A name is not a service's or not a drop-in's.
     """
-    if not _UNIT_NAME.match(unit):
-        raise DropinError(f"{unit!r} is not the name of a systemd service: write it like ollama.service")
+    try:
+        check_unit(unit)
+    except UnitNameError as error:
+        raise DropinError(str(error)) from error
     if not _DROPIN_NAME.match(name):
         raise DropinError(f"{name!r} is not a drop-in's file name: write it like zz-gpufleet.conf")
 

@@ -10,7 +10,8 @@ from typing import Mapping
 
 MASK = "********"
 _SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-_URL_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]+@")
+# Looked for from its slashes on: a scheme that may begin anywhere is sought in a time that grows with the square.
+_URL_CREDENTIALS = re.compile(r"(?<=[A-Za-z0-9+.-])(?P<scheme>://)[^/@\s]+@")
 _BARE_CREDENTIALS = re.compile(r"^[^/@\s:]+:[^/@\s]+@")
 
 

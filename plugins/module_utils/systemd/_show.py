@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import NotRegular, open_regular
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     Assignment,
     parse_shown_environment,
@@ -61,6 +63,24 @@ class Completed:
     return_code: int
     stdout: str
     stderr: str
+
+
+# systemd.unit(5)
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,248}\.service\Z")
+
+
+class UnitNameError(ValueError):
+    """What should be a unit is not the name of a service; the sentence says how one is written."""
+
+
+def check_unit(unit: str) -> None:
+    """Refuses what is not the name of a service of systemd.
+
+    Raises:
+        UnitNameError: It is none.
+    """
+    if not _UNIT_NAME.match(unit):
+        raise UnitNameError(f"{unit!r} is not the name of a systemd service: write it like ollama.service")
 
 
 Run = Callable[[Sequence[str]], Completed]
@@ -175,7 +195,7 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
 
 
 def _int(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
+    return whole_number(text) or 0
 
 
 def _wall_clock(monotonic_microseconds: int) -> str:
@@ -198,18 +218,22 @@ def parse_properties(text: str) -> dict[str, str]:
 
 def parse_version(text: str) -> int:
     """systemd's major version out of C(252.38-1~deb12u1) or C(systemd 247 (247.3-7)); 0 when there is none."""
-    match = re.search(r"\d+", text)
+    match = re.search("[0-9]{1,9}", text)
     return int(match.group()) if match else 0
 
 
 def read_text(path: str) -> str:
     """A text file's content; bytes that are not UTF-8 become surrogate escapes.
 
+    A link is followed, as systemd follows it: what a unit or an environment file says is what its link says. Nothing is
+    told that way which the service's user does not know, because systemd gives the service whatever it reads there.
+
     Raises:
+        NotRegular: It is a pipe, a device or a folder, which is not waited for.
         OSError: The file cannot be read.
         ValueError: The file is larger than systemd reads.
     """
-    with open(path, "rb") as stream:
+    with open_regular(path, follow_link=True) as stream:
         content = stream.read(FILE_LIMIT_BYTES + 1)
     if len(content) > FILE_LIMIT_BYTES:
         raise ValueError(f"{path} is larger than {FILE_LIMIT_BYTES} bytes, which systemd does not read")
@@ -236,9 +260,18 @@ def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -
         except (FileNotFoundError, NotADirectoryError):
             continue
     for dropin in dropins_in_order(listings):
-        if os.path.isfile(dropin):  # a link to /dev/null masks the drop-ins of that name
-            files.append(UnitFile(dropin, DROP_IN, read_text(dropin)))
+        text = _text_if_regular(dropin)
+        if text is not None:  # a link to /dev/null masks the drop-ins of that name
+            files.append(UnitFile(dropin, DROP_IN, text))
     return files
+
+
+def _text_if_regular(path: str) -> str | None:
+    """The content of a regular file; None where there is something else, or nothing."""
+    try:
+        return read_text(path)
+    except (NotRegular, FileNotFoundError):
+        return None
 
 
 def environment_files(references: Sequence[EnvironmentFileReference]) -> list[tuple[str, str]]:
@@ -249,10 +282,11 @@ def environment_files(references: Sequence[EnvironmentFileReference]) -> list[tu
         ValueError: A file is too large.
     """
     return [
-        (path, read_text(path))
+        (path, text)
         for reference in references
         for path in sorted(glob.glob(reference.pattern))
-        if os.path.isfile(path)
+        for text in [_text_if_regular(path)]
+        if text is not None
     ]
 
 
@@ -289,7 +323,12 @@ def dropin_base_directory(scope: str) -> str:
 
 
 def state_directory(scope: str, unit: str) -> str:
-    """The directory in which this collection keeps what it must remember about a unit."""
+    """The directory in which this collection keeps what it must remember about a unit.
+
+    Raises:
+        UnitNameError: It is not the name of a service, but a path for example.
+    """
+    check_unit(unit)
     if scope == USER:
         return os.path.join(_home(), ".local", "state", "gpufleet", unit)
     return os.path.join("/var/lib/gpufleet", unit)

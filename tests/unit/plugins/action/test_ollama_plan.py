@@ -120,8 +120,10 @@ def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
 def test_the_host_is_read_as_the_options_say(run_on):
     environment = {"CUDA_VISIBLE_DEVICES": "0"}
     names = {"unit": "ollama@a.service", "scope": "user", "dropin_name": "zz-own.conf"}
-    run_on(READ, gather=["models"], gpu=HOST, operator_environment=environment, **names)
-    assert run_on.asked == [{"gather": ["models"], "environment": environment, **names}]
+    wanted = {"wanted": [GEMMA["name"]], "models": [GEMMA]}
+    run_on(READ, gather=["models"], gpu=HOST, operator_environment=environment, **wanted, **names)
+    asked = {"gather": ["models"], "environment": environment, "first_models": [GEMMA["name"]], **names}
+    assert run_on.asked == [asked]
 
 
 def test_without_gather_nothing_is_read(run_on):

@@ -127,10 +127,9 @@ class TestOtherReplies:
         with pytest.raises(ApiError, match="/api/tags answers without a list of models"):
             Api(server.url).tags()
 
-    def test_an_endless_reply_is_given_up(self, server, monkeypatch):
-        monkeypatch.setattr(_api, "MAX_REPLY_BYTES", 1000)
-        server.replies["/api/version"] = (200, b" " * 1001)
-        with pytest.raises(ApiError, match="failed: the answer is longer than 1000 bytes"):
+    def test_an_endless_reply_is_given_up(self, server):
+        server.replies["/api/version"] = (200, b" " * _api.MOST.max_bytes)
+        with pytest.raises(ApiError, match=f"failed: the answer is longer than {_api.MOST.max_bytes} bytes"):
             Api(server.url).version()
 
     def test_no_proxy_is_asked(self, ollama, monkeypatch):
@@ -174,7 +173,7 @@ class TestNoServer:
 
     def test_silence_ends_with_the_timeout(self, port):
         self.say = lambda connection: time.sleep(1)
-        with pytest.raises(ApiError, match=r"failed: (timed out|no answer in time)"):
+        with pytest.raises(ApiError, match=r"failed: no whole answer within 0.1 seconds"):
             Api(f"http://127.0.0.1:{port}", 0.1).version()
 
     def test_a_trickle_ends_with_the_timeout(self, port):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver import has_reader
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import has_reader
 
 
 def test_a_pipe_has_a_reader_until_that_is_closed():

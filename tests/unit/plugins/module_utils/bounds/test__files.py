@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._files import open_regular
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import (
+    NotRegular,
+    open_regular,
+)
 
 
 def test_a_regular_file_is_opened(tmp_path):
@@ -17,10 +20,12 @@ def test_a_regular_file_is_opened(tmp_path):
         assert file.read() == b"content"
 
 
-def test_a_link_is_followed(tmp_path):
+def test_a_link_is_followed_only_where_that_is_said(tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     os.symlink(tmp_path / "file", tmp_path / "link")
-    with open_regular(str(tmp_path / "link")) as file:
+    with pytest.raises(NotRegular, match="it is a link, which is not followed here"):
+        open_regular(str(tmp_path / "link"))
+    with open_regular(str(tmp_path / "link"), follow_link=True) as file:
         assert file.read() == b"content"
 
 
