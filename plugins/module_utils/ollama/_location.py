@@ -35,7 +35,7 @@ INSTALLER_HOME = "/usr/share/ollama"
 _PROPERTIES = "LoadState,MainPID,User,Environment,EnvironmentFiles,ExecStart"
 _EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
 _VERSION = re.compile(r"version is (\d\S*)")
-_ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
+_ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ _VISIBILITY_OF_VENDOR = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_
 
 # Of integrated GPUs Ollama uses CUDA's and this one without being told to.
 # Source: ollama discover/runner.go (v0.33.0-rc2).
-# More than these are no host's; of those, `MAX_DEVICES` are planned.
+# Of so many descriptions the GPUs to be planned are chosen; more are no host's.
 _MOST_DESCRIBED = 1024
+# An exbibyte; no host has as much.
+_MOST_BYTES = 1 << 60
 _INTEGRATED_IN_USE = "gfx1151"
 
 
@@ -112,7 +114,7 @@ def host_from_facts(
         f"GPU {gpu.pci_bus_id} ({gpu.vendor}) could not be measured and is not planned with: {gpu.message}"
         for gpu in host.unmeasured
     ]
-    left_out = len(too_many) + max(host.devices_left_out, 0)
+    left_out = len(too_many) + host.devices_left_out
     if left_out:
         warnings.append(
             f"{left_out} GPUs are left out of the plan and hidden from Ollama: at most {MAX_DEVICES} are planned"
@@ -136,12 +138,14 @@ def _completed(facts: Any) -> dict[str, Any]:
     devices = facts.get("devices", [])
     if not isinstance(devices, Sequence) or isinstance(devices, str):
         raise ValueError(f"GPU facts has {devices!r:.80} as 'devices', expected a list")
-    if len(devices) > _MOST_DESCRIBED:
-        raise ValueError(f"GPU facts describe {len(devices)} GPUs, at most {_MOST_DESCRIBED} are read")
-    completed = [_completed_device(index, device) for index, device in enumerate(devices)]
+    completed = [_completed_device(index, device) for index, device in enumerate(devices[:_MOST_DESCRIBED])]
+    untold = facts.get("devices_left_out", 0)
+    if not isinstance(untold, int):
+        raise ValueError(f"GPU facts has {untold!r:.80} as 'devices_left_out', expected a number of GPUs")
+    untold = max(0, untold) + len(devices) - len(completed)
     for name in ("system_memory_total_bytes", "system_memory_available_bytes"):
         _check_size("GPU facts", name, facts.get(name))
-    return {"gathered_at": "", **facts, "devices": completed}
+    return {"gathered_at": "", **facts, "devices": completed, "devices_left_out": untold}
 
 
 def _completed_device(index: int, device: Any) -> dict[str, Any]:
@@ -163,6 +167,8 @@ def _completed_device(index: int, device: Any) -> dict[str, Any]:
 def _check_size(what: str, name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise ValueError(f"{what} has {value!r:.80} as '{name}', expected a size in bytes")
+    if value is not None and value > _MOST_BYTES:
+        raise ValueError(f"{what} has more than {_MOST_BYTES} as '{name}', expected a size in bytes")
 
 
 def _visible(host: HostGpus, *, everything: bool) -> list[GpuDevice]:

@@ -53,8 +53,6 @@ _POLICY_OF_VARIABLE = {
 }
 # Planning takes half a minute for a thousand models on 8 GPUs.
 MAX_MODELS = 256
-# More than these were read on no host of ours.
-_MOST_GIVEN = 4096
 
 
 @dataclass(frozen=True)
@@ -205,8 +203,6 @@ def read_models(models: Sequence[Any]) -> tuple[SchedulerModel, ...]:
 
 def _kept(models: Sequence[Any], first: Sequence[str]) -> tuple[Sequence[Any], int]:
     """The models that are planned, and how many are not: of too many those named first, then the others by name."""
-    if len(models) > _MOST_GIVEN:
-        raise ValueError(f"{len(models)} models are given, at most {_MOST_GIVEN} are read")
     if len(models) <= MAX_MODELS:
         return models, 0
     ranks: dict[str, int] = {}
