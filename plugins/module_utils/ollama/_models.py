@@ -11,7 +11,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import DISK, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    Completed,
+    UnitNameError,
+    check_unit,
+)
 
 AUTO = "auto"
 TIMEOUT_SECONDS = 10
@@ -32,6 +36,11 @@ def read_models(
 
     Raises: InventoryError where no source can tell the models.
     """
+
+    try:
+        check_unit(unit)
+    except UnitNameError as error:
+        module.fail_json(msg=str(error))
 
     def run(command: Sequence[str]) -> Completed:
         try:

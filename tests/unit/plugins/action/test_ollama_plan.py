@@ -218,3 +218,52 @@ def test_the_documentation_states_every_option_with_its_default():
 def test_every_field_of_a_plan_is_documented(run_action):
     documented = yaml.safe_load(ollama_plan.RETURN)["plan"]["contains"]
     assert set(run_action(gpu=HOST, models=[GEMMA])["plan"]) == set(documented)
+
+
+@pytest.mark.parametrize("value", [5, "x", [1], {"a": 1}, True, 0.5])
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        (("ansible_facts",), dict),
+        (("ansible_facts", "gpufleet_gpu"), dict),
+        (("models",), dict),
+        (("models", "models"), list),
+        (("models", "unplannable"), list),
+        (("models", "loaded"), list),
+        (("models", "unseen"), list),
+        (("models", "version"), str),
+        (("service",), dict),
+        (("measured",), dict),
+        (("measured_problem",), str),
+        (("failures",), list),
+    ],
+)
+def test_an_answer_of_another_kind_is_one_sentence(run_on, place, kind, value):
+    answer = json.loads(json.dumps({**READ, "warnings": []}))
+    inner = answer
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    result = run_on(answer)
+    if isinstance(value, kind):
+        assert isinstance(result.get("msg", ""), str)
+        return
+    assert result["failed"] is True
+    assert result["msg"].startswith(f"the host answers with {value!r} as {place[-1]}, expected a ")
+    assert result["host"] == {"gpu": {}}
+
+
+def test_what_the_host_does_not_tell_is_a_warning_of_the_plan(run_on):
+    unseen = ["44 of 300 installed models are left out"]
+    result = run_on({**READ, "models": {**READ["models"], "unseen": unseen}})
+    assert result["plan"]["warnings"] == unseen
+    assert result["warnings"] == [f"gpu01: {unseen[0]}"]
+
+
+def test_of_too_many_models_the_wanted_and_the_loaded_are_planned(run_action):
+    models = [{**GEMMA, "name": f"m{number:03}:4b"} for number in range(300)]
+    loaded = [{"name": "m299:4b", "context_length": 4096}]
+    result = run_action(gpu=HOST, models=models, version="0.33.0", wanted=["m298:4b"], loaded=loaded)
+    names = [model["name"] for model in result["plan"]["models"]]
+    assert sorted(names) == [f"m{number:03}:4b" for number in (*range(254), 298, 299)]
+    assert "44 of 300 installed models are left out: at most 256 are planned" in result["warnings"][0]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
     MASK,
@@ -13,6 +15,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
     redacted,
     secret_values,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,16 @@ def test_secrets_are_taken_out_of_messages_the_longest_first():
     secrets = secret_values({"A_TOKEN": "abc", "B_TOKEN": "abcdef", "C": "abc", "D_TOKEN": ""})
     assert secrets == ["abcdef", "abc"]
     assert redacted("said abcdef and abc", secrets) == f"said {MASK} and {MASK}"
+
+
+@pytest.mark.parametrize("name", ["A", "HTTPS_PROXY"])
+@pytest.mark.parametrize("piece", ["a", "a://", "://", "a://b", "a:b", "@", "a@", "http://u:p", "+.-", "http://u:p@h "])
+def test_a_long_text_is_masked_soon(name, piece):
+    began = time.monotonic()
+    masked(name, piece * (1_000_000 // len(piece)))
+    assert time.monotonic() - began < 1
+
+
+@given(st.text("abc", min_size=1), st.text("abc:1.+-", min_size=1))
+def test_credentials_are_masked_wherever_a_url_begins(user, before):
+    assert masked("A", f"{before}x://{user}:secret@host") == f"{before}x://********@host"
