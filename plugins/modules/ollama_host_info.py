@@ -15,6 +15,7 @@ description:
     in one execution in place of four. Over a fleet, executions are what time is spent on.
   - What cannot be read does not hide the rest. It is a sentence in RV(failures).
   - It changes nothing.
+  - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:

@@ -15,6 +15,7 @@ description:
     service is down, too.
   - It also returns the server's version and the models that are loaded.
   - It changes nothing, and it loads no model.
+  - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:

@@ -17,6 +17,7 @@ description:
   - Given the drop-in that should be there, it also tells how each of these layers differs from it, and which file
     would decide a variable instead of the drop-in.
   - It reads only, for any service of the system or of a user.
+  - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:

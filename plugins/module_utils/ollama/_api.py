@@ -85,6 +85,15 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def address_of(url: str) -> tuple[str | None, int | None]:
+    """Host and port of a server's URL; None and None where it is no URL, whatever OLLAMA_HOST says."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname, parts.port
+    except ValueError:
+        return None, None
+
+
 @dataclass(frozen=True)
 class Api:
     """A client for one server, without redirects and proxies.

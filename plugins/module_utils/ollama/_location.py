@@ -34,7 +34,7 @@ INSTALLER_HOME = "/usr/share/ollama"
 
 _PROPERTIES = "LoadState,MainPID,User,Environment,EnvironmentFiles,ExecStart"
 _EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
-_VERSION = re.compile(r"version is (\d\S*)")
+_VERSION = re.compile(r"version is ([0-9]\S{0,127})(?!\S)")
 _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 
 

@@ -308,8 +308,10 @@ def _journal(*arguments: str) -> list[str]:
     command = ["journalctl", "--quiet", "--no-pager", "--output=cat", *arguments]
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            output = process.stdout.read(JOURNAL_LIMIT_BYTES) if process.stdout else b""
-            process.kill()
+            try:
+                output = process.stdout.read(JOURNAL_LIMIT_BYTES) if process.stdout else b""
+            finally:
+                process.kill()
     except OSError:
         return []
     return output.decode("utf-8", "replace").split("\n")
