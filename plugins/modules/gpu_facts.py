@@ -17,7 +17,8 @@ description:
   - A GPU that is on the PCI bus but that no source can measure is reported as such.
   - Failures of drivers and GPUs are answers, not failures of the task. A host without GPUs gives an empty list.
   - Nothing has to be installed on the host.
-  - It ends with a failure when it takes longer than 120 seconds (or than the deadlines of all sources), and by itself when nobody waits for it any more.
+  - It ends with a failure when it takes longer than 120 seconds, or than the deadlines of all sources where those are longer, and
+    by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import Connection, TooLong
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import MAX_NAME_CHARACTERS
 
 DEFAULT_PORT = 11434
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -24,7 +25,6 @@ _READ_BYTES = 256 * 1024
 _MAX_SHOWN_CHARACTERS = 300
 
 MAX_VERSION_CHARACTERS = 128
-MAX_NAME_CHARACTERS = 512
 MAX_INSTALLED = 10_000
 MAX_LOADED = 1024
 

@@ -10,6 +10,8 @@ DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_HOSTS = (DEFAULT_HOST, "ollama.com")
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+# Of host, namespace, model and tag together, Ollama takes some 590.
+MAX_NAME_CHARACTERS = 600
 
 
 def short_name(name: str) -> str:

@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files impo
     open_regular,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import MAX_NAME_CHARACTERS, shown
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
     GgufError,
     read_header,
@@ -32,7 +32,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     ModelError,
     UnplannableError,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    MAX_NAME_CHARACTERS,
+    short_name,
+)
 
 # The second one is newer and wins where both name a model.
 MANIFEST_FOLDERS = ("manifests-v2", "manifests")

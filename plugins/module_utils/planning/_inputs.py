@@ -9,7 +9,11 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import same_model, short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    MAX_NAME_CHARACTERS,
+    same_model,
+    short_name,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
     ModelShape,
     shape_from_header,
@@ -222,6 +226,8 @@ def _shape(model: Any) -> ModelShape:
     name = model.get("name")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a model needs a name, found {dict(model)!r:.80}")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise ValueError(f"a model has a name of {len(name)} characters, at most {MAX_NAME_CHARACTERS} are taken: {name:.80}")
     try:
         if "layers" in model:
             return ModelShape.from_dict(model)

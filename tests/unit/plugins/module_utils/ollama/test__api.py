@@ -236,7 +236,7 @@ class TestBounds:
         assert tuple(loaded[key] for key in ("size", "size_vram", "context_length", "expires_at")) == told
         assert set(loaded) == {"name", "digest", "size", "size_vram", "context_length", "expires_at"}
 
-    @pytest.mark.parametrize("name", [None, 3, ["m"], "m" * 513])
+    @pytest.mark.parametrize("name", [None, 3, ["m"], "m" * 601])
     @pytest.mark.parametrize("path", ["/api/ps", "/api/tags"])
     def test_a_model_has_a_name(self, path, name, server):
         server.replies[path] = (200, json.dumps({"models": [{"name": name}]}).encode())
