@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import glob
+import itertools
 import os
 import pwd
 import re
@@ -34,6 +35,8 @@ SYSTEM = "system"
 USER = "user"
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # systemd reads unit files of at most 4 MiB (READ_FULL_BYTES_MAX)
+# A pattern may name a folder that the service's user fills.
+MAX_ENVIRONMENT_FILES = 64
 JOURNAL_LIMIT_BYTES = 1024 * 1024
 
 _PROPERTIES = (
@@ -279,15 +282,22 @@ def environment_files(references: Sequence[EnvironmentFileReference]) -> list[tu
 
     Raises:
         OSError: A file exists and cannot be read.
-        ValueError: A file is too large.
+        ValueError: A file is too large, or they are too many.
     """
-    return [
-        (path, text)
-        for reference in references
-        for path in sorted(glob.glob(reference.pattern))
-        for text in [_text_if_regular(path)]
-        if text is not None
-    ]
+    found: list[tuple[str, str]] = []
+    left_bytes = FILE_LIMIT_BYTES
+    for reference in references:
+        paths = list(itertools.islice(glob.iglob(reference.pattern), MAX_ENVIRONMENT_FILES + 1))
+        if len(paths) > MAX_ENVIRONMENT_FILES:
+            raise ValueError(f"{reference.pattern} names more than {MAX_ENVIRONMENT_FILES} files")
+        for path in sorted(paths):
+            text = _text_if_regular(path)
+            if text is not None:
+                found.append((path, text))
+                left_bytes -= len(text)
+            if left_bytes < 0:
+                raise ValueError(f"they are longer than {FILE_LIMIT_BYTES} bytes in all, up to {path}")
+    return found
 
 
 def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: int = 400) -> list[str]:

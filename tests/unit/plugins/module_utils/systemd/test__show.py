@@ -227,3 +227,14 @@ def test_environment_files_that_are_none_are_not_waited_for(tmp_path):
 def test_an_odd_number_is_none(text):
     state = parse_unit_state("x.service", {"MainPID": text, "NRestarts": text})
     assert (state.main_pid, state.restarts, parse_version("9" * 5000)) == (0, 0, 999_999_999)
+
+
+@pytest.mark.parametrize(
+    ("count", "size_bytes", "message"),
+    [(65, 1, r"\* names more than 64 files"), (3, 2_000_000, "they are longer than 4194304 bytes in all")],
+)
+def test_environment_files_are_not_read_without_end(count, size_bytes, message, tmp_path):
+    for number in range(count):
+        (tmp_path / f"{number}.env").write_text("#" * size_bytes)
+    with pytest.raises(ValueError, match=message):
+        _show.environment_files([EnvironmentFileReference(str(tmp_path / "*"), False, "unit", 1)])
