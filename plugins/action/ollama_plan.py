@@ -73,7 +73,8 @@ class ActionModule(HostModule):
     def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
         if not boolean(self._task.args.get("check_variables", False)):
             return []
-        return settings_by_fact(task_vars) + unknown_variables(task_vars) + unfit_values(ROLE, task_vars, self._templar.template)
+        unknown = settings_by_fact(task_vars) + unknown_variables(task_vars)
+        return unknown + unfit_values(ROLE, task_vars, self._templar.template)
 
     def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not options["gather"]:
@@ -81,6 +82,7 @@ class ActionModule(HostModule):
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
         asked["environment"] = masked_option(options["operator_environment"])
+        asked["first_models"] = names_of(options["wanted"])
         return self.answer_of(HOST_INFO, asked, HOST_INFO_RETURNS, task_vars or {})
 
 
@@ -88,6 +90,12 @@ def parts(read: Mapping[str, Any]) -> dict[str, Any]:
     """What was read on the host, by part; `gpu` is empty where it was not."""
     gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
     return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+
+
+def names_of(wanted: Any) -> list[str]:
+    """The names in a list of wanted models, as far as it has any; what is wrong with it is said when it is planned."""
+    names = [one.get("name") if isinstance(one, Mapping) else one for one in wanted]
+    return [name for name in names if isinstance(name, str)]
 
 
 def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +108,7 @@ def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]
         "models": (installed.get("models") or []) + options["models"],
         "unplannable": (installed.get("unplannable") or []) + options["unplannable"],
         "loaded": (installed.get("loaded") or []) + options["loaded"],
+        "unseen": installed.get("unseen") or [],
         "version": options["version"] or installed.get("version"),
         "service": options["service"] or host.get("service") or {},
         "measured": options["measured"] or measured or {},
@@ -130,8 +139,11 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
         return {"failed": True, "msg": str(error)}
     # Ansible shows warnings without the host that they are about.
     name = task_vars.get("inventory_hostname", "host")
+    unseen = [str(sentence) for sentence in options.get("unseen", ())]
+    described = plan.to_dict()
+    described["warnings"] = [*unseen, *described["warnings"]]
     return {
         "changed": False,
-        "plan": plan.to_dict(),
-        "warnings": [f"{name}: {warning}" for warning in plan.warnings],
+        "plan": described,
+        "warnings": [f"{name}: {warning}" for warning in described["warnings"]],
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import (
@@ -192,7 +193,7 @@ def _instance(
 ) -> GpuDevice:
     """One MIG instance; its name is the older form of CUDA, for nvidia-smi does not write the newer UUID."""
     place = (instance.value("gpu_instance_id"), instance.value("compute_instance_id"))
-    index = int(instance.value("index") or 0) if (instance.value("index") or "").isdigit() else 0
+    index = whole_number(instance.value("index")) or 0
     memory = _memory(instance)
     known = memory["memory_total_bytes"] is not None
     return GpuDevice(

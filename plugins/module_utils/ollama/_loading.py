@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
@@ -21,6 +22,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import unit_processes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run, UnitState, unit_state
 
+# What a server answers without loading anything.
+_ANSWER_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -28,6 +32,11 @@ class Outcome:
 
     changed: bool
     models: tuple[Loaded, ...]
+
+
+def most_seconds(models: int, timeout_s: float) -> float:
+    """How long `load_in_order` may take at most for so many models: before each, and after it, the server is asked."""
+    return models * (timeout_s + 2 * _ANSWER_SECONDS) + 2 * _ANSWER_SECONDS
 
 
 def load_in_order(
@@ -48,8 +57,8 @@ def load_in_order(
     Raises:
         ApiError: The server does not answer.
     """
-    api = Api(server_url(unit_state(run, scope, unit)), timeout_s=timeout_s)
-    loaded_before = {name_key(str(entry.get("name"))) for entry in api.loaded()}
+    api = Api(server_url(unit_state(run, scope, unit)), timeout_s=min(timeout_s, _ANSWER_SECONDS))
+    loaded_before = {name_key(entry["name"]) for entry in api.loaded()}
     errors: dict[str, str] = {}
     blobs: dict[str, str | None] = {}
     request: dict[str, Any] = {} if keep_alive is None else {"keep_alive": _keep_alive(keep_alive)}
@@ -59,7 +68,7 @@ def load_in_order(
             show = api.show(name)
             blobs[name] = blob_of(show)
             if not check_mode:
-                api.load(name, embedding=_is_embedding(show), **request)
+                replace(api, timeout_s=timeout_s).load(name, embedding=_is_embedding(show), **request)
         except ApiError as error:
             errors[name] = str(error)
         if not together:
@@ -77,7 +86,7 @@ def _look(
     blobs: Mapping[str, str | None],
     errors: Mapping[str, str],
 ) -> list[Loaded]:
-    entries = {name_key(str(entry.get("name"))): entry for entry in api.loaded()}
+    entries = {name_key(entry["name"]): entry for entry in api.loaded()}
     runners = {runner.blob: runner for runner in reversed(_runners(state))}
     return [
         loaded_model(
@@ -92,7 +101,8 @@ def _look(
 
 def _keep_alive(text: str) -> int | str:
     """Ollama's API takes whole seconds as a number and everything else as Go's notation in text."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    number = whole_number(text[1:] if text.startswith("-") else text)
+    return text if number is None else -number if text.startswith("-") else number
 
 
 def _is_embedding(show: dict[str, Any]) -> bool:

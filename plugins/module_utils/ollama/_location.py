@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Mapping
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import url_of_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
@@ -34,7 +35,7 @@ INSTALLER_HOME = "/usr/share/ollama"
 
 _PROPERTIES = "LoadState,MainPID,User,Environment,EnvironmentFiles,ExecStart"
 _EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
-_ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
+_ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ def _properties(run: Run, scope: str, unit: str) -> Mapping[str, str]:
 
 def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:
     """The running process's environment, else the one that its unit's files give it."""
-    main_pid = properties.get("MainPID", "0")
-    if main_pid.isdigit() and int(main_pid):
+    main_pid = whole_number(properties.get("MainPID"))
+    if main_pid:
         try:
-            return process_environment(int(main_pid), proc)
+            return process_environment(main_pid, proc)
         except OSError:
             pass  # not ours to read: the unit says nearly the same
     environment = dict(parse_shown_environment(properties.get("Environment", "")))

@@ -30,6 +30,7 @@ def read_models(
     models_path: str | None = None,
     api_url: str | None = None,
     timeout_seconds: int = TIMEOUT_SECONDS,
+    first: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """What is known of the models, and a sentence for each that is damaged.
 
@@ -40,8 +41,8 @@ def read_models(
     server = locate(run, scope, unit)
     path = models_path or server.models_path
     api = Api(api_url or server.api_url, timeout_seconds)
-    inventory = gather(path, api, source, names)
-    problems = inventory.damaged + inventory.problems
+    inventory = gather(path, api, source, names, first)
+    problems = inventory.damaged + inventory.unseen + inventory.problems
     if not server.exists and models_path is None and inventory.source == DISK:
         problems.append(f"systemd knows no {unit}: {path} is where the installer puts models")
     version = inventory.version
@@ -61,6 +62,7 @@ def read_models(
         "api_url": api.url,
         "source": inventory.source,
         "sources": [vars(report) for report in inventory.sources],
+        "unseen": inventory.unseen,
         "problems": problems,
     }
     return known, inventory.damaged

@@ -10,7 +10,12 @@ from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Run
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    Completed,
+    Run,
+    UnitNameError,
+    check_unit,
+)
 
 NOT_FOUND = 127  # as a shell says it
 
@@ -20,7 +25,12 @@ def runner(module: AnsibleModule) -> Run:
 
     Arguments are handed over as they stand. A program is looked for in PATH, and is run only where nobody else can
     change it; one that cannot be run answers 127, as in a shell.
+    Ends a module that was given something else than a service's name as its unit, a path for example.
     """
+    try:
+        check_unit(module.params["unit"])
+    except UnitNameError as error:
+        module.fail_json(msg=str(error))
     environment = {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
     # Where Ansible became another user, these may still be those of the user it logged in as.
     runtime_directory = f"/run/user/{os.geteuid()}"

@@ -48,6 +48,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     Completed,
     Manager,
     Run,
+    UnitNameError,
+    check_unit,
     dropin_base_directory,
     read_text,
     state_directory,
@@ -61,7 +63,6 @@ RECURSIVE_ERRORS_SINCE = 250
 SHORTEST_SECRET = 4
 PRESENT = "present"
 RESTORED = "restored"
-_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service\Z")
 _DROPIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@+-]*\.conf\Z")
 
 
@@ -225,8 +226,10 @@ def check_names(unit: str, name: str) -> None:
     Raises:
         DropinError: A name is not a service's or not a drop-in's.
     """
-    if not _UNIT_NAME.match(unit):
-        raise DropinError(f"{unit!r} is not the name of a systemd service: write it like ollama.service")
+    try:
+        check_unit(unit)
+    except UnitNameError as error:
+        raise DropinError(str(error)) from error
     if not _DROPIN_NAME.match(name):
         raise DropinError(f"{name!r} is not a drop-in's file name: write it like zz-gpufleet.conf")
 

@@ -108,17 +108,18 @@ def service_settings(text: str) -> list[Setting]:
     """
     settings = []
     section = ""
-    pending, pending_line = "", 0
+    pending: list[str] = []
+    pending_line = 0
     for number, raw in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if raw.lstrip(" \t")[:1] in ("#", ";"):
             continue
-        line = pending + raw
         first = pending_line or number
-        if _continues(line):
-            pending, pending_line = line[:-1] + " ", first
+        if _continues(raw):
+            pending.append(raw[:-1] + " ")
+            pending_line = first
             continue
-        pending, pending_line = "", 0
-        line = line.strip(" \t\n\r")
+        line = "".join([*pending, raw]).strip(" \t\n\r")
+        pending, pending_line = [], 0
         if line.startswith("["):
             section = line[1:-1] if line.endswith("]") else ""
             continue

@@ -15,6 +15,7 @@ class Module:
 
     def __init__(self, answer):
         self.answer = answer
+        self.params = {"unit": "ollama.service"}
         self.asked = {}
 
     def run_command(self, command, **options):

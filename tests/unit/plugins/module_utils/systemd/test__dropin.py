@@ -150,7 +150,7 @@ def test_a_file_that_is_not_ours_is_left_alone(world):
 
 def test_a_file_that_cannot_be_read_is_one_sentence(world):
     path(world).mkdir(parents=True)
-    with pytest.raises(DropinError, match="cannot be read: Is a directory"):
+    with pytest.raises(DropinError, match="cannot be read: not a regular file"):
         apply(FakeSystemd(), content=TEXT.format(1))
 
 
