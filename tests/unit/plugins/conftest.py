@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-SIMULATED_NVML = Path(__file__).parents[2] / "simulated_nvml"
-PROFILES = SIMULATED_NVML / "profiles"
+from ansible_collections.gpufleet.ollama.tests.unit.data import PROFILES, SIMULATED_NVML
 
 
 @pytest.fixture(scope="session")

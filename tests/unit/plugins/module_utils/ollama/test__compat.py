@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +18,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape impo
     shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
-HEADERS = Path(__file__).parents[4] / "data" / "headers"
 TOWER = [["v.blk.0.attn_q.weight", "F16", [1152, 1152]], ["mm.input_projection.weight", "F16", [1152, 2560]]]
 TOWER_BYTES = 2 * 1152 * (1152 + 2560)
-
-
-def header(stem: str) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads((HEADERS / f"{stem}.json").read_text())
-    return read
 
 
 def shape(plain: dict[str, Any]) -> ModelShape:

@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
     find_server_config,
     parse_map,
     unparsed,
 )
-
-CAPTURES = Path(__file__).parents[4] / "data" / "captures"
+from ansible_collections.gpufleet.ollama.tests.unit.data import CAPTURES
 
 
 @pytest.mark.parametrize("log", sorted(CAPTURES.glob("*/server.log")), ids=lambda path: path.parent.name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import time
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,22 +18,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     host_estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS
+from ansible_collections.gpufleet.ollama.tests.unit.data import header as published_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-HEADERS = Path(__file__).parents[4] / "data" / "headers"
-STEMS = sorted(path.stem for path in HEADERS.glob("*.json"))
 GIB = 1 << 30
 
 
-@lru_cache(maxsize=None)
-def text(stem: str) -> str:
-    return (HEADERS / f"{stem}.json").read_text()
-
-
 def header(stem: str = "llama3.2_1b") -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(text(stem))
-    return read
+    return published_header(stem)
 
 
 def shape(stem: str) -> ModelShape:

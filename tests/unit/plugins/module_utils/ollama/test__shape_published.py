@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
@@ -15,12 +13,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape impo
     shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import tensor_bytes
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, header
 from published import published
 
-HEADERS = {
-    path.stem: json.loads(path.read_text())
-    for path in sorted((Path(__file__).parents[4] / "data" / "headers").glob("*.json"))
-}
+HEADERS = {stem: header(stem) for stem in STEMS}
 
 
 def shape_of(name, **options):

@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import (
     EngineLoad,
     Launch,
@@ -29,18 +26,18 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placemen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
     settings_from_environment,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 GIB = 1 << 30
 MIB = 1 << 20
-HEADERS = Path(__file__).resolve().parents[4] / "data" / "headers"
 ENGINE = MemoryEngine()
 
 
 @lru_cache(maxsize=None)
 def model(name: str) -> SchedulerModel:
-    return scheduler_model(shape_from_header(json.loads((HEADERS / f"{name}.json").read_text()), name=name))
+    return scheduler_model(shape(name))
 
 
 def launch(gpus: int = 1, **changes: object) -> Launch:
@@ -164,7 +161,7 @@ def test_without_fit_the_engine_runs_out_of_memory() -> None:
 
 def test_what_the_engine_refuses_fails_without_a_retry() -> None:
     load = started("llama3.1_8b", [24], kv_cache_type="q8_0", flash_attention="off")
-    assert load.failure.startswith("The engine refuses llama3.1_8b")
+    assert load.failure.startswith("The engine refuses llama3.1:8b")
     assert not load.is_out_of_memory
 
 

@@ -11,7 +11,6 @@ They are from llama.cpp's own graphs and allocator (b10488), with a backend that
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +25,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     host_estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 
-DATA = Path(__file__).parents[4] / "data"
 GIB = 1 << 30
 MIB = 1 << 20
 # The table gives MiB with four decimals.

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import policy_from_dict
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
-HEADERS = Path(__file__).parents[4] / "data" / "headers"
 CARD = {"name": "NVIDIA GeForce RTX 4090", "uuid": "GPU-1", "compute_capability": "8.9"}
 GPU = {
     "driver_version": "570.1",
@@ -25,8 +22,7 @@ DIGEST = "sha256-" + "a" * 64
 
 @pytest.fixture(scope="module")
 def model():
-    header = json.loads((HEADERS / "llama3.1_8b.json").read_text())
-    return shape_from_header(header, name="llama3.1:8b", digest=DIGEST).to_dict()
+    return shape_from_header(header("llama3.1:8b"), name="llama3.1:8b", digest=DIGEST).to_dict()
 
 
 @pytest.fixture(scope="module")

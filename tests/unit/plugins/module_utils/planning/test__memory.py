@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import sys
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
     ModelShape,
-    shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
     CUDA_CONTEXT_BYTES,
@@ -26,57 +23,36 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     host_estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, STEMS, bench, header, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-TESTS = Path(__file__).resolve().parents[4]
-HEADERS = TESTS / "data" / "headers"
-TAGS = sorted(path.stem for path in HEADERS.glob("*.json"))
 GIB = 1 << 30
 MIB = 1 << 20
 
 
 @lru_cache(maxsize=1)
-def bench() -> ModuleType:
-    folder = TESTS / "bench"
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("bench_accuracy", folder / "accuracy.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["bench_accuracy"] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
-
-
-@lru_cache(maxsize=1)
 def shapes() -> dict[str, ModelShape]:
-    return bench().read_shapes(HEADERS)
+    return bench("accuracy").read_shapes(HEADERS)
 
 
 @lru_cache(maxsize=2)
 def recorded(table: str) -> dict[str, list[dict[str, str]]]:
     by_model: dict[str, list[dict[str, str]]] = {}
-    for row in bench().read_rows(TESTS / "data" / table):
+    for row in bench("accuracy").read_rows(DATA / table):
         by_model.setdefault(row["model"], []).append(row)
     return by_model
 
 
-@lru_cache(maxsize=None)
-def shape(tag: str) -> ModelShape:
-    return shape_from_header(json.loads((HEADERS / f"{tag}.json").read_text()), name=tag)
-
-
 MODELS = sorted(json.loads(path.read_text())["name"] for path in HEADERS.glob("*.json"))
 SEVERAL_GPUS = sorted(
-    {line.split(",")[1] for line in (TESTS / "data/engine_memory_multi_gpu.csv").read_text().splitlines()[1:]}
+    {line.split(",")[1] for line in (DATA / "engine_memory_multi_gpu.csv").read_text().splitlines()[1:]}
 )
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_takes_what_the_engine_allocated(model: str) -> None:
-    _by_model, found, refusals = bench().compare_rows(recorded("engine_memory.csv")[model], shapes())
+    _by_model, found, refusals = bench("accuracy").compare_rows(recorded("engine_memory.csv")[model], shapes())
     figures = found.summary()
     assert figures["rows"] > 20
     assert figures["kv_max_error_pct"] <= 0.1
@@ -90,7 +66,7 @@ def test_a_model_takes_what_the_engine_allocated(model: str) -> None:
 
 @pytest.mark.parametrize("model", SEVERAL_GPUS)
 def test_each_of_several_gpus_takes_what_the_engine_allocated_there(model: str) -> None:
-    _by_model, found = bench().compare_devices(recorded("engine_memory_multi_gpu.csv")[model], shapes())
+    _by_model, found = bench("accuracy").compare_devices(recorded("engine_memory_multi_gpu.csv")[model], shapes())
     figures = found.summary()
     assert figures["device_rows"] > 100
     assert figures["layers_wrong"] == 0
@@ -106,9 +82,9 @@ def test_a_plan_counts_with_pipelining_even_where_the_engine_had_no_memory_for_i
         if row["pipeline_retry"] == "1" and row["device"] == "0"
     )
     legacy = shape("deepseek-v2_16b")
-    free = bench().free_bytes(row)
-    pipelined = split(legacy, bench().settings_of(row), free)[0]
-    without = split(legacy, bench().settings_of(row), free, is_pipelined=False)[0]
+    free = bench("accuracy").free_bytes(row)
+    pipelined = split(legacy, bench("accuracy").settings_of(row), free)[0]
+    without = split(legacy, bench("accuracy").settings_of(row), free, is_pipelined=False)[0]
     measured_mib = float(row["total_mib"])
     assert without.buffers_bytes / MIB == pytest.approx(measured_mib, rel=0.0001)
     assert measured_mib < pipelined.buffers_bytes / MIB < 1.09 * measured_mib
@@ -119,11 +95,11 @@ class TestTheBenchOnOtherTables:
 
     @pytest.fixture
     def other(self, tmp_path: Path) -> Path:
-        header = json.loads((HEADERS / "llama3.2_1b.json").read_text())
+        plain = header("llama3.2:1b")
         (tmp_path / "headers").mkdir()
-        (tmp_path / "headers" / "of any name.json").write_text(json.dumps({**header, "name": "Org/New-Model:1b"}))
+        (tmp_path / "headers" / "of any name.json").write_text(json.dumps({**plain, "name": "Org/New-Model:1b"}))
         (tmp_path / "headers" / "broken.json").write_text('{"metadata": 3}')
-        rows = [row for row in bench().read_rows(TESTS / "data/engine_memory.csv") if row["model"] == "llama3.2:1b"]
+        rows = [row for row in bench("accuracy").read_rows(DATA / "engine_memory.csv") if row["model"] == "llama3.2:1b"]
         rows = [{**row, "model": "org/new-model:1b"} for row in rows if row["backend"] == "cuda"][:12]
         # An empty batch means the engine's own.
         rows[0]["ubatch"] = "" if rows[0]["ubatch"] == "512" else rows[0]["ubatch"]
@@ -141,7 +117,7 @@ class TestTheBenchOnOtherTables:
     ) -> None:
         arguments = ["accuracy.py", "--rows", str(other / "rows.csv"), "--headers", str(other / "headers")]
         monkeypatch.setattr(sys, "argv", arguments)
-        assert bench().main() == 0
+        assert bench("accuracy").main() == 0
         lines = capsys.readouterr().out.splitlines()
         assert "broken.json is no header: metadata of model broken is missing" in lines[0]
         assert "not compared: 1 rows, no header of unheard:1b" in lines
@@ -209,7 +185,7 @@ def started(tag: str, asked: LoadSettings) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(tag=st.sampled_from(TAGS), parallel=steps, step=steps, batch=st.sampled_from([512, 1024, 2048]))
+@given(tag=st.sampled_from(STEMS), parallel=steps, step=steps, batch=st.sampled_from([512, 1024, 2048]))
 def test_a_longer_context_never_takes_less(tag: str, parallel: int, step: int, batch: int) -> None:
     shorter, longer = (LoadSettings(2048 * count, parallel, batch) for count in (step, step + 1))
     if started(tag, shorter) and started(tag, longer):
@@ -217,7 +193,7 @@ def test_a_longer_context_never_takes_less(tag: str, parallel: int, step: int, b
 
 
 @settings(max_examples=60, deadline=None)
-@given(tag=st.sampled_from(TAGS), parallel=steps, context=st.sampled_from([2048, 8192, 32768]))
+@given(tag=st.sampled_from(STEMS), parallel=steps, context=st.sampled_from([2048, 8192, 32768]))
 def test_one_slot_more_never_needs_a_smaller_cache(tag: str, parallel: int, context: int) -> None:
     fewer, more = (LoadSettings(context, count) for count in (parallel, parallel + 1))
     if started(tag, fewer) and started(tag, more):
@@ -226,7 +202,7 @@ def test_one_slot_more_never_needs_a_smaller_cache(tag: str, parallel: int, cont
 
 
 @settings(max_examples=40, deadline=None)
-@given(tag=st.sampled_from(TAGS), free=st.lists(st.integers(GIB, 96 * GIB), min_size=1, max_size=8), parallel=steps)
+@given(tag=st.sampled_from(STEMS), free=st.lists(st.integers(GIB, 96 * GIB), min_size=1, max_size=8), parallel=steps)
 def test_every_layer_and_every_byte_of_the_cache_lies_on_one_of_the_gpus(
     tag: str, free: list[int], parallel: int
 ) -> None:
@@ -240,7 +216,7 @@ def test_every_layer_and_every_byte_of_the_cache_lies_on_one_of_the_gpus(
     assert sum(device.kv_cache.total_bytes for device in devices) == pytest.approx(whole.kv_cache.total_bytes, rel=0.005)
 
 
-@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("tag", STEMS)
 def test_on_the_cpu_no_gpu_is_needed(tag: str) -> None:
     alone = host_estimate(shape(tag), LoadSettings(512, 1))
     assert alone.gpu_total_bytes == 0

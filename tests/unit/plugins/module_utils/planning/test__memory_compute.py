@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._graph_buffer import buffer_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import (
@@ -17,13 +15,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_c
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import cells
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[4] / "data" / "headers").glob("*.json"))
 LAYOUTS = ((4096, 1, 512), (32768, 3, 1024), (8192, 4, 2048))
 CACHES = ((Attention.FLASH, "f16"), (Attention.FLASH, "q8_0"), (Attention.PLAIN, "f16"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", STEMS)
 @pytest.mark.parametrize(("attention", "cache_type"), CACHES)
 def test_layers_that_are_alike_need_to_be_built_once(installed, name, attention, cache_type):
     shape = installed(name)

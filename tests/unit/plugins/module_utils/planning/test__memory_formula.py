@@ -6,18 +6,11 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import json
-import sys
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
     ModelShape,
-    shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
     MINIMUM_GPU_BYTES,
@@ -27,18 +20,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_f
     vision_graph_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import parse
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, STEMS, bench, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 MIB = 1 << 20
-TESTS = Path(__file__).resolve().parents[4]
-HEADERS = TESTS / "data" / "headers"
-NAMES = sorted(path.stem for path in HEADERS.glob("*.json"))
-
-
-@lru_cache(maxsize=None)
-def shape(name: str) -> ModelShape:
-    return shape_from_header(json.loads((HEADERS / f"{name}.json").read_text()), name=name)
 
 
 def of(
@@ -55,23 +41,9 @@ def of(
     return formula_memory(model, context_length=context_length, parallel=parallel, **options)
 
 
-@lru_cache(maxsize=1)
-def bench() -> ModuleType:
-    folder = TESTS / "bench"
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("bench_reported", folder / "reported.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["bench_reported"] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
-
-
 def test_what_users_reported_is_met_within_a_tenth_or_named_with_its_reason() -> None:
-    with (TESTS / "data" / "ollama_reported.csv").open(newline="") as lines:
-        found = bench().findings(csv.DictReader(lines), HEADERS)
+    with (DATA / "ollama_reported.csv").open(newline="") as lines:
+        found = bench("reported").findings(csv.DictReader(lines), HEADERS)
     compared = [one for one in found if not one.reason]
     assert {one.model for one in compared} == {
         "Qwen3-30B-A3B-Instruct-2507",
@@ -218,7 +190,7 @@ def test_a_vision_graph_follows_from_the_files_own_numbers() -> None:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(NAMES), st.integers(1, 65536), st.integers(1, 16), st.sampled_from(["on", "off", "auto"])
+    st.sampled_from(STEMS), st.integers(1, 65536), st.integers(1, 16), st.sampled_from(["on", "off", "auto"])
 )
 def test_more_never_needs_less(name: str, context_length: int, parallel: int, flash: str) -> None:
     less = of(name, context_length, parallel, flash_attention=flash)

@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
     ModelShape,
-    shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import LoadSettings, estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
@@ -26,17 +22,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_g
     runs_in_go_engine,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import parse
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 MIB = 1 << 20
-HEADERS = Path(__file__).resolve().parents[4] / "data" / "headers"
-NAMES = sorted(path.stem for path in HEADERS.glob("*.json"))
-
-
-@lru_cache(maxsize=None)
-def shape(name: str) -> ModelShape:
-    return shape_from_header(json.loads((HEADERS / f"{name}.json").read_text()), name=name)
 
 
 def of(
@@ -139,7 +129,7 @@ def test_which_models_run_in_the_own_engine(name: str, version: str, own: bool) 
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(NAMES), st.integers(1, 65536), st.integers(1, 16), st.sampled_from(["on", "off", "auto"])
+    st.sampled_from(STEMS), st.integers(1, 65536), st.integers(1, 16), st.sampled_from(["on", "off", "auto"])
 )
 def test_more_never_needs_less(name: str, context_length: int, parallel: int, flash: str) -> None:
     less = of(name, context_length, parallel, flash_attention=flash)

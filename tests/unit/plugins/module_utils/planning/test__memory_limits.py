@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_compute import (
     Knowledge,
@@ -17,11 +15,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_c
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_kv import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_limits import graph_size
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS
 
-HEADERS = Path(__file__).parents[4] / "data" / "headers"
 
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in HEADERS.glob("*.json")))
+@pytest.mark.parametrize("name", STEMS)
 @pytest.mark.parametrize("attention", list(Attention))
 def test_a_graph_has_as_many_operations_as_all_layers_add(installed, name, attention):
     shape = installed(name)

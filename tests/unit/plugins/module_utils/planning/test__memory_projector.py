@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
@@ -22,9 +21,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_projector import (
     projector_compute,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, header
 from published import published
 
-DATA = Path(__file__).parents[4] / "data"
 GIB = 1 << 30
 MIB = 1 << 20
 SETTINGS = LoadSettings(4096, 1)
@@ -36,8 +35,7 @@ LLAMA4 = Tower("llama4", 14, 576, 576, 1408, 5632, 16, is_gated=False, has_windo
 
 def own(name: str) -> ModelShape:
     """The model in the form that Ollama publishes."""
-    header = json.loads((DATA / "headers" / f"{name}.json").read_text())
-    return shape_from_header(published(header), name=name)
+    return shape_from_header(published(header(name)), name=name)
 
 
 def seeing(tower: Tower | None) -> ModelShape:

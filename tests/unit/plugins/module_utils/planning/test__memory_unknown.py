@@ -9,10 +9,8 @@ Its estimate has to say that it is one, and must not fall short.
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
@@ -24,9 +22,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, header, shape
 
-DATA = Path(__file__).parents[4] / "data"
-STEMS = sorted(path.stem for path in (DATA / "headers").glob("*.json"))
 MIB = 1 << 20
 # Every so many rows of a model are enough, as its neighbours differ little.
 EVERY = 5
@@ -58,11 +55,11 @@ def measured() -> dict[str, list[dict[str, str]]]:
 
 def unheard_of(stem: str, **metadata: object) -> tuple[str, ModelShape]:
     """A model's name, and its shape under an architecture that no table has."""
-    header = json.loads((DATA / "headers" / f"{stem}.json").read_text())
-    prefix = header["metadata"]["general.architecture"] + "."
-    renamed = {key.replace(prefix, "tomorrow.", 1): value for key, value in header["metadata"].items()}
+    plain = header(stem)
+    prefix = plain["metadata"]["general.architecture"] + "."
+    renamed = {key.replace(prefix, "tomorrow.", 1): value for key, value in plain["metadata"].items()}
     renamed.update({"general.architecture": "tomorrow", **metadata})
-    return header["name"], shape_from_header({**header, "metadata": renamed}, name=header["name"])
+    return plain["name"], shape_from_header({**plain, "metadata": renamed}, name=plain["name"])
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -99,10 +96,9 @@ def test_it_does_not_fall_short_on_several_gpus(name: str) -> None:
 
 
 def test_of_a_recurrence_in_unknown_layers_every_layer_has_both() -> None:
-    _name, shape = unheard_of("granite4_micro-h")
-    known = shape_from_header(json.loads((DATA / "headers" / "granite4_micro-h.json").read_text()), name="m")
-    assert all(layer.is_recurrent and layer.attention == "full" for layer in shape.layers)
-    found, exact = (estimate(one, LoadSettings(8192, 3)).kv_cache for one in (shape, known))
+    _name, unknown = unheard_of("granite4_micro-h")
+    assert all(layer.is_recurrent and layer.attention == "full" for layer in unknown.layers)
+    found, exact = (estimate(one, LoadSettings(8192, 3)).kv_cache for one in (unknown, shape("granite4_micro-h")))
     assert found.full_attention_bytes == exact.full_attention_bytes
     assert found.recurrent_bytes > exact.recurrent_bytes
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
@@ -22,12 +21,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placemen
     prediction_bytes_per_token,
     scheduler_model,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, header, shape
 from hypothesis import given
 from hypothesis import strategies as st
 
 GIB = 1 << 30
 MIB = 1 << 20
-DATA = Path(__file__).resolve().parents[4] / "data"
 RECORDED_MODELS = json.loads((DATA / "ollama_scheduler_models.json").read_text())
 
 # Predicts 4 GiB of file and 1 GiB for each 8192 tokens.
@@ -72,13 +71,12 @@ def decided(gpus: list[SchedulerGpu], model: SchedulerModel = MODEL, **changes: 
 @pytest.mark.parametrize("tag", sorted(RECORDED_MODELS))
 def test_the_prediction_per_token_follows_from_a_models_numbers(tag: str) -> None:
     facts = RECORDED_MODELS[tag]
-    path = DATA / "headers" / f"{tag.replace(':latest', '').replace(':', '_')}.json"
+    path = HEADERS / f"{tag.replace(':latest', '').replace(':', '_')}.json"
     kv_heads = min(facts["kv"]) if isinstance(facts["kv"], list) else facts["kv"]
     per_token = prediction_bytes_per_token(facts["blocks"], kv_heads, facts["emb"], facts["heads"])
     assert per_token == 4 * facts["blocks"] * max(kv_heads, 1) * (facts["emb"] // facts["heads"])
     if path.exists():
-        shape = shape_from_header(json.loads(path.read_text()), name=tag)
-        assert scheduler_model(shape).prediction_bytes_per_token == per_token
+        assert scheduler_model(shape(path.stem)).prediction_bytes_per_token == per_token
 
 
 def test_a_model_without_heads_is_predicted_by_its_file() -> None:
@@ -86,19 +84,19 @@ def test_a_model_without_heads_is_predicted_by_its_file() -> None:
 
 
 def test_ollama_predicts_its_own_numbers_for_gemma3() -> None:
-    shape = shape_from_header(json.loads((DATA / "headers" / "gemma3_4b.json").read_text()), name="gemma3:4b")
+    gemma3 = shape("gemma3:4b")
     per_token = 2 * 34 * 4 * (2560 // 8) * 2
-    assert predicted_bytes(shape, 4096, 3) == shape.file_bytes + per_token * 4096 * 3
-    assert predicted_bytes(shape, 10**9, 1) == shape.file_bytes + per_token * 131072
+    assert predicted_bytes(gemma3, 4096, 3) == gemma3.file_bytes + per_token * 4096 * 3
+    assert predicted_bytes(gemma3, 10**9, 1) == gemma3.file_bytes + per_token * 131072
 
 
 def test_parameters_of_the_modelfile_reach_the_scheduler() -> None:
-    header = json.loads((DATA / "headers" / "llama3.1_8b.json").read_text())
+    llama = header("llama3.1:8b")
     parameters = {"num_batch": "64", "num_gpu": 20, "main_gpu": 1, "temperature": 0.5}
-    model = scheduler_model(shape_from_header(header, name="m", num_ctx=2048, parameters=parameters))
+    model = scheduler_model(shape_from_header(llama, name="m", num_ctx=2048, parameters=parameters))
     assert (model.num_ctx, model.num_batch, model.num_gpu, model.main_gpu) == (2048, 64, 20, 1)
     odd = scheduler_model(
-        shape_from_header(header, name="m", parameters={"num_batch": "many", "num_gpu": True})
+        shape_from_header(llama, name="m", parameters={"num_batch": "many", "num_gpu": True})
     )
     assert (odd.num_batch, odd.num_gpu) == (None, None)
 

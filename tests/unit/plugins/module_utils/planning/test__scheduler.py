@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Callable, Sequence
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
     LoadOutcome,
@@ -27,13 +24,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._schedule
     scheduler_model,
     start_server,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, bench, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 GIB = 1 << 30
 MIB = 1 << 20
-TESTS = Path(__file__).resolve().parents[4]
-HEADERS = TESTS / "data" / "headers"
 
 
 class SizedEngine:
@@ -415,14 +411,14 @@ def test_a_model_on_the_cpu_leaves_the_gpus_free() -> None:
 
 
 def test_the_memory_rules_are_used_for_a_shape() -> None:
-    shape = shape_from_header(json.loads((HEADERS / "llama3.1_8b.json").read_text()), name="llama3.1:8b")
+    llama = shape("llama3.1:8b")
     start = start_server(
         "0.33.0",
         {"OLLAMA_NUM_PARALLEL": "4", "OLLAMA_CONTEXT_LENGTH": "8192"},
         [SchedulerGpu(0, 24 * GIB, 24 * GIB, compute_capability="8.9")],
         64 * GIB,
     )
-    after, outcome = start.load(shape)
+    after, outcome = start.load(llama)
     assert outcome.batch == 1024
     assert 9000 * MIB < outcome.gpu_bytes[0] < 9500 * MIB
     assert after.free_bytes() == (24 * GIB - outcome.gpu_bytes[0],)
@@ -448,23 +444,23 @@ def old_server(*gpus_gib: float, version: str = "0.11.8", **environment: str) ->
 
 @pytest.mark.parametrize("version", ["0.10.0", "0.11.10", "0.11.11", "0.24.0"])
 def test_before_0_30_a_model_goes_to_the_fewest_gpus_that_hold_it(version: str) -> None:
-    start, outcome = old_server(8, 12, version=version).load(scheduler_model_of("gemma3_4b"))
+    start, outcome = old_server(8, 12, version=version).load(scheduler_model_of("gemma3:4b"))
     assert (outcome.placement, outcome.split, outcome.batch, outcome.spilled) == ((1,), False, 512, False)
     assert "the fewest that hold it" in text(outcome)
-    _unused, outcome = start.load(scheduler_model_of("qwen3_14b"))
+    _unused, outcome = start.load(scheduler_model_of("qwen3:14b"))
     assert (outcome.placement, outcome.evicted, outcome.spilled) == ((0, 1), (), False)
 
 
 def test_before_0_30_a_model_that_does_not_fit_wholly_evicts() -> None:
-    start, _unused = old_server(10).load(scheduler_model_of("llama3.1_8b"))
-    after, outcome = start.load(scheduler_model_of("qwen3_8b"))
-    assert outcome.evicted == ("llama3.1_8b",)
-    assert after.loaded == ("qwen3_8b",)
+    start, _unused = old_server(10).load(scheduler_model_of("llama3.1:8b"))
+    after, outcome = start.load(scheduler_model_of("qwen3:8b"))
+    assert outcome.evicted == ("llama3.1:8b",)
+    assert after.loaded == ("qwen3:8b",)
     assert "does not fit beside what is loaded" in text(outcome)
 
 
 def test_before_0_30_the_first_model_spills_what_does_not_fit() -> None:
-    after, outcome = old_server(6).load(scheduler_model_of("qwen3_8b"))
+    after, outcome = old_server(6).load(scheduler_model_of("qwen3:8b"))
     assert outcome.spilled
     assert 0 < outcome.gpu_layers < outcome.layers
     assert "others go to the CPU" in text(outcome)
@@ -473,25 +469,25 @@ def test_before_0_30_the_first_model_spills_what_does_not_fit() -> None:
 
 def test_before_0_30_every_gpu_is_counted() -> None:
     start = old_server(7, 7)
-    start, first = start.load(scheduler_model_of("llama3.1_8b"))
-    start, second = start.load(scheduler_model_of("qwen3_8b"))
-    _unused, third = start.load(scheduler_model_of("llama3.2_3b"))
+    start, first = start.load(scheduler_model_of("llama3.1:8b"))
+    start, second = start.load(scheduler_model_of("qwen3:8b"))
+    _unused, third = start.load(scheduler_model_of("llama3.2:3b"))
     assert (first.placement, second.placement) == ((0,), (1,))
     assert third.evicted
     assert not third.spilled
 
 
 def test_before_0_30_other_processes_are_always_seen() -> None:
-    start, _unused = old_server(24).load(scheduler_model_of("llama3.2_1b"))
+    start, _unused = old_server(24).load(scheduler_model_of("llama3.2:1b"))
     later = replace(start, gpus=(replace(start.gpus[0], free_bytes=6 * GIB),))
-    assert later.load(scheduler_model_of("qwen3_8b"))[1].evicted == ("llama3.2_1b",)
+    assert later.load(scheduler_model_of("qwen3:8b"))[1].evicted == ("llama3.2:1b",)
 
 
 def test_before_0_30_models_run_on_the_cpu_without_gpus() -> None:
-    _unused, outcome = old_server().load(scheduler_model_of("llama3.2_1b"))
+    _unused, outcome = old_server().load(scheduler_model_of("llama3.2:1b"))
     assert (outcome.placement, outcome.spilled) == ((), True)
     assert "runs on the CPU" in text(outcome)
-    assert old_server(24).load(scheduler_model_of("llama3.2_1b"), LoadRequest(num_gpu=0))[1].placement == ()
+    assert old_server(24).load(scheduler_model_of("llama3.2:1b"), LoadRequest(num_gpu=0))[1].placement == ()
 
 
 def test_before_0_30_a_shape_is_needed() -> None:
@@ -504,29 +500,15 @@ def test_before_0_30_a_shape_is_needed() -> None:
 # Against the real scheduler
 
 
-@lru_cache(maxsize=1)
-def bench() -> ModuleType:
-    folder = TESTS / "bench"
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("bench_scheduler", folder / "scheduler.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["bench_scheduler"] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
-
-
 SCENARIOS = [
-    json.loads(line) for line in (TESTS / "data" / "ollama_scheduler.jsonl").read_text().splitlines()
+    json.loads(line) for line in (DATA / "ollama_scheduler.jsonl").read_text().splitlines()
 ]
 
 
 @lru_cache(maxsize=1)
 def recorded_models() -> dict[str, SchedulerModel]:
-    models: dict[str, SchedulerModel] = bench().read_models(
-        TESTS / "data" / "ollama_scheduler_models.json", HEADERS
+    models: dict[str, SchedulerModel] = bench("scheduler").read_models(
+        DATA / "ollama_scheduler_models.json", HEADERS
     )
     return models
 
@@ -535,7 +517,7 @@ def recorded_models() -> dict[str, SchedulerModel]:
 def test_a_recorded_scenario_is_foretold(scenario: dict[str, object]) -> None:
     counts: Counter[str] = Counter()
     named: list[str] = []
-    bench().replay(scenario, recorded_models(), counts, named)
+    bench("scheduler").replay(scenario, recorded_models(), counts, named)
     missed = [line for line in named if "missed" in line]
     assert not missed
     assert counts["placement_ok"] == counts["batch_ok"] == counts["eviction_ok"] == counts["steps"]
@@ -553,7 +535,7 @@ def counted(
         path.write_text("".join(json.dumps(scenario) + "\n" for scenario in scenarios) + "\n")
         program = ["scheduler.py", "--scenarios", str(path), "--headers", str(headers)]
         monkeypatch.setattr(sys, "argv", program)
-        assert bench().main() == 0
+        assert bench("scheduler").main() == 0
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -581,7 +563,7 @@ class TestTheBenchmark:
             ("nomic-embed-text", "nomic-embed-text_latest"),
         ):
             (tmp_path / f"{spelled}.json").write_text((HEADERS / f"{name}.json").read_text())
-        models = bench().read_models(TESTS / "data" / "ollama_scheduler_models.json", tmp_path)
+        models = bench("scheduler").read_models(DATA / "ollama_scheduler_models.json", tmp_path)
         known = {tag for tag, one in models.items() if one.shape and not tag.endswith("-vision")}
         assert known == {"llama3.1:8b", "nomic-embed-text:latest"}
 
@@ -666,4 +648,4 @@ def test_the_same_model_twice_changes_nothing() -> None:
 
 
 def scheduler_model_of(name: str) -> SchedulerModel:
-    return scheduler_model(shape_from_header(json.loads((HEADERS / f"{name}.json").read_text()), name=name))
+    return scheduler_model(shape(name))

@@ -5,28 +5,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
     wanted_from_list,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
 GIB = 1 << 30
 MIB = 1 << 20
-HEADERS = Path(__file__).parents[5] / "tests" / "data" / "headers"
-
-
-@lru_cache(maxsize=None)
-def _published(name):
-    header = json.loads((HEADERS / f"{name.replace(':', '_')}.json").read_text())
-    return shape_from_header(header, name=name, digest=f"sha256-{name}")
 
 
 @pytest.fixture
@@ -34,7 +24,7 @@ def installed():
     """`installed('gemma3:4b', field=value, ...)` is a published model, with some fields changed."""
 
     def model(published, /, **changes):
-        return replace(_published(published), **changes)
+        return replace(shape(published), **changes)
 
     return model
 
