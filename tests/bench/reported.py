@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import _collection
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
-    ModelShape,
-    shape_from_header,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._from_numbers import (
-    header_from_numbers,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._layout import lay_out
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import LoadSettings, estimate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_go_engine import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
     believed_memory,
     runs_in_go_engine,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerGpu
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._from_numbers import (
+    header_from_numbers,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
     OLDEST_KNOWN,
     Era,
     parse,

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import _collection
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tower import Tower
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import (
     EngineLoad,
     Launch,
     MemoryEngine,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tower import Tower
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
     prediction_bytes_per_token,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
     LoadOutcome,
     LoadRequest,
     SchedulerGpu,
@@ -34,7 +34,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._schedule
     scheduler_model,
     start_server,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     keep_alive_seconds,
 )
 

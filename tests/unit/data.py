@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
     shape_from_header,
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Callable, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api_models, _store
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
@@ -17,7 +18,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     UnplannableError,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import same_model, short_name
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 
 DISK, API = "disk", "api"
 SOURCES = (DISK, API)

@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     DeviceMemory,
     MemoryEstimate,
     estimate,
     split,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import side_files_note
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
     GpuShare,
     PlannedGpu,
     PlannedModel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import LoadOutcome, Server
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._side_files import side_files_note
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import LoadOutcome, Server
 
 
 def loaded_in_order(

@@ -14,13 +14,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _gguf
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
     GgufError,
     read_header,
     read_parts,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.tests.unit.data import HEADERS
 from ansible_collections.gpufleet.ollama.tests.unit.data import header as published_header
 from gguf_writer import ARRAY, INT32, STRING, UINT32, header_bytes, write_gguf

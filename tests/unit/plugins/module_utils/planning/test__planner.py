@@ -10,7 +10,7 @@ import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import LEAST_CONTEXT_LENGTH
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 
 GIB = 1 << 30
 MIB = 1 << 20
