@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     DEFAULT_BATCH,
     FLASH_ATTENTION,
@@ -71,7 +72,6 @@ __all__ = (
     "split",
 )
 
-MIB = 1024 * 1024
 # What a CUDA process holds on a GPU besides its buffers: context, modules, cuBLAS. A bound until measured.
 CUDA_CONTEXT_BYTES = 600 * MIB
 LOGIT_BYTES = 4

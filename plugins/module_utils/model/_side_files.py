@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import whole_mib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-
-MIB = 1 << 20
 
 
 def with_side_files(shape: ModelShape) -> ModelShape:
@@ -39,15 +38,11 @@ def side_files_note(shape: ModelShape) -> str:
     notes = []
     if shape.adapter_bytes:
         notes.append(
-            f"its adapters are counted by their size on disk, {_mib(shape.adapter_bytes)} on every GPU"
+            f"its adapters are counted by their size on disk, {whole_mib(shape.adapter_bytes)} on every GPU"
         )
     if draft_bytes(shape):
         notes.append(
-            f"its draft model is counted by its size on disk, {_mib(draft_bytes(shape))} on every GPU, without its KV "
+            f"its draft model is counted by its size on disk, {whole_mib(draft_bytes(shape))} on every GPU, without its KV "
             "cache: keep room for that with ollama_plan_headroom_bytes"
         )
     return "; ".join(notes)
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{-(-size_bytes // MIB)} MiB"

@@ -9,12 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+
 GPU = "gpu"
 LAYER = "model"
 _CONTEXT_OPTIONS = ("-c", "--ctx-size")
 _PARALLEL_OPTIONS = ("-np", "--parallel")
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}")
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)

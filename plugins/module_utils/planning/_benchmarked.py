@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import (
     Conditions,
     conditions_of,
@@ -53,7 +54,7 @@ def with_measured(
     if use_memory and measured.overhead_bytes is not None:
         inputs = replace(inputs, runner_overhead_bytes=measured.overhead_bytes)
         notes.append(
-            f"Each runner is planned with the {measured.overhead_bytes >> 20} MiB of a GPU that it was measured to "
+            f"Each runner is planned with the {measured.overhead_bytes // MIB} MiB of a GPU that it was measured to "
             "take besides its buffers."
         )
     most = max(measured.parallel, policy.min_parallel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
@@ -29,7 +30,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     settings_from_environment,
 )
 
-MIB = 1 << 20
 # Free memory of a GPU varies by so much from one reading to the next (a desktop, the driver's own bookkeeping).
 # What is taken in place of running values has to be safe with so much less or more.
 VARIATION_BYTES = 128 * MIB

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from math import comb, factorial
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
@@ -43,8 +44,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     DEFAULT_FIT_TARGET_BYTES,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era
-
-GIB = 1 << 30
 
 # Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
 MOST_SIMULATED_LOADS = 64
@@ -574,11 +573,6 @@ def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:
         integrated=gpu.integrated,
         compute_capability=gpu.compute_capability,
     )
-
-
-def gib(size_bytes: int) -> str:
-    """A size as people read it."""
-    return f"{size_bytes / GIB:.1f} GiB"
 
 
 def _context(model: SchedulerModel, setting: Setting) -> int:

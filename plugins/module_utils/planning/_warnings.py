@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
     Setting,
@@ -14,7 +15,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-
-MIB = 1 << 20
-GIB = 1 << 30
 
 # Source: ollama server/sched.go, load() and automaticGenerationBatch() (v0.33.0-rc2).
 LOAD_PERCENT = 80

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib_or_mib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import (
     CUDA_CONTEXT_BYTES,
     Engine,
@@ -32,9 +33,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_me
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout, lay_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
     DEFAULT_BATCH,
-    GIB,
     LOAD_PERCENT,
-    MIB,
     Decision,
     Options,
     SchedulerGpu,
@@ -242,7 +241,11 @@ class Server:
             return length, False, f"OLLAMA_CONTEXT_LENGTH is {length}"
         total = sum(max(gpu.total_bytes - self.settings.gpu_overhead_bytes, 0) for gpu in self.gpus)
         length = self.rules.default_context_length(total)
-        return length, True, f"nothing sets one, and Ollama takes {length} for {_gib(total)} of GPU memory"
+        return (
+            length,
+            True,
+            f"nothing sets one, and Ollama takes {length} for {gib_or_mib(total)} of GPU memory",
+        )
 
     # The loop of Ollama's scheduler. Source: ollama server/sched.go, processPending() (v0.33.0-rc2).
 
@@ -339,7 +342,7 @@ class Server:
         name = job.model.name
         if not free:
             return self._cpu_step(job)
-        needs = f"{name} needs {_gib(decision.predicted_bytes)}, {', '.join(_gib(one) for one in free)} are free; "
+        needs = f"{name} needs {gib_or_mib(decision.predicted_bytes)}, {', '.join(gib_or_mib(one) for one in free)} are free; "
         indexes = ", ".join(str(self.gpus[position].index) for position in decision.placement)
         if layout.is_whole:
             return needs + f"it fits on GPU {indexes}, the fewest that hold it."
@@ -514,12 +517,12 @@ class Server:
 
     def _decision_steps(self, job: _Job, decision: Decision, view: Sequence[int]) -> tuple[str, ...]:
         name = job.model.name
-        predicted = _gib(decision.predicted_bytes)
+        predicted = gib_or_mib(decision.predicted_bytes)
         if not decision.placement:
             return (self._cpu_step(job),)
-        limit = _gib(decision.available_bytes * LOAD_PERCENT // 100)
+        limit = gib_or_mib(decision.available_bytes * LOAD_PERCENT // 100)
         indexes = ", ".join(str(self.gpus[position].index) for position in decision.placement)
-        free = ", ".join(_gib(one) for one in view)
+        free = ", ".join(gib_or_mib(one) for one in view)
         where = (
             f"Ollama predicts {predicted} for {name} with batch {decision.batch} and believes {free} to be "
             "free; "
@@ -550,7 +553,7 @@ class Server:
         if not unseen:
             return ()
         really = ", ".join(
-            f"{_gib(max(free[position], 0))} on GPU {self.gpus[position].index}" for position in unseen
+            f"{gib_or_mib(max(free[position], 0))} on GPU {self.gpus[position].index}" for position in unseen
         )
         cause = "what models take beyond their logs, or other processes took since, is not counted"
         alone = {runner.placement[0] for runner in self.runners if len(runner.placement) == 1}
@@ -626,7 +629,3 @@ def _can_flash(gpu: SchedulerGpu) -> bool:
         return True
     major, _unused, minor = gpu.compute_capability.partition(".")
     return int(major) >= 6 and (major, minor) != ("7", "2")
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= GIB else f"{size_bytes / MIB:.0f} MiB"

@@ -9,10 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text import parse_bool, parse_uint
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import cleaned, duration_ns
-
-MIB = 1 << 20
 
 # Source: ollama envconfig/config.go (v0.33.0-rc2).
 DEFAULT_KEEP_ALIVE_SECONDS = 300.0

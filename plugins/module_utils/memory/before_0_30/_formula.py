@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Version
-
-MIB = 1 << 20
 
 # What Ollama sets aside on each GPU beside its allocations. Source: ollama ml/device.go, MinimumMemory().
 MINIMUM_GPU_BYTES = 457 * MIB

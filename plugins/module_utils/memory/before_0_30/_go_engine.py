@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
     BelievedMemory,
     formula_memory,
@@ -58,7 +59,7 @@ RECURRENT_BYTES_PER_ELEMENT = 4
 # logged for gemma3:1b and qwen3:30b-a3b.
 GRAPH_FACTOR_PERCENT = 150
 # Graph of gemma3's vision tower in llama.cpp, which computes it alike.
-VISION_GRAPH_BYTES = 122 * (1 << 20)
+VISION_GRAPH_BYTES = 122 * MIB
 
 
 def runs_in_go_engine(shape: ModelShape, version: Version) -> bool:
