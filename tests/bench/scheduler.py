@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import _collection
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import (
-    EngineLoad,
-    Launch,
-    MemoryEngine,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tower import Tower
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (

@@ -9,15 +9,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    CUDA_CONTEXT_BYTES,
     LoadSettings,
     MemoryEstimate,
     estimate,
     split,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import (
+    EngineLoad,
+    Launch,
+    Loadable,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
     BelievedMemory,
@@ -36,78 +39,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     projector_compute,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
-    PROJECTOR_HEADROOM_BYTES,
-    SchedulerModel,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
-    DEFAULT_FIT_TARGET_BYTES,
-    ServerSettings,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
-
-__all__ = ("CUDA_CONTEXT_BYTES", "Engine", "EngineLoad", "Launch", "MemoryEngine", "fit_targets_bytes")
 
 # The tensors that fit moves first: the experts' own, not the shared ones.
 EXPERT_TENSOR = "_exps"
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How Ollama starts the engine; `fit_targets_bytes`: what fit leaves free, one value per visible GPU."""
-
-    context_length: int
-    parallel: int
-    batch: int
-    kv_cache_type: str
-    flash_attention: str
-    num_gpu: int
-    fit: bool
-    fit_targets_bytes: tuple[int, ...]
-    projector_on_gpu: bool
-    version: str
-
-
-@dataclass(frozen=True)
-class EngineLoad:
-    """What the engine took, per visible GPU and without CUDA context.
-
-    `logged_bytes` is what Ollama counts of it. `spilled`: at least one layer lies on the CPU.
-    `refitted`: not the default split of the layers, but the one that the engine's fit made of it.
-    """
-
-    used_bytes: tuple[int, ...]
-    logged_bytes: tuple[int, ...]
-    spilled: bool
-    gpu_layers: int = 0
-    layers: int = 0
-    explanation: tuple[str, ...] = ()
-    failure: str = ""
-    is_out_of_memory: bool = False
-    refitted: bool = False
-
-
-class Engine(Protocol):
-    """Something that knows what a model takes on GPUs with so much free memory."""
-
-    def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
-        """What starting the model does; `free_bytes` is what the engine itself finds free."""
-
-
-def fit_targets_bytes(
-    settings: ServerSettings, gpu_count: int, model: SchedulerModel, projector_on_gpu: bool
-) -> tuple[int, ...]:
-    """Memory that the engine's fit leaves free on each GPU: by default 1 GiB, more beside a projector.
-
-    Source: ollama llm/llama_server.go, mmprojFitTargetMiB() (v0.33.0-rc2); llama.cpp common/arg.cpp (b10488).
-    """
-    if settings.fit_targets_bytes:
-        given = settings.fit_targets_bytes
-        return tuple(given[min(position, len(given) - 1)] for position in range(gpu_count))
-    target = DEFAULT_FIT_TARGET_BYTES
-    if projector_on_gpu:
-        target = -(-(model.projector_bytes + PROJECTOR_HEADROOM_BYTES) // MIB) * MIB
-    return (target,) * gpu_count
 
 
 @dataclass(frozen=True)
@@ -177,7 +112,7 @@ class MemoryEngine:
         # Shapes are told apart by identity, which holds only while they live; hashing one takes too long.
         self._shapes: dict[int, ModelShape | None] = {}
 
-    def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+    def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         """What starting the model does."""
         key = (id(model.shape), launch, free_bytes)
         known = self._starts.get(key)
@@ -186,7 +121,7 @@ class MemoryEngine:
             known = self._starts[key] = self._start(model, launch, free_bytes)
         return known
 
-    def _start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+    def _start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         shape = model.shape
         if shape is None:
             raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
@@ -210,7 +145,7 @@ class MemoryEngine:
         units = self._units_of(shape, settings, launch.version)
         return _placed(model, launch, units, computes, free_bytes)
 
-    def believed(self, model: SchedulerModel, launch: Launch) -> BelievedMemory:
+    def believed(self, model: Loadable, launch: Launch) -> BelievedMemory:
         """What an Ollama before 0.30 takes the model for."""
         key = (id(model.shape), launch)
         known = self._believed.get(key)
@@ -317,7 +252,7 @@ def _default_bounds(unit_count: int, free_bytes: Sequence[int]) -> list[int]:
 
 
 def _placed(
-    model: SchedulerModel,
+    model: Loadable,
     launch: Launch,
     units: _Units,
     computes: tuple[int, ...],
@@ -435,7 +370,7 @@ def _used(units: _Units, bounds: Sequence[int], computes: Sequence[int]) -> list
 
 
 def _load(
-    model: SchedulerModel,
+    model: Loadable,
     launch: Launch,
     units: _Units,
     bounds: Sequence[int],

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
+    PROJECTOR_HEADROOM_BYTES,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 
 # Source: ollama server/sched.go, load() and automaticGenerationBatch() (v0.33.0-rc2).
@@ -19,9 +22,8 @@ CONSTRAINED_BATCH, DEFAULT_BATCH, MEDIUM_BATCH, LARGE_BATCH = 256, 512, 1024, 20
 MEDIUM_BATCH_CONTEXT, LARGE_BATCH_CONTEXT = 4096, 32768
 MEDIUM_BATCH_BYTES, LARGE_BATCH_BYTES = 768 * MIB, 2 * GIB
 CONSTRAINED_GPU_BYTES = 8 * GIB
-# Source: ollama llm/llama_server.go, DefaultEmbeddingNumBatch and mmprojOffloadHeadroom (v0.33.0-rc2).
+# Source: ollama llm/llama_server.go, DefaultEmbeddingNumBatch (v0.33.0-rc2).
 EMBEDDING_BATCH = 2048
-PROJECTOR_HEADROOM_BYTES = 1 * GIB
 # Its projector gives wrong results on the CPU, so it stays on the GPU; same source.
 PROJECTOR_ALWAYS_ON_GPU = frozenset(("gemma3n",))
 

@@ -9,14 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib_or_mib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import (
-    CUDA_CONTEXT_BYTES,
-    Engine,
-    EngineLoad,
-    Launch,
-    MemoryEngine,
-    fit_targets_bytes,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
     MINIMUM_GPU_BYTES,
 )
@@ -29,6 +24,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_me
     Runner,
     believed_free_by_layout,
     really_free,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch import (
+    can_flash,
+    fit_targets_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout, lay_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
@@ -384,7 +383,7 @@ class Server:
         """Source: ollama llm/llama_server.go, LlamaServerFlashAttention; ml/device.go (v0.33.0-rc2)."""
         if self.settings.flash_attention is not None:
             return "on" if self.settings.flash_attention else "off"
-        return "auto" if all(_can_flash(self.gpus[position]) for position in placement) else "off"
+        return "auto" if all(can_flash(self.gpus[position]) for position in placement) else "off"
 
     def _views(self, options: Options) -> list[tuple[int, ...]]:
         if not self.gpus or options.num_gpu == 0:
@@ -621,11 +620,3 @@ def _victim_sentence(victim: Runner) -> str:
         f"{victim.name} is evicted: of the {state} models it has the shortest keep-alive "
         f"({victim.keep_alive_seconds:g} s), and of those the lowest blob name."
     )
-
-
-def _can_flash(gpu: SchedulerGpu) -> bool:
-    """Source: ollama ml/device.go, FlashAttentionSupported() (v0.33.0-rc2)."""
-    if gpu.library != "CUDA" or not gpu.compute_capability:
-        return True
-    major, _unused, minor = gpu.compute_capability.partition(".")
-    return int(major) >= 6 and (major, minor) != ("7", "2")

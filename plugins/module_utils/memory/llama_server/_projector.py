@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     buffer_bytes,
 )
@@ -17,10 +18,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import CUDA_ALIGNMENT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tower import Tower
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
-    PROJECTOR_HEADROOM_BYTES,
-)
 
+# What Ollama leaves free beside a projector.
+# Source: ollama llm/llama_server.go, mmprojOffloadHeadroom (v0.33.0-rc2)
+PROJECTOR_HEADROOM_BYTES = 1 * GIB
 # Kinds whose graph is the plain one; gemma3's 121.25 MiB were measured (tests/data/ollama_scheduler.jsonl).
 EXACT_KINDS = frozenset(("gemma3",))
 # What the plain graph gets on top where it stands for one that merges patches or turns heads in its own way.

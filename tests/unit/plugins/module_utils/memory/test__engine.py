@@ -9,16 +9,13 @@ from dataclasses import replace
 from functools import lru_cache
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import (
-    EngineLoad,
-    Launch,
-    MemoryEngine,
-    fit_targets_bytes,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch import fit_targets_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
     SchedulerModel,
     scheduler_model,

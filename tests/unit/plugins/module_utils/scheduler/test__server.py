@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import EngineLoad, Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
     LoadOutcome,
     LoadRequest,
