@@ -16,11 +16,11 @@ from typing import Any
 
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
     believed_memory,
     runs_in_go_engine,
 )
@@ -224,12 +224,13 @@ def _llama_server(row: Mapping[str, str], shape: ModelShape, version: str) -> fl
 def _before_llama_server(row: Mapping[str, str], shape: ModelShape, version: str) -> float:
     memory = believed_memory(
         shape,
-        context_length=int(row["ctx_per_slot"]),
-        parallel=int(row["parallel"]),
-        batch=512,
-        kv_cache_type=row["kv_type"],
-        flash_attention={"on": "on", "off": "off"}.get(row["flash_attn"], "auto"),
-        version=parse(version),
+        LoadSettings(
+            int(row["ctx_per_slot"]),
+            int(row["parallel"]),
+            kv_cache_type=row["kv_type"],
+            flash_attention={"on": "on", "off": "off"}.get(row["flash_attn"], "auto"),
+        ),
+        parse(version),
     )
     return _ours(row, shape, memory, version)
 

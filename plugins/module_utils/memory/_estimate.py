@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     DEFAULT_BATCH,
     FLASH_ATTENTION,
@@ -20,16 +21,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_setti
     LoadSettings,
     Refused,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
     believed_memory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server import _refusals
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
     Cells,
-    KvCache,
     cells,
     layers_cache,
 )
@@ -245,15 +245,7 @@ def estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "") ->
 
 def _believed_estimate(shape: ModelShape, settings: LoadSettings, version: Version) -> MemoryEstimate:
     """What an Ollama before 0.30 takes a model for on one GPU, the layer that it keeps to spare included."""
-    memory = believed_memory(
-        shape,
-        context_length=settings.context_length,
-        parallel=settings.parallel,
-        batch=settings.batch,
-        kv_cache_type=settings.kv_cache_type,
-        flash_attention=settings.flash_attention,
-        version=version,
-    )
+    memory = believed_memory(shape, settings, version)
     return MemoryEstimate(
         weights_bytes=sum(memory.layer_weights_bytes) + shape.output_bytes,
         weights_host_bytes=memory.host_bytes,
@@ -308,7 +300,7 @@ def split(
     Source: llama.cpp src/llama-context.cpp, sched_reserve (b10488).
     """
     load = _resolved(shape, settings)
-    units = assigned_units(shape.block_count, free_bytes)
+    units = assigned_units(shape.block_count + 1, free_bytes)
     copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
     return _devices(shape, load, units, copies)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 
 
@@ -25,6 +26,16 @@ class Launch:
     fit_targets_bytes: tuple[int, ...]
     projector_on_gpu: bool
     version: str
+
+    @property
+    def settings(self) -> LoadSettings:
+        """What of it the memory depends on.
+
+        Raises: ValueError for a value that the engine refuses.
+        """
+        return LoadSettings(
+            self.context_length, self.parallel, self.batch, self.kv_cache_type, self.flash_attention
+        )
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB,
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
     runs_in_go_engine,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape

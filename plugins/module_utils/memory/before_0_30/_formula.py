@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
+    uses_flash_attention,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Version
 
-# What Ollama sets aside on each GPU beside its allocations. Source: ollama ml/device.go, MinimumMemory().
-MINIMUM_GPU_BYTES = 457 * MIB
 # Bytes per element of a cache, as the formula takes them. Source: ollama fs/ggml/ggml.go (0.11.8).
 BYTES_PER_ELEMENT = {"f16": 2.0, "q8_0": 1.0, "q4_0": 0.5}
 RECURRENT_BYTES_PER_ELEMENT = 4
@@ -26,26 +29,6 @@ GEMMA3_GLOBAL_LAYER = 6
 GPT_OSS_WINDOW = 4096
 # Until then the graph of gpt-oss was taken for twice as large.
 GPT_OSS_GRAPH_HALVED = (0, 11, 5)
-# From then on these run with flash attention where nothing is set. Source: ollama fs/ggml/ggml.go.
-FLASH_BY_DEFAULT_SINCE = {
-    "gpt-oss": (0, 11, 11),
-    "gemma3": (0, 12, 4),
-    "mistral3": (0, 12, 4),
-    "qwen3": (0, 12, 4),
-    "qwen3moe": (0, 12, 4),
-    "qwen3vl": (0, 12, 7),
-    "qwen3vlmoe": (0, 12, 7),
-    "olmo3": (0, 13, 3),
-    "glm4moelite": (0, 15, 0),
-    "lfm2": (0, 15, 5),
-    "lfm2moe": (0, 15, 5),
-    "qwen3next": (0, 15, 5),
-    "qwen35": (0, 17, 1),
-    "qwen35moe": (0, 17, 1),
-    "nemotron_h": (0, 17, 1),
-    "nemotron_h_moe": (0, 17, 1),
-}
-NEVER_FLASH = frozenset(("gemma2",))
 
 
 @dataclass(frozen=True)
@@ -64,53 +47,6 @@ KNOWN_TOWERS = {"gemma3": VisionTower(image=896, patch=14, heads=16, channels=3,
 
 
 @dataclass(frozen=True)
-class BelievedMemory:
-    """What Ollama before 0.30 believes a model to take, layer by layer. Sizes in bytes.
-
-    `last_bytes`: the output with what Ollama keeps beside it. `first_gpu_bytes`: a separate projector.
-    `graph_bytes` where all layers lie on one GPU, `partial_graph_bytes` on each GPU otherwise.
-    `buffer_bytes`: what is set aside on each GPU for one more layer. `host_bytes`: the input embeddings.
-    `caches`: of each layer.
-    """
-
-    layer_weights_bytes: tuple[int, ...]
-    caches: tuple[KvCache, ...]
-    last_bytes: int
-    first_gpu_bytes: int
-    graph_bytes: int
-    partial_graph_bytes: int
-    buffer_bytes: int
-    host_bytes: int
-    note: str
-
-    @property
-    def layers_bytes(self) -> tuple[int, ...]:
-        """Weights and cache of each layer."""
-        return tuple(
-            weights + cache.total_bytes for weights, cache in zip(self.layer_weights_bytes, self.caches)
-        )
-
-    @property
-    def kv_cache(self) -> KvCache:
-        total = KvCache()
-        for cache in self.caches:
-            total += cache
-        return total
-
-    @property
-    def required_bytes(self) -> int:
-        """All of it on one GPU, with what Ollama sets aside there."""
-        return (
-            MINIMUM_GPU_BYTES
-            + self.buffer_bytes
-            + sum(self.layers_bytes)
-            + self.last_bytes
-            + self.first_gpu_bytes
-            + self.graph_bytes
-        )
-
-
-@dataclass(frozen=True)
 class _Numbers:
     """The formula's variables; `context` of all slots together."""
 
@@ -124,25 +60,17 @@ class _Numbers:
     vocabulary: int
 
 
-def formula_memory(
-    shape: ModelShape,
-    *,
-    context_length: int,
-    parallel: int,
-    batch: int,
-    kv_cache_type: str,
-    flash_attention: str,
-    version: Version,
-) -> BelievedMemory:
+def formula_memory(shape: ModelShape, settings: LoadSettings, version: Version) -> BelievedMemory:
     """What the formula gives for a model.
 
     Source: ollama fs/ggml/ggml.go, GraphSize() and VisionGraphSize(); llm/memory.go, estimateGPULayers()
     (0.11.8).
     """
-    flash = uses_flash_attention(shape, flash_attention, version)
-    element_bytes = BYTES_PER_ELEMENT.get(kv_cache_type, 2.0) if flash else 2.0
-    batch = min(batch, context_length)
-    numbers = _numbers(shape, context_length * parallel, batch)
+    flash = uses_flash_attention(shape, settings.flash_attention, version)
+    element_bytes = BYTES_PER_ELEMENT[settings.kv_cache_type] if flash else 2.0
+    parallel = settings.parallel
+    batch = min(settings.batch, settings.context_length)
+    numbers = _numbers(shape, settings.context_length * parallel, batch)
     plain = _plain_caches(shape, numbers.context, element_bytes)
     caches = _caches(shape, plain, numbers, parallel, element_bytes)
     partial, full = _graphs(shape, numbers)
@@ -168,20 +96,6 @@ def formula_memory(
         host_bytes=shape.input_host_bytes,
         note="Ollama's own formula of before 0.30, which decides what it loads; the engine may take less",
     )
-
-
-def uses_flash_attention(shape: ModelShape, flash_attention: str, version: Version) -> bool:
-    """Whether a model runs with flash attention; without it the cache is never quantised.
-
-    Source: ollama fs/ggml/ggml.go, FlashAttention() and SupportsFlashAttention() (0.11.8 to 0.24).
-    """
-    if flash_attention == "off" or shape.is_embedding or shape.architecture in NEVER_FLASH:
-        return False
-    lengths = {(layer.key_length, layer.value_length) for layer in shape.layers if layer.attention != "none"}
-    if any(key != value for key, value in lengths):
-        return False
-    since = FLASH_BY_DEFAULT_SINCE.get(shape.architecture)
-    return flash_attention == "on" or (since is not None and version.release >= since)
 
 
 def vision_graph_bytes(shape: ModelShape) -> int:

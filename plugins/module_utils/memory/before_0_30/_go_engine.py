@@ -6,49 +6,17 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache, padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     BelievedMemory,
-    formula_memory,
     uses_flash_attention,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
-    KvCache,
-    padded,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
-    FIRST_GO_ENGINE,
     Version,
 )
 
-# The architectures that run in this engine, by the first release that has them.
-# Source: ollama fs/ggml/ggml.go, OllamaEngineRequired() (0.11.11 to 0.24).
-ARCHITECTURES_SINCE = {
-    "gemma3": FIRST_GO_ENGINE,
-    "gemma3n": FIRST_GO_ENGINE,
-    "gpt-oss": FIRST_GO_ENGINE,
-    "llama4": FIRST_GO_ENGINE,
-    "mistral3": FIRST_GO_ENGINE,
-    "mllama": FIRST_GO_ENGINE,
-    "qwen25vl": FIRST_GO_ENGINE,
-    "bert": (0, 12, 2),
-    "nomic-bert": (0, 12, 2),
-    "deepseek2": (0, 12, 2),
-    "qwen3": (0, 12, 2),
-    "qwen3moe": (0, 12, 2),
-    "qwen3vl": (0, 12, 7),
-    "qwen3vlmoe": (0, 12, 7),
-    "olmo3": (0, 13, 3),
-    "glm4moelite": (0, 14, 3),
-    "lfm2": (0, 15, 5),
-    "lfm2moe": (0, 15, 5),
-    "qwen3next": (0, 15, 5),
-    "qwen35": (0, 17, 1),
-    "qwen35moe": (0, 17, 1),
-    "nemotron_h": (0, 17, 1),
-    "nemotron_h_moe": (0, 17, 1),
-    "gemma4": (0, 20, 0),
-}
 # Cells of a cache come in such multiples. Source: ollama ml/backend/ggml/ggml.go, CacheConfig().
 CELL_PADDING = 256
 # Sliding layers of gpt-oss keep more tokens than their window. Source: ollama model/models/gptoss/model.go.
@@ -62,32 +30,18 @@ GRAPH_FACTOR_PERCENT = 150
 VISION_GRAPH_BYTES = 122 * MIB
 
 
-def runs_in_go_engine(shape: ModelShape, version: Version) -> bool:
-    """Whether this version of Ollama runs a model of this architecture in its own engine."""
-    since = ARCHITECTURES_SINCE.get(shape.architecture)
-    return since is not None and version.release >= since
-
-
-def go_engine_memory(
-    shape: ModelShape,
-    *,
-    context_length: int,
-    parallel: int,
-    batch: int,
-    kv_cache_type: str,
-    flash_attention: str,
-    version: Version,
-) -> BelievedMemory:
+def go_engine_memory(shape: ModelShape, settings: LoadSettings, version: Version) -> BelievedMemory:
     """What the engine allocates for a model.
 
-    Full-attention layers keep `parallel` contexts; sliding-window layers one window per slot and one batch.
+    Full-attention layers keep a context per slot; sliding-window layers one window per slot and one batch.
 
     Source: ollama kvcache/causal.go, Init(); llm/server.go, createLayout() (0.11.11 to 0.24).
     """
-    flash = uses_flash_attention(shape, flash_attention, version)
-    batch = min(batch, context_length)
-    row_bytes = CACHE_BYTES_PER_32.get(kv_cache_type, 64) if flash else 64
-    full_cells = padded(parallel * context_length, CELL_PADDING)
+    flash = uses_flash_attention(shape, settings.flash_attention, version)
+    parallel = settings.parallel
+    batch = min(settings.batch, settings.context_length)
+    row_bytes = CACHE_BYTES_PER_32[settings.kv_cache_type if flash else "f16"]
+    full_cells = padded(parallel * settings.context_length, CELL_PADDING)
     window = KEPT_WINDOW.get(shape.architecture, shape.sliding_window)
     sliding_cells = min(full_cells, padded(parallel * window + batch, CELL_PADDING)) if window else 0
     caches = tuple(
@@ -149,26 +103,3 @@ def _graph_bytes(shape: ModelShape, batch: int, full_cells: int, sliding_cells: 
             widest = max(widest, layer.head_count * cells + 2 * embedding + 2 * queries)
     masks = (2 if flash else 4) * batch * (full_cells + sliding_cells)
     return masks + 4 * batch * widest * GRAPH_FACTOR_PERCENT // 100
-
-
-def believed_memory(
-    shape: ModelShape,
-    *,
-    context_length: int,
-    parallel: int,
-    batch: int,
-    kv_cache_type: str,
-    flash_attention: str,
-    version: Version,
-) -> BelievedMemory:
-    """What a version of Ollama before 0.30 takes a model for: its engine's allocation, else the formula."""
-    compute = go_engine_memory if runs_in_go_engine(shape, version) else formula_memory
-    return compute(
-        shape,
-        context_length=context_length,
-        parallel=parallel,
-        batch=batch,
-        kv_cache_type=kv_cache_type,
-        flash_attention=flash_attention,
-        version=version,
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache, padded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import (
     CUDA_ALIGNMENT_BYTES,
@@ -19,11 +20,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_type
 # Source: llama.cpp src/llama-context.cpp and src/llama-kv-cache-iswa.cpp, GGML_PAD(..., 256) (b10488)
 CELL_PADDING = 256
 RECURRENT_BYTES_PER_ELEMENT = 4
-
-
-def padded(count: int, multiple: int) -> int:
-    """The count rounded up to a multiple."""
-    return -(-count // multiple) * multiple
 
 
 @dataclass(frozen=True)
@@ -51,27 +47,6 @@ def cells(shape: ModelShape, context_length: int, parallel: int, batch: int) -> 
     batch = min(batch, full * parallel if shape.is_encoder else context_length * parallel)
     sliding = padded(min(full, shape.sliding_window + batch), CELL_PADDING) if shape.sliding_window else 0
     return Cells(full=full, sliding=sliding, slots=parallel, batch=batch)
-
-
-@dataclass(frozen=True)
-class KvCache:
-    """KV cache of one loaded model, all slots together. Sizes in bytes."""
-
-    full_attention_bytes: int = 0
-    sliding_window_bytes: int = 0
-    recurrent_bytes: int = 0
-
-    @property
-    def total_bytes(self) -> int:
-        """All of it."""
-        return self.full_attention_bytes + self.sliding_window_bytes + self.recurrent_bytes
-
-    def __add__(self, other: KvCache) -> KvCache:
-        return KvCache(
-            self.full_attention_bytes + other.full_attention_bytes,
-            self.sliding_window_bytes + other.sliding_window_bytes,
-            self.recurrent_bytes + other.recurrent_bytes,
-        )
 
 
 @lru_cache(maxsize=256)

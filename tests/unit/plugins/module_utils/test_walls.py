@@ -134,6 +134,13 @@ def test_nothing_imports_an_upper_floor_or_a_room_that_it_has_no_door_to() -> No
     assert breaches(house()) == set()
 
 
+def test_no_generation_of_memory_rules_knows_another() -> None:
+    generations = ("memory.before_0_30.", "memory.llama_server.")
+    for own, other in (generations, generations[::-1]):
+        of_other = {one for name, names in house().items() if name.startswith(own) for one in names}
+        assert {one for one in of_other if one.startswith(other)} == set()
+
+
 def test_every_door_is_used() -> None:
     taken = {(room_of(name), imported) for name, names in house().items() for imported in names}
     for room, lent in LENT.items():

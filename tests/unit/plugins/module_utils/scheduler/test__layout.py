@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout, lay_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerGpu
 from hypothesis import given

@@ -9,11 +9,14 @@ import csv
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
-    formula_memory,
     uses_flash_attention,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+    formula_memory,
     vision_graph_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
@@ -28,17 +31,15 @@ MIB = 1 << 20
 
 
 def of(
-    model: str | ModelShape, context_length: int = 4096, parallel: int = 1, **changes: object
+    model: str | ModelShape,
+    context_length: int = 4096,
+    parallel: int = 1,
+    version: str = "0.11.8",
+    **changes: object,
 ) -> BelievedMemory:
-    options = {
-        "batch": 512,
-        "kv_cache_type": "f16",
-        "flash_attention": "off",
-        "version": parse("0.11.8"),
-        **changes,
-    }
+    asked = LoadSettings(context_length, parallel, **{"flash_attention": "off", **changes})
     model = shape(model) if isinstance(model, str) else model
-    return formula_memory(model, context_length=context_length, parallel=parallel, **options)
+    return formula_memory(model, asked, parse(version))
 
 
 def test_what_users_reported_is_met_within_a_tenth_or_named_with_its_reason() -> None:
@@ -100,7 +101,7 @@ def test_the_graph_of_an_architecture(name: str, context_length: int, graph_mib:
 
 
 def test_the_graph_of_gpt_oss_halved_with_0_11_5_and_is_small_with_flash_attention() -> None:
-    newer, older = of("gpt-oss_20b"), of("gpt-oss_20b", version=parse("0.11.4"))
+    newer, older = of("gpt-oss_20b"), of("gpt-oss_20b", version="0.11.4")
     assert older.graph_bytes == 2 * newer.graph_bytes
     flash = of("gpt-oss_20b", parallel=2, flash_attention="on")
     assert flash.graph_bytes == (4 * 2 + 8 + 110) * MIB

@@ -9,14 +9,18 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     BelievedMemory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
+    believed_memory,
+    runs_in_go_engine,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
     formula_memory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
-    believed_memory,
     go_engine_memory,
-    runs_in_go_engine,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
@@ -30,17 +34,15 @@ MIB = 1 << 20
 
 
 def of(
-    model: str | ModelShape, context_length: int = 4096, parallel: int = 1, **changes: object
+    model: str | ModelShape,
+    context_length: int = 4096,
+    parallel: int = 1,
+    version: str = "0.13.0",
+    **changes: object,
 ) -> BelievedMemory:
-    options = {
-        "batch": 512,
-        "kv_cache_type": "f16",
-        "flash_attention": "auto",
-        "version": parse("0.13.0"),
-        **changes,
-    }
+    asked = LoadSettings(context_length, parallel, **{"flash_attention": "auto", **changes})
     model = shape(model) if isinstance(model, str) else model
-    return go_engine_memory(model, context_length=context_length, parallel=parallel, **options)
+    return go_engine_memory(model, asked, parse(version))
 
 
 def shown_bytes(memory: BelievedMemory) -> int:
@@ -51,7 +53,7 @@ def shown_bytes(memory: BelievedMemory) -> int:
 @pytest.mark.parametrize("version", ["0.11.11", "0.12.0", "0.13.0", "0.24.0"])
 def test_gemma3_4b_shows_4_4_gb_with_one_slot_and_4_8_gb_with_three(version: str) -> None:
     gemma3 = replace(shape("gemma3_4b"), projector_bytes=int(811.8 * MIB))
-    one, three = (of(gemma3, parallel=parallel, version=parse(version)) for parallel in (1, 3))
+    one, three = (of(gemma3, parallel=parallel, version=version) for parallel in (1, 3))
     assert shown_bytes(one) == pytest.approx(4.4e9, rel=0.05)
     assert shown_bytes(three) == pytest.approx(4.8e9, rel=0.05)
     assert three.kv_cache.total_bytes - one.kv_cache.total_bytes == 392 * MIB
@@ -115,16 +117,9 @@ def test_without_flash_attention_the_graph_grows_with_the_heads() -> None:
 )
 def test_which_models_run_in_the_own_engine(name: str, version: str, own: bool) -> None:
     assert runs_in_go_engine(shape(name), parse(version)) is own
-    options = {
-        "context_length": 4096,
-        "parallel": 2,
-        "batch": 512,
-        "kv_cache_type": "f16",
-        "flash_attention": "auto",
-        "version": parse(version),
-    }
     expected = go_engine_memory if own else formula_memory
-    assert believed_memory(shape(name), **options) == expected(shape(name), **options)
+    asked = LoadSettings(4096, 2)
+    assert believed_memory(shape(name), asked, parse(version)) == expected(shape(name), asked, parse(version))
 
 
 @settings(deadline=None)
@@ -143,15 +138,7 @@ def test_more_never_needs_less(name: str, context_length: int, parallel: int, fl
 def test_the_memory_room_tells_the_same_by_version(name: str, version: str) -> None:
     vision = replace(shape(name), inline_projector_bytes=812 * MIB)
     told = estimate(vision, LoadSettings(4096, 2), version=version)
-    believed = believed_memory(
-        vision,
-        context_length=4096,
-        parallel=2,
-        batch=512,
-        kv_cache_type="f16",
-        flash_attention="auto",
-        version=parse(version),
-    )
+    believed = believed_memory(vision, LoadSettings(4096, 2), parse(version))
     assert told.gpu_total_bytes == believed.required_bytes
     assert told.kv_cache == believed.kv_cache
     assert told.basis == "estimate"
