@@ -30,7 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
     ModelShape,
     shape_from_header,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import predicted_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import predicted_bytes
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

@@ -32,9 +32,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
     shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import lay_out
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
-    OLDEST_KNOWN,
+    ROWS,
     Era,
     parse,
     rules,
@@ -205,7 +205,7 @@ def _large_gpt_oss(header: dict[str, Any]) -> dict[str, Any]:
 def _reason(row: Mapping[str, str], version: str, header: dict[str, Any] | None) -> str:
     """Why a row cannot be compared; empty where it can."""
     if row["engine_era"] in ("B", "C"):
-        return f"older than {'.'.join(str(part) for part in OLDEST_KNOWN)}, so it is refused"
+        return f"older than {ROWS[0].version}, so it is refused"
     if row["id"] in REASONS:
         return REASONS[row["id"]]
     if header is None:

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    NEWEST_BUILD,
+    EngineBuild,
+)
+
 DEFAULT_BATCH = 512
 KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
@@ -18,13 +23,17 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once."""
+    """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once.
+
+    `build`: of the engine, whose rules count; None before Ollama 0.30, which has an engine of another kind.
+    """
 
     context_length: int
     parallel: int
     batch: int = DEFAULT_BATCH
     kv_cache_type: str = "f16"
     flash_attention: str = "auto"
+    build: EngineBuild | None = NEWEST_BUILD
 
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    NEWEST_BUILD,
+    EngineBuild,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Launch:
     fit_targets_bytes: tuple[int, ...]
     projector_on_gpu: bool
     version: str
+    build: EngineBuild | None = NEWEST_BUILD
 
     @property
     def settings(self) -> LoadSettings:
@@ -34,7 +42,12 @@ class Launch:
         Raises: ValueError for a value that the engine refuses.
         """
         return LoadSettings(
-            self.context_length, self.parallel, self.batch, self.kv_cache_type, self.flash_attention
+            self.context_length,
+            self.parallel,
+            self.batch,
+            self.kv_cache_type,
+            self.flash_attention,
+            self.build,
         )
 
 
@@ -74,3 +87,6 @@ class Engine(Protocol):
 
     def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         """What starting the model does; `free_bytes` is what the engine itself finds free."""
+
+    def believed(self, model: Loadable, launch: Launch) -> BelievedMemory:
+        """What an Ollama before 0.30 takes the model for."""

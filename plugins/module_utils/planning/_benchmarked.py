@@ -18,8 +18,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measure
     Measured,
     measured_parallel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import has_single_slot
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import has_single_slot
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
-
 # What a plan decides. Whoever else sets them, the plan's own value counts.
 PLANNED_VARIABLES = (
     "OLLAMA_NUM_PARALLEL",
@@ -43,8 +40,3 @@ class Setting:
         if self.spread:
             environment["OLLAMA_SCHED_SPREAD"] = "1"
         return environment
-
-
-def has_single_slot(model: SchedulerModel, rules: VersionRules) -> bool:
-    """Whether Ollama gives the model one slot, whatever the parallel value."""
-    return model.is_embedding or rules.forces_single_slot(model.family)

@@ -24,7 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
     PlannedGpu,
     PlannedModel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import LoadOutcome, Server
 
 
@@ -58,7 +58,7 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
             others_bytes=(gpu.memory_total_bytes or 0) - available_bytes(gpu),
             planned_bytes=available_bytes(gpu) - free,
             free_bytes=free,
-            engine_margin_bytes=judge.margin_bytes(server),
+            engine_margin_bytes=server.margin_bytes,
             headroom_bytes=judge.headroom_bytes,
         )
         for gpu, free in zip(host.gpus, server.free_bytes())

@@ -33,8 +33,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    scheduler_model,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     ServerSettings,
     settings_from_environment,

@@ -21,29 +21,22 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate i
     host_estimate,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._least import LeastMemory
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
-    Setting,
-    has_single_slot,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
-    LOAD_PERCENT,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
+    SchedulerGpu,
     SchedulerModel,
-    decide,
-    effective_context,
     predicted_bytes,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import View, decide
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
     LoadOutcome,
-    SchedulerGpu,
     Server,
     start_server,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
-    DEFAULT_FIT_TARGET_BYTES,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules as rules_of
 
 # Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
 MOST_SIMULATED_LOADS = 64
@@ -144,10 +137,11 @@ class Judge:
 
         Tags that share a blob share a runner. The largest file first finds soonest what does not fit.
         """
+        server = self.server(setting)
         by_blob: dict[str, SchedulerModel] = {}
         for model in models:
             known = by_blob.get(model.key)
-            if known is None or _context(model, setting) > _context(known, setting):
+            if known is None or server.context_length(model) > server.context_length(known):
                 by_blob[model.key] = model
         return tuple(sorted(by_blob.values(), key=lambda model: (-model.file_bytes, model.name)))
 
@@ -196,21 +190,22 @@ class Judge:
     def _exceeds(self, model: SchedulerModel, least_bytes: int, free_bytes: int, setting: Setting) -> bool:
         """Whether a model is too large for so much free memory, or Ollama predicts that it is."""
         server = self.server(setting)
-        if least_bytes + self.margin_bytes(server) + self.headroom_bytes > free_bytes:
+        if least_bytes + server.margin_bytes + self.headroom_bytes > free_bytes:
             return True
         usable = free_bytes - server.cuda_context_bytes
-        return self._predicted_bytes(model, setting) > usable * LOAD_PERCENT // 100
+        return self._predicted_bytes(model, setting) > usable * server.rules.placement.load_percent // 100
 
     def _knows_least(self, setting: Setting) -> bool:
         return bool(self._gpus) and self.server(setting).rules.era is Era.LLAMA_SERVER
 
     def _room_bytes(self, setting: Setting) -> int:
         """All that models may take of the GPUs together, at the most."""
-        return sum(gpu.free_bytes for gpu in self._gpus) - self.margin_bytes(self.server(setting))
+        return sum(gpu.free_bytes for gpu in self._gpus) - self.server(setting).margin_bytes
 
     def _least_bytes(self, model: SchedulerModel, setting: Setting) -> int:
         """What a model takes at the least, CUDA contexts included."""
-        contexts_bytes = self.server(setting).cuda_context_bytes * (len(self._gpus) if setting.spread else 1)
+        server = self.server(setting)
+        contexts_bytes = server.cuda_context_bytes * (len(self._gpus) if setting.spread else 1)
         if model.shape is None:
             return contexts_bytes
         key = (model.name, setting)
@@ -220,16 +215,14 @@ class Judge:
             if memory is None:
                 memory = self._least_memories[model.name] = LeastMemory(model.shape)
             known = self._least[key] = memory.bytes(
-                _context(model, setting), self._slots(model, setting), setting.kv_cache_type
+                server.context_length(model), server.slots(model), setting.kv_cache_type
             )
         return known + contexts_bytes
 
     def _predicted_bytes(self, model: SchedulerModel, setting: Setting) -> int:
         """What Ollama predicts for a model, without the surcharge of a batch."""
-        return predicted_bytes(model, _context(model, setting), self._slots(model, setting))
-
-    def _slots(self, model: SchedulerModel, setting: Setting) -> int:
-        return 1 if has_single_slot(model, self.server(setting).rules) else setting.parallel
+        server = self.server(setting)
+        return predicted_bytes(model, server.context_length(model), server.slots(model))
 
     # Questions
 
@@ -333,10 +326,6 @@ class Judge:
 
     # Sizes
 
-    def margin_bytes(self, server: Server) -> int:
-        """What the engine leaves free on a GPU once everything is loaded, the projector too."""
-        return max(server.settings.fit_targets_bytes, default=DEFAULT_FIT_TARGET_BYTES)
-
     def load_settings(
         self, server: Server, context_length: int, parallel: int, batch: int = DEFAULT_BATCH
     ) -> LoadSettings:
@@ -348,6 +337,7 @@ class Judge:
             batch or DEFAULT_BATCH,
             server.settings.kv_cache_type,
             "auto" if flash_attention is None else "on" if flash_attention else "off",
+            server.rules.engine_build,
         )
 
     def system_bytes(self, model: SchedulerModel, settings: LoadSettings) -> int:
@@ -384,7 +374,7 @@ class Judge:
             main_gpu=None,
         )
         # On an idle host Ollama takes the largest batch, so this is the most that the model will take.
-        to_stay_free = self.margin_bytes(server) + self.headroom_bytes
+        to_stay_free = server.margin_bytes + self.headroom_bytes
         return _Alone(outcome, verdict, _Peak(model, options, sum(outcome.gpu_bytes), to_stay_free))
 
     # Several models, by a bound
@@ -449,12 +439,12 @@ class Judge:
                     f"and GPU {gpu.index} has {gib(free_bytes)}{beside}"
                 ),
             )
+        rules = rules_of(self.version).placement
         decision = decide(
             peak.model,
             peak.options,
-            (gpu,),
-            (max(free_bytes - context_bytes, 0),),
-            system_free_bytes=self.host.system_memory_available_bytes,
+            View((gpu,), (max(free_bytes - context_bytes, 0),), self.host.system_memory_available_bytes),
+            rules,
             others_loaded=True,
             spread=False,
             flash_attention="auto",
@@ -463,7 +453,7 @@ class Judge:
             return Verdict(
                 False,
                 reason=(
-                    f"Ollama predicts {gib(decision.predicted_bytes)} for {name}, more than {LOAD_PERCENT} % of "
+                    f"Ollama predicts {gib(decision.predicted_bytes)} for {name}, more than {rules.load_percent} % of "
                     f"the {gib(decision.available_bytes)} that GPU {gpu.index} has free{beside}, and would evict"
                 ),
             )
@@ -529,7 +519,7 @@ class Judge:
 
     def _headroom_failure(self, server: Server) -> str:
         used = {position for runner in server.runners for position in runner.placement}
-        keep = self.margin_bytes(server) + self.headroom_bytes
+        keep = server.margin_bytes + self.headroom_bytes
         for position, free in enumerate(server.free_bytes()):
             if position in used and free < keep:
                 return (
@@ -573,10 +563,6 @@ def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:
         integrated=gpu.integrated,
         compute_capability=gpu.compute_capability,
     )
-
-
-def _context(model: SchedulerModel, setting: Setting) -> int:
-    return effective_context(model, model.num_ctx or setting.context_length)
 
 
 def _loads_of_all_orders(count: int) -> int:

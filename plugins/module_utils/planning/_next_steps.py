@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge, Verdict
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
 PARALLEL = "parallel"
 CONTEXT = "context"

@@ -31,7 +31,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings
     plan_warnings,
     service_warnings,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
 
 def plan_host(

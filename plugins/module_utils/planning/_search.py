@@ -12,7 +12,7 @@ from itertools import product
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import KV_CACHE_TYPES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
     Setting,
-    has_single_slot,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    has_single_slot,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     FOREVER_SECONDS,
     ServerSettings,

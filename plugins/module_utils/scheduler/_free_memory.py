@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
-    Options,
-    SchedulerGpu,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import Options, SchedulerGpu
 
 # More orders than these are told apart only by the most and the least free memory per GPU.
 MOST_VIEWS = 64

@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
-    PROJECTOR_HEADROOM_BYTES,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerGpu,
     SchedulerModel,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
-    DEFAULT_FIT_TARGET_BYTES,
     ServerSettings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
 
 def fit_targets_bytes(
-    settings: ServerSettings, gpu_count: int, model: SchedulerModel, projector_on_gpu: bool
+    settings: ServerSettings,
+    rules: PlacementRules,
+    gpu_count: int,
+    model: SchedulerModel,
+    *,
+    projector_on_gpu: bool,
 ) -> tuple[int, ...]:
     """Memory that the engine's fit leaves free on each GPU: by default 1 GiB, more beside a projector.
 
@@ -29,9 +31,9 @@ def fit_targets_bytes(
     if settings.fit_targets_bytes:
         given = settings.fit_targets_bytes
         return tuple(given[min(position, len(given) - 1)] for position in range(gpu_count))
-    target = DEFAULT_FIT_TARGET_BYTES
+    target = rules.fit_target_bytes
     if projector_on_gpu:
-        target = -(-(model.projector_bytes + PROJECTOR_HEADROOM_BYTES) // MIB) * MIB
+        target = -(-(model.projector_bytes + rules.projector_headroom_bytes) // MIB) * MIB
     return (target,) * gpu_count
 
 

@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
 
 # Steps of the search for the smallest share of the free memory that still holds all layers.
 BALANCING_STEPS = 20

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib_or_mib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
@@ -29,22 +28,34 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch 
     can_flash,
     fit_targets_bytes,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout, lay_out
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
-    DEFAULT_BATCH,
-    LOAD_PERCENT,
-    Decision,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
     SchedulerModel,
-    decide,
     effective_context,
-    predicted_bytes,
+    has_single_slot,
     scheduler_model,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
+    Decision,
+    View,
+    decide,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     ServerSettings,
     settings_from_environment,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words import (
+    ContextSource,
+    context_words,
+    cpu_words,
+    layout_words,
+    or_any,
+    placement_words,
+    slots_words,
+    unseen_words,
+    victim_words,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
     RENUMBERED_DEVICE_BUG,
@@ -53,25 +64,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions
     rules,
 )
 
-__all__ = (
-    "LoadOutcome",
-    "LoadRequest",
-    "SchedulerGpu",
-    "SchedulerModel",
-    "Server",
-    "predicted_bytes",
-    "scheduler_model",
-    "start_server",
-)
-
-# Source: ollama server/sched.go, defaultModelsPerGPU; GetRunner() (v0.33.0-rc2).
-DEFAULT_MODELS_PER_GPU = 3
+# Source: ollama server/sched.go, GetRunner() (v0.33.0-rc2).
 LEAST_CONTEXT = 4
 LEAST_VISION_CONTEXT = 2048
-# From here on an explanation says that Ollama misses memory in use.
-NOTABLE_UNSEEN_BYTES = GIB
-# Source: ollama server/sched.go, nextLowerAutoNumCtx() (v0.33.0-rc2).
-LOWER_CONTEXTS = (32768, 4096)
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,7 @@ class Server:
     @property
     def max_loaded_models(self) -> int:
         """How many models may be loaded at once, all GPUs together."""
-        return self.settings.max_loaded_models or DEFAULT_MODELS_PER_GPU * max(len(self.gpus), 1)
+        return self.settings.max_loaded_models or self.rules.placement.models_per_gpu * max(len(self.gpus), 1)
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -198,53 +193,56 @@ class Server:
 
     # What a load asks for
 
+    def slots(self, model: SchedulerModel) -> int:
+        """How many requests at once the model answers."""
+        return 1 if has_single_slot(model, self.rules) else self.settings.num_parallel
+
+    def context_length(self, model: SchedulerModel) -> int:
+        """The context length of each slot, in tokens, where a client asks for none."""
+        return self._context_length(model, self._context(model, LoadRequest())[0])
+
+    @property
+    def margin_bytes(self) -> int:
+        """What the engine leaves free on a GPU once everything is loaded, the projector too."""
+        return max(self.settings.fit_targets_bytes, default=self.rules.placement.fit_target_bytes)
+
     def _options(self, model: SchedulerModel, request: LoadRequest) -> tuple[Options, tuple[str, ...]]:
-        parallel, parallel_step = self._parallel(model)
-        asked, is_automatic, source = self._context(model, request)
-        least = LEAST_VISION_CONTEXT if model.is_vision else LEAST_CONTEXT
-        context_length = effective_context(model, max(asked, least))
-        context_step = f"Each slot gets {context_length} tokens of context: {source}."
-        if context_length < asked:
-            context_step = (
-                f"Each slot gets {context_length} tokens of context, all that the model was trained for: "
-                f"{source}."
-            )
+        asked, source = self._context(model, request)
         num_batch = model.num_batch if request.num_batch is None else request.num_batch
         num_gpu = model.num_gpu if request.num_gpu is None else request.num_gpu
         main_gpu = model.main_gpu if request.main_gpu is None else request.main_gpu
         options = Options(
-            context_length=context_length,
-            is_automatic_context=is_automatic,
-            parallel=parallel,
+            context_length=self._context_length(model, asked),
+            is_automatic_context=source is ContextSource.AUTOMATIC,
+            parallel=self.slots(model),
             num_batch=num_batch,
             num_gpu=-1 if num_gpu is None else num_gpu,
             main_gpu=main_gpu,
         )
-        return options, (parallel_step, context_step)
-
-    def _parallel(self, model: SchedulerModel) -> tuple[int, str]:
-        if model.is_embedding:
-            return 1, f"{model.name} is an embedding model, so it gets one slot."
-        if self.rules.forces_single_slot(model.family):
-            return 1, f"Ollama {self.rules.version} gives models of family {model.family} one slot only."
-        parallel = self.settings.num_parallel
-        return parallel, f"OLLAMA_NUM_PARALLEL gives {model.name} {parallel} slot{'s' * (parallel > 1)}."
-
-    def _context(self, model: SchedulerModel, request: LoadRequest) -> tuple[int, bool, str]:
-        if request.num_ctx is not None:
-            return request.num_ctx, False, f"the request asks for num_ctx {request.num_ctx}"
-        if model.num_ctx is not None:
-            return model.num_ctx, False, f"the model's own parameter num_ctx is {model.num_ctx}"
-        if self.settings.context_length:
-            length = self.settings.context_length
-            return length, False, f"OLLAMA_CONTEXT_LENGTH is {length}"
-        total = sum(max(gpu.total_bytes - self.settings.gpu_overhead_bytes, 0) for gpu in self.gpus)
-        length = self.rules.default_context_length(total)
-        return (
-            length,
-            True,
-            f"nothing sets one, and Ollama takes {length} for {gib_or_mib(total)} of GPU memory",
+        steps = (
+            slots_words(model, self.rules, options.parallel),
+            context_words(options.context_length, asked, source, self._counted_bytes()),
         )
+        return options, steps
+
+    def _context(self, model: SchedulerModel, request: LoadRequest) -> tuple[int, ContextSource]:
+        """The context length that is asked for, and by whom."""
+        if request.num_ctx is not None:
+            return request.num_ctx, ContextSource.REQUEST
+        if model.num_ctx is not None:
+            return model.num_ctx, ContextSource.MODEL
+        if self.settings.context_length:
+            return self.settings.context_length, ContextSource.ENVIRONMENT
+        return self.rules.default_context_length(self._counted_bytes()), ContextSource.AUTOMATIC
+
+    def _context_length(self, model: SchedulerModel, asked: int) -> int:
+        return effective_context(
+            model, max(asked, LEAST_VISION_CONTEXT if model.is_vision else LEAST_CONTEXT)
+        )
+
+    def _counted_bytes(self) -> int:
+        """The GPU memory by which Ollama chooses a context length."""
+        return sum(max(gpu.total_bytes - self.settings.gpu_overhead_bytes, 0) for gpu in self.gpus)
 
     # The loop of Ollama's scheduler. Source: ollama server/sched.go, processPending() (v0.33.0-rc2).
 
@@ -265,7 +263,7 @@ class Server:
             victim = server._victim()
             job = job.after(
                 f"{len(server.runners)} models are loaded, {server.max_loaded_models} are allowed: "
-                + _victim_sentence(victim),
+                + victim_words(victim),
                 evicted=(victim.name,),
             )
             server = server._without(victim)
@@ -273,17 +271,18 @@ class Server:
             yield from server._lay_out(job)
             return
         seen = set()
-        for view in server._views(job.options):
+        for free_bytes in server._views(job.options):
+            view = View(server.gpus, free_bytes, server.system_free_bytes)
             decision = server._decide(job, view)
             outcome_key = (decision.placement, decision.batch, decision.must_evict, decision.projector_on_gpu)
             if outcome_key in seen:
                 continue
             seen.add(outcome_key)
-            decided = job.after(*server._decision_steps(job, decision, view))
+            decided = job.after(*server._decision_words(job, decision, view))
             if decision.must_evict:
                 victim = server._victim()
                 yield from server._without(victim)._schedule(
-                    decided.after(_victim_sentence(victim), evicted=(victim.name,))
+                    decided.after(victim_words(victim), evicted=(victim.name,))
                 )
             else:
                 yield from server._start(decided, decision)
@@ -294,11 +293,9 @@ class Server:
         Source: ollama server/sched.go, processPending(); llm/server.go, Load() (0.11.8).
         """
         gpus = self.gpus if job.options.num_gpu else ()
-        engine = self.engine if isinstance(self.engine, MemoryEngine) else MemoryEngine()
-        launch = self._launch(
-            job, range(len(gpus)), job.options.num_batch or DEFAULT_BATCH, job.model.projector_bytes > 0
-        )
-        memory = engine.believed(job.model, launch)
+        batch = job.options.num_batch or self.rules.placement.default_batch
+        launch = self._launch(job, range(len(gpus)), batch, job.model.projector_bytes > 0)
+        memory = self.engine.believed(job.model, launch)
         free = believed_free_by_layout(gpus, self.runners)
         layout = lay_out(
             memory,
@@ -319,11 +316,14 @@ class Server:
             must_evict=bool(self.runners) and bool(gpus) and not layout.is_whole,
             projector_on_gpu=launch.projector_on_gpu and bool(layout.placement),
         )
-        job = job.after(self._layout_step(job, decision, layout, free))
+        if free:
+            job = job.after(layout_words(job.model.name, decision, layout, View(gpus, free)))
+        else:
+            job = job.after(cpu_words(job.model.name, job.options))
         if decision.must_evict:
             victim = self._victim()
             yield from self._without(victim)._schedule(
-                job.after(_victim_sentence(victim), evicted=(victim.name,))
+                job.after(victim_words(victim), evicted=(victim.name,))
             )
             return
         layers = len(memory.layers_bytes) + 1
@@ -337,22 +337,6 @@ class Server:
         visible_free = tuple(free[position] for position in layout.placement)
         yield self._with_runner(job, decision, started, visible_free), self._outcome(job, decision, started)
 
-    def _layout_step(self, job: _Job, decision: Decision, layout: Layout, free: Sequence[int]) -> str:
-        name = job.model.name
-        if not free:
-            return self._cpu_step(job)
-        needs = f"{name} needs {gib_or_mib(decision.predicted_bytes)}, {', '.join(gib_or_mib(one) for one in free)} are free; "
-        indexes = ", ".join(str(self.gpus[position].index) for position in decision.placement)
-        if layout.is_whole:
-            return needs + f"it fits on GPU {indexes}, the fewest that hold it."
-        if decision.must_evict:
-            return needs + "it does not fit beside what is loaded."
-        return needs + f"only {layout.layers} layers fit, the others go to the CPU."
-
-    def _cpu_step(self, job: _Job) -> str:
-        reason = "num_gpu is 0" if job.options.num_gpu == 0 else "Ollama sees no GPU"
-        return f"{reason}, so {job.model.name} runs on the CPU."
-
     def _launch(self, job: _Job, placement: Sequence[int], batch: int, projector_on_gpu: bool) -> Launch:
         return Launch(
             context_length=job.options.context_length,
@@ -362,21 +346,43 @@ class Server:
             flash_attention=self._flash_attention(placement),
             num_gpu=job.options.num_gpu,
             fit=self.settings.fit,
-            fit_targets_bytes=fit_targets_bytes(self.settings, len(placement), job.model, projector_on_gpu),
+            fit_targets_bytes=fit_targets_bytes(
+                self.settings,
+                self.rules.placement,
+                len(placement),
+                job.model,
+                projector_on_gpu=projector_on_gpu,
+            ),
             projector_on_gpu=projector_on_gpu,
             version=str(self.rules.version),
+            build=self.rules.engine_build,
         )
 
-    def _decide(self, job: _Job, view: Sequence[int]) -> Decision:
+    def _decide(self, job: _Job, view: View) -> Decision:
         return decide(
             job.model,
             job.options,
-            self.gpus,
             view,
-            system_free_bytes=self.system_free_bytes,
+            self.rules.placement,
             others_loaded=bool(self.runners),
             spread=self.settings.spread,
             flash_attention=self._flash_attention(range(len(self.gpus))),
+        )
+
+    def _decision_words(self, job: _Job, decision: Decision, view: View) -> tuple[str, ...]:
+        if not decision.placement:
+            return (cpu_words(job.model.name, job.options),)
+        bug = RENUMBERED_DEVICE_BUG if self.rules.has_bug(RENUMBERED_DEVICE_BUG) else None
+        return (
+            *unseen_words(view, self.free_bytes(), self.runners, bug),
+            *placement_words(
+                job.model.name,
+                decision,
+                view,
+                self.rules.placement,
+                spread=self.settings.spread,
+                others_loaded=bool(self.runners),
+            ),
         )
 
     def _flash_attention(self, placement: Sequence[int]) -> str:
@@ -416,7 +422,7 @@ class Server:
     def _retry(self, job: _Job, failure: str) -> tuple[Server, _Job] | None:
         """Source: ollama server/sched.go, load() and evictAllAndWait() (v0.33.0-rc2)."""
         lower = next(
-            (length for length in LOWER_CONTEXTS if length < job.options.context_length),
+            (length for length in self.rules.placement.lower_contexts if length < job.options.context_length),
             None,
         )
         options = job.options
@@ -512,56 +518,6 @@ class Server:
         """Source: ollama server/sched.go, findRunnerToUnload() and ByDurationAndName (v0.33.0-rc2)."""
         return min(self.runners, key=lambda one: (one.is_busy, one.keep_alive_seconds, one.key))
 
-    # Words
-
-    def _decision_steps(self, job: _Job, decision: Decision, view: Sequence[int]) -> tuple[str, ...]:
-        name = job.model.name
-        predicted = gib_or_mib(decision.predicted_bytes)
-        if not decision.placement:
-            return (self._cpu_step(job),)
-        limit = gib_or_mib(decision.available_bytes * LOAD_PERCENT // 100)
-        indexes = ", ".join(str(self.gpus[position].index) for position in decision.placement)
-        free = ", ".join(gib_or_mib(one) for one in view)
-        where = (
-            f"Ollama predicts {predicted} for {name} with batch {decision.batch} and believes {free} to be "
-            "free; "
-        )
-        if decision.is_alone:
-            where += f"GPU {indexes} is the one with the most free memory that can take it alone."
-        elif len(decision.placement) > 1:
-            why = "OLLAMA_SCHED_SPREAD is set" if self.settings.spread else "no GPU can take it alone"
-            where += f"{why}, so it is split over GPUs {indexes}."
-        else:
-            where += f"GPU {indexes} is the only one."
-        steps = (*self._unseen_step(view), where)
-        if decision.must_evict:
-            return (*steps, f"{predicted} is more than {LOAD_PERCENT} % of what is free there ({limit}).")
-        if self.runners:
-            return (
-                *steps,
-                f"It is within {LOAD_PERCENT} % of what is free there ({limit}), so nothing is evicted.",
-            )
-        return (*steps, "It is the only model, so Ollama loads it without asking whether it fits.")
-
-    def _unseen_step(self, view: Sequence[int]) -> tuple[str, ...]:
-        """What Ollama misses of the memory in use, where that is much."""
-        free = self.free_bytes()
-        unseen = [
-            position for position, one in enumerate(view) if one - free[position] > NOTABLE_UNSEEN_BYTES
-        ]
-        if not unseen:
-            return ()
-        really = ", ".join(
-            f"{gib_or_mib(max(free[position], 0))} on GPU {self.gpus[position].index}" for position in unseen
-        )
-        cause = "what models take beyond their logs, or other processes took since, is not counted"
-        alone = {runner.placement[0] for runner in self.runners if len(runner.placement) == 1}
-        uncounted = sorted(alone & set(unseen) - {0})
-        if uncounted and self.rules.has_bug(RENUMBERED_DEVICE_BUG):
-            indexes = ", ".join(str(self.gpus[position].index) for position in uncounted)
-            cause = f"models alone on GPU {indexes} are not counted ({RENUMBERED_DEVICE_BUG.issue})"
-        return (f"Really free are {really}, less than Ollama believes: {cause}.",)
-
 
 def start_server(
     version: str,
@@ -604,19 +560,7 @@ def _reload_reason(loaded: Runner, job: _Job) -> str:
     if new.num_gpu >= 0 and old.num_gpu != new.num_gpu:
         return f"num_gpu {old.num_gpu}, asked {new.num_gpu}"
     if old.main_gpu != new.main_gpu:
-        return f"main_gpu {_or_any(old.main_gpu)}, asked {_or_any(new.main_gpu)}"
+        return f"main_gpu {or_any(old.main_gpu)}, asked {or_any(new.main_gpu)}"
     if loaded.projector_bytes != job.model.projector_bytes:
         return "another projector"
     return ""
-
-
-def _or_any(main_gpu: int | None) -> str:
-    return "any" if main_gpu is None else str(main_gpu)
-
-
-def _victim_sentence(victim: Runner) -> str:
-    state = "busy" if victim.is_busy else "idle"
-    return (
-        f"{victim.name} is evicted: of the {state} models it has the shortest keep-alive "
-        f"({victim.keep_alive_seconds:g} s), and of those the lowest blob name."
-    )

@@ -17,8 +17,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings i
 DEFAULT_KEEP_ALIVE_SECONDS = 300.0
 FOREVER_SECONDS = float("inf")
 NANOSECONDS = 1_000_000_000
-# Source: llama.cpp common/common.h, fit_params_target (b10488).
-DEFAULT_FIT_TARGET_BYTES = 1024 * MIB
 
 # Source: llama.cpp common/arg.cpp, is_falsey (b10488).
 _FALSE_OF_LLAMA_CPP = frozenset(("off", "disabled", "0", "false"))

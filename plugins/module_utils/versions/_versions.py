@@ -1,17 +1,22 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which rules a version of Ollama follows: memory engine, forced values, context tiers, known bugs."""
+"""Which rules a version of Ollama follows: a row for each release that changed one."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions import _families as families
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    B10488,
+    EngineBuild,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
 _VERSION = re.compile(r"^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+]([0-9A-Za-z.+-]{1,64}))?$")
 
@@ -53,14 +58,18 @@ class KnownBug:
 
 @dataclass(frozen=True)
 class VersionRules:
-    """What one version of Ollama does; `warnings` holds one sentence each."""
+    """What one version of Ollama does: a row of this file, for the version that was asked about.
+
+    `engine_build`: the engine that it pins; None before 0.30. `warnings`: one sentence each.
+    """
 
     version: Version
     era: Era
-    single_slot_families: frozenset[str]
-    has_context_tiers: bool
-    bugs: tuple[KnownBug, ...]
-    warnings: tuple[str, ...]
+    has_context_tiers: bool = False
+    engine_build: EngineBuild | None = None
+    placement: PlacementRules = field(default_factory=PlacementRules)
+    bugs: tuple[KnownBug, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def default_context_length(self, total_vram_bytes: int) -> int:
         """Context length per request that Ollama chooses when nothing sets one.
@@ -79,35 +88,14 @@ class VersionRules:
 
     def forces_single_slot(self, family: str) -> bool:
         """Whether this version runs a model of that family (manifest `model_family`) with one slot only."""
-        return family in self.single_slot_families
+        return families.family(family).has_single_slot(self.version.release)
 
     def has_bug(self, bug: KnownBug) -> bool:
         return bug in self.bugs
 
 
-OLDEST_KNOWN = (0, 10, 0)
-NEWEST_KNOWN = (0, 33)
-FIRST_GO_ENGINE = (0, 11, 11)
-FIRST_LLAMA_SERVER = (0, 30, 0)
-FIRST_CONTEXT_TIERS = (0, 15, 5)
-
 CONTEXT_DEFAULT = 4096
 CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768))
-
-# Source: ollama server/sched.go, load(), by the first release that names the family.
-_SINGLE_SLOT_SINCE: Mapping[str, tuple[int, int, int]] = {
-    "mllama": (0, 4, 1),
-    "qwen3vl": (0, 12, 7),
-    "qwen3vlmoe": (0, 12, 7),
-    "qwen3next": (0, 15, 5),
-    "lfm2": (0, 15, 5),
-    "lfm2moe": (0, 15, 5),
-    "qwen35": (0, 17, 1),
-    "qwen35moe": (0, 17, 1),
-    "nemotron_h": (0, 17, 1),
-    "nemotron_h_moe": (0, 17, 1),
-    "nemotron_h_omni": (0, 22, 0),
-}
 
 RENUMBERED_DEVICE_BUG = KnownBug(
     issue="https://github.com/ollama/ollama/issues/18349",
@@ -116,6 +104,22 @@ RENUMBERED_DEVICE_BUG = KnownBug(
         "model, Ollama takes that GPU for empty and stacks further models on it until they spill to the CPU."
     ),
 )
+
+
+# One row for each release that changed a rule, the oldest first: each says what it changed of the one before.
+_0_10 = VersionRules(Version(0, 10, 0), Era.FORMULA)
+_0_11_11 = replace(_0_10, version=Version(0, 11, 11), era=Era.GO_ENGINE)
+_0_15_5 = replace(_0_11_11, version=Version(0, 15, 5), has_context_tiers=True)
+# Which build a release before 0.33 pins was not read: it is planned by the rules of this one.
+_0_30 = replace(
+    _0_15_5,
+    version=Version(0, 30, 0),
+    era=Era.LLAMA_SERVER,
+    engine_build=B10488,
+    bugs=(RENUMBERED_DEVICE_BUG,),
+)
+ROWS = (_0_10, _0_11_11, _0_15_5, _0_30)
+NEWEST_KNOWN = (0, 33)
 
 
 def parse(text: str | Version) -> Version:
@@ -143,27 +147,12 @@ def rules(text: str | Version) -> VersionRules:
         ValueError: the text is no version, or names one older than 0.10.0.
     """
     version = parse(text)
-    if version.release < OLDEST_KNOWN:
+    reached = [row for row in ROWS if version.release >= row.version.release]
+    if not reached:
         raise ValueError(
-            f"Ollama {version} cannot be planned: the oldest known is {_dotted(OLDEST_KNOWN)}; upgrade it."
+            f"Ollama {version} cannot be planned: the oldest known is {ROWS[0].version}; upgrade it."
         )
-    era = _era(version)
-    return VersionRules(
-        version=version,
-        era=era,
-        single_slot_families=frozenset(
-            family for family, since in _SINGLE_SLOT_SINCE.items() if version.release >= since
-        ),
-        has_context_tiers=version.release >= FIRST_CONTEXT_TIERS,
-        bugs=(RENUMBERED_DEVICE_BUG,) if era is Era.LLAMA_SERVER else (),
-        warnings=_warnings(version),
-    )
-
-
-def _era(version: Version) -> Era:
-    if version.release >= FIRST_LLAMA_SERVER:
-        return Era.LLAMA_SERVER
-    return Era.GO_ENGINE if version.release >= FIRST_GO_ENGINE else Era.FORMULA
+    return replace(reached[-1], version=version, warnings=_warnings(version))
 
 
 def _warnings(version: Version) -> tuple[str, ...]:

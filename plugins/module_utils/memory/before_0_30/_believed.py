@@ -10,30 +10,11 @@ from dataclasses import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._families import family
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Version
 
 # What Ollama sets aside on each GPU beside its allocations. Source: ollama ml/device.go, MinimumMemory().
 MINIMUM_GPU_BYTES = 457 * MIB
-# From then on these run with flash attention where nothing is set. Source: ollama fs/ggml/ggml.go.
-FLASH_BY_DEFAULT_SINCE = {
-    "gpt-oss": (0, 11, 11),
-    "gemma3": (0, 12, 4),
-    "mistral3": (0, 12, 4),
-    "qwen3": (0, 12, 4),
-    "qwen3moe": (0, 12, 4),
-    "qwen3vl": (0, 12, 7),
-    "qwen3vlmoe": (0, 12, 7),
-    "olmo3": (0, 13, 3),
-    "glm4moelite": (0, 15, 0),
-    "lfm2": (0, 15, 5),
-    "lfm2moe": (0, 15, 5),
-    "qwen3next": (0, 15, 5),
-    "qwen35": (0, 17, 1),
-    "qwen35moe": (0, 17, 1),
-    "nemotron_h": (0, 17, 1),
-    "nemotron_h_moe": (0, 17, 1),
-}
-NEVER_FLASH = frozenset(("gemma2",))
 
 
 @dataclass(frozen=True)
@@ -88,10 +69,10 @@ def uses_flash_attention(shape: ModelShape, flash_attention: str, version: Versi
 
     Source: ollama fs/ggml/ggml.go, FlashAttention() and SupportsFlashAttention() (0.11.8 to 0.24).
     """
-    if flash_attention == "off" or shape.is_embedding or shape.architecture in NEVER_FLASH:
+    known = family(shape.architecture)
+    if flash_attention == "off" or shape.is_embedding or not known.can_flash:
         return False
     lengths = {(layer.key_length, layer.value_length) for layer in shape.layers if layer.attention != "none"}
     if any(key != value for key, value in lengths):
         return False
-    since = FLASH_BY_DEFAULT_SINCE.get(shape.architecture)
-    return flash_attention == "on" or (since is not None and version.release >= since)
+    return flash_attention == "on" or known.flashes_by_default(version.release)

@@ -19,9 +19,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import CUDA_ALIGNMENT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tower import Tower
 
-# What Ollama leaves free beside a projector.
+# What Ollama leaves free beside a projector stands for the compute buffer of one that is not known.
 # Source: ollama llm/llama_server.go, mmprojOffloadHeadroom (v0.33.0-rc2)
-PROJECTOR_HEADROOM_BYTES = 1 * GIB
+UNKNOWN_COMPUTE_BYTES = 1 * GIB
 # Kinds whose graph is the plain one; gemma3's 121.25 MiB were measured (tests/data/ollama_scheduler.jsonl).
 EXACT_KINDS = frozenset(("gemma3",))
 # What the plain graph gets on top where it stands for one that merges patches or turns heads in its own way.
@@ -50,7 +50,7 @@ def projector_compute(shape: ModelShape) -> ProjectorCompute:
         return ProjectorCompute()
     tower = shape.tower
     if tower is None:
-        bound = PROJECTOR_HEADROOM_BYTES
+        bound = UNKNOWN_COMPUTE_BYTES
         return ProjectorCompute(
             bound,
             bound,

@@ -15,13 +15,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch import fit_targets_bytes
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
-    settings_from_environment,
 )
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 from hypothesis import given, settings
@@ -175,24 +171,6 @@ def test_a_projector_on_the_gpu_takes_its_memory_there() -> None:
     compute = projector_compute(shape)
     assert on_gpu.used_bytes[0] - plain.used_bytes[0] == 812 * MIB + compute.most_bytes
     assert on_gpu.logged_bytes[0] - plain.logged_bytes[0] == compute.reserved_bytes
-
-
-@pytest.mark.parametrize(
-    ("environment", "projector_bytes", "targets_mib"),
-    [
-        ({}, 0, (1024, 1024)),
-        ({}, 812 * MIB - 1, (1836, 1836)),
-        ({"LLAMA_ARG_FIT_TARGET": "512"}, 0, (512, 512)),
-        ({"LLAMA_ARG_FIT_TARGET": "512"}, 812 * MIB, (512, 512)),
-        ({"LLAMA_ARG_FIT_TARGET": "512,2048"}, 0, (512, 2048)),
-    ],
-)
-def test_how_much_fit_leaves_free(
-    environment: dict[str, str], projector_bytes: int, targets_mib: tuple[int, ...]
-) -> None:
-    vision = replace(model("gemma3_4b"), projector_bytes=projector_bytes)
-    targets = fit_targets_bytes(settings_from_environment(environment), 2, vision, projector_bytes > 0)
-    assert targets == tuple(one * MIB for one in targets_mib)
 
 
 @settings(deadline=None)

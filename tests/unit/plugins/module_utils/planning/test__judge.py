@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

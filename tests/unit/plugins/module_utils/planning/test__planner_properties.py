@@ -18,10 +18,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     WantedModel,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
-    SchedulerGpu,
-    start_server,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import start_server
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape as installed
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st

@@ -12,10 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_me
     believed_free_by_layout,
     really_free,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
-    Options,
-    SchedulerGpu,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import Options, SchedulerGpu
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     BelievedMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout, lay_out
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,17 +10,21 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
-    Decision,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
     SchedulerModel,
-    decide,
     effective_context,
     predicted_bytes,
     prediction_bytes_per_token,
     scheduler_model,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import (
+    Decision,
+    View,
+    decide,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, header, shape
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,14 +62,14 @@ def gpu(free_gib: float, library: str = "CUDA", *, integrated: bool = False) -> 
 
 def decided(gpus: list[SchedulerGpu], model: SchedulerModel = MODEL, **changes: object) -> Decision:
     asked = changes.pop("options", options())
+    view = View(gpus, [one.free_bytes for one in gpus], changes.pop("system_free_bytes", 64 * GIB))
     settings = {
-        "system_free_bytes": 64 * GIB,
         "others_loaded": False,
         "spread": False,
         "flash_attention": "auto",
         **changes,
     }
-    return decide(model, asked, gpus, [one.free_bytes for one in gpus], **settings)
+    return decide(model, asked, view, PlacementRules(), **settings)
 
 
 @pytest.mark.parametrize("tag", sorted(RECORDED_MODELS))

@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerGpu,
+    SchedulerModel,
+    scheduler_model,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
     LoadOutcome,
     LoadRequest,
-    SchedulerGpu,
-    SchedulerModel,
     Server,
-    scheduler_model,
     start_server,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, bench, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,6 +52,9 @@ class SizedEngine:
         if not launch.fit and spilled:
             return EngineLoad((), (), False, failure="Out of memory.", is_out_of_memory=True)
         return EngineLoad(used, used, spilled)
+
+    def believed(self, model: SchedulerModel, launch: Launch) -> BelievedMemory:
+        return MemoryEngine().believed(model, launch)
 
 
 def model(
@@ -370,6 +380,20 @@ def test_ollama_asks_for_flash_attention_only_where_the_gpus_can() -> None:
         gpu = replace(start.gpus[0], compute_capability=capability)
         replace(start, gpus=(gpu,)).load(model())
     assert seen == ["auto", "off", "off", "off", "on"]
+
+
+@pytest.mark.parametrize("version", ["0.30.0", "0.33.0"])
+def test_the_memory_rules_are_told_the_build_of_the_engine(version: str) -> None:
+    seen = []
+
+    class Watching(SizedEngine):
+        def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+            seen.append(launch.settings.build)
+            return super().start(model, launch, free_bytes)
+
+    replace(server(24, version=version), engine=Watching()).load(model())
+    assert seen == [rules(version).engine_build]
+    assert seen[0] is not None
 
 
 def test_out_of_memory_lowers_an_automatic_context_once() -> None:
