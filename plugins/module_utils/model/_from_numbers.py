@@ -8,13 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._layers import (
-    HYBRID_BY_FEED_FORWARD,
-    HYBRID_BY_INTERVAL,
-    HYBRID_BY_KV_HEADS,
-    HYBRID_IN_PARALLEL,
-    RECURRENT,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import Recurrence, traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._metadata import MAX_LAYERS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import tensor_bytes
 
@@ -65,9 +59,6 @@ METADATA_KEYS: Mapping[str, str] = {
     "expert_used_count": "expert_used_count",
     "expert_feed_forward_length": "expert_feed_forward_length",
 }
-_WITH_RECURRENT_LAYERS = (
-    RECURRENT | HYBRID_BY_KV_HEADS | HYBRID_BY_FEED_FORWARD | HYBRID_BY_INTERVAL | HYBRID_IN_PARALLEL
-)
 
 
 def header_from_numbers(numbers: Any) -> dict[str, Any]:
@@ -87,7 +78,7 @@ def header_from_numbers(numbers: Any) -> dict[str, Any]:
         raise ValueError(
             f"architecture must be llama.cpp's name of it, such as llama, found {architecture!r:.80}"
         )
-    if architecture in _WITH_RECURRENT_LAYERS:
+    if traits(architecture).recurrence is not Recurrence.NONE:
         raise ValueError(
             f"{architecture} has recurrent layers, which numbers do not describe: give its header"
         )

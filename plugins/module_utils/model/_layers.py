@@ -11,88 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import (
+    Recurrence,
+    SlidingPattern,
+    traits,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._metadata import Metadata
 
-
-@dataclass(frozen=True)
-class SlidingPattern:
-    """Which layers see a window only: of every `interval` layers all but the last (or but the first).
-
-    `interval` 0 makes all layers sliding; the header's own pattern wins over it.
-    `default_window` is used when the header names none, `fixed_window` whatever the header says.
-    """
-
-    interval: int
-    dense_first: bool = False
-    default_window: int = 0
-    fixed_window: int = 0
-
-
-SLIDING_PATTERNS: dict[str, SlidingPattern] = {
-    "afmoe": SlidingPattern(4),
-    "cohere2": SlidingPattern(4),
-    "cohere2moe": SlidingPattern(4, dense_first=True),
-    "exaone-moe": SlidingPattern(4, default_window=128),
-    "exaone4": SlidingPattern(4, default_window=4096),
-    "gemma-embedding": SlidingPattern(6),
-    "gemma2": SlidingPattern(2, default_window=4096),
-    "gemma3": SlidingPattern(6),
-    "gemma3n": SlidingPattern(5),
-    "gemma4": SlidingPattern(1),
-    "gpt-oss": SlidingPattern(2),
-    "granite_swa": SlidingPattern(1),
-    "laguna": SlidingPattern(4, dense_first=True),
-    "lfm2": SlidingPattern(0),
-    "llama4": SlidingPattern(4, default_window=8192, fixed_window=8192),
-    "maple": SlidingPattern(1),
-    "mellum": SlidingPattern(4),
-    "mimo2": SlidingPattern(1),
-    "modern-bert": SlidingPattern(3, dense_first=True),
-    "muse-glimmer": SlidingPattern(4),
-    "olmo2": SlidingPattern(4),
-    "plamo3": SlidingPattern(8),
-    "smallthinker": SlidingPattern(4, dense_first=True, fixed_window=4096),
-    "spark2_5": SlidingPattern(1),
-    "step35": SlidingPattern(1),
-}
-# The sliding window of exaone4 belongs to the 32B model, told by its depth.
-# Source: llama.cpp src/models/exaone4.cpp (b10488)
-EXAONE4_SLIDING_BLOCK_COUNT = 64
-
-ENCODERS: frozenset[str] = frozenset(
-    (
-        "bert",
-        "dream",
-        "eurobert",
-        "gemma-embedding",
-        "jina-bert-v2",
-        "jina-bert-v3",
-        "llada",
-        "llada-moe",
-        "modern-bert",
-        "neo-bert",
-        "nomic-bert",
-        "nomic-bert-moe",
-        "rnd1",
-        "t5encoder",
-    )
-)
-RECURRENT: frozenset[str] = frozenset(("arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7"))
-# A layer without KV heads is recurrent.
-HYBRID_BY_KV_HEADS: frozenset[str] = frozenset(
-    ("bailingmoe3", "granitehybrid", "jamba", "kimi-linear", "lfm2", "lfm2moe", "plamo2")
-)
-# A layer without KV heads is recurrent when it has no feed-forward network either.
-HYBRID_BY_FEED_FORWARD: frozenset[str] = frozenset(("nemotron_h", "nemotron_h_moe"))
-# All layers but every n-th are recurrent.
-HYBRID_BY_INTERVAL: frozenset[str] = frozenset(("qwen35", "qwen35moe", "qwen3next"))
-# Every layer has both attention and a recurrent state.
-HYBRID_IN_PARALLEL: frozenset[str] = frozenset(("falcon-h1",))
 DEFAULT_FULL_ATTENTION_INTERVAL = 4
 
-# gemma3n: the layers after these reuse the cache of the last two that hold one.
-# Source: llama.cpp src/models/gemma3n.cpp, n_layer_kv_from_start (b10488)
-GEMMA3N_LAYERS_WITH_CACHE = 20
 # Layers that share a cache read the last layer with one of their own kind: the last if full, the one before
 # if sliding.
 # Source: llama.cpp src/llama-model.cpp, create_memory (b10488)
@@ -121,17 +48,16 @@ class LayerMemory:
 
 def sliding_window(metadata: Metadata) -> int:
     """Tokens that a sliding-window layer sees; 0 when the model has no such layer."""
-    pattern = SLIDING_PATTERNS.get(metadata.architecture)
+    pattern = traits(metadata.architecture).sliding
     if pattern is None:
         return 0
-    if metadata.architecture == "exaone4" and metadata.integer("block_count") != EXAONE4_SLIDING_BLOCK_COUNT:
+    if pattern.only_block_count and metadata.integer("block_count") != pattern.only_block_count:
         return 0
     window = metadata.integer("attention.sliding_window", default=pattern.default_window)
     return pattern.fixed_window if window and pattern.fixed_window else window
 
 
-def _is_sliding(metadata: Metadata, layer: int, layer_count: int) -> bool:
-    pattern = SLIDING_PATTERNS[metadata.architecture]
+def _is_sliding(metadata: Metadata, pattern: SlidingPattern, layer: int, layer_count: int) -> bool:
     flags = metadata.flags("attention.sliding_window_pattern", layer_count)
     if flags is not None:
         return flags[layer]
@@ -142,17 +68,17 @@ def _is_sliding(metadata: Metadata, layer: int, layer_count: int) -> bool:
 
 
 def _is_recurrent(metadata: Metadata, layer: int, layer_count: int) -> bool:
-    architecture = metadata.architecture
-    if architecture in RECURRENT or architecture in HYBRID_IN_PARALLEL:
+    recurrence = traits(metadata.architecture).recurrence
+    if recurrence in (Recurrence.EVERY_LAYER, Recurrence.BESIDE_ATTENTION):
         return True
-    if architecture in HYBRID_BY_KV_HEADS:
+    if recurrence is Recurrence.WITHOUT_KV_HEADS:
         return metadata.per_layer("attention.head_count_kv", layer_count)[layer] == 0
-    if architecture in HYBRID_BY_FEED_FORWARD:
+    if recurrence is Recurrence.WITHOUT_KV_HEADS_AND_NETWORK:
         return (
             metadata.per_layer("attention.head_count_kv", layer_count)[layer] == 0
             and metadata.per_layer("feed_forward_length", layer_count, default=0)[layer] == 0
         )
-    if architecture in HYBRID_BY_INTERVAL:
+    if recurrence is Recurrence.ALL_BUT_EVERY_NTH:
         flags = metadata.flags("attention.recurrent_layers", layer_count)
         if flags is not None:
             return flags[layer]
@@ -165,29 +91,31 @@ def _is_recurrent(metadata: Metadata, layer: int, layer_count: int) -> bool:
 
 def _is_unknown_hybrid(metadata: Metadata) -> bool:
     """Whether a header has a recurrence of which it is not known in which layers: then all count as having both."""
-    known = HYBRID_BY_KV_HEADS | HYBRID_BY_FEED_FORWARD | HYBRID_BY_INTERVAL
-    return metadata.architecture not in known and recurrent_state_size(metadata, 1) > 0
+    is_known = traits(metadata.architecture).recurrence is not Recurrence.NONE
+    return not is_known and recurrent_state_size(metadata, 1) > 0
 
 
 def _has_attention(metadata: Metadata, layer: int, layer_count: int, is_recurrent: bool) -> bool:
-    if metadata.architecture in HYBRID_IN_PARALLEL:
+    recurrence = traits(metadata.architecture).recurrence
+    if recurrence is Recurrence.BESIDE_ATTENTION:
         return True
     if is_recurrent:
-        return metadata.architecture not in RECURRENT and _is_unknown_hybrid(metadata)
-    if metadata.architecture in HYBRID_BY_FEED_FORWARD:
+        return _is_unknown_hybrid(metadata)
+    if recurrence is Recurrence.WITHOUT_KV_HEADS_AND_NETWORK:
         return metadata.per_layer("feed_forward_length", layer_count, default=0)[layer] == 0
     return True
 
 
 def _layers_with_cache(metadata: Metadata, layer_count: int) -> int:
-    if metadata.architecture == "gemma3n":
-        return min(GEMMA3N_LAYERS_WITH_CACHE, layer_count)
-    if metadata.architecture == "gemma4":
+    special = traits(metadata.architecture)
+    if special.layers_with_cache is not None:
+        return min(special.layers_with_cache, layer_count)
+    if special.says_shared_layers:
         shared = metadata.integer("attention.shared_kv_layers", default=0)
         if shared > layer_count - SHARED_SLIDING_OFFSET:
             raise ValueError(
-                f"gemma4.attention.shared_kv_layers is {shared}, but at least {SHARED_SLIDING_OFFSET} of the"
-                f" {layer_count} layers must keep a cache of their own"
+                f"{metadata.architecture}.attention.shared_kv_layers is {shared}, but at least {SHARED_SLIDING_OFFSET}"
+                f" of the {layer_count} layers must keep a cache of their own"
             )
         return layer_count - shared
     return layer_count
@@ -198,7 +126,8 @@ def layer_memories(metadata: Metadata, layer_count: int) -> tuple[LayerMemory, .
 
     Raises: ValueError when a key of the header contradicts the architecture.
     """
-    is_encoder = metadata.architecture in ENCODERS
+    is_encoder = traits(metadata.architecture).is_encoder
+    pattern = traits(metadata.architecture).sliding
     window = sliding_window(metadata)
     with_cache = _layers_with_cache(metadata, layer_count)
     memories = []
@@ -207,7 +136,7 @@ def layer_memories(metadata: Metadata, layer_count: int) -> tuple[LayerMemory, .
         if not _has_attention(metadata, layer, layer_count, is_recurrent):
             memories.append(LayerMemory(NONE, None, is_recurrent))
             continue
-        is_sliding = window > 0 and _is_sliding(metadata, layer, layer_count)
+        is_sliding = pattern is not None and window > 0 and _is_sliding(metadata, pattern, layer, layer_count)
         cache_layer: int | None = layer
         if is_encoder:
             cache_layer = None

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Mapping, Sequence, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model import _compat
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import (
     MAX_NUMBER,
     check_fields,
@@ -55,23 +56,6 @@ INPUT_TENSORS = frozenset(
 FIRST_BLOCK_PREFIXES = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_proj_norm.")
 # One copy on every device that has a layer: each layer refers to it.
 PER_DEVICE_PREFIXES = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
-# Architectures without an output head: nothing is tied to their token embeddings.
-# Source: llama.cpp src/models/*.cpp, load_arch_tensors (b10488)
-HEADLESS_ARCHITECTURES = frozenset(
-    (
-        "bert",
-        "eurobert",
-        "jina-bert-v2",
-        "jina-bert-v3",
-        "modern-bert",
-        "neo-bert",
-        "nomic-bert",
-        "nomic-bert-moe",
-    )
-)
-# Architectures whose tied embeddings are loaded twice even where both copies could be one.
-# Source: llama.cpp src/models/gemma3n.cpp and gemma4.cpp, the order of load_arch_tensors (b10488)
-TWICE_TIED_ARCHITECTURES = frozenset(("gemma3n", "gemma4"))
 OUTPUT_TENSOR = "output.weight"
 EMBEDDING_TENSOR = "token_embd.weight"
 BLOCK_NAME = re.compile(r"^blk\.(\d{1,9})\.(.+)$")
@@ -343,11 +327,11 @@ def _placed_weights(
             weights.per_device_bytes += size_bytes
         else:
             weights.output_bytes += size_bytes
-    if OUTPUT_TENSOR not in weights.model_tensors and metadata.architecture not in HEADLESS_ARCHITECTURES:
+    if OUTPUT_TENSOR not in weights.model_tensors and not traits(metadata.architecture).is_headless:
         weights.output_bytes += tied_bytes
         # The copy as output is repacked, the one that is looked up is not: then both exist, on a CPU too.
         weights.repacked_bytes += tied_repacked_bytes
-        if tied_repacked_bytes or metadata.architecture in TWICE_TIED_ARCHITECTURES:
+        if tied_repacked_bytes or traits(metadata.architecture).is_tied_twice:
             weights.text_bytes += tied_data_bytes
     return weights
 

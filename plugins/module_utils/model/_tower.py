@@ -12,25 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence, Tuple
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
+
 # No published tower comes near these; a header beyond them tells nothing.
 MAX_LENGTH = 65536
 MAX_PATCHES = 1 << 20
 
-# The kind of projector, as llama.cpp calls it, that lies inside of the model's file by the architecture that llama.cpp
-# loads it as.
-INLINE_KINDS: Mapping[str, str] = {
-    "gemma3": "gemma3",
-    "gemma4": "gemma4v",
-    "glm4": "glm4v",
-    "lfm2": "lfm2",
-    "llama4": "llama4",
-    "mistral3": "pixtral",
-    "qwen2vl": "qwen2.5vl_merger",
-    "qwen35": "qwen3vl_merger",
-    "qwen35moe": "qwen3vl_merger",
-    "qwen3vl": "qwen3vl_merger",
-    "qwen3vlmoe": "qwen3vl_merger",
-}
 # Kinds that scale every image, or every piece of it, to the same square.
 FIXED_KINDS = frozenset(
     ("adapter", "gemma3", "idefics3", "internvl", "janus_pro", "ldp", "ldpv2", "llama4", "mlp", "mlp_norm")
@@ -95,7 +82,7 @@ def tower_of(
         kind = separate.get("clip.projector_type") or separate.get("clip.vision.projector_type")
         values, prefix, tensors = separate, "clip.vision.", ()
     else:
-        kind, prefix = INLINE_KINDS.get(architecture), f"{architecture}.vision."
+        kind, prefix = traits(architecture).inline_projector, f"{architecture}.vision."
     hears = values.get("clip.has_audio_encoder") or f"{architecture}.audio.block_count" in values
     if not isinstance(kind, str) or hears:
         return None

@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
     SchedulerModel,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
-
-# Its projector gives wrong results on the CPU, so it stays on the GPU.
-# Source: ollama llm/llama_server.go (v0.33.0-rc2).
-PROJECTOR_ALWAYS_ON_GPU = frozenset(("gemma3n",))
 
 
 @dataclass(frozen=True)
@@ -185,7 +182,7 @@ def _projector_on_gpu(
     """Source: ollama llm/llama_server.go, shouldDisableMMProjOffload (v0.33.0-rc2)."""
     if not model.projector_bytes or not placement:
         return False
-    if model.architecture in PROJECTOR_ALWAYS_ON_GPU:
+    if traits(model.architecture).keeps_projector_on_gpu:
         return True
     if _is_partial_by_request(model, options):
         return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 
 # Head lengths that CUDA kernels exist for, keys and values alike.
@@ -15,8 +16,6 @@ EQUAL_HEAD_LENGTHS = frozenset((40, 64, 72, 80, 96, 112, 128, 256))
 # Further head lengths (keys, values), where so many query heads share a KV head: a multiple, or at least two.
 GROUPED_HEAD_LENGTHS = {(192, 128): 8, (320, 256): 32, (512, 512): 1, (576, 512): 1}
 LEAST_GROUP = 2
-# Source: llama.cpp src/llama-context.cpp, llama_init_from_model (b10488)
-WITHOUT_FLASH_ATTENTION = frozenset(("grok",))
 
 
 class Attention(Enum):
@@ -65,7 +64,7 @@ def resolved(
     A quantised cache turns 'auto' into 'on'. The CPU can always.
     Source: llama.cpp src/llama-context.cpp, llama_init_from_model and resolve_fused_ops (b10488).
     """
-    if flash_attention == "off" or shape.architecture in WITHOUT_FLASH_ATTENTION:
+    if flash_attention == "off" or not traits(shape.architecture).can_flash:
         return Attention.PLAIN
     if on_cpu or supports_flash_attention(shape):
         return Attention.FLASH

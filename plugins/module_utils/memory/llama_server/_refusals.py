@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
     MEAN_POOLING,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 
 # Elements of a block of q8_0 and q4_0.
@@ -34,7 +35,6 @@ BLOCK_LENGTH = 32
 NODES_PER_TENSOR = 8
 LEAST_NODES = 1024
 NODES_PER_TENSOR_LARGE_GRAPHS = 32
-LARGE_GRAPHS = frozenset(("kimi-linear", "minimax-01", "minimax-m3", "qwen35", "qwen35moe", "qwen3next"))
 # The table of tensors has the next of these sizes, and aborts when it is full.
 # Source: llama.cpp ggml/src/ggml.c, ggml_hash_size (b10488)
 TABLE_SIZES = (1031, 2053, 4099, 8209, 16411, 32771, 65537, 131101, 262147, 524309, 1048583, 2097169)
@@ -74,7 +74,7 @@ def check(shape: ModelShape, layout: Cells, settings: LoadSettings, attention: A
 
 def most_nodes(shape: ModelShape, layout: Cells) -> int:
     """Operations that the engine makes room for in a graph."""
-    if shape.architecture in LARGE_GRAPHS:
+    if traits(shape.architecture).has_large_graph:
         return max(40 * layout.tokens, NODES_PER_TENSOR_LARGE_GRAPHS * shape.tensor_count)
     return max(LEAST_NODES, NODES_PER_TENSOR * shape.tensor_count)
 
