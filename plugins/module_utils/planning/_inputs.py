@@ -33,6 +33,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,
@@ -87,12 +88,14 @@ class Inputs:
     def judge(self) -> Judge:
         """A judge of settings for this host."""
         return Judge(
-            self.host,
-            [*(demand.model for demand in self.demands), *self.others],
-            version=str(self.rules.version),
-            environment=self.environment,
-            headroom_bytes=self.policy.headroom_bytes,
-            runner_overhead_bytes=self.runner_overhead_bytes,
+            Simulation(
+                self.host,
+                [*(demand.model for demand in self.demands), *self.others],
+                version=str(self.rules.version),
+                environment=self.environment,
+                headroom_bytes=self.policy.headroom_bytes,
+                runner_overhead_bytes=self.runner_overhead_bytes,
+            )
         )
 
     def goal(self, policy: Policy | None = None) -> Goal:

@@ -10,9 +10,13 @@ from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge, Verdict
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
+    Verdict,
+    load_settings,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
 PARALLEL = "parallel"
@@ -44,13 +48,13 @@ def used_bytes(judge: Judge, models: Sequence[SchedulerModel], setting: Setting)
         if judge.host.gpus and not outcome.spilled:
             total += sum(outcome.gpu_bytes)
             continue
-        settings = judge.load_settings(
+        settings = load_settings(
             judge.server(setting), outcome.context_length, outcome.parallel, outcome.batch
         )
         total += (
-            estimate(model.shape, settings, version=judge.version).gpu_total_bytes
+            estimate(model.shape, settings, version=judge.simulation.version).gpu_total_bytes
             if judge.host.gpus
-            else judge.system_bytes(model, settings)
+            else judge.simulation.system_bytes(model, settings)
         )
     return total
 

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,8 @@ def judge_of(sizes_mib, shapes, **values):
     }
     host = host_from_facts(facts, on_gpu_fault="fail", environment={}, managed_environment={})
     models = [scheduler_model(shape) for shape in shapes]
-    return Judge(host, models, **{"version": "0.33.0", "environment": {}, "headroom_bytes": 0, **values})
+    given = {"version": "0.33.0", "environment": {}, "headroom_bytes": 0, **values}
+    return Judge(Simulation(host, models, **given))
 
 
 def is_safe_in_every_order(judge, models, setting):
@@ -49,8 +51,8 @@ def is_safe_in_every_order(judge, models, setting):
 def test_any_combination_that_is_called_safe_is_safe_in_every_order(installed, sizes, parallel, context):
     judge = judge_of(sizes, [installed(name) for name in SMALL])
     setting = Setting(parallel, context)
-    loaded = judge.most_loaded(judge.models, setting, len(SMALL))
-    for chosen in combinations(judge.models, min(loaded, 3)):
+    loaded = judge.most_loaded(judge.simulation.models, setting, len(SMALL))
+    for chosen in combinations(judge.simulation.models, min(loaded, 3)):
         assert is_safe_in_every_order(judge, chosen, setting)
 
 
@@ -59,14 +61,17 @@ def test_what_is_hopeless_is_never_safe(installed):
         judge = judge_of([size], [installed("llama3.1:8b")])
         for context in (4096, 16384, 65536):
             setting = Setting(4, context)
-            if judge.is_hopeless(judge.models, setting, 1):
-                assert not judge.alone(judge.models[0], setting).is_safe
+            if judge.is_hopeless(judge.simulation.models, setting, 1):
+                assert not judge.alone(judge.simulation.models[0], setting).is_safe
 
 
 def test_more_context_and_more_requests_are_no_less_hopeless(installed):
     judge = judge_of([24576], [installed("llama3.1:8b"), installed("gemma3:4b")])
     hopeless = [
-        [judge.is_hopeless(judge.models, Setting(parallel, context), 2) for context in (4096, 32768, 262144)]
+        [
+            judge.is_hopeless(judge.simulation.models, Setting(parallel, context), 2)
+            for context in (4096, 32768, 262144)
+        ]
         for parallel in (1, 4, 16)
     ]
     assert all(row == sorted(row) for row in hopeless)
@@ -87,7 +92,7 @@ def test_more_context_and_more_requests_are_no_less_hopeless(installed):
 )
 def test_what_is_not_safe_has_a_reason(installed, sizes, headroom_mib, reason):
     judge = judge_of(sizes, [installed(name) for name in SMALL], headroom_bytes=headroom_mib * MIB)
-    verdict = judge.any_order(judge.models, Setting(4, 4096))
+    verdict = judge.any_order(judge.simulation.models, Setting(4, 4096))
     assert not verdict.is_safe
     assert reason in verdict.reason
 
@@ -100,13 +105,13 @@ def test_a_projector_has_to_lie_on_the_gpu(installed):
 
 def test_no_gpu_is_large_enough_for_what_the_engine_refuses(installed):
     judge = judge_of([24576], [installed("phi4:14b")])
-    assert judge.bytes_of_one_gpu(judge.models, Setting(4, 4096, "q8_0")) is None
+    assert judge.bytes_of_one_gpu(judge.simulation.models, Setting(4, 4096, "q8_0")) is None
 
 
 def test_the_smallest_gpu_that_would_do_is_found(installed):
     judge = judge_of([4096], [installed("llama3.1:8b")])
     setting = Setting(4, 8192)
-    enough = judge.bytes_of_one_gpu(judge.models, setting)
+    enough = judge.bytes_of_one_gpu(judge.simulation.models, setting)
     for size, is_safe in ((enough, True), (enough - (1 << 30), False)):
         other = judge_of([size // MIB], [installed("llama3.1:8b")])
-        assert other.any_order(other.models, setting).is_safe is is_safe
+        assert other.any_order(other.simulation.models, setting).is_safe is is_safe
