@@ -24,7 +24,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
     PlannedGpu,
     PlannedModel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import load_settings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import LoadOutcome, Server
 
@@ -69,9 +68,9 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
 def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadOutcome) -> PlannedModel:
     if outcome.failure or model.shape is None:
         return PlannedModel(name=model.name, planned=True, note=outcome.failure)
-    settings = load_settings(before, outcome.context_length, outcome.parallel, outcome.batch)
-    alone = estimate(model.shape, settings, version=judge.simulation.version)
     used = [position for position, size_bytes in enumerate(outcome.gpu_bytes) if size_bytes]
+    settings = before.load_settings(outcome.context_length, outcome.parallel, outcome.batch, used)
+    alone = estimate(model.shape, settings, version=judge.simulation.version)
     memories: Sequence[MemoryEstimate | DeviceMemory] = (alone,)
     if outcome.split:
         free = [max(before.free_bytes()[position] - before.cuda_context_bytes, 0) for position in used]

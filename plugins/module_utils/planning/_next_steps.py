@@ -15,7 +15,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     Verdict,
-    load_settings,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
@@ -48,8 +47,9 @@ def used_bytes(judge: Judge, models: Sequence[SchedulerModel], setting: Setting)
         if judge.host.gpus and not outcome.spilled:
             total += sum(outcome.gpu_bytes)
             continue
-        settings = load_settings(
-            judge.server(setting), outcome.context_length, outcome.parallel, outcome.batch
+        used = [position for position, size_bytes in enumerate(outcome.gpu_bytes) if size_bytes]
+        settings = judge.server(setting).load_settings(
+            outcome.context_length, outcome.parallel, outcome.batch, used
         )
         total += (
             estimate(model.shape, settings, version=judge.simulation.version).gpu_total_bytes

@@ -14,7 +14,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     CUDA_CONTEXT_BYTES,
-    DEFAULT_BATCH,
     LoadSettings,
     estimate,
     host_estimate,
@@ -233,7 +232,7 @@ class Simulation:
         models = {model.name: model for model in self.models}
         needed = sum(
             self.system_bytes(
-                models[one.name], load_settings(server, one.options.context_length, one.options.parallel)
+                models[one.name], server.load_settings(one.options.context_length, one.options.parallel)
             )
             for one in server.runners
         )
@@ -256,21 +255,6 @@ class Simulation:
             return estimate(model.shape, settings, version=self.version).host_total_bytes
         memory = host_estimate(model.shape, settings, version=self.version)
         return memory.host_total_bytes + memory.repacked_bytes
-
-
-def load_settings(
-    server: Server, context_length: int, parallel: int, batch: int = DEFAULT_BATCH
-) -> LoadSettings:
-    """How this server starts its engine."""
-    flash_attention = server.settings.flash_attention
-    return LoadSettings(
-        context_length,
-        parallel,
-        batch or DEFAULT_BATCH,
-        server.settings.kv_cache_type,
-        "auto" if flash_attention is None else "on" if flash_attention else "off",
-        server.rules.engine_build,
-    )
 
 
 def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
@@ -205,6 +206,22 @@ class Server:
     def margin_bytes(self) -> int:
         """What the engine leaves free on a GPU once everything is loaded, the projector too."""
         return max(self.settings.fit_targets_bytes, default=self.rules.placement.fit_target_bytes)
+
+    def load_settings(
+        self, context_length: int, parallel: int, batch: int = 0, placement: Sequence[int] = ()
+    ) -> LoadSettings:
+        """How the engine is started for a model; `batch` 0 is the usual one, `placement` the positions of its GPUs.
+
+        Raises: ValueError for a value that the engine refuses.
+        """
+        return LoadSettings(
+            context_length,
+            parallel,
+            batch or self.rules.placement.default_batch,
+            self.settings.kv_cache_type,
+            self._flash_attention(placement),
+            self.rules.engine_build,
+        )
 
     def _options(self, model: SchedulerModel, request: LoadRequest) -> tuple[Options, tuple[str, ...]]:
         asked, source = self._context(model, request)

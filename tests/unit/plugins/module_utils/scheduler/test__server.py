@@ -382,6 +382,21 @@ def test_ollama_asks_for_flash_attention_only_where_the_gpus_can() -> None:
     assert seen == ["auto", "off", "off", "off", "on"]
 
 
+def test_a_server_says_how_it_starts_its_engine() -> None:
+    start = server(24, 24, OLLAMA_KV_CACHE_TYPE="q8_0")
+    old = replace(start.gpus[1], compute_capability="5.2")
+    start = replace(start, gpus=(start.gpus[0], old))
+    asked = start.load_settings(8192, 4, 1024, (0,))
+    assert (asked.context_length, asked.parallel, asked.batch) == (8192, 4, 1024)
+    assert (asked.kv_cache_type, asked.flash_attention) == ("q8_0", "auto")
+    assert start.load_settings(8192, 4, placement=(0, 1)).flash_attention == "off"
+    assert start.load_settings(8192, 4).batch == 512
+    assert start.slots(model(is_embedding=True)) == 1
+    assert start.context_length(model(num_ctx=2048)) == 2048
+    assert start.context_length(model()) == 4096
+    assert start.context_length(model(num_ctx=100, is_vision=True)) == 2048
+
+
 @pytest.mark.parametrize("version", ["0.30.0", "0.33.0"])
 def test_the_memory_rules_are_told_the_build_of_the_engine(version: str) -> None:
     seen = []
