@@ -27,9 +27,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     believed_memory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import (
-    Units,
+    UnitSums,
     placed,
-    units_of,
+    unit_sums,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import bounds_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -41,7 +41,7 @@ class MemoryEngine:
 
     def __init__(self) -> None:
         self._starts: dict[tuple[object, ...], EngineLoad] = {}
-        self._units: dict[tuple[object, ...], Units] = {}
+        self._units: dict[tuple[object, ...], UnitSums] = {}
         self._computes: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._believed: dict[tuple[object, ...], BelievedMemory] = {}
         # Shapes are told apart by identity, which holds only while they live; hashing one takes too long.
@@ -88,11 +88,11 @@ class MemoryEngine:
             known = self._believed[key] = believed_memory(model.shape, launch.settings, parse(launch.version))
         return known
 
-    def _units_of(self, shape: ModelShape, settings: LoadSettings, version: str) -> Units:
+    def _units_of(self, shape: ModelShape, settings: LoadSettings, version: str) -> UnitSums:
         key = (id(shape), settings, version)
         known = self._units.get(key)
         if known is None:
-            known = self._units[key] = units_of(shape, settings, version)
+            known = self._units[key] = unit_sums(shape, settings, version)
         return known
 
     def _computes_of(

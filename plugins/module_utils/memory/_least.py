@@ -9,6 +9,7 @@ from collections import Counter
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
     cells,
+    kind_of_cache,
     layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -32,14 +33,8 @@ class LeastMemory:
         )
         alike: Counter[tuple[object, ...]] = Counter()
         self._layers: dict[tuple[object, ...], int] = {}
-        for index, layer in enumerate(shape.layers):
-            kind = (
-                layer.attention,
-                layer.is_recurrent,
-                layer.cache_layer == index,
-                layer.key_width,
-                layer.value_width,
-            )
+        for index in range(shape.block_count):
+            kind = kind_of_cache(shape, index)
             alike[kind] += 1
             self._layers[kind] = index
         self._alike = alike

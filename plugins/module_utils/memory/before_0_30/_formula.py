@@ -8,7 +8,7 @@ Newer versions up to 0.24 use it for the models that do not run in their own eng
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
@@ -58,6 +58,21 @@ class _Numbers:
     head_length: int
     key_length: int
     vocabulary: int
+
+    @property
+    def output(self) -> int:
+        """Bytes of the output's results."""
+        return 4 * self.batch * (self.embedding + self.vocabulary)
+
+    @property
+    def output_moved(self) -> int:
+        """Bytes of the output's weights, where it is copied to a GPU to be computed."""
+        return self.embedding * self.vocabulary * 105 // 128
+
+    @property
+    def scores(self) -> int:
+        """Elements of the scores of one token."""
+        return self.context * (1 + self.heads)
 
 
 def formula_memory(shape: ModelShape, settings: LoadSettings, version: Version) -> BelievedMemory:
@@ -200,64 +215,17 @@ def _graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
 
     Source: ollama fs/ggml/ggml.go, GraphSize() (0.11.8).
     """
-    output = 4 * n.batch * (n.embedding + n.vocabulary)
-    output_moved = n.embedding * n.vocabulary * 105 // 128
-    scores = n.context * (1 + n.heads)
-    if shape.architecture in ("llama", "llama4"):
-        return _llama_graphs(shape, n, output, output_moved, scores)
-    if shape.architecture in ("gemma", "gemma2", "gemma3", "gemma3n"):
-        queries = n.key_length * n.heads
-        full = max(output, 4 * n.batch * (2 + scores + 2 * n.embedding + 2 * queries))
-        partial = max(
-            output + output_moved,
-            4 * n.batch * (2 * n.embedding + 1 + 2 * queries + scores)
-            + 4 * n.key_length * n.context * 8
-            + n.embedding * queries * 9 // 16,
-        )
-        factor = 4 if shape.architecture == "gemma3n" else 1
-        return partial * factor, full * factor
-    if shape.architecture == "command-r":
-        full = max(output, 4 * n.batch * (2 + 4 * n.embedding + scores))
-        partial = max(
-            output + output_moved,
-            4 * n.batch * (1 + 2 * n.embedding + scores)
-            + 4 * n.embedding * n.context
-            + n.embedding**2 * 9 // 16,
-        )
-        return partial, full
-    if shape.architecture == "qwen2":
-        full = max(output, 4 * n.batch * (1 + 2 * n.embedding + scores))
-        partial = max(
-            output + output_moved,
-            4 * (n.batch * (1 + 2 * n.embedding + scores) + n.embedding * (1 + n.context)),
-        )
-        return partial, full
-    if shape.architecture == "phi2":
-        full = max(output, 4 * n.batch * (1 + 4 * n.embedding + scores))
-        partial = max(
-            4 * n.batch * (2 * n.embedding + n.vocabulary) + output_moved,
-            4 * n.batch * (2 + 3 * n.embedding + scores),
-        )
-        return partial, full
-    if shape.architecture == "stablelm":
-        full = 4 * n.batch * (scores + 3 * n.embedding + 2)
-        return max(4 * n.batch * (n.vocabulary + 2 * n.embedding), full), full
-    if shape.architecture == "deepseek2":
-        return _deepseek2_graphs(n, output_moved)
-    if shape.architecture == "chatglm":
-        return output + output_moved, output
-    return 0, 0
+    graphs = GRAPHS.get(shape.architecture)
+    return graphs(shape, n) if graphs else (0, 0)
 
 
-def _llama_graphs(
-    shape: ModelShape, n: _Numbers, output: int, output_moved: int, scores: int
-) -> tuple[int, int]:
-    full = max(4 * n.batch * (1 + 4 * n.embedding + scores), output)
+def _llama_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    full = max(4 * n.batch * (1 + 4 * n.embedding + n.scores), n.output)
     partial = 4 * n.batch * n.embedding + max(
         4 * n.batch * (1 + n.embedding + max(n.context, n.embedding))
         + n.embedding**2 * 9 // 16
         + 4 * n.context * (n.batch * n.heads + n.head_length * n.heads_kv),
-        output + output_moved,
+        n.output + n.output_moved,
     )
     if shape.number("expert_count"):
         kv_width = n.head_length * n.heads_kv
@@ -271,7 +239,58 @@ def _llama_graphs(
     return partial, full
 
 
-def _deepseek2_graphs(n: _Numbers, output_moved: int) -> tuple[int, int]:
+def _gemma_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    queries = n.key_length * n.heads
+    full = max(n.output, 4 * n.batch * (2 + n.scores + 2 * n.embedding + 2 * queries))
+    partial = max(
+        n.output + n.output_moved,
+        4 * n.batch * (2 * n.embedding + 1 + 2 * queries + n.scores)
+        + 4 * n.key_length * n.context * 8
+        + n.embedding * queries * 9 // 16,
+    )
+    return partial, full
+
+
+def _gemma3n_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    partial, full = _gemma_graphs(shape, n)
+    return 4 * partial, 4 * full
+
+
+def _command_r_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    full = max(n.output, 4 * n.batch * (2 + 4 * n.embedding + n.scores))
+    partial = max(
+        n.output + n.output_moved,
+        4 * n.batch * (1 + 2 * n.embedding + n.scores)
+        + 4 * n.embedding * n.context
+        + n.embedding**2 * 9 // 16,
+    )
+    return partial, full
+
+
+def _qwen2_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    full = max(n.output, 4 * n.batch * (1 + 2 * n.embedding + n.scores))
+    partial = max(
+        n.output + n.output_moved,
+        4 * (n.batch * (1 + 2 * n.embedding + n.scores) + n.embedding * (1 + n.context)),
+    )
+    return partial, full
+
+
+def _phi2_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    full = max(n.output, 4 * n.batch * (1 + 4 * n.embedding + n.scores))
+    partial = max(
+        4 * n.batch * (2 * n.embedding + n.vocabulary) + n.output_moved,
+        4 * n.batch * (2 + 3 * n.embedding + n.scores),
+    )
+    return partial, full
+
+
+def _stablelm_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    full = 4 * n.batch * (n.scores + 3 * n.embedding + 2)
+    return max(4 * n.batch * (n.vocabulary + 2 * n.embedding), full), full
+
+
+def _deepseek2_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
     keys = n.key_length * n.heads_kv
     scores = n.context * (1 + n.heads_kv)
     full = max(
@@ -279,12 +298,32 @@ def _deepseek2_graphs(n: _Numbers, output_moved: int) -> tuple[int, int]:
         4 * n.batch * (3 * n.embedding + 2 + scores + 2 * keys),
     )
     partial = max(
-        4 * n.batch * (3 * n.embedding + n.vocabulary) + output_moved,
+        4 * n.batch * (3 * n.embedding + n.vocabulary) + n.output_moved,
         4 * n.batch * (2 * n.embedding + 1 + 2 * keys + scores)
         + 4 * keys * n.context
         + n.embedding * keys * 9 // 16,
     )
     return partial, full
+
+
+def _chatglm_graphs(shape: ModelShape, n: _Numbers) -> tuple[int, int]:
+    return n.output + n.output_moved, n.output
+
+
+GRAPHS: Mapping[str, Callable[[ModelShape, _Numbers], tuple[int, int]]] = {
+    "chatglm": _chatglm_graphs,
+    "command-r": _command_r_graphs,
+    "deepseek2": _deepseek2_graphs,
+    "gemma": _gemma_graphs,
+    "gemma2": _gemma_graphs,
+    "gemma3": _gemma_graphs,
+    "gemma3n": _gemma3n_graphs,
+    "llama": _llama_graphs,
+    "llama4": _llama_graphs,
+    "phi2": _phi2_graphs,
+    "qwen2": _qwen2_graphs,
+    "stablelm": _stablelm_graphs,
+}
 
 
 def _expert_gate_bytes(shape: ModelShape) -> int:

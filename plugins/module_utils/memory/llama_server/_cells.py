@@ -100,6 +100,18 @@ def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool
     return [width for width in (layer.key_width, value, indexer) if width]
 
 
+def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
+    """What tells layers apart that keep different amounts."""
+    layer = shape.layers[index]
+    return (
+        layer.attention,
+        layer.is_recurrent,
+        layer.cache_layer == index,
+        layer.key_width,
+        layer.value_width,
+    )
+
+
 def layers_cache(
     shape: ModelShape,
     indices: range,
@@ -113,14 +125,7 @@ def layers_cache(
     total = KvCache()
     known: dict[tuple[object, ...], KvCache] = {}
     for index in indices:
-        layer = shape.layers[index]
-        kind = (
-            layer.attention,
-            layer.is_recurrent,
-            layer.cache_layer == index,
-            layer.key_width,
-            layer.value_width,
-        )
+        kind = kind_of_cache(shape, index)
         if kind not in known:
             known[kind] = layer_cache(
                 shape, index, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu

@@ -36,7 +36,7 @@ EXPERT_TENSOR = "_exps"
 
 
 @dataclass(frozen=True)
-class Units:
+class UnitSums:
     """Memory of a model's units (its layers and, last, its output), summed up to each of them."""
 
     shape: ModelShape
@@ -91,7 +91,7 @@ class Units:
         return self.weights(first, last) + self.kv_cache(first, last).total_bytes + compute_bytes
 
 
-def units_of(shape: ModelShape, settings: LoadSettings, version: str) -> Units:
+def unit_sums(shape: ModelShape, settings: LoadSettings, version: str) -> UnitSums:
     layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
     attention = resolved(shape, settings.flash_attention, settings.kv_cache_type)
     caches = [
@@ -104,7 +104,7 @@ def units_of(shape: ModelShape, settings: LoadSettings, version: str) -> Units:
     weights = [layer.weights_bytes for layer in shape.layers]
     weights[0] += shape.first_layer_bytes
     weights.append(shape.output_bytes)
-    return Units(
+    return UnitSums(
         shape=shape,
         settings=settings,
         version=version,
@@ -140,7 +140,7 @@ def _first_only_bytes(shape: ModelShape, batch: int) -> int:
 def placed(
     model: Loadable,
     launch: Launch,
-    units: Units,
+    units: UnitSums,
     computes: tuple[int, ...],
     free_bytes: tuple[int, ...],
 ) -> EngineLoad:
@@ -190,7 +190,7 @@ def placed(
     return replace(placed, refitted=True)
 
 
-def _experts_on_cpu(units: Units, room: Sequence[int], sentence: str) -> EngineLoad:
+def _experts_on_cpu(units: UnitSums, room: Sequence[int], sentence: str) -> EngineLoad:
     """All layers on GPUs but for experts, which fill what room is left; the last of them go to the CPU."""
     used = tuple(max(one, 0) for one in room)
     cache = units.kv_cache(0, units.count)
@@ -205,7 +205,7 @@ def _experts_on_cpu(units: Units, room: Sequence[int], sentence: str) -> EngineL
     )
 
 
-def _dense_bytes(shape: ModelShape, units: Units) -> int:
+def _dense_bytes(shape: ModelShape, units: UnitSums) -> int:
     """Bytes of a mixture of experts without its experts, by the number of elements."""
     expert_bytes = 0
     for layer in shape.layers:
@@ -221,7 +221,7 @@ def _margin_sentence(used: Sequence[int], free_bytes: Sequence[int]) -> str:
     return f"It takes {sum(used) // MIB} MiB and leaves {left} MiB free."
 
 
-def _refitted(units: Units, room: Sequence[int], *, has_experts: bool) -> tuple[list[int], bool]:
+def _refitted(units: UnitSums, room: Sequence[int], *, has_experts: bool) -> tuple[list[int], bool]:
     """The first unit of each GPU after fit has moved what does not fit; whether all units are on GPUs.
 
     Layers fill the last GPU first. Mixtures of experts fill the first GPU first, once their dense parts fit.
@@ -251,14 +251,14 @@ def _refitted(units: Units, room: Sequence[int], *, has_experts: bool) -> tuple[
     return firsts, False
 
 
-def _used(units: Units, bounds: Sequence[int], computes: Sequence[int]) -> list[int]:
+def _used(units: UnitSums, bounds: Sequence[int], computes: Sequence[int]) -> list[int]:
     return [units.total(first, last, compute) for first, last, compute in zip(bounds, bounds[1:], computes)]
 
 
 def _load(
     model: Loadable,
     launch: Launch,
-    units: Units,
+    units: UnitSums,
     bounds: Sequence[int],
     computes: Sequence[int],
     free_bytes: Sequence[int],
