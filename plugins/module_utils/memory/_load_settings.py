@@ -25,7 +25,7 @@ class Refused(ValueError):
 class LoadSettings:
     """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once.
 
-    `build`: of the engine, whose rules count; None before Ollama 0.30, which has an engine of another kind.
+    `build`: of the engine, whose rules count; the rules for Ollama before 0.30 do not ask for it.
     """
 
     context_length: int
@@ -33,7 +33,7 @@ class LoadSettings:
     batch: int = DEFAULT_BATCH
     kv_cache_type: str = "f16"
     flash_attention: str = "auto"
-    build: EngineBuild | None = NEWEST_BUILD
+    build: EngineBuild = NEWEST_BUILD
 
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):

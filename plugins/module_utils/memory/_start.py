@@ -33,7 +33,7 @@ class Launch:
     fit_targets_bytes: tuple[int, ...]
     projector_on_gpu: bool
     version: str
-    build: EngineBuild | None = NEWEST_BUILD
+    build: EngineBuild = NEWEST_BUILD
 
     @property
     def settings(self) -> LoadSettings:

@@ -58,6 +58,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words i
     unseen_words,
     victim_words,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import NEWEST_BUILD
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
     RENUMBERED_DEVICE_BUG,
     Era,
@@ -220,7 +221,7 @@ class Server:
             batch or self.rules.placement.default_batch,
             self.settings.kv_cache_type,
             self._flash_attention(placement),
-            self.rules.engine_build,
+            self.rules.engine_build or NEWEST_BUILD,
         )
 
     def _options(self, model: SchedulerModel, request: LoadRequest) -> tuple[Options, tuple[str, ...]]:
@@ -372,7 +373,7 @@ class Server:
             ),
             projector_on_gpu=projector_on_gpu,
             version=str(self.rules.version),
-            build=self.rules.engine_build,
+            build=self.rules.engine_build or NEWEST_BUILD,
         )
 
     def _decide(self, job: _Job, view: View) -> Decision:

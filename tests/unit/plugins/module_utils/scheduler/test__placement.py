@@ -24,7 +24,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placeme
     View,
     decide,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import (
+    BatchStep,
+    PlacementRules,
+)
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, header, shape
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +65,7 @@ def gpu(free_gib: float, library: str = "CUDA", *, integrated: bool = False) -> 
 
 def decided(gpus: list[SchedulerGpu], model: SchedulerModel = MODEL, **changes: object) -> Decision:
     asked = changes.pop("options", options())
+    rules = changes.pop("rules", PlacementRules())
     view = View(gpus, [one.free_bytes for one in gpus], changes.pop("system_free_bytes", 64 * GIB))
     settings = {
         "others_loaded": False,
@@ -69,7 +73,7 @@ def decided(gpus: list[SchedulerGpu], model: SchedulerModel = MODEL, **changes: 
         "flash_attention": "auto",
         **changes,
     }
-    return decide(model, asked, view, PlacementRules(), **settings)
+    return decide(model, asked, view, rules, **settings)
 
 
 @pytest.mark.parametrize("tag", sorted(RECORDED_MODELS))
@@ -283,3 +287,53 @@ def test_a_model_goes_to_one_gpu_or_to_all(
     )
     if decision.is_alone:
         assert decision.available_bytes == max(free_gib) * GIB
+
+
+SMALL_STEP = BatchStep(768, above_context=4096, within_percent=90, surcharge_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("figures", "what", "usual", "changed", "host"),
+    [
+        # 4.5 GiB are predicted.
+        ({"load_percent": 100}, "must_evict", True, False, {"gib": 5, "others_loaded": True}),
+        ({"load_percent": 50}, "is_alone", True, False, {"gib": 6, "count": 2}),
+        ({"default_batch": 300}, "batch", 512, 300, {"gib": 24}),
+        ({"batch_steps": (SMALL_STEP,)}, "batch", 1024, 768, {"gib": 24, "context": 8192}),
+        ({"batch_steps": ()}, "predicted_bytes", 5 * GIB + 768 * MIB, 5 * GIB, {"gib": 24, "context": 8192}),
+        ({"constrained_batch": 64}, "batch", 256, 64, {"gib": 6, "context": 8192, "flash": "off"}),
+        ({"constrained_context": 9000}, "batch", 256, 512, {"gib": 6, "context": 8192, "flash": "off"}),
+        ({"constrained_gpu_bytes": 5 * GIB}, "batch", 256, 512, {"gib": 6, "context": 8192, "flash": "off"}),
+        ({"embedding_batch": 100}, "batch", 2048, 100, {"gib": 24, "is_embedding": True}),
+        (
+            {"projector_headroom_bytes": 6 * GIB},
+            "projector_on_gpu",
+            True,
+            False,
+            {"gib": 6, "projector": GIB},
+        ),
+    ],
+)
+def test_each_figure_is_the_versions_own(
+    figures: dict[str, object], what: str, usual: object, changed: object, host: dict[str, object]
+) -> None:
+    model = replace(
+        MODEL, is_embedding=host.get("is_embedding", False), projector_bytes=host.get("projector", 0)
+    )
+    asked = options(host.get("context", 4096))
+    gpus = [gpu(host["gib"]) for _unused in range(host.get("count", 1))]
+    seen = [
+        getattr(
+            decided(
+                gpus,
+                model,
+                options=asked,
+                rules=rules,
+                others_loaded=host.get("others_loaded", False),
+                flash_attention=host.get("flash", "auto"),
+            ),
+            what,
+        )
+        for rules in (PlacementRules(), replace(PlacementRules(), **figures))
+    ]
+    assert seen == [usual, changed]

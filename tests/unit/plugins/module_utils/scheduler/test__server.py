@@ -382,6 +382,23 @@ def test_ollama_asks_for_flash_attention_only_where_the_gpus_can() -> None:
     assert seen == ["auto", "off", "off", "off", "on"]
 
 
+def with_figures(start: Server, **figures: object) -> Server:
+    """The server of a version that places models by other figures."""
+    return replace(start, rules=replace(start.rules, placement=replace(start.rules.placement, **figures)))
+
+
+def test_how_many_models_are_loaded_at_once_is_the_versions_own() -> None:
+    start = server(24, 24)
+    assert start.max_loaded_models == 6
+    assert with_figures(start, models_per_gpu=1).max_loaded_models == 2
+
+
+def test_to_which_context_ollama_falls_back_is_the_versions_own() -> None:
+    start = server(48, sizes={"a": 100}, OLLAMA_CONTEXT_LENGTH="", LLAMA_ARG_FIT="off")
+    assert start.load(model())[1].context_length == 32768
+    assert with_figures(start, lower_contexts=(20000,)).load(model())[1].context_length == 20000
+
+
 def test_a_server_says_how_it_starts_its_engine() -> None:
     start = server(24, 24, OLLAMA_KV_CACHE_TYPE="q8_0")
     old = replace(start.gpus[1], compute_capability="5.2")
