@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 
 GPU = "gpu"
@@ -18,7 +19,6 @@ LAYER = "model"
 _CONTEXT_OPTIONS = ("-c", "--ctx-size")
 _PARALLEL_OPTIONS = ("-np", "--parallel")
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}")
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)
