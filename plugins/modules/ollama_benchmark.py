@@ -254,8 +254,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch impo
     has_reader,
     watched,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_url
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import DEFAULT_TIMEOUT_S
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_api, server_url
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
@@ -322,7 +322,8 @@ def main() -> None:
         limit = options["max_seconds"] + 2 * MARGIN_SECONDS
         with watched(module.fail_json, limit, "ollama_benchmark", lambda: True):
             manager(run, options["scope"])
-            api = Api(server_url(unit_state(run, options["scope"], options["unit"])))
+            state = unit_state(run, options["scope"], options["unit"])
+            api = server_api(options["unit"], state.main_pid, server_url(state), DEFAULT_TIMEOUT_S)
             surroundings = Surroundings(run, options["scope"], options["unit"], api)
             models = Session(
                 api=api,

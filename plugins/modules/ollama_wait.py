@@ -179,7 +179,7 @@ def _wait_until_idle(module: AnsibleModule, run: Run) -> None:
         idle=reason is None,
         reason=reason or f"{unit} has no request in flight",
         url=url,
-        loaded_models=_service.loaded_models(url),
+        loaded_models=_service.loaded_models(run, scope, unit),
         waited_seconds=round(waited, 1),
     )
 

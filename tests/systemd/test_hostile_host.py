@@ -110,3 +110,34 @@ def test_what_a_benchmark_writes_into_the_inventory_is_data(make_host):
     written.unlink()
     assert host.playbook("plan").return_code == 0
     assert host.report()["host"]["environment"]["OLLAMA_NUM_PARALLEL"] == "4"
+
+
+FOREIGN = """
+import http.server, json
+ANSWERS = {
+    "/api/version": {"version": "0.11.0"},
+    "/api/tags": {"models": []},
+    "/api/ps": {"models": [{"name": "llama3.2:3b", "size": 1, "size_vram": 1, "context_length": 131072}]},
+}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(ANSWERS.get(self.path, {})).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(("127.0.0.1", 11434), Handler).serve_forever()
+"""
+
+
+def test_what_a_foreign_process_answers_on_the_port_is_in_no_plan(make_host):
+    host = make_host(gpus="rtx3060_12gb", models={"llama3.2:3b": None})
+    host.shell("systemctl stop ollama")
+    host.write("/srv/foreign.py", FOREIGN)
+    host.shell("systemd-run --quiet --uid=nobody --unit=foreign /usr/bin/python3 /srv/foreign.py")
+    host.run("bash", "-c", "until (exec 3<>/dev/tcp/127.0.0.1/11434) 2>/dev/null; do sleep 0.1; done")
+    run = host.playbook("plan")
+    assert run.return_code == 0, run.output
+    assert "unit foreign.service), not ollama.service: it is not asked" in " ".join(run.output.split())
+    assert "0.11.0" not in run.output
+    assert "131072" not in run.output

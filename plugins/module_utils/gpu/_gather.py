@@ -81,7 +81,7 @@ def gather(request: Request) -> HostGpus:
     of_chip = _tegra.unmeasured(devices, request.sys)
     unmeasured = (*_pci.unmeasured(present, {device.pci_bus_id for device in devices}), *of_chip)
     seen = _visibility.visible(devices, request.environment)
-    devices, hidden = credit(devices, seen.uuids, lambda: loaded_bytes(request.environment))
+    devices, hidden = credit(devices, seen.uuids, lambda: loaded_bytes(request.environment, request.owner))
     missing = (*_missing(present, devices), *(gpu.message for gpu in of_chip))
     problems = (*nvidia.problems, *amd.problems, *missing)
     nothing_there = not devices and not problems and not any(map(_pci.is_compute, present))

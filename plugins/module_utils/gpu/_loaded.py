@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner, belongs_to
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_group
 
 # What a driver keeps for itself stays below this; more that no process is known to hold wants an explanation.
 UNEXPLAINED_BYTES = 1 << 30
@@ -17,16 +19,20 @@ UNEXPLAINED_BYTES = 1 << 30
 TIMEOUT_SECONDS = 3.0
 
 
-def loaded_bytes(environment: Mapping[str, str]) -> int:
-    """GPU memory of all models that Ollama has loaded, by its own account; 0 where it does not answer.
+def loaded_bytes(environment: Mapping[str, str], owner: Owner) -> int:
+    """GPU memory of all models that Ollama has loaded, by its own account; 0 where nobody or another process answers.
 
     Source: Ollama 0.33 /api/ps: size_vram sums the buffers that were logged, so that it is a lower bound.
     """
     # Brings in an HTTP client, which hosts that show their processes need not load.
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api, _service
 
+    url = _api.url_of_host(environment.get("OLLAMA_HOST", ""))
+    holder = _service.holder_of(url)
+    if holder is not None and not belongs_to(control_group(holder.pid), owner):
+        return 0
     try:
-        models = _api.Api(_api.url_of_host(environment.get("OLLAMA_HOST", "")), TIMEOUT_SECONDS).loaded()
+        models = _api.Api(url, TIMEOUT_SECONDS).loaded()
     except (_api.ApiError, ValueError):
         return 0
     return sum(model["size_vram"] or 0 for model in models)

@@ -64,11 +64,13 @@ def address_of(url: str) -> tuple[str | None, int | None]:
 class Api:
     """A client for one server, without redirects and proxies.
 
-    `timeout_s` bounds each request as a whole, from the connection to the last byte of the answer.
+    `timeout_s` bounds each request as a whole, from the connection to the last byte of the answer. `refused`: why this
+    server is not asked, in one sentence; every request ends with it.
     """
 
     url: str = DEFAULT_URL
     timeout_s: float = DEFAULT_TIMEOUT_S
+    refused: str = ""
 
     def version(self) -> str:
         """The server's version, such as '0.33.0'.
@@ -180,8 +182,10 @@ class Api:
         """A connection that is not open yet, for one exchange, and the path before every request's own.
 
         The whole exchange may take `timeout_s`, counted from now, and its answer `max_bytes`.
-        Raises: ApiError when the URL is none of a server.
+        Raises: ApiError when the URL is none of a server, or the server is not to be asked.
         """
+        if self.refused:
+            raise ApiError(self.refused)
         try:
             parts = urlsplit(self.url)
             host, port = parts.hostname, parts.port

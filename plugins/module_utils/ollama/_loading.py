@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence 
     loaded_model,
     runner_of,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_url
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_api, server_url
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import unit_processes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run, UnitState, unit_state
 
@@ -57,7 +57,8 @@ def load_in_order(
     Raises:
         ApiError: The server does not answer.
     """
-    api = Api(server_url(unit_state(run, scope, unit)), timeout_s=min(timeout_s, _ANSWER_SECONDS))
+    state = unit_state(run, scope, unit)
+    api = server_api(unit, state.main_pid, server_url(state), min(timeout_s, _ANSWER_SECONDS))
     loaded_before = {name_key(entry["name"]) for entry in api.loaded()}
     errors: dict[str, str] = {}
     blobs: dict[str, str | None] = {}

@@ -42,7 +42,7 @@ _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 class Location:
     """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit.
 
-    user: of the unit, empty where it names none.
+    user: of the unit, empty where it names none. main_pid: 0 where no process runs.
     """
 
     models_path: str
@@ -50,6 +50,7 @@ class Location:
     executable: str | None
     exists: bool
     user: str
+    main_pid: int
 
 
 def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
@@ -65,6 +66,7 @@ def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
         executable=executable[1] if executable else None,
         exists=exists,
         user=properties.get("User", ""),
+        main_pid=whole_number(properties.get("MainPID")) or 0,
     )
 
 

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._program im
     ProgramError,
     program_version,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run
 
 AUTO = "auto"
@@ -40,7 +41,14 @@ def read_models(
     """
     server = locate(run, scope, unit)
     path = models_path or server.models_path
-    api = Api(api_url or server.api_url, timeout_seconds)
+    # A server that was named is asked, whoever it is.
+    api = (
+        Api(api_url, timeout_seconds)
+        if api_url
+        else server_api(unit, server.main_pid, server.api_url, timeout_seconds)
+    )
+    if api.refused:
+        warn(api.refused)
     inventory = gather(path, api, source, names, first)
     problems = inventory.damaged + inventory.unseen + inventory.problems
     if not server.exists and models_path is None and inventory.source == DISK:

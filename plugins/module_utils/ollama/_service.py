@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import Iterable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import (
     Api,
@@ -48,20 +49,30 @@ def server_url(state: UnitState) -> str:
     return url_of_host(environment.get("OLLAMA_HOST", ""))
 
 
+def server_api(unit: str, main_pid: int, url: str, timeout_s: float) -> Api:
+    """A client for the unit's server, which is not asked where another process holds its port.
+
+    Whoever may start a process on the host can take the port while the service does not run, and answer what it likes.
+    Without root the holder cannot be seen, and what answers is taken for the service.
+    """
+    ours = _own_pids(main_pid)
+    holder = holder_of(url, ours)
+    if holder is None or holder.pid in ours:
+        return Api(url, timeout_s)
+    return Api(url, timeout_s, refused=f"at {url} answers {holder}, not {unit}: it is not asked")
+
+
 def look(run: Run, scope: str, unit: str) -> Sight:
     """One look at the service: systemd's state, who holds its port, what the API answers."""
     state = unit_state(run, scope, unit)
     url = server_url(state)
-    ours = {process.pid for process in unit_processes(state.main_pid)} if state.main_pid else set()
-    listener = _listener(url)
+    ours = _own_pids(state.main_pid)
     answer = error = None
     try:
         answer = Api(url, timeout_s=_API_TIMEOUT_S).version()
     except ApiError as failure:
         error = str(failure)
-    holder = None
-    if listener and listener.pid:
-        holder = Holder(listener.pid, process_name(listener.pid), unit_of(listener.pid))
+    holder = holder_of(url, ours)
     return Sight(
         at_s=time.monotonic(),
         active_state=state.active_state,
@@ -76,9 +87,24 @@ def look(run: Run, scope: str, unit: str) -> Sight:
     )
 
 
-def _listener(url: str) -> Socket | None:
+def _own_pids(main_pid: int) -> set[int]:
+    return {process.pid for process in unit_processes(main_pid)} if main_pid else set()
+
+
+def holder_of(url: str, first: Iterable[int] = ()) -> Holder | None:
+    """Who listens at the URL, of these processes or any; None where nobody does or it cannot be seen."""
+    for candidates in (first, pids()):
+        listener = _listener(url, candidates)
+        if listener is None:
+            return None
+        if listener.pid:
+            return Holder(listener.pid, process_name(listener.pid), unit_of(listener.pid))
+    return None
+
+
+def _listener(url: str, owners: Iterable[int]) -> Socket | None:
     name, port = address_of(url)
-    found = [s for s in tcp_sockets(pids()) if s.listening and s.port == port]
+    found = [s for s in tcp_sockets(owners) if s.listening and s.port == port]
     exact = [s for s in found if s.address == name]
     return next(iter(exact or found), None)
 
@@ -98,10 +124,12 @@ def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
     return Load(time.monotonic(), len(established), ticks / os.sysconf("SC_CLK_TCK")), url
 
 
-def loaded_models(url: str) -> list[str]:
-    """The names of the models that are loaded; none where the API does not answer."""
+def loaded_models(run: Run, scope: str, unit: str) -> list[str]:
+    """The names of the models that are loaded; none where the unit's own API does not answer."""
+    state = unit_state(run, scope, unit)
     try:
-        return [entry["name"] for entry in Api(url, timeout_s=_API_TIMEOUT_S).loaded()]
+        api = server_api(unit, state.main_pid, server_url(state), _API_TIMEOUT_S)
+        return [entry["name"] for entry in api.loaded()]
     except ApiError:
         return []
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _loaded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
 
 GIB = 1 << 30
 
@@ -75,6 +76,15 @@ def test_an_idle_ollama_is_credited_nothing() -> None:
     assert len(notes) == 1
 
 
+OWNER = Owner("ollama.service")
+
+
+@pytest.fixture(autouse=True)
+def _in_the_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This test is a process of the unit."""
+    monkeypatch.setattr(_loaded, "control_group", lambda pid: "/system.slice/ollama.service")
+
+
 @pytest.fixture
 def server() -> Iterator[Callable[[object], str]]:
     """Answers every request with a JSON value; returns what to set as OLLAMA_HOST."""
@@ -105,9 +115,17 @@ def server() -> Iterator[Callable[[object], str]]:
 def test_the_memory_of_all_loaded_models_is_summed(server: Callable[[object], str]) -> None:
     told = [{"size_vram": 5 * GIB}, {"size_vram": GIB}, {"size_vram": "x"}, {"size_vram": -1}, {}]
     models = [{"name": "m", **one} for one in told]
-    assert _loaded.loaded_bytes({"OLLAMA_HOST": server({"models": models})}) == 6 * GIB
+    assert _loaded.loaded_bytes({"OLLAMA_HOST": server({"models": models})}, OWNER) == 6 * GIB
 
 
 def test_a_server_that_does_not_answer_holds_nothing(server: Callable[[object], str]) -> None:
-    assert _loaded.loaded_bytes({"OLLAMA_HOST": "127.0.0.1:1"}) == 0
-    assert _loaded.loaded_bytes({"OLLAMA_HOST": server(["not Ollama"])}) == 0
+    assert _loaded.loaded_bytes({"OLLAMA_HOST": "127.0.0.1:1"}, OWNER) == 0
+    assert _loaded.loaded_bytes({"OLLAMA_HOST": server(["not Ollama"])}, OWNER) == 0
+
+
+def test_a_server_of_another_unit_is_not_believed(
+    server: Callable[[object], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_loaded, "control_group", lambda pid: "/user.slice/user-1000.slice/session-1.scope")
+    told = {"models": [{"name": "m", "size_vram": 5 * GIB}]}
+    assert _loaded.loaded_bytes({"OLLAMA_HOST": server(told)}, OWNER) == 0

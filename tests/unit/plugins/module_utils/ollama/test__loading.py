@@ -9,6 +9,7 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _loading
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Planned, differences
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import Process
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
@@ -54,6 +55,8 @@ def ollama(server, monkeypatch):
     made = Server(server)
     runner = Process(11, ("llama-server", "--model", f"/m/{BLOB}", "-c", "8192", "-np", "2"), 0)
     monkeypatch.setattr(_loading, "server_url", lambda state: made.url)
+    # Who holds its port is the service's test: here it is this test.
+    monkeypatch.setattr(_loading, "server_api", lambda unit, pid, url, timeout_s: Api(url, timeout_s))
     monkeypatch.setattr(_loading, "unit_processes", lambda pid: [Process(10, ("ollama", "serve"), 0), runner])
     return made
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _process
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, parse_unit_state
 
@@ -110,9 +111,26 @@ def test_connections_and_runners_are_the_activity(ollama, main_process):
     assert _service.activity(shows(MainPID=0), "system", UNIT)[0].connections == 0
 
 
-def test_loaded_models(ollama):
-    assert _service.loaded_models(ollama.url) == ["gemma3-270m:latest"]
-    assert _service.loaded_models("http://127.0.0.1:1") == []
+def test_loaded_models(ollama, main_process):
+    pid = main_process({"OLLAMA_HOST": ollama.url})
+    assert _service.loaded_models(shows(MainPID=pid), "system", UNIT) == ["gemma3-270m:latest"]
+    pid = main_process({"OLLAMA_HOST": "127.0.0.1:1"})
+    assert _service.loaded_models(shows(MainPID=pid), "system", UNIT) == []
+
+
+def test_a_process_of_somebody_else_is_not_asked(ollama, main_process):
+    pid = main_process({"OLLAMA_HOST": ollama.url}, processes=[])
+    api = _service.server_api(UNIT, pid, ollama.url, 5.0)
+    with pytest.raises(ApiError, match=f"not {UNIT}: it is not asked"):
+        api.version()
+    assert ollama.asked == []
+    assert _service.loaded_models(shows(MainPID=pid), "system", UNIT) == []
+
+
+@pytest.mark.parametrize("main_pid", [0, os.getpid()])
+def test_where_nobody_can_be_seen_at_the_port_the_server_is_asked(main_pid, main_process):
+    main_process({})
+    assert _service.server_api(UNIT, main_pid, "http://127.0.0.1:1", 5.0).refused == ""
 
 
 def test_a_run_that_has_not_written_yet_leaves_the_word_to_those_before_it(monkeypatch):
