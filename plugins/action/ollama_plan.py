@@ -99,6 +99,7 @@ def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]
         "models": (installed.get("models") or []) + options["models"],
         "unplannable": (installed.get("unplannable") or []) + options["unplannable"],
         "loaded": (installed.get("loaded") or []) + options["loaded"],
+        "unseen": installed.get("unseen") or [],
         "version": options["version"] or installed.get("version"),
         "service": options["service"] or host.get("service") or {},
         "measured": options["measured"] or measured or {},
@@ -129,8 +130,11 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
         return {"failed": True, "msg": str(error)}
     # Ansible shows warnings without the host that they are about.
     name = task_vars.get("inventory_hostname", "host")
+    unseen = [str(sentence) for sentence in options.get("unseen", ())]
+    described = plan.to_dict()
+    described["warnings"] = [*unseen, *described["warnings"]]
     return {
         "changed": False,
-        "plan": plan.to_dict(),
-        "warnings": [f"{name}: {warning}" for warning in plan.warnings],
+        "plan": described,
+        "warnings": [f"{name}: {warning}" for warning in described["warnings"]],
     }

@@ -104,7 +104,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
     read,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import API, InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
@@ -149,7 +149,8 @@ def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
         known, damaged = read_models(runner(module), options["scope"], options["unit"])
     except InventoryError as error:
         return {"models": {}}, [str(error)]
-    return {"models": known}, damaged
+    # A damaged model is one warning of the plan, and an error where it is wanted; a server that is gone is the host's.
+    return {"models": known}, damaged if known["source"] == API and known["loaded"] is None else []
 
 
 def service(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:

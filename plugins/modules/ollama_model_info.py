@@ -57,7 +57,8 @@ options:
     description:
       - What to do about a model whose files are damaged or cannot be read.
       - V(fail) ends the task with a message that names the file and what is wrong with it. V(report) leaves
-        the model out of RV(models) and says so in RV(problems).
+        the model out of RV(models) and says so in RV(problems) and
+        RV(unplannable).
     type: str
     choices: [fail, report]
     default: fail
@@ -160,7 +161,7 @@ models:
       description: What planning needs of each layer, a list per quantity.
       type: dict
 unplannable:
-  description: The models whose memory is not predicted, because they run elsewhere or on another engine.
+  description: The models whose memory is not predicted, because they run elsewhere, on another engine, or are damaged.
   returned: success
   type: list
   elements: dict
@@ -245,6 +246,14 @@ sources:
       description: What it answered.
       type: str
       sample: http://127.0.0.1:11434 lists 2 models
+unseen:
+  description:
+    - What is installed and not in RV(models), one sentence each, such as a model whose manifest is damaged. A plan warns
+      of it. RV(problems) holds what is wrong with it too.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 problems:
   description: What is wrong or inexact, one sentence each.
   returned: success

@@ -41,8 +41,8 @@ class SourceReport:
 class Inventory:
     """The models of a host.
 
-    unplannable: reason by name. missing: names asked for that are not installed. damaged: sentences on models
-    that cannot be read. problems: sentences on everything else. loaded: None when the server does not answer.
+    unplannable: reason by name, damaged models among them. missing: names asked for that are not installed. damaged:
+    sentences on models that cannot be read. problems: sentences on everything else. loaded: None when the server does not answer.
     """
 
     source: str
@@ -144,6 +144,7 @@ def _read(inventory: Inventory, entries: Sequence[_Entry], names: Sequence[str])
             inventory.unplannable[entry.name] = str(error)
         except (ModelError, ApiError) as error:
             inventory.damaged.append(str(error))
+            inventory.unplannable[entry.name] = str(error)
         else:
             if model.note:
                 inventory.problems.append(model.note)

@@ -47,6 +47,7 @@ def read_models(
         "api_url": api.url,
         "source": inventory.source,
         "sources": [vars(report) for report in inventory.sources],
+        "unseen": [f"{sentence}; it is not planned for" for sentence in inventory.damaged],
         "problems": problems,
     }
     return known, inventory.damaged

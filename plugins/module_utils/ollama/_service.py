@@ -11,7 +11,12 @@ import time
 from urllib.parse import urlsplit
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, url_of_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import Holder, Load, Sight
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import (
+    Holder,
+    Load,
+    Sight,
+    ending,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     Socket,
     pids,
@@ -31,6 +36,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 )
 
 _API_TIMEOUT_S = 5.0
+# Go tells of some hundred goroutines when it panics, in two to twenty lines each.
+_LINES_OF_AN_END = 400
 
 
 def server_url(state: UnitState) -> str:
@@ -110,12 +117,12 @@ def loaded_models(url: str) -> list[str]:
 
 
 def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:
-    """The last lines that the service's latest run wrote to the journal, credentials in URLs masked.
+    """The lines of the journal that tell why the service's latest run ended, else its last, credentials in URLs masked.
 
     A service that systemd starts again and again may not have come to write any: then the runs before it tell.
     """
     state = unit_state(run, scope, unit)
-    words = journal_of_invocation(state.invocation_id, from_end=True, lines=lines)
+    words = journal_of_invocation(state.invocation_id, from_end=True, lines=_LINES_OF_AN_END)
     if not any(line.strip() for line in words):
-        words = last_messages_of_unit(scope, unit, lines=lines)
-    return [masked("", line) for line in words if line.strip()]
+        words = last_messages_of_unit(scope, unit, lines=_LINES_OF_AN_END)
+    return [masked("", line) for line in ending([line for line in words if line.strip()], lines)]

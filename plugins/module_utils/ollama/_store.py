@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf impor
     read_parts,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
+    SIDE_FILES,
     InstalledModel,
     ModelError,
     UnplannableError,
@@ -114,6 +115,7 @@ def read_model(models_path: str, manifest_file: ManifestFile) -> InstalledModel:
         draft_bytes=_size(layers, "draft"),
         parameters=_parameters(models_path, layers),
         projector_metadata=projectors[0]["metadata"] if projectors else {},
+        side_files=tuple(layer.digest for kind in SIDE_FILES for layer in layers if layer.kind == kind),
     )
 
 
@@ -171,7 +173,8 @@ def _selected(models_path: str, path: str) -> Mapping[str, Any]:
 
 
 def _layers(manifest: Mapping[str, Any], path: str) -> list[_Layer]:
-    entries = manifest.get("layers")
+    # Ollama writes the manifest of a model that runs in its cloud with `"layers":null`.
+    entries = [] if manifest.get("layers") is None else manifest["layers"]
     if not isinstance(entries, list) or len(entries) > MAX_LAYERS:
         raise ModelError(f"{path} is no manifest: layers is {_shown(entries)}, expected a list")
     return [_layer(entry, path) for entry in entries]

@@ -141,15 +141,15 @@ class Judge:
         return server
 
     def runners(self, models: Iterable[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
-        """One model for each blob, the largest file first; of tags that share a blob the one with most context.
+        """One model for each blob, the largest file first; of tags that share a blob the one that takes most.
 
-        Tags that share a blob share a runner. The largest file first finds soonest what does not fit.
+        Of tags that share a blob one is loaded at a time. Where one has most context and another most beside the file,
+        that other is judged with the context of the first. The largest file first finds soonest what does not fit.
         """
         by_blob: dict[str, SchedulerModel] = {}
         for model in models:
             known = by_blob.get(model.key)
-            if known is None or _context(model, setting) > _context(known, setting):
-                by_blob[model.key] = model
+            by_blob[model.key] = model if known is None else _heavier(known, model, setting)
         return tuple(sorted(by_blob.values(), key=lambda model: (-model.file_bytes, model.name)))
 
     def is_hopeless(self, models: Sequence[SchedulerModel], setting: Setting, loaded: int) -> bool:
@@ -583,6 +583,16 @@ def gib(size_bytes: int) -> str:
 
 def _context(model: SchedulerModel, setting: Setting) -> int:
     return effective_context(model, model.num_ctx or setting.context_length)
+
+
+def _heavier(first: SchedulerModel, second: SchedulerModel, setting: Setting) -> SchedulerModel:
+    """Of two tags of one file one that takes as much as either; the first where they are alike."""
+    context = max(_context(first, setting), _context(second, setting))
+    by_weight = sorted(
+        (second, first), key=lambda model: (model.side_bytes, _context(model, setting), model is first)
+    )
+    heaviest = by_weight[-1]
+    return heaviest if _context(heaviest, setting) == context else replace(heaviest, num_ctx=context)
 
 
 def _loads_of_all_orders(count: int) -> int:

@@ -85,6 +85,8 @@ class VersionRules:
 
 
 OLDEST_KNOWN = (0, 10, 0)
+# What a plain `go build` calls itself. Source: ollama v0.33.0-rc2, version/version.go.
+DEVELOPMENT = (0, 0, 0)
 NEWEST_KNOWN = (0, 33)
 FIRST_GO_ENGINE = (0, 11, 11)
 FIRST_LLAMA_SERVER = (0, 30, 0)
@@ -138,6 +140,11 @@ def rules(text: str | Version) -> VersionRules:
         ValueError: the text is no version, or names one older than 0.10.0.
     """
     version = parse(text)
+    if version.release == DEVELOPMENT:
+        raise ValueError(
+            f"Ollama {version} is what a build of one's own calls itself, so its rules are not known: set "
+            "ollama_plan_version to the version that it was built from, for example 0.33.0"
+        )
     if version.release < OLDEST_KNOWN:
         raise ValueError(
             f"Ollama {version} cannot be planned: the oldest known is {_dotted(OLDEST_KNOWN)}; upgrade it."
