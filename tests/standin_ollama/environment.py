@@ -102,7 +102,7 @@ class _Reader:
         except ValueError:
             pass
         try:
-            return int(value) * 10**9
+            return (int(value) * 10**9 + 2**63) % 2**64 - 2**63
         except ValueError:
             return default
 
@@ -139,6 +139,19 @@ class _Reader:
         for host in _ORIGIN_HOSTS:
             origins += [f"http://{host}", f"https://{host}", f"http://{host}:*", f"https://{host}:*"]
         return origins + list(_ORIGIN_SCHEMES)
+
+
+# Source: github.com/gin-contrib/cors v1.7 utils.go and config.go (validateAllowedSchemas), as Ollama configures it.
+ORIGIN_SCHEMES_OF_CORS = (
+    "http", "https", "chrome-extension", "safari-extension", "moz-extension", "ms-browser-extension",
+)  # fmt: skip
+_ORIGIN_SCHEMES_OF_OLLAMA = ("app", "file", "tauri", "vscode-webview", "vscode-file")
+
+
+def is_bad_origin(origin: str) -> bool:
+    """Whether Ollama panics at it."""
+    schemes = (*ORIGIN_SCHEMES_OF_CORS, *_ORIGIN_SCHEMES_OF_OLLAMA)
+    return "*" not in origin and not origin.startswith(tuple(f"{scheme}://" for scheme in schemes))
 
 
 def _split_host_port(hostport: str, default_port: str) -> tuple[str, str]:

@@ -27,6 +27,10 @@ NANOSECONDS = {
 FOREVER_NS = 2**63 - 1
 _NUMBER_AND_UNIT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _NEEDS_QUOTES = re.compile(r'[\s"=]|[^\x20-\x7e]')
+_SHORT_ESCAPES = {
+    '"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
+    "\v": "\\v",
+}  # fmt: skip
 _write_lock = threading.Lock()
 
 
@@ -113,9 +117,25 @@ def log_line(level: str, source: str, message: str, **fields: Any) -> str:
 
 def _quote(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    if text == "" or _NEEDS_QUOTES.search(text):
-        return json.dumps(text, ensure_ascii=False)
-    return text
+    return quote(text) if text == "" or _NEEDS_QUOTES.search(text) else text
+
+
+def quote(text: str) -> str:
+    """Go's strconv.Quote. Source: Go src/strconv/quote.go."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if character == " " or (character.isprintable() and code != 0x7F):
+        return character
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def log(level: str, source: str, message: str, **fields: Any) -> None:

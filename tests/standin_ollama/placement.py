@@ -122,7 +122,7 @@ def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[st
 
 def arguments(
     *, blob: str, port: int, context_total: int, parallel: int, batch_size: int, flash_attention: str,
-    kv_cache_type: str = "", projector: str | None = None, embedding: bool = False,
+    kv_cache_type: str = "", projector: str | None = None, adapter: str | None = None, embedding: bool = False,
     split_mode_none: bool = False, on_cpu: bool = False,
 ) -> list[str]:  # fmt: skip
     """The runner's command line."""
@@ -133,6 +133,8 @@ def arguments(
         line += ["--cache-type-k", kv_cache_type, "--cache-type-v", kv_cache_type]
     if projector:
         line += ["--mmproj", projector]
+    if adapter:
+        line += ["--lora", adapter]
     if on_cpu:
         line += ["--load-mode", "none"]
     line += ["--flash-attn", flash_attention]
