@@ -80,7 +80,7 @@ def create(store: Store, data: Mapping[str, Any], base: Model | None) -> Iterato
 def _write(
     store: Store, name: Sequence[str], config: Mapping[str, Any], layers: Sequence[Layer] | None
 ) -> Iterator[dict[str, Any]]:
-    text = gotext.to_json({**config, "architecture": "amd64", "os": "linux"}).encode()
+    text = _lines({**config, "architecture": "amd64", "os": "linux"})
     digest = _keep(store, text)[0]
     manifest = {
         "schemaVersion": 2,
@@ -89,7 +89,7 @@ def _write(
         "layers": layers,
     }
     yield status("writing manifest")
-    write_manifest(store, name, gotext.to_json(manifest).encode())
+    write_manifest(store, name, _lines(manifest))
     yield status("success")
 
 

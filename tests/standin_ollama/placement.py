@@ -123,7 +123,7 @@ def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[st
 def arguments(
     *, blob: str, port: int, context_total: int, parallel: int, batch_size: int, flash_attention: str,
     kv_cache_type: str = "", projector: str | None = None, adapter: str | None = None, embedding: bool = False,
-    split_mode_none: bool = False, on_cpu: bool = False,
+    split_mode_none: bool = False, on_cpu: bool = False, layers_on_gpu: int = -1,
 ) -> list[str]:  # fmt: skip
     """The runner's command line."""
     line = ["/usr/local/lib/ollama/llama-server", "--model", blob, "--port", str(port), "--host", "127.0.0.1"]
@@ -141,6 +141,8 @@ def arguments(
     if embedding:
         line += ["--embedding"]
     line += ["-b", str(batch_size), "-ub", str(batch_size)]
+    if layers_on_gpu >= 0:
+        line += ["-ngl", str(layers_on_gpu)]
     if split_mode_none:
         line += ["--split-mode", "none", "--main-gpu", "0"]
     return [*line, "--context-shift", "--keep", "4"]

@@ -10,6 +10,7 @@ knows. Not stood in for: parts, resuming, authorization. Source: tests/data/capt
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 from typing import Any, Iterator, Mapping
@@ -40,15 +41,20 @@ def pull(store: Store, name: Name, insecure: bool) -> Iterator[dict[str, Any]]:
     if code == http.client.NOT_FOUND:
         raise Failed("pull model manifest: file does not exist")
     manifest = json.loads(text)
+    downloaded: dict[str, bytes] = {}
     for layer in (*manifest["layers"], manifest["config"]):
         digest, size = layer["digest"], layer["size"]
         if store.blob(digest).exists():
             yield {"status": f"pulling {digest[7:19]}", "digest": digest, "total": size, "completed": size}
             continue
         # A download tells of itself every 60 ms; what is there sooner is not told.
-        content = _ask(name[0], insecure, "GET", f"/v2/{name[1]}/{name[2]}/blobs/{digest}")[1]
-        keep_blob(store, digest, content)
+        downloaded[digest] = _ask(name[0], insecure, "GET", f"/v2/{name[1]}/{name[2]}/blobs/{digest}")[1]
     yield status("verifying sha256 digest")
+    for digest, content in downloaded.items():
+        found = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if found != digest:
+            raise Failed(f"digest mismatch, file must be downloaded again: want {digest}, got {found}")
+        keep_blob(store, digest, content)
     yield status("writing manifest")
     write_manifest(store, name, text)
     yield status("success")

@@ -312,7 +312,7 @@ class Scheduler:
             batch_size=batch, flash_attention=self.settings.flash_attention, kv_cache_type=kv_type,
             projector=projector, adapter=str(model.adapter) if model.adapter else None,
             embedding=embedding, split_mode_none=placed.split_mode_none,
-            on_cpu=not chosen,
+            on_cpu=not chosen, layers_on_gpu=int(options.get("num_gpu", -1)),
         )  # fmt: skip
         gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.blob)
         gotext.log("INFO", "llama_server.go:433", "starting llama-server", cmd=" ".join(line))

@@ -29,6 +29,8 @@ from .store import Gguf, Model, Store, full_name, is_cloud, short_name, whole_he
 JSON = "application/json; charset=utf-8"
 PLAIN_JSON = "application/json"
 BLOBS = "/api/blobs/"
+# Their reply to another method names none that is allowed; recorded.
+WITHOUT_ALLOW = ("/api/show",)
 MAX_BODY_BYTES = 16 << 20
 ROUTES = {
     "/": ("GET", "HEAD"),
@@ -149,7 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, "text/plain", b"404 page not found")
             return
         if self.command not in methods:
-            self._send(405, "text/plain", b"405 method not allowed", Allow=", ".join(methods))
+            allow = {} if blob or path in WITHOUT_ALLOW else {"Allow": ", ".join(methods)}
+            self._send(405, "text/plain", b"405 method not allowed", **allow)
             return
         self.answered[path] = self.answered.get(path, 0) + 1
         for fault in self.scheduler.faults:
@@ -302,7 +305,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(
         self, data: Mapping[str, Any], model: Model, prompt: str, body: Callable[[str], dict[str, Any]]
     ) -> None:
-        options = _options(data.get("options") or {})
+        options = _options({**_typed(model), **(data.get("options") or {})})
         started = time.monotonic_ns()
         with self._runner(model, options, data["keep_alive"]) as item:
             loaded = time.monotonic_ns()
@@ -328,7 +331,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._chunk({**self._head(data), **body(token), "done": False})
                 text += token
             end = {**self._head(data), **body("" if stream else text), "done": True, "done_reason": reason}
-            if self.path.endswith("/api/generate"):
+            if self.path.endswith("/api/generate") and not data.get("raw"):
                 end["context"] = [number % 1000 for number in range(timings.prompt_tokens + timings.tokens)]
             end["total_duration"] = loaded - started + timings.prompt_ns + timings.tokens_ns
             end["load_duration"] = loaded - started
@@ -366,7 +369,8 @@ class _Handler(BaseHTTPRequestHandler):
         texts = [asked] if isinstance(asked, str) and asked else asked or []
         model = self._model(data.get("model") or "", "/api/embed")
         started = time.monotonic_ns()
-        with self._runner(model, _options(data.get("options") or {}), data["keep_alive"]):
+        options = _options({**_typed(model), **(data.get("options") or {})})
+        with self._runner(model, options, data["keep_alive"]):
             loaded = time.monotonic_ns()
             if texts and "embedding" not in model.capabilities:
                 raise Refusal(501, "This server does not support embeddings. Start it with `--embeddings`")
@@ -591,6 +595,11 @@ def _keep_alive(value: Any) -> int | None:
     return gotext.FOREVER_NS if nanoseconds < 0 else nanoseconds
 
 
+def _typed(model: Model) -> dict[str, Any]:
+    """The options that a Modelfile sets; of those with several values none matters here."""
+    return {name: value for name, value in model.parameters.items() if not isinstance(value, list)}
+
+
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options Ollama knows, checked as it checks them. Raises: Refusal."""
     known: dict[str, Any] = {}
@@ -708,7 +717,8 @@ def _quoted(value: Any) -> str:
 
 def _keys(gguf: Gguf, verbose: bool) -> dict[str, Any]:
     keys = {**gguf.keys, "general.parameter_count": gguf.parameter_count}
-    keys.pop("general.name", None)
+    if gguf.architecture != "clip":
+        keys.pop("general.name", None)
     return {name: keys[name] if verbose else _abridged(keys[name]) for name in sorted(keys)}
 
 

@@ -70,7 +70,6 @@ def lay_out(store: Path, captures: Path) -> None:
             params = b'{"num_ctx":2048}\n'
             layers.append({**_layer("adapter", *ADAPTER), "from": "tiny-lora.gguf"})
             layers.append(_layer("params", _text(store, params), len(params)))
-            layers[0]["from"] = "tiny-llama:latest"
         _manifest(store, name, config, layers)
     # The files as they were given to /api/create, which Ollama writes anew.
     for given, made in ((GIVEN_LLAMA, WEIGHTS["tiny-llama"]), (GIVEN_MID_LLAMA, WEIGHTS["mid-llama"])):
@@ -89,7 +88,7 @@ def _write_header(path: Path, information: dict[str, Any], tensors: list[list[An
 def _config(family: str, parameters: str, quantization: str) -> bytes:
     return (
         f'{{"model_format":"gguf","model_family":"{family}","model_families":["{family}"],'
-        f'"model_type":"{parameters}","file_type":"{quantization}","architecture":"amd64","os":"linux"}}'
+        f'"model_type":"{parameters}","file_type":"{quantization}","architecture":"amd64","os":"linux"}}\n'
     ).encode()
 
 
@@ -121,4 +120,4 @@ def _manifest(store: Path, name: str, config: bytes, layers: list[dict[str, Any]
     model, _colon, tag = name.partition(":")
     path = store / "manifests" / "registry.ollama.ai" / "library" / model / (tag or "latest")
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(manifest, separators=(",", ":")))
+    path.write_text(json.dumps(manifest, separators=(",", ":")) + "\n")
