@@ -62,7 +62,7 @@ def lay_out(store: Path, captures: Path) -> None:
         layers = [_layer("model", digest, size)]
         if name == "tiny-vision":
             information = shown[name]["projector_info"]
-            tensors = [["all", "F32", [information["general.parameter_count"]]]]
+            tensors = [["all", "F16", [information["general.parameter_count"]]]]
             _write_header(_blob(store, PROJECTOR[0]), information, tensors, PROJECTOR[1])
             layers.append({**_layer("projector", *PROJECTOR), "from": "tiny-mmproj.gguf"})
         if name == "tiny-lora":
@@ -81,7 +81,12 @@ def _tensors(shown: dict[str, Any]) -> list[list[Any]]:
 
 
 def _write_header(path: Path, information: dict[str, Any], tensors: list[list[Any]], size: int) -> None:
-    metadata = {key: value for key, value in information.items() if key != "general.parameter_count"}
+    # JSON does not tell 10000.0 from 10000.
+    metadata = {
+        key: float(value) if key.endswith("freq_base") else value
+        for key, value in information.items()
+        if key != "general.parameter_count"
+    }
     write_gguf(path, {"metadata": metadata, "tensors": tensors}, file_bytes=size)
 
 
