@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     wanted_from_list,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
@@ -72,14 +73,16 @@ class ActionModule(HostModule):
     def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
         if not boolean(self._task.args.get("check_variables", False)):
             return []
-        return settings_by_fact(task_vars) + unknown_variables(task_vars) + unfit_values(ROLE, task_vars, self._templar.template)
+        unknown = settings_by_fact(task_vars) + unknown_variables(task_vars)
+        return unknown + unfit_values(ROLE, task_vars, self._templar.template)
 
     def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not options["gather"]:
             return {}
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
-        asked["environment"] = options["operator_environment"]
+        asked["environment"] = masked_option(options["operator_environment"])
+        asked["first_models"] = names_of(options["wanted"])
         return self.answer_of(HOST_INFO, asked, HOST_INFO_RETURNS, task_vars or {})
 
 
@@ -87,6 +90,12 @@ def parts(read: Mapping[str, Any]) -> dict[str, Any]:
     """What was read on the host, by part; `gpu` is empty where it was not."""
     gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
     return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+
+
+def names_of(wanted: Any) -> list[str]:
+    """The names in a list of wanted models, as far as it has any; what is wrong with it is said when it is planned."""
+    names = [one.get("name") if isinstance(one, Mapping) else one for one in wanted]
+    return [name for name in names if isinstance(name, str)]
 
 
 def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:

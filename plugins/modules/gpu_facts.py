@@ -17,6 +17,8 @@ description:
   - A GPU that is on the PCI bus but that no source can measure is reported as such.
   - Failures of drivers and GPUs are answers, not failures of the task. A host without GPUs gives an empty list.
   - Nothing has to be installed on the host.
+  - It ends with a failure when it takes longer than 120 seconds, or than the deadlines of all sources where those are longer, and
+    by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
@@ -33,6 +35,7 @@ options:
     description:
       - Variables that the service is going to have, on top of those it has now. Null removes one.
       - Only those that decide which GPUs are seen matter, C(CUDA_VISIBLE_DEVICES) and the like.
+      - It is not logged, and values that look like secrets are not used.
     type: dict
     default: {}
   deadline:
@@ -276,7 +279,9 @@ ansible_facts:
               elements: str
               sample: []
             processes:
-              description: The processes that hold memory of the device, in the order of their pids.
+              description:
+                - The processes that hold memory of the device, in the order of their pids.
+                - Of more than 64 those that hold most.
               returned: always
               type: list
               elements: dict
@@ -346,6 +351,11 @@ ansible_facts:
           type: list
           elements: str
           sample: []
+        devices_left_out:
+          description: How many more GPUs the host has than the 64 that are told at most.
+          returned: always
+          type: int
+          sample: 0
         notes:
           description: What is uncertain about the answer, a sentence each.
           returned: always
@@ -355,9 +365,14 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import DEADLINE_SECONDS, gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
+    ENVIRONMENT_ARGUMENT,
+    SERVICE_ARGUMENTS,
+    take_environment,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 
 
@@ -365,7 +380,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **SERVICE_ARGUMENTS,
-            "environment": {"type": "dict", "default": {}},
+            **ENVIRONMENT_ARGUMENT,
             "deadline": {"type": "float", "default": DEADLINE_SECONDS},
             "sources": {
                 "type": "list",
@@ -376,17 +391,21 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    environment = take_environment(module)
     options = module.params
     if options["deadline"] <= 0:
         module.fail_json(msg=f"deadline is {options['deadline']:g}, expected seconds above 0")
-    facts = gpu_facts(
-        runner(module),
-        options["scope"],
-        options["unit"],
-        options["environment"],
-        options["deadline"],
-        options["sources"],
-    )
+    # Each source has its own deadline; what is read besides takes no time on a host that answers.
+    limit = max(READING_SECONDS, (len(options["sources"]) + 1) * options["deadline"])
+    with watched(module.fail_json, limit, "gpu_facts"):
+        facts = gpu_facts(
+            runner(module),
+            options["scope"],
+            options["unit"],
+            environment,
+            options["deadline"],
+            options["sources"],
+        )
     module.exit_json(changed=False, ansible_facts={"gpufleet_gpu": facts})
 
 

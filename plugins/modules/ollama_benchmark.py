@@ -246,10 +246,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
     Control,
     Stopped,
     Workload,
-    has_reader,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import ServesOthers, Session
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._surroundings import Surroundings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import (
+    MARGIN_SECONDS,
+    has_reader,
+    watched,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_url
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
@@ -260,7 +264,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     unit_state,
 )
 
-_STDOUT = 1
 _COUNTS = ("parallel", "requests_per_client", "rounds", "max_requests")
 _TIMES = ("request_timeout_seconds", "load_timeout_seconds", "max_seconds")
 _LISTS = ("concurrency", "prompt_lengths", "output_lengths")
@@ -310,27 +313,30 @@ def main() -> None:
     result = {"parallel": options["parallel"], "requests": requests, "problems": []}
     if module.check_mode:
         module.exit_json(changed=False, models=[], **result)
-    control = Control(time.monotonic() + options["max_seconds"], lambda: has_reader(_STDOUT))
+    control = Control(time.monotonic() + options["max_seconds"], has_reader)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: control.stop("the measurement was interrupted"))
     run = runner(module)
     try:
-        manager(run, options["scope"])
-        api = Api(server_url(unit_state(run, options["scope"], options["unit"])))
-        surroundings = Surroundings(run, options["scope"], options["unit"], api)
-        models = Session(
-            api=api,
-            workload=workload,
-            control=control,
-            see_others=surroundings.others,
-            see_memory=surroundings.memory,
-            parallel=options["parallel"],
-            concurrency=concurrency,
-            placement=options["placement"],
-            warm_up_requests=options["warm_up_requests"],
-            load_timeout_s=options["load_timeout_seconds"],
-            may_disturb=options["may_disturb"],
-        ).measure(options["models"])
+        # The control ends the measurement in time and says what ended it; this one ends what does not listen to it.
+        limit = options["max_seconds"] + 2 * MARGIN_SECONDS
+        with watched(module.fail_json, limit, "ollama_benchmark", lambda: True):
+            manager(run, options["scope"])
+            api = Api(server_url(unit_state(run, options["scope"], options["unit"])))
+            surroundings = Surroundings(run, options["scope"], options["unit"], api)
+            models = Session(
+                api=api,
+                workload=workload,
+                control=control,
+                see_others=surroundings.others,
+                see_memory=surroundings.memory,
+                parallel=options["parallel"],
+                concurrency=concurrency,
+                placement=options["placement"],
+                warm_up_requests=options["warm_up_requests"],
+                load_timeout_s=options["load_timeout_seconds"],
+                may_disturb=options["may_disturb"],
+            ).measure(options["models"])
     except SystemdError as error:
         module.fail_json(msg=str(error))
     except Stopped as error:

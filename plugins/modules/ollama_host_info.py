@@ -15,6 +15,7 @@ description:
     in one execution in place of four. Over a fleet, executions are what time is spent on.
   - What cannot be read does not hide the rest. It is a sentence in RV(failures).
   - It changes nothing.
+  - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
@@ -36,8 +37,17 @@ options:
   environment:
     description:
       - Variables that the service is to have beside its own when it is decided which GPUs it sees; null removes one.
+      - It is not logged, and values that look like secrets are not used.
     type: dict
     default: {}
+  first_models:
+    description:
+      - Names of models that are read before all others, because they are wanted.
+      - At most 256 models are read of a host, then those that are loaded, then the others by name. How many are left out
+        is said in C(models.problems).
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: gpufleet.ollama.gpu_facts
   - module: gpufleet.ollama.ollama_model_info
@@ -103,10 +113,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
     path_in,
     read,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import json_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import API, InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
+    ENVIRONMENT_ARGUMENT,
+    SERVICE_ARGUMENTS,
+    take_environment,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
@@ -123,18 +139,35 @@ def main() -> None:
             "gather": {"type": "list", "elements": "str", "choices": list(READERS), "default": list(READERS)},
             **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
-            "environment": {"type": "dict", "default": {}},
+            **ENVIRONMENT_ARGUMENT,
+            "first_models": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
+    take_environment(module)
     result: dict[str, Any] = {}
     failures: list[str] = []
-    for part, reader in READERS.items():
-        if part in module.params["gather"]:
-            found, sentences = reader(module)
-            result.update(found)
-            failures += sentences
+    with watched(module.fail_json, READING_SECONDS, "ollama_host_info"):
+        for part, reader in READERS.items():
+            if part in module.params["gather"]:
+                found, sentences = fitting(part, *reader(module))
+                result.update(found)
+                failures += sentences
     module.exit_json(changed=False, failures=failures, **result)
+
+
+def fitting(
+    part: str, found: dict[str, Any], sentences: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """What a reader returned; where that is more than a host may say of this part, nothing and a sentence."""
+    size = json_bytes([found, sentences])
+    most = MOST_BYTES[part]
+    if size <= most:
+        return found, sentences
+    sentence = (
+        f"what this host tells of its {part} takes {size} bytes, at most {most} are read: look for who makes it so long"
+    )
+    return EMPTY[part](sentence)
 
 
 def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
@@ -146,7 +179,9 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
 def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     try:
-        known, damaged = read_models(runner(module), options["scope"], options["unit"])
+        known, damaged = read_models(
+            runner(module), module.warn, options["scope"], options["unit"], first=options["first_models"]
+        )
     except InventoryError as error:
         return {"models": {}}, [str(error)]
     # A damaged model is one warning of the plan, and an error where it is wanted; a server that is gone is the host's.
@@ -171,6 +206,16 @@ def measured(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
         return {"measured": {}, "measured_problem": str(error)}, []
     return {"measured": kept or {}, "measured_problem": ""}, []
 
+
+# Together less than the 4 MiB that a host may say: a control node keeps them for each host of a fleet.
+MOST_BYTES = {"gpu": 512 << 10, "models": 2304 << 10, "service": 512 << 10, "measured": 512 << 10}
+# What stands in place of a part that is too long.
+EMPTY: dict[str, Callable[[str], tuple[dict[str, Any], list[str]]]] = {
+    "gpu": lambda sentence: ({"ansible_facts": {"gpufleet_gpu": {}}}, [sentence]),
+    "models": lambda sentence: ({"models": {}}, [sentence]),
+    "service": lambda sentence: ({"service": {}}, [sentence]),
+    "measured": lambda sentence: ({"measured": {}, "measured_problem": sentence}, []),
+}
 
 READERS: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] = {
     "gpu": gpu,

@@ -139,8 +139,12 @@ differences:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import MARGIN_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import load_in_order
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import (
+    load_in_order,
+    most_seconds,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import unlike
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Planned, differences
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
@@ -176,18 +180,21 @@ def main() -> None:
         for model in options["models"]
     ]
     run = runner(module)
+    names = unlike([*(plan.name for plan in planned), *options["also"]])
+    limit = most_seconds(len(names), options["timeout_seconds"]) + MARGIN_SECONDS
     try:
-        manager(run, options["scope"])
-        outcome = load_in_order(
-            run,
-            options["scope"],
-            options["unit"],
-            unlike([*(plan.name for plan in planned), *options["also"]]),
-            options["keep_alive"],
-            options["timeout_seconds"],
-            module.check_mode,
-            options["together"],
-        )
+        with watched(module.fail_json, limit, "ollama_load"):
+            manager(run, options["scope"])
+            outcome = load_in_order(
+                run,
+                options["scope"],
+                options["unit"],
+                names,
+                options["keep_alive"],
+                options["timeout_seconds"],
+                module.check_mode,
+                options["together"],
+            )
     except (ApiError, SystemdError) as error:
         module.fail_json(msg=str(error))
     result = {

@@ -15,6 +15,7 @@ description:
     service is down, too.
   - It also returns the server's version and the models that are loaded.
   - It changes nothing, and it loads no model.
+  - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
@@ -33,7 +34,8 @@ options:
   names:
     description:
       - The models to read, such as V(gemma3:4b). A name without a tag means V(latest).
-      - With an empty list, all installed models are read.
+      - With an empty list, all installed models are read, at most 256 of them. Of more, those that are loaded are read
+        first, then the others by name.
     type: list
     elements: str
     default: []
@@ -248,8 +250,9 @@ sources:
       sample: http://127.0.0.1:11434 lists 2 models
 unseen:
   description:
-    - What is installed and not in RV(models), one sentence each, such as a model whose manifest is damaged. A plan warns
-      of it. RV(problems) holds what is wrong with it too.
+    - What is installed and not in RV(models), one sentence each, such as links in the folders of manifests, models whose
+      manifest is damaged and how many of more than 256 models are left out. A plan warns of it. RV(problems) tells of
+      all of them too.
   returned: success
   type: list
   elements: str
@@ -263,6 +266,8 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import MAX_FACTS_BYTES, json_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import (
     AUTO,
@@ -289,9 +294,16 @@ def main() -> None:
     options = module.params
     if options["timeout"] < 1:
         module.fail_json(msg=f"timeout is {options['timeout']}, expected at least 1 second")
+    with watched(module.fail_json, max(READING_SECONDS, 4 * options["timeout"]), "ollama_model_info"):
+        _read(module)
+
+
+def _read(module: AnsibleModule) -> None:
+    options = module.params
     try:
         known, damaged = read_models(
             runner(module),
+            module.warn,
             options["scope"],
             options["unit"],
             options["source"],
@@ -304,6 +316,12 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if damaged and options["on_malformed"] == "fail":
         module.fail_json(msg="; ".join(damaged))
+    size = json_bytes(known)
+    if size > MAX_FACTS_BYTES:
+        module.fail_json(
+            msg=f"what this host tells of its models takes {size} bytes, at most {MAX_FACTS_BYTES} are read: name those "
+            "that are wanted"
+        )
     module.exit_json(changed=False, **known)
 
 

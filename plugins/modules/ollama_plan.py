@@ -17,6 +17,8 @@ description:
     the loading of the models.
   - The plan is computed on the control node, from facts, from a description of a host, or from what O(gather) has
     read on the host. Without O(gather) no host is contacted, so that a plan can be made for hosts that do not exist.
+  - At most 256 models and 64 GPUs are planned, of models those that are wanted, then those that are loaded, then the others by
+    name. A warning says how many are left out. GPUs that are left out are hidden from Ollama.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
@@ -217,7 +219,8 @@ options:
     type: int
   operator_environment:
     description:
-      - Settings of yours for the service. They are part of the plan's environment as they are, and planned with.
+      - Settings of yours for the service. They are part of the plan's environment, and planned with.
+      - Values that look like secrets are masked in the plan. Combine its environment with yours to apply it.
     type: dict
     default: {}
 """

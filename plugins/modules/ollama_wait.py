@@ -105,6 +105,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import MARGIN_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import busy, judge, told
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
@@ -126,9 +127,11 @@ def main() -> None:
     )
     run = runner(module)
     wait = _wait_until_healthy if module.params["condition"] == "healthy" else _wait_until_idle
+    limit = module.params["timeout_seconds"] + module.params["stable_seconds"] + MARGIN_SECONDS
     try:
-        manager(run, module.params["scope"])
-        wait(module, run)
+        with watched(module.fail_json, limit, "ollama_wait"):
+            manager(run, module.params["scope"])
+            wait(module, run)
     except SystemdError as error:
         module.fail_json(msg=str(error))
 

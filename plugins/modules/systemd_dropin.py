@@ -13,6 +13,9 @@ description:
   - Has systemd read a drop-in before it is put in place, because C(systemd-analyze verify) accepts broken drop-ins
     unless they are staged for it, and systemd starts a service without the settings it ignores.
   - Replaces the file atomically and keeps the versions that stood there before, so that they can be restored.
+  - Writes the secret values of its C(Environment=) lines, those of names like C(HF_TOKEN) and the credentials of URLs, to an
+    environment file beside it that its owner alone may read (C(zz-gpufleet.env)), and names that in their place. What is said
+    here of the drop-in is true of both together.
   - Never touches a file that it did not write; it knows its own by a line in them.
   - Waits while another run changes the same service, for two minutes at most.
   - Does not reload systemd and does not restart the service.

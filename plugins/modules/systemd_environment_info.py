@@ -17,6 +17,7 @@ description:
   - Given the drop-in that should be there, it also tells how each of these layers differs from it, and which file
     would decide a variable instead of the drop-in.
   - It reads only, for any service of the system or of a user.
+  - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
 extends_documentation_fragment:
@@ -308,6 +309,7 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
     find_server_config,
     unparsed,
@@ -344,6 +346,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    with watched(module.fail_json, READING_SECONDS, "systemd_environment_info"):
+        _inspect(module)
+
+
+def _inspect(module: AnsibleModule) -> None:
     options = module.params
     run = runner(module)
     try:

@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environme
     parse_shown_environment,
     refusal,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import halves, parted
 
 UNIT = "roundtrip.service"
 CURATED = [
@@ -62,6 +63,30 @@ def test_every_value_arrives_in_systemctl_show_and_in_the_process(make_host, sui
     assert dict(parse_shown_environment(shown.rstrip("\n"))) == wanted
 
     pid = host.property("MainPID", UNIT)
+    process = parse_process_environment(
+        host.run("cat", f"/proc/{pid}/environ").encode("utf-8", "surrogateescape")
+    )
+    assert {name: process.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("suite", ["bullseye", "trixie"])
+def test_every_secret_arrives_in_the_process_through_the_environment_file(make_host, suite):
+    host = make_host(suite, ollama=False)
+    wanted = {f"V{number}_KEY": value for number, value in enumerate(values())}
+    # A hyphen in a unit's name is a backslash in the name of its folder.
+    unit = r"round\x2dtrip.service"
+    path = f"/etc/systemd/system/{unit}.d/zz.conf"
+    dropin, secret_file = halves(parted("\n".join(["[Service]", *environment_lines(wanted), ""]), path))
+    host.run("mkdir", "-p", path.rpartition("/")[0])
+    for place, text in (
+        (f"/etc/systemd/system/{unit}", "[Service]\nExecStart=/bin/sleep infinity\n"),
+        (path, dropin),
+        (path.replace(".conf", ".env"), secret_file),
+    ):
+        host.run("tee", place, input=text)
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", unit)
+    pid = host.property("MainPID", unit)
     process = parse_process_environment(
         host.run("cat", f"/proc/{pid}/environ").encode("utf-8", "surrogateescape")
     )

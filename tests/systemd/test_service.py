@@ -114,13 +114,77 @@ def test_secrets_show_nowhere(host):
     for run in runs:
         # The play's own variables are the operator's; what Ansible and the collection print must not hold them.
         assert "hunter2" not in run.output
-    assert '+Environment="HF_TOKEN=********"' in runs[1].output
-    assert '+Environment="HF_TOKEN=********"' in runs[5].output
-    assert '-Environment="HF_TOKEN=********"' in runs[7].output
+    assert '+HF_TOKEN="********"' in runs[1].output
+    assert '+HF_TOKEN="********"' in runs[5].output
+    assert '-HF_TOKEN="********"' in runs[7].output
     assert "http://********@proxy.example:3128" in runs[1].output
     # Ollama itself logs its proxy; what Ansible and systemd log must not hold it.
     journal = host.shell("journalctl --no-pager | grep -v ' ollama\\['")
     assert "hunter2" not in journal
+
+
+@pytest.mark.essential
+@pytest.mark.parametrize("suite", ["bullseye", "trixie"])
+def test_secrets_lie_where_root_alone_can_read_them_and_reach_the_process(make_host, suite):
+    host = make_host(suite)
+    secret_file = DROPIN.replace(".conf", ".env")
+    both = {"OLLAMA_KEEP_ALIVE": "24h", "HF_TOKEN": "hunter2-\"%$' \\ `secret"}
+    run = host.service(both)
+    assert run.return_code == 0, run.output
+    assert both.items() <= host.process_environment().items()
+    assert host.run("stat", "--format=%a %U:%G", secret_file) == "600 root:root\n"
+    assert "hunter2" not in host.read(DROPIN)
+    assert "hunter2" not in host.shell("runuser -u nobody -- systemctl show ollama.service")
+    assert "hunter2" not in host.shell(
+        "runuser -u nobody -- grep -rs hunter2 /etc/systemd /run /var/lib/gpufleet || true"
+    )
+    assert host.service(both).changed == 0
+
+    # As it was written before there was such a file.
+    pid = host.property("MainPID")
+    host.shell(
+        f"sed -i 's/^EnvironmentFile=.*/Environment=HF_TOKEN=hunter2/' {DROPIN}; systemctl daemon-reload"
+    )
+    moved = host.service(both)
+    assert moved.return_code == 0, moved.output
+    assert "hunter2" not in host.read(DROPIN) + host.property("Environment")
+    assert host.property("MainPID") == pid
+
+    other = {**both, "HF_TOKEN": "hunter3"}
+    run = host.service(other)
+    assert run.return_code == 0, run.output
+    assert other.items() <= host.process_environment().items()
+    assert host.playbook("rollback").return_code == 0
+    assert both.items() <= host.process_environment().items()
+    host.shell(f"chmod 644 {secret_file}")
+    assert "zz-gpufleet.env can be read by others than its owner" in host.verify(both).output
+    assert host.service(both).return_code == 0
+    assert host.run("stat", "--format=%a", secret_file) == "600\n"
+    assert host.service({}, ollama_override_state="absent").return_code == 0
+    assert not host.exists("/etc/systemd/system/ollama.service.d")
+    assert "HF_TOKEN" not in host.process_environment()
+
+
+def test_a_program_of_the_units_user_is_not_run_by_root(make_host):
+    host = make_host(models={"llama3.2:3b": None})
+    host.shell(
+        "install -d -o ollama /home/ollama/bin; systemctl stop ollama; "
+        "printf '#!/bin/sh\\nid -un >>/tmp/ran-by; echo version is 0.12.6\\n' >/home/ollama/bin/ollama; "
+        "chown ollama /home/ollama/bin/ollama; chmod 755 /home/ollama/bin/ollama; "
+        "mkdir -p /etc/systemd/system/ollama.service.d; "
+        "printf '[Service]\\nExecStart=\\nExecStart=/home/ollama/bin/ollama serve\\n' "
+        ">/etc/systemd/system/ollama.service.d/program.conf; systemctl daemon-reload"
+    )
+    told = host.module("ollama_model_info")
+    assert told["version"] == "0.12.6"
+    assert host.read("/tmp/ran-by") == "ollama\n"
+    host.shell(
+        "printf 'User=\\n' >>/etc/systemd/system/ollama.service.d/program.conf; rm /tmp/ran-by; systemctl daemon-reload"
+    )
+    told = host.module("ollama_model_info", models_path=told["models_path"])
+    assert told["version"] is None
+    assert "is not run, because others than root can change /home/ollama/bin" in " ".join(told["problems"])
+    assert not host.exists("/tmp/ran-by")
 
 
 def test_an_instance_of_a_template_has_its_own_environment(host):
@@ -145,7 +209,12 @@ def test_an_instance_of_a_template_has_its_own_environment(host):
 
 def test_the_former_dropins_come_back_one_by_one(host):
     rollback = [
-        {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_override", "tasks_from": "rollback"}}
+        {
+            "ansible.builtin.include_role": {
+                "name": "gpufleet.ollama.ollama_override",
+                "tasks_from": "rollback",
+            }
+        }
     ]
     host.service({"OLLAMA_NUM_PARALLEL": 2})
     host.service({"OLLAMA_NUM_PARALLEL": 3})

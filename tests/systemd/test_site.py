@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
 # An unchanged host costs so many module runs on it: the look for the plan and the look that compares.
@@ -27,6 +28,41 @@ def test_an_unchanged_host_costs_few_remote_executions(make_host):
     on_the_host = run.output.split("PLAY [Report on the whole fleet]")[0]
     assert on_the_host.count("Using module file") == REMOTE_EXECUTIONS
     assert host.report()["host"]["state"] == "in sync"
+
+
+@pytest.mark.essential
+def test_the_operators_secrets_show_nowhere_and_reach_the_process(make_host):
+    host = make_host(**ONE_GPU)
+    given_environment = {
+        "HF_TOKEN": "hunter2-token",
+        "DB_PASS": "hunter2-pass",
+        "PIN_TOKEN": 47114711,
+        "HTTPS_PROXY": "http://user:hunter2-p@ss/word@proxy:3128",
+        "OLLAMA_KEEP_ALIVE": "24h",
+    }
+    secrets = host.folder / "secrets.yml"
+    secrets.write_text(yaml.safe_dump({"ollama_plan_operator_environment": given_environment}))
+    given = f"--extra-vars=@{secrets}"
+    for playbook in ("plan", "site", "drift", "site"):
+        run = host.playbook(playbook, given, "-vvv", "--diff")
+        assert run.return_code == 0, run.output
+        page = (host.folder / "report" / "report.html").read_text()
+        for shown in (run.output, page, str(host.report())):
+            assert "hunter2" not in shown
+            assert "47114711" not in shown
+    assert run.changed == 0
+    assert "'HF_TOKEN': '********'" in str(host.report()["host"]["environment"])
+    process = host.process_environment()
+    assert {name: process[name] for name in given_environment} == {
+        name: str(value) for name, value in given_environment.items()
+    }
+
+    secrets.write_text(secrets.read_text().replace("hunter2-token", "hunter3-token"))
+    drift = host.playbook("drift", given, "-vvv")
+    assert "******** in file and process, wanted another value" in str(host.report()["host"]["drift"])
+    assert "hunter" not in drift.output
+    # Ollama itself logs its proxy; what Ansible and systemd log must not hold it.
+    assert "hunter" not in host.shell("journalctl --no-pager | grep -v ' ollama\\['")
 
 
 def test_a_host_that_is_as_planned_is_looked_at_by_its_models_where_asked(make_host):

@@ -48,7 +48,10 @@ class Conditions:
         for gpu in data["gpus"]:
             if not isinstance(gpu, Mapping) or not isinstance(gpu.get("name"), str):
                 raise ValueError(f"the conditions' gpus must be mappings with a name, found {gpu!r:.80}")
-            gpus.append(Gpu(gpu["name"], gpu.get("uuid") or None))
+            uuid = gpu.get("uuid") or None
+            if uuid is not None and not isinstance(uuid, str):
+                raise ValueError(f"the conditions' gpus must have texts as uuid, found {uuid!r:.80}")
+            gpus.append(Gpu(gpu["name"], uuid))
         return cls(
             gpus=tuple(gpus),
             driver_version=data.get("driver_version"),

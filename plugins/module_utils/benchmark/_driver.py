@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 import time
 from dataclasses import dataclass, field
@@ -74,6 +73,10 @@ class Control:
         self.reason = self.reason or reason
         self.open_connections.cut()
 
+    def at_most(self, seconds: float) -> float:
+        """So many seconds, or those that are left; never none, so that what is begun late fails by its own words."""
+        return max(0.1, min(seconds, self.deadline_s - time.monotonic()))
+
     def check(self) -> None:
         """Raises: Stopped."""
         if not self.reason and time.monotonic() > self.deadline_s:
@@ -82,16 +85,6 @@ class Control:
             self.stop("the run that asked for the measurement is gone")
         if self.reason:
             raise Stopped(self.reason)
-
-
-def has_reader(descriptor: int) -> bool:
-    """Whether somebody still reads the pipe or socket that a descriptor writes to; of any other file yes.
-
-    A program that was started over SSH gets no signal when its connection is lost, but nobody reads it then.
-    """
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return not any(events & (select.POLLERR | select.POLLHUP) for _descriptor, events in poll.poll(0))
 
 
 def run_round(

@@ -62,11 +62,11 @@ class _Watched:
             entries = api.loaded()
         except ApiError:
             return  # the requests themselves tell that the server is gone
-        entry = next((entry for entry in entries if same_model(str(entry.get("name")), model)), None)
+        entry = next((entry for entry in entries if same_model(entry["name"], model)), None)
         if entry is None:
             self.was_missing = True
             return
-        self.sizes.append((int(entry.get("size") or 0), int(entry.get("size_vram") or 0)))
+        self.sizes.append((entry["size"] or 0, entry["size_vram"] or 0))
 
     @property
     def on_gpu(self) -> bool | None:
@@ -139,7 +139,7 @@ class Session:
         """Load and warm up; why this failed, or empty."""
         self._undisturbed()
         try:
-            replace(self.api, timeout_s=self.load_timeout_s).load(name)
+            replace(self.api, timeout_s=self.control.at_most(self.load_timeout_s)).load(name)
         except ApiError as error:
             return str(error)
         requests = [self.workload.request(name, _WARM_UP, turn) for turn in range(self.warm_up_requests)]

@@ -10,6 +10,8 @@ import os
 from contextlib import suppress
 from typing import Any, Mapping
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
+
 FILE_NAME = "benchmark.json"
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
@@ -29,7 +31,7 @@ def read(path: str) -> dict[str, Any] | None:
     Raises: StoredError.
     """
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         return None

@@ -19,10 +19,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._figures
     FAILED,
     Sent,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, shown
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, shown
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
 
 # One token with what the last line of an answer tells besides; its list of numbers grows with the prompt.
 MAX_LINE_BYTES = 4 * 1024 * 1024
+# All lines of an answer of tens of thousands of tokens, some 200 bytes each.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _QUEUE_FULL = 503
 _NANOSECONDS = 1e9
 
@@ -66,29 +69,32 @@ class _Answer:
 def ask(api: Api, request: Mapping[str, Any], timeout_s: float, open_connections: Open) -> Sent:
     """Send one request to /api/generate and read the whole answer; what goes wrong is part of the result."""
     started = time.monotonic()
-    connection, base = api.connection()
     answer = _Answer()
     status = 0
+    connection: http.client.HTTPConnection | None = None
     try:
+        connection, base = api.connection(timeout_s, MAX_ANSWER_BYTES)
         connection.connect()
         open_connections.add(connection)
         body = json.dumps({**request, "stream": True}).encode()
         connection.request(
             "POST", f"{base}/api/generate", body=body, headers={"Content-Type": "application/json"}
         )
-        _wait_no_longer(connection, started + timeout_s)
         response = connection.getresponse()
         status = response.status
         if status == http.client.OK:
-            _read(response, connection, started + timeout_s, answer)
+            _read(response, answer)
         else:
             answer.error = f"HTTP {status}: {shown(response.read(MAX_LINE_BYTES).decode('utf-8', 'replace'))}"
     except (TimeoutError, socket.timeout):  # the same from Python 3.10 on
         answer.error = f"no whole answer within {timeout_s:g} s"
+    except ApiError as error:
+        answer.error = str(error)
     except (OSError, http.client.HTTPException, ValueError) as error:
         answer.error = f"the answer broke off ({type(error).__name__}: {error})"
     finally:
-        open_connections.remove(connection)
+        if connection is not None:
+            open_connections.remove(connection)
     sent = Sent(started, time.monotonic(), first_token_s=answer.first_token_s)
     if status == _QUEUE_FULL:
         return replace(sent, outcome=BUSY, error=answer.error)
@@ -97,18 +103,15 @@ def ask(api: Api, request: Mapping[str, Any], timeout_s: float, open_connections
     return _counted(sent, answer.end)
 
 
-def _read(
-    response: http.client.HTTPResponse,
-    connection: http.client.HTTPConnection,
-    deadline: float,
-    answer: _Answer,
-) -> None:
+def _read(response: http.client.HTTPResponse, answer: _Answer) -> None:
     while answer.end is None:
-        _wait_no_longer(connection, deadline)
         line = response.readline(MAX_LINE_BYTES)
         if not line:
             return
-        part = json.loads(line)
+        try:
+            part = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("a line is nested too deep") from error
         if not isinstance(part, dict):
             raise ValueError("a line is no JSON mapping")
         if "error" in part:
@@ -118,14 +121,6 @@ def _read(
             answer.first_token_s = time.monotonic()
         if part.get("done"):
             answer.end = part
-
-
-def _wait_no_longer(connection: http.client.HTTPConnection, deadline: float) -> None:
-    left_s = deadline - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError
-    if connection.sock is not None:
-        connection.sock.settimeout(left_s)
 
 
 def _counted(sent: Sent, end: Mapping[str, Any]) -> Sent:
@@ -140,4 +135,4 @@ def _counted(sent: Sent, end: Mapping[str, Any]) -> Sent:
 
 def _count(end: Mapping[str, Any], key: str) -> int:
     value = end.get(key, 0)
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if is_number(value) else 0

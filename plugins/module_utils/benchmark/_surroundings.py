@@ -75,8 +75,7 @@ class Surroundings:
             entries = self.api.loaded()
         except ApiError:
             return None
-        sizes = [entry.get("size_vram") for entry in entries if entry.get("name") == model]
-        return sizes[0] if sizes and isinstance(sizes[0], int) else None
+        return next((entry["size_vram"] for entry in entries if entry["name"] == model), None)
 
     def _measured(self, pid: int) -> int | None:
         owner = Owner(self.unit, os.geteuid() if self.scope == USER else None)

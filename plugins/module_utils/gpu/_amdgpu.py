@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import (
     SYS,
@@ -60,7 +61,9 @@ def read_amdgpu(system: SystemMemory, sys: Path = SYS) -> tuple[GpuDevice, ...]:
 def read_kfd(sys: Path = SYS) -> list[KfdNode]:
     """The GPUs of KFD's topology in the order of their nodes; empty where KFD is not there."""
     root = sys / _KFD / "topology/nodes"
-    folders = [path for path in (root.iterdir() if root.is_dir() else []) if path.name.isdigit()]
+    folders = [
+        path for path in (root.iterdir() if root.is_dir() else []) if whole_number(path.name) is not None
+    ]
     nodes = []
     for folder in sorted(folders, key=lambda path: int(path.name)):
         gpu_id = read_int(folder / "gpu_id")
@@ -210,6 +213,6 @@ def _processes(node: KfdNode | None, sys: Path) -> tuple[GpuProcess, ...]:
     found = []
     for folder in sorted(root.iterdir(), key=lambda path: path.name)[:MAXIMUM_PROCESSES]:
         used = read_int(folder / f"vram_{node.gpu_id}")
-        if folder.name.isdigit() and used:
+        if whole_number(folder.name) is not None and used:
             found.append(GpuProcess(pid=int(folder.name), used_bytes=used))
     return tuple(sorted(found, key=lambda process: process.pid))

@@ -40,7 +40,7 @@ def call(work: Callable[[], dict[str, Any]], deadline_seconds: float) -> dict[st
     os.close(writing)
     try:
         answer = _read(reading, time.monotonic() + deadline_seconds, deadline_seconds)
-    except ChildFailed:
+    except BaseException:  # also where the module is ended meanwhile: nothing of it is left behind
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError):
                 kill(pid, signal.SIGKILL)

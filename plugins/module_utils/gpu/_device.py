@@ -132,7 +132,10 @@ class UnmeasuredGpu:
 
 @dataclass(frozen=True)
 class HostGpus:
-    """All GPUs of one host at one time; `gathered_at` is ISO 8601 in UTC, sizes are bytes."""
+    """All GPUs of one host at one time; `gathered_at` is ISO 8601 in UTC, sizes are bytes.
+
+    `devices_left_out`: how many more the host has than are told.
+    """
 
     gathered_at: str
     source: str | None = None
@@ -148,6 +151,7 @@ class HostGpus:
     unmeasured: tuple[UnmeasuredGpu, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    devices_left_out: int = 0
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -181,6 +185,43 @@ class HostGpus:
             unmeasured=UnmeasuredGpu.from_dict,
         )
         return cls(**values)
+
+
+# So many GPUs are told of a host and planned: more than any machine has, fewer than cut into MIG instances are possible.
+MAX_DEVICES = 64
+# Of a device's processes those that hold most are told.
+MAX_PROCESSES = 64
+MAX_COMMAND_CHARACTERS = 256
+
+
+def bounded(host: HostGpus) -> HostGpus:
+    """The host with at most so many devices, those that the service sees first, and processes as are told."""
+    seen = set(host.visible_devices)
+    kept = sorted(host.devices, key=lambda device: device.uuid not in seen)[:MAX_DEVICES]
+    uuids = {device.uuid for device in kept}
+    left_out = len(host.devices) - len(kept)
+    notes = [f"{left_out} GPUs are left out: at most {MAX_DEVICES} are told of a host"] if left_out else []
+    return dataclasses.replace(
+        host,
+        devices=tuple(
+            dataclasses.replace(device, processes=_most_holding(device.processes))
+            for device in host.devices
+            if device.uuid in uuids
+        )[:MAX_DEVICES],
+        visible_devices=tuple(uuid for uuid in host.visible_devices if uuid in uuids)[:MAX_DEVICES],
+        notes=(*host.notes, *notes),
+        devices_left_out=left_out,
+    )
+
+
+def _most_holding(processes: tuple[GpuProcess, ...]) -> tuple[GpuProcess, ...]:
+    most = sorted(processes, key=lambda process: -(process.used_bytes or 0))[:MAX_PROCESSES]
+    pids = {process.pid for process in most}
+    return tuple(
+        dataclasses.replace(process, command=(process.command or "")[:MAX_COMMAND_CHARACTERS] or None)
+        for process in processes
+        if process.pid in pids
+    )[:MAX_PROCESSES]
 
 
 # Annotations are text (the __future__ import), so that Python 3.8 and 3.9 can read the `|` in them.

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import bounded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES, Request, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._service import (
@@ -39,4 +40,4 @@ def gpu_facts(
             notes=(note,) if note else (),
         )
     )
-    return found.to_dict()
+    return bounded(found).to_dict()

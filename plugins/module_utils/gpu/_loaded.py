@@ -29,8 +29,7 @@ def loaded_bytes(environment: Mapping[str, str]) -> int:
         models = _api.Api(_api.url_of_host(environment.get("OLLAMA_HOST", "")), TIMEOUT_SECONDS).loaded()
     except (_api.ApiError, ValueError):
         return 0
-    sizes = [model.get("size_vram") for model in models]
-    return sum(size for size in sizes if isinstance(size, int) and size > 0)
+    return sum(model["size_vram"] or 0 for model in models)
 
 
 def unexplained_bytes(device: GpuDevice) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import (
@@ -19,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import (
     sysfs_bus_id,
     unified_memory,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 
 COMMAND = ("nvidia-smi", "-q", "-x")
 # A host with 16 GPUs and hundreds of processes writes some hundred KiB.
@@ -76,7 +78,9 @@ def read_nvidia_smi(system: SystemMemory, command: tuple[str, ...] = COMMAND) ->
     Raises: NvidiaSmiFailed where it is not installed, fails, or writes what cannot be read.
     """
     try:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            [program(command[0]), *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
             output = process.stdout.read(MAXIMUM_BYTES + 1) if process.stdout else b""
             if len(output) > MAXIMUM_BYTES:
                 process.kill()
@@ -189,7 +193,7 @@ def _instance(
 ) -> GpuDevice:
     """One MIG instance; its name is the older form of CUDA, for nvidia-smi does not write the newer UUID."""
     place = (instance.value("gpu_instance_id"), instance.value("compute_instance_id"))
-    index = int(instance.value("index") or 0) if (instance.value("index") or "").isdigit() else 0
+    index = whole_number(instance.value("index")) or 0
     memory = _memory(instance)
     known = memory["memory_total_bytes"] is not None
     return GpuDevice(

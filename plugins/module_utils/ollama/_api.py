@@ -7,19 +7,39 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from dataclasses import dataclass
 from typing import Any, Mapping
 from urllib.parse import urlsplit
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import Connection, TooLong
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import MAX_NAME_CHARACTERS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import DEFAULT_PORT, address
 
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_S = 10.0
-# A verbose reply lists the whole vocabulary: some 10 MiB for 262,144 tokens with scores and types.
-MAX_REPLY_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 256 * 1024
 _MAX_SHOWN_CHARACTERS = 300
+
+MAX_VERSION_CHARACTERS = 128
+MAX_INSTALLED = 10_000
+MAX_LOADED = 1024
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What an answer may hold: bytes, its headers among them, and items of JSON."""
+
+    max_bytes: int
+    max_items: int
+
+
+# 10,000 installed models, some 430 bytes and 20 items each.
+MOST = Limit(4 * 1024 * 1024, 250_000)
+# A verbose answer lists the whole vocabulary: 6 MiB and 800,000 items were recorded for 262,144 tokens, and the merges
+# of other tokenizers are twice as many texts again.
+MOST_SHOWN = Limit(32 * 1024 * 1024, 3_000_000)
 
 
 class ApiError(OSError):
@@ -31,9 +51,21 @@ def url_of_host(host: str) -> str:
     return address(host).client_url
 
 
+def address_of(url: str) -> tuple[str | None, int | None]:
+    """Host and port of a server's URL; None and None where it is no URL, whatever OLLAMA_HOST says."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname, parts.port
+    except ValueError:
+        return None, None
+
+
 @dataclass(frozen=True)
 class Api:
-    """A client for one server, without redirects and proxies; `timeout_s` bounds each request."""
+    """A client for one server, without redirects and proxies.
+
+    `timeout_s` bounds each request as a whole, from the connection to the last byte of the answer.
+    """
 
     url: str = DEFAULT_URL
     timeout_s: float = DEFAULT_TIMEOUT_S
@@ -45,7 +77,12 @@ class Api:
         """
         version = self._ask("GET", "/api/version").get("version")
         if not isinstance(version, str) or not version:
-            raise ApiError(f"{self.url}/api/version answers without a version: this is no Ollama server")
+            raise ApiError(f"{self._shown}/api/version answers without a version: this is no Ollama server")
+        if len(version) > MAX_VERSION_CHARACTERS:
+            raise ApiError(
+                f"{self._shown}/api/version answers with a version of {len(version)} characters, at most "
+                f"{MAX_VERSION_CHARACTERS} are taken: this is no Ollama server"
+            )
         return version
 
     def tags(self) -> list[dict[str, Any]]:
@@ -53,21 +90,21 @@ class Api:
 
         Raises: ApiError.
         """
-        return self._models("/api/tags")
+        return self._models("/api/tags", MAX_INSTALLED)
 
     def loaded(self) -> list[dict[str, Any]]:
-        """The loaded models, as /api/ps lists them.
+        """The loaded models, as /api/ps lists them; None for a value that is not of its kind.
 
         Raises: ApiError.
         """
-        return self._models("/api/ps")
+        return [_loaded(model) for model in self._models("/api/ps", MAX_LOADED)]
 
     def show(self, model: str, *, verbose: bool = False) -> dict[str, Any]:
         """What /api/show tells of a model; verbose with whole arrays.
 
         Raises: ApiError.
         """
-        return self._ask("POST", "/api/show", {"model": model, "verbose": verbose})
+        return self._ask("POST", "/api/show", {"model": model, "verbose": verbose}, MOST_SHOWN)
 
     def load(self, model: str, *, embedding: bool = False, **request: Any) -> dict[str, Any]:
         """Load a model without a prompt; `request` may hold keep_alive and options.
@@ -78,21 +115,38 @@ class Api:
             return self._ask("POST", "/api/embed", {"model": model, "input": [], **request})
         return self._ask("POST", "/api/generate", {"model": model, "stream": False, **request})
 
-    def _models(self, path: str) -> list[dict[str, Any]]:
+    @property
+    def _shown(self) -> str:
+        return shown(self.url)
+
+    def _models(self, path: str, most: int) -> list[dict[str, Any]]:
         models = self._ask("GET", path).get("models")
         if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
-            raise ApiError(f"{self.url}{path} answers without a list of models: this is no Ollama server")
+            raise ApiError(f"{self._shown}{path} answers without a list of models: this is no Ollama server")
+        if len(models) > most:
+            raise ApiError(f"{self._shown}{path} lists {len(models)} models, at most {most} are read")
+        for model in models:
+            name = model.get("name")
+            if not isinstance(name, str) or len(name) > MAX_NAME_CHARACTERS:
+                raise ApiError(
+                    f"{self._shown}{path} lists a model that is called {shown(name, 60)}, expected a text of at most "
+                    f"{MAX_NAME_CHARACTERS} characters: this is no Ollama server"
+                )
         return models
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        what = f"{method} {self.url}{path}"
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, limit: Limit = MOST
+    ) -> dict[str, Any]:
+        what = f"{method} {self._shown}{path}"
         try:
-            status, content = self._exchange(method, path, body)
-        except (OSError, http.client.HTTPException) as error:
+            status, content = self._exchange(method, path, body, limit.max_bytes)
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise ApiError(f"{what} failed: {_reason(error)}") from error
         try:
-            reply = json.loads(content)
-        except (ValueError, RecursionError):
+            reply = read_json(content, limit.max_items)
+        except TooManyItems as error:
+            raise ApiError(f"{what} is answered with more than is read: {error}") from error
+        except ValueError:
             reply = None
         if status != 200:
             message = reply.get("error") if isinstance(reply, dict) else None
@@ -103,50 +157,58 @@ class Api:
             raise ApiError(f"{what} answers: {shown(reply['error'])}")
         return reply
 
-    def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
-        deadline = time.monotonic() + self.timeout_s
-        connection, base = self.connection()
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int
+    ) -> tuple[int, bytes]:
+        connection, base = self.connection(self.timeout_s, max_bytes)
         content = None if body is None else json.dumps(body).encode()
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         try:
             connection.request(method, base + path, body=content, headers=headers)
             response = connection.getresponse()
             chunks: list[bytes] = []
-            size = 0
+            # A piece at a time: Python makes room at once for all that a length in the headers promises.
             while True:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise TimeoutError(f"no whole answer within {self.timeout_s:g} seconds")
-                if connection.sock is not None:
-                    connection.sock.settimeout(left_s)
                 chunk = response.read1(_READ_BYTES)
                 if not chunk:
                     return response.status, b"".join(chunks)
                 chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_REPLY_BYTES:
-                    raise ApiError(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
         finally:
             connection.close()
 
-    def connection(self) -> tuple[http.client.HTTPConnection, str]:
-        """A connection that is not open yet, and the path before every request's own.
+    def connection(self, timeout_s: float, max_bytes: int) -> tuple[Connection, str]:
+        """A connection that is not open yet, for one exchange, and the path before every request's own.
 
+        The whole exchange may take `timeout_s`, counted from now, and its answer `max_bytes`.
         Raises: ApiError when the URL is none of a server.
         """
         try:
             parts = urlsplit(self.url)
             host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise ApiError(f"{self.url} is no URL ({error}); expected one like {DEFAULT_URL}") from error
-        if parts.scheme not in ("http", "https") or not host:
-            raise ApiError(f"{self.url} is no URL of a server; expected one like {DEFAULT_URL}")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(host, port, timeout=self.timeout_s), parts.path.rstrip("/")
+            if parts.scheme not in ("http", "https") or not host:
+                raise ApiError(f"{self._shown} is no URL of a server; expected one like {DEFAULT_URL}")
+            connection = Connection(host, port, parts.scheme == "https", timeout_s, max_bytes)
+        except (ValueError, http.client.HTTPException) as error:
+            raise ApiError(f"{self._shown} is no URL ({error}); expected one like {DEFAULT_URL}") from error
+        return connection, parts.path.rstrip("/")
+
+
+def _loaded(model: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {key: model.get(key) for key in ("digest", "expires_at")}
+    numbers = {key: model.get(key) for key in ("size", "size_vram", "context_length")}
+    return {
+        "name": model["name"],
+        **{key: one if _is_short(one) else None for key, one in texts.items()},
+        **{key: one if is_number(one) else None for key, one in numbers.items()},
+    }
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_VERSION_CHARACTERS
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, ApiError):
+    if isinstance(error, (ApiError, TooLong)):
         return str(error)
     if isinstance(error, TimeoutError):
         return str(error) if "seconds" in str(error) else "no answer in time"
@@ -155,7 +217,7 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip(": ")
 
 
-def shown(text: Any) -> str:
+def shown(text: Any, most: int = _MAX_SHOWN_CHARACTERS) -> str:
     """Text out of a reply, short enough for a message."""
     line = " ".join(str(text).split())
-    return line if len(line) <= _MAX_SHOWN_CHARACTERS else f"{line[:_MAX_SHOWN_CHARACTERS]}..."
+    return line if len(line) <= most else f"{line[:most]}..."

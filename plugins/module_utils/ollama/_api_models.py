@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import Any, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, shown
@@ -56,8 +57,8 @@ def read_model(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
     return InstalledModel(
         name=name,
         digest=_blob_name(model_path),
-        family=str(details.get("family") or ""),
-        quantization=str(details.get("quantization_level") or ""),
+        family=shown(details.get("family") or ""),
+        quantization=shown(details.get("quantization_level") or ""),
         header={
             "file_bytes": file_bytes or _estimated_bytes(name, tag, show),
             "quantization": "",
@@ -85,7 +86,7 @@ def parse_parameters(text: str) -> dict[str, Any]:
 
 
 def _number(text: str) -> Any:
-    if re.fullmatch(r"[+-]?\d{1,18}", text):
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         return int(text)
     return text
 
@@ -145,9 +146,10 @@ def _files(show: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _file_bytes(path: str) -> int:
     try:
-        return os.stat(path).st_size if os.path.isabs(path) else 0
-    except OSError:
+        found = os.stat(path) if os.path.isabs(path) else None
+    except (OSError, ValueError):  # a name that no file can have
         return 0
+    return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else 0
 
 
 def _blob_name(path: str) -> str:

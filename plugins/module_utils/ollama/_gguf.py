@@ -13,7 +13,7 @@ import re
 import struct
 from typing import Any, BinaryIO, Mapping, Sequence
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._files import open_regular
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import (
     TENSOR_TYPES,
     tensor_bytes,
@@ -29,7 +29,7 @@ BLOCK_BYTES = 256 * 1024
 # No published model comes near these; a file beyond them is damaged or hostile.
 MAX_KEYS = 8192
 MAX_KEY_BYTES = 1024
-MAX_TENSORS = 65536
+MAX_TENSORS = 16384
 MAX_TENSOR_NAME_BYTES = 256
 MAX_STRINGS = 4 * 1024 * 1024
 MAX_HEADER_BYTES = 256 * 1024 * 1024
@@ -134,12 +134,14 @@ def read_parts(paths: Sequence[str]) -> dict[str, Any]:
 
     Raises: GgufError.
     """
+    if len(paths) > MAX_SPLITS:
+        raise GgufError(f"{paths[0]} is one of {len(paths)} parts; at most {MAX_SPLITS} are read")
     return _joined(paths[0], [_read_file(path) for path in paths])
 
 
 def _read_file(path: str) -> dict[str, Any]:
     try:
-        with open_regular(path) as file:
+        with open_regular(path, follow_link=True) as file:
             return _HeaderReader(file, path, os.fstat(file.fileno()).st_size).read()
     except OSError as error:
         raise GgufError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -169,9 +171,9 @@ def _split_paths(path: str, count: int) -> list[str]:
 
 def _joined(path: str, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     numbers = [part["metadata"].get("split.no") for part in parts]
-    if sorted(number for number in numbers if _is_integer(number)) != list(range(_split_count(parts[0]))):
+    if not all(map(_is_integer, numbers)) or sorted(numbers) != list(range(_split_count(parts[0]))):
         raise GgufError(
-            f"{path}: its parts say split.no={numbers}, expected 0 to {_split_count(parts[0]) - 1}"
+            f"{path}: its parts say split.no={str(numbers)[:200]}, expected 0 to {_split_count(parts[0]) - 1}"
         )
     ordered = sorted(parts, key=lambda part: int(part["metadata"]["split.no"]))
     tensors = [tensor for part in ordered for tensor in part["tensors"]]
@@ -230,7 +232,7 @@ class _HeaderReader:
             raise self._error(f"the file has {self._file_bytes} bytes, a GGUF file at least 24")
         magic = self._take(4)
         if magic != MAGIC:
-            raise self._error(f"it begins with {magic!r}, not with {MAGIC!r}: this is no GGUF file")
+            raise self._error(f"it does not begin with {MAGIC!r}: this is no GGUF file")
         version = self._read_uint32()
         if version not in VERSIONS:
             if version and version & 0xFFFF == 0:

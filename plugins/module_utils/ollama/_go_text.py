@@ -22,22 +22,27 @@ _UNIT_NANOSECONDS = {
     "h": 3_600_000_000_000,
 }
 _DURATION_PART = re.compile("([0-9]*)(?:\\.([0-9]*))?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+# More digits than these say more than 64 bits of nanoseconds, or less than one nanosecond of an hour.
+_WHOLE_DIGITS, _FRACTION_DIGITS = 19, 18
 INT64_MAX = (1 << 63) - 1
 UINT64_MAX = (1 << 64) - 1
 
 
 def parse_uint(text: str) -> int | None:
     """An unsigned 64-bit number in base 10 (C(strconv.ParseUint)); None when it does not parse."""
-    if not re.fullmatch("[0-9]+", text) or int(text) > UINT64_MAX:
+    if not re.fullmatch("0*[0-9]{1,20}", text):
         return None
-    return int(text)
+    value = int(text.lstrip("0") or "0")
+    return value if value <= UINT64_MAX else None
 
 
 def parse_int(text: str) -> int | None:
     """A signed 64-bit number in base 10 (C(strconv.ParseInt)); None when it does not parse."""
-    if not re.fullmatch("[+-]?[0-9]+", text) or not -INT64_MAX - 1 <= int(text) <= INT64_MAX:
+    if not re.fullmatch("[+-]?0*[0-9]{1,19}", text):
         return None
-    return int(text)
+    sign = -1 if text[0] == "-" else 1
+    value = sign * int(text.lstrip("+-0") or "0")
+    return value if -INT64_MAX - 1 <= value <= INT64_MAX else None
 
 
 def parse_bool(text: str) -> bool | None:
@@ -61,7 +66,10 @@ def parse_duration_ns(text: str) -> int | None:
         if part is None or not (part.group(1) or part.group(2)):
             return None
         unit = _UNIT_NANOSECONDS[part.group(3)]
-        whole, fraction = part.group(1) or "0", part.group(2) or ""
+        # Digits that Go reads and that change nothing: noughts in front, and parts of less than a nanosecond behind.
+        whole, fraction = part.group(1).lstrip("0") or "0", (part.group(2) or "")[:_FRACTION_DIGITS]
+        if len(whole) > _WHOLE_DIGITS:
+            return None
         total += int(whole) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
         position = part.end()
     if not rest or total > INT64_MAX:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
@@ -22,6 +23,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import unit_processes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run, UnitState, unit_state
 
+# What a server answers without loading anything.
+_ANSWER_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -29,6 +33,11 @@ class Outcome:
 
     changed: bool
     models: tuple[Loaded, ...]
+
+
+def most_seconds(models: int, timeout_s: float) -> float:
+    """How long `load_in_order` may take at most for so many models: before each, and after it, the server is asked."""
+    return models * (timeout_s + 2 * _ANSWER_SECONDS) + 2 * _ANSWER_SECONDS
 
 
 def load_in_order(
@@ -49,7 +58,7 @@ def load_in_order(
     Raises:
         ApiError: The server does not answer.
     """
-    api = Api(server_url(unit_state(run, scope, unit)), timeout_s=timeout_s)
+    api = Api(server_url(unit_state(run, scope, unit)), timeout_s=min(timeout_s, _ANSWER_SECONDS))
     before = api.loaded()
     errors: dict[str, str] = {}
     files: dict[str, Files | None] = {}
@@ -60,7 +69,7 @@ def load_in_order(
             show = api.show(name)
             files[name_key(name)] = files_of(show)
             if not check_mode:
-                api.load(name, embedding=_is_embedding(show), **request)
+                replace(api, timeout_s=timeout_s).load(name, embedding=_is_embedding(show), **request)
         except ApiError as error:
             errors[name] = str(error)
         if not together:
@@ -120,7 +129,8 @@ def _files(api: Api, key: str, files: dict[str, Files | None]) -> Files | None:
 
 def _keep_alive(text: str) -> int | str:
     """Ollama's API takes whole seconds as a number and everything else as Go's notation in text."""
-    return int(text) if text.lstrip("-").isdigit() else text
+    number = whole_number(text[1:] if text.startswith("-") else text)
+    return text if number is None else -number if text.startswith("-") else number
 
 
 def _is_embedding(show: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Mapping
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import url_of_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
@@ -34,18 +35,21 @@ INSTALLER_HOME = "/usr/share/ollama"
 
 _PROPERTIES = "LoadState,MainPID,User,Environment,EnvironmentFiles,ExecStart"
 _EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
-_VERSION = re.compile(r"version is (\d\S*)")
-_ENVIRONMENT_FILE = re.compile(r"(/\S+) \(ignore_errors=(?:yes|no)\)")
+_ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 
 
 @dataclass(frozen=True)
 class Location:
-    """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit."""
+    """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit.
+
+    user: of the unit, empty where it names none.
+    """
 
     models_path: str
     api_url: str
     executable: str | None
     exists: bool
+    user: str
 
 
 def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
@@ -60,17 +64,8 @@ def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
         api_url=url_of_host(environment.get("OLLAMA_HOST", "")),
         executable=executable[1] if executable else None,
         exists=exists,
+        user=properties.get("User", ""),
     )
-
-
-def program_version(run: Run, executable: str | None) -> str | None:
-    """The version that the service's program names, None when it does not run."""
-    if executable is None:
-        return None
-    answer = run([executable, "--version"])
-    # Without a server to ask, it warns and names its own version as the client's.
-    versions = _VERSION.findall(f"{answer.stdout}\n{answer.stderr}")
-    return versions[-1] if versions else None
 
 
 def _properties(run: Run, scope: str, unit: str) -> Mapping[str, str]:
@@ -80,10 +75,10 @@ def _properties(run: Run, scope: str, unit: str) -> Mapping[str, str]:
 
 def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:
     """The running process's environment, else the one that its unit's files give it."""
-    main_pid = properties.get("MainPID", "0")
-    if main_pid.isdigit() and int(main_pid):
+    main_pid = whole_number(properties.get("MainPID"))
+    if main_pid:
         try:
-            return process_environment(int(main_pid), proc)
+            return process_environment(main_pid, proc)
         except OSError:
             pass  # not ours to read: the unit says nearly the same
     environment = dict(parse_shown_environment(properties.get("Environment", "")))

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import DISK, gather
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate, program_version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._program import (
+    ProgramError,
+    program_version,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run
 
 AUTO = "auto"
@@ -18,6 +22,7 @@ TIMEOUT_SECONDS = 10
 
 def read_models(
     run: Run,
+    warn: Callable[[str], None],
     scope: str,
     unit: str,
     source: str = AUTO,
@@ -25,29 +30,39 @@ def read_models(
     models_path: str | None = None,
     api_url: str | None = None,
     timeout_seconds: int = TIMEOUT_SECONDS,
+    first: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """What is known of the models, and a sentence for each that is damaged.
+
+    `warn` is told what the operator must know although the models can be read.
 
     Raises: InventoryError where no source can tell the models.
     """
     server = locate(run, scope, unit)
     path = models_path or server.models_path
     api = Api(api_url or server.api_url, timeout_seconds)
-    inventory = gather(path, api, source, names)
-    problems = inventory.damaged + inventory.problems
+    inventory = gather(path, api, source, names, first)
+    problems = inventory.damaged + inventory.unseen + inventory.problems
     if not server.exists and models_path is None and inventory.source == DISK:
         problems.append(f"systemd knows no {unit}: {path} is where the installer puts models")
+    version = inventory.version
+    if version is None and server.executable is not None:
+        try:
+            version = program_version(server.executable, server.user)
+        except ProgramError as error:
+            problems.append(str(error))
+            warn(str(error))
     known = {
         "models": [shape.to_dict() for shape in inventory.models],
         "unplannable": [{"name": name, "reason": why} for name, why in inventory.unplannable.items()],
         "missing": inventory.missing,
         "loaded": inventory.loaded,
-        "version": inventory.version or program_version(run, server.executable),
+        "version": version,
         "models_path": path,
         "api_url": api.url,
         "source": inventory.source,
         "sources": [vars(report) for report in inventory.sources],
-        "unseen": [f"{sentence}; it is not planned for" for sentence in inventory.damaged],
+        "unseen": [*(f"{sentence}; left out of the plan" for sentence in inventory.damaged), *inventory.unseen],
         "problems": problems,
     }
     return known, inventory.damaged

@@ -11,6 +11,8 @@ from typing import Iterable
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+# Of host, namespace, model and tag together, Ollama takes some 590.
+MAX_NAME_CHARACTERS = 600
 
 
 def short_name(name: str) -> str:

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 
 GPU = "gpu"
@@ -95,7 +97,7 @@ def _option(command: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return whole_number(text)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def loaded_model(
 
 
 def _int(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 def differences(planned: Sequence[Planned], loaded: Sequence[Loaded]) -> list[dict[str, Any]]:

@@ -49,21 +49,31 @@ def parse_map(text: str) -> dict[str, str]:
     """The pairs of a printed Go map C(map[NAME:value NAME:value])."""
     inner = text[len("map[") : -1]
     values: dict[str, str] = {}
+    closing = _closing_brackets(inner)
     match = _NAME.search(inner)
     while match:
-        value, end = _value(inner, match.end())
+        value, end = _value(inner, match.end(), closing)
         values[match.group("name")] = value
         match = _NAME.search(inner, end)
     return values
 
 
-def _value(inner: str, start: int) -> tuple[str, int]:
-    if inner[start : start + 1] == "[":
-        depth = 0
-        for position in range(start, len(inner)):
-            depth += {"[": 1, "]": -1}.get(inner[position], 0)
-            if depth == 0:
-                return inner[start : position + 1], position + 1
+def _closing_brackets(text: str) -> dict[int, int]:
+    """Where the bracket is closed that opens at a position; found for all at once, however many are never closed."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for match in re.finditer(r"[\[\]]", text):
+        if match.group() == "[":
+            opened.append(match.start())
+        elif opened:
+            closing[opened.pop()] = match.start()
+    return closing
+
+
+def _value(inner: str, start: int, closing: Mapping[int, int]) -> tuple[str, int]:
+    if start in closing:
+        end = closing[start] + 1
+        return inner[start:end], end
     following = _NAME.search(inner, start)
     end = following.start() if following else len(inner)
     return inner[start:end], end

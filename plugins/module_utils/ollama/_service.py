@@ -8,9 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from urllib.parse import urlsplit
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, url_of_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import (
+    Api,
+    ApiError,
+    address_of,
+    url_of_host,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import (
     Holder,
     Load,
@@ -38,6 +42,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 _API_TIMEOUT_S = 5.0
 # Go tells of some hundred goroutines when it panics, in two to twenty lines each.
 _LINES_OF_AN_END = 400
+# A line is cut after it was masked: the end of a URL's credentials may be what is cut off.
+_MAX_LINE_CHARACTERS = 2000
 
 
 def server_url(state: UnitState) -> str:
@@ -78,19 +84,10 @@ def look(run: Run, scope: str, unit: str) -> Sight:
 
 
 def _listener(url: str) -> Socket | None:
-    host, port = _host_and_port(url)
+    name, port = address_of(url)
     found = [s for s in tcp_sockets(pids()) if s.listening and s.port == port]
-    exact = [s for s in found if s.address == host]
+    exact = [s for s in found if s.address == name]
     return next(iter(exact or found), None)
-
-
-def _host_and_port(url: str) -> tuple[str | None, int | None]:
-    """None where OLLAMA_HOST is no address: such a server does not come to listen."""
-    try:
-        parts = urlsplit(url)
-        return parts.hostname, parts.port
-    except ValueError:
-        return None, None
 
 
 def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
@@ -100,7 +97,7 @@ def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
     if not state.main_pid:
         return Load(time.monotonic(), 0, 0.0), url
     processes = unit_processes(state.main_pid)
-    _host, port = _host_and_port(url)
+    _name, port = address_of(url)
     established = [
         s for s in tcp_sockets([state.main_pid]) if not s.listening and s.port == port and s.pid is not None
     ]
@@ -111,7 +108,7 @@ def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
 def loaded_models(url: str) -> list[str]:
     """The names of the models that are loaded; none where the API does not answer."""
     try:
-        return [str(entry.get("name")) for entry in Api(url, timeout_s=_API_TIMEOUT_S).loaded()]
+        return [entry["name"] for entry in Api(url, timeout_s=_API_TIMEOUT_S).loaded()]
     except ApiError:
         return []
 
@@ -125,4 +122,5 @@ def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:
     words = journal_of_invocation(state.invocation_id, from_end=True, lines=_LINES_OF_AN_END)
     if not any(line.strip() for line in words):
         words = last_messages_of_unit(scope, unit, lines=_LINES_OF_AN_END)
-    return [masked("", line) for line in ending([line for line in words if line.strip()], lines)]
+    kept = ending([line for line in words if line.strip()], lines)
+    return [masked("", line)[:_MAX_LINE_CHARACTERS] for line in kept]

@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text im
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import address, cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import parse as parse_version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
 
 BOOLEAN = "boolean"
 TRISTATE = "boolean or nothing"
@@ -189,13 +190,13 @@ def _value_problem(name: str, setting: Setting, text: str, release: Release | No
 
 
 def _host_problem(name: str, text: str) -> str | None:
-    found = address(text)
+    found, shown = address(text), masked(name, text)
     if found.refused_port is not None:
         return (
-            f"{name}={text} has no valid port, and Ollama would take its default: write it like 0.0.0.0:11434"
+            f"{name}={shown} has no valid port, and Ollama would take its default: write it like 0.0.0.0:11434"
         )
     if not found.can_be_listened_on:
-        return f"{name}={text} is no address, and Ollama would not start: write it like 0.0.0.0:11434 or [::1]:11434"
+        return f"{name}={shown} is no address, and Ollama would not start: write it like 0.0.0.0:11434 or [::1]:11434"
     return None
 
 

@@ -8,13 +8,20 @@ Source: ollama v0.33.0-rc2, manifest/manifest.go, manifest/paths.go, server/imag
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import re
-from dataclasses import dataclass
-from typing import Any, Iterator, Mapping, Sequence
+import stat
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._files import open_regular
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import (
+    open_below,
+    open_folder,
+    open_regular,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
     GgufError,
     read_header,
@@ -26,7 +33,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     ModelError,
     UnplannableError,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import DEFAULT_HOST, short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    DEFAULT_HOST,
+    MAX_NAME_CHARACTERS,
+    short_name,
+)
 
 # The newer one wins where both name a model, and calls the default host by another name.
 # Source: Ollama, manifest/paths.go of the branch that brings it; no release up to v0.33.0-rc2 has it.
@@ -35,15 +46,20 @@ _NEWER_DEFAULT_HOST = "ollama.com"
 MANIFEST_FOLDERS = (_NEWER_FOLDER, "manifests")
 MANIFEST_DEPTH = 4
 
-# Manifests of safetensors models list every tensor; none comes near these.
-MAX_JSON_BYTES = 16 * 1024 * 1024
+# Manifests of safetensors models list every tensor, some 200 bytes each; none comes near these.
+MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_MANIFESTS = 10000
-MAX_LAYERS = 100000
+MAX_LAYERS = 20000
+# Of all folders together: a model has a folder and a file, and little else lies there.
+MAX_ENTRIES = 50000
+_MAX_NAMED = 3
+_FILE, _FOLDER, _LINK = "file", "folder", "link"
 
 _LIST_MEDIA_TYPE = "application/vnd.ollama.manifest.list.v2+json"
 _LAYER_PREFIX = "application/vnd.ollama.image."
 # The order in which Ollama on Linux chooses from a manifest list; MLX comes last and is not planned.
 _RUNNERS = ("ollama", "llamacpp")
+_BLOB_LINK = re.compile(r"(?:^|/)(sha256-[0-9a-f]{64})$")
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 
 
@@ -53,10 +69,40 @@ class StoreError(OSError):
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """Where the manifest of one installed model lies."""
+    """Where the manifest of one installed model lies: the names of the folders below the store, and of the file.
+
+    blob: the blob that a link stands for, empty for a file of its own.
+    """
 
     name: str
-    path: str
+    models_path: str
+    parts: tuple[str, ...]
+    blob: str = ""
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.models_path, *self.parts)
+
+
+@dataclass
+class Found:
+    """What lies in the folders of manifests: the models by lower-case name, and links, which are not followed."""
+
+    models: dict[str, ManifestFile] = field(default_factory=dict)
+    links: list[str] = field(default_factory=list)
+    entries: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not seen of the store, one sentence."""
+        if not self.links:
+            return []
+        count = len(self.links)
+        named = ", ".join(map(repr, self.links[:_MAX_NAMED])) + (", ..." if count > _MAX_NAMED else "")
+        return [
+            f"{named} {'is a link' if count == 1 else f'are {count} links'} where a manifest or a folder of them belongs, "
+            "and not followed: models behind it are not seen; put real files there"
+        ]
 
 
 def installed(models_path: str) -> list[ManifestFile]:
@@ -64,32 +110,55 @@ def installed(models_path: str) -> list[ManifestFile]:
 
     Raises: StoreError.
     """
+    return sorted(look(models_path).models.values(), key=lambda manifest: manifest.name)
+
+
+def look(models_path: str) -> Found:
+    """What lies in the folders of manifests. No link is followed there, because the service's user may put one to
+    anywhere and this may run as root; of one that names a blob, as the newer folder holds them, the blob is read. The
+    store itself may be a link, and its blobs may be.
+
+    Source: ollama baa78e711 (after v0.33.0-rc2), manifest/manifest.go, linkManifest and OpenVerifiedManifest.
+    Raises: StoreError.
+    """
+    found = Found()
     try:
-        os.listdir(models_path)
-        found: dict[str, ManifestFile] = {}
-        for folder in MANIFEST_FOLDERS:
-            for parts, path in _files(os.path.join(models_path, folder), MANIFEST_DEPTH):
-                host, namespace, model, tag = parts
-                if folder == _NEWER_FOLDER and host == _NEWER_DEFAULT_HOST:
-                    host = DEFAULT_HOST
-                name = short_name(f"{host}/{namespace}/{model}:{tag}")
-                found.setdefault(name.lower(), ManifestFile(name, path))
-                if len(found) > MAX_MANIFESTS:
-                    raise StoreError(f"{models_path} holds more than {MAX_MANIFESTS} models")
+        store = open_folder(models_path, follow_link=True)
+        try:
+            for folder in MANIFEST_FOLDERS:
+                for parts, blob in _files(store, folder, (), MANIFEST_DEPTH, found):
+                    host, namespace, model, tag = parts[1:]
+                    if folder == _NEWER_FOLDER and host == _NEWER_DEFAULT_HOST:
+                        host = DEFAULT_HOST
+                    name = short_name(f"{host}/{namespace}/{model}:{tag}")
+                    if len(name) > MAX_NAME_CHARACTERS:  # none that Ollama takes for a model's
+                        continue
+                    found.models.setdefault(name.lower(), ManifestFile(name, models_path, parts, blob))
+                    if len(found.models) > MAX_MANIFESTS:
+                        raise StoreError(f"it holds more than {MAX_MANIFESTS} models")
+        finally:
+            os.close(store)
+    except StoreError as error:
+        raise StoreError(f"the store {models_path} is not read: {error}") from error
     except PermissionError as error:
-        raise StoreError(f"{error.filename} cannot be read: run the task as root (become: true)") from error
+        raise StoreError(f"{models_path} cannot be read: run the task as root (become: true)") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{models_path} is no model store: {error.strerror}; set models_path") from error
-    return sorted(found.values(), key=lambda manifest: manifest.name)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{models_path!r} cannot be read: {error}; set models_path") from error
+    return found
 
 
-def read_model(models_path: str, manifest_file: ManifestFile) -> InstalledModel:
+def read_model(
+    models_path: str, manifest_file: ManifestFile, header_of: Callable[[str], dict[str, Any]] = read_header
+) -> InstalledModel:
     """One installed model with its GGUF header.
 
+    header_of: reads the header of a file, where one is kept for several models that have the same file.
     Raises: ModelError, UnplannableError.
     """
     name = manifest_file.name
-    manifest = _selected(models_path, manifest_file.path)
+    manifest = _selected(models_path, manifest_file)
     layers = _layers(manifest, manifest_file.path)
     config = _config(models_path, manifest, manifest_file.path)
     _refuse_unplannable(config, layers)
@@ -100,8 +169,9 @@ def read_model(models_path: str, manifest_file: ManifestFile) -> InstalledModel:
         layer.check(models_path, name)
     try:
         paths = [layer.path(models_path) for layer in models]
-        header = read_header(paths[0]) if len(paths) == 1 else read_parts(paths)
-        projectors = [read_header(layer.path(models_path)) for layer in layers if layer.kind == "projector"]
+        header = header_of(paths[0]) if len(paths) == 1 else read_parts(paths)
+        projector = next((layer for layer in layers if layer.kind == "projector"), None)
+        projector_header = header_of(projector.path(models_path)) if projector else {"metadata": {}}
     except GgufError as error:
         raise ModelError(f"model {name}: {error}") from error
     return InstalledModel(
@@ -114,7 +184,7 @@ def read_model(models_path: str, manifest_file: ManifestFile) -> InstalledModel:
         adapter_bytes=_size(layers, "adapter"),
         draft_bytes=_size(layers, "draft"),
         parameters=_parameters(models_path, layers),
-        projector_metadata=projectors[0]["metadata"] if projectors else {},
+        projector_metadata=projector_header["metadata"],
         side_files=tuple(layer.digest for kind in SIDE_FILES for layer in layers if layer.kind == kind),
     )
 
@@ -143,30 +213,70 @@ class _Layer:
             )
 
 
-def _files(folder: str, depth: int, parents: Sequence[str] = ()) -> Iterator[tuple[list[str], str]]:
-    """Files exactly `depth` levels below a folder; one that is not there has none."""
+def _files(
+    folder: int, name: str, parents: tuple[str, ...], depth: int, found: Found
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Files exactly `depth` levels below a folder, which lies in the one that is open; one that is not there has none.
+
+    With each the blob that it stands for where it is a link.
+    """
     try:
-        names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
+        inner = open_folder(name, folder=folder)
+    except FileNotFoundError:
         return
-    for name in names:
-        path = os.path.join(folder, name)
-        if depth > 1:
-            yield from _files(path, depth - 1, [*parents, name])
-        elif not name.startswith(".") and not os.path.isdir(path):
-            yield [*parents, name], path
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            found.links.append("/".join((*parents, name)))
+        return
+    try:
+        parts = (*parents, name)
+        for inner_name, kind in _listed(inner, found):
+            if kind == _LINK:
+                blob = _linked_blob(inner_name, inner) if depth == 1 else ""
+                if blob:
+                    yield (*parts, inner_name), blob
+                else:
+                    found.links.append("/".join((*parts, inner_name)))
+            elif depth > 1 and kind == _FOLDER:
+                yield from _files(inner, inner_name, parts, depth - 1, found)
+            elif depth == 1 and kind == _FILE and not inner_name.startswith("."):
+                yield (*parts, inner_name), ""
+    finally:
+        os.close(inner)
 
 
-def _selected(models_path: str, path: str) -> Mapping[str, Any]:
-    """The manifest at `path`, or of a list of manifests the one that Ollama runs on Linux."""
-    manifest = _read_json(path)
+def _linked_blob(name: str, folder: int) -> str:
+    try:
+        target = _BLOB_LINK.search(os.readlink(name, dir_fd=folder))
+    except OSError:  # gone, or no longer a link
+        return ""
+    return target[1] if target else ""
+
+
+def _listed(folder: int, found: Found) -> list[tuple[str, str]]:
+    """Names and kinds of what lies in a folder, in their order."""
+    listed = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found.entries += 1
+            if found.entries > MAX_ENTRIES:
+                raise StoreError(f"its manifests are more than {MAX_ENTRIES} files and folders")
+            is_folder = entry.is_dir(follow_symlinks=False)
+            listed.append((entry.name, _LINK if entry.is_symlink() else _FOLDER if is_folder else _FILE))
+    return sorted(listed)
+
+
+def _selected(models_path: str, manifest_file: ManifestFile) -> Mapping[str, Any]:
+    """The manifest of a file, or of a list of manifests the one that Ollama runs on Linux."""
+    path = manifest_file.path
+    manifest = _read_manifest(manifest_file)
     if manifest.get("mediaType") != _LIST_MEDIA_TYPE:
         return manifest
     children = manifest.get("manifests")
     for runner in _RUNNERS:
         for child in children if isinstance(children, list) else []:
             if isinstance(child, dict) and str(child.get("runner", "")).lower() == runner:
-                return _read_json(_blob_path(models_path, child, path)) if "digest" in child else child
+                return _read_blob(_blob_path(models_path, child, path)) if "digest" in child else child
     raise UnplannableError(
         "it has no variant for llama.cpp, and the memory of other engines is not predicted"
     )
@@ -176,16 +286,16 @@ def _layers(manifest: Mapping[str, Any], path: str) -> list[_Layer]:
     # Ollama writes the manifest of a model that runs in its cloud with `"layers":null`.
     entries = [] if manifest.get("layers") is None else manifest["layers"]
     if not isinstance(entries, list) or len(entries) > MAX_LAYERS:
-        raise ModelError(f"{path} is no manifest: layers is {_shown(entries)}, expected a list")
+        raise ModelError(f"{path} is no manifest: layers is {_kind(entries)}, expected a list")
     return [_layer(entry, path) for entry in entries]
 
 
 def _layer(entry: Any, path: str) -> _Layer:
     if not isinstance(entry, dict):
-        raise ModelError(f"{path} is no manifest: a layer is {_shown(entry)}, expected a mapping")
+        raise ModelError(f"{path} is no manifest: a layer is {_kind(entry)}, expected a mapping")
     size_bytes = entry.get("size")
     if not isinstance(size_bytes, int) or isinstance(size_bytes, bool) or size_bytes < 0:
-        raise ModelError(f"{path} is no manifest: the size of a layer is {_shown(size_bytes)}")
+        raise ModelError(f"{path} is no manifest: the size of a layer is {_kind(size_bytes)}")
     media_type = str(entry.get("mediaType", ""))
     kind = media_type[len(_LAYER_PREFIX) :] if media_type.startswith(_LAYER_PREFIX) else media_type
     return _Layer(kind, _blob_name(entry, path), size_bytes)
@@ -194,7 +304,7 @@ def _layer(entry: Any, path: str) -> _Layer:
 def _blob_name(entry: Mapping[str, Any], path: str) -> str:
     match = _DIGEST.fullmatch(str(entry.get("digest")))
     if match is None:
-        raise ModelError(f"{path} is no manifest: {_shown(entry.get('digest'))} is no sha256 digest")
+        raise ModelError(f"{path} is no manifest: {_kind(entry.get('digest'))} is no sha256 digest")
     return f"sha256-{match[1].lower()}"
 
 
@@ -205,13 +315,13 @@ def _blob_path(models_path: str, entry: Mapping[str, Any], path: str) -> str:
 def _config(models_path: str, manifest: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     entry = manifest.get("config")
     if not isinstance(entry, dict):
-        raise ModelError(f"{path} is no manifest: config is {_shown(entry)}, expected a mapping")
-    return _read_json(_blob_path(models_path, entry, path))
+        raise ModelError(f"{path} is no manifest: config is {_kind(entry)}, expected a mapping")
+    return _read_blob(_blob_path(models_path, entry, path))
 
 
 def _refuse_unplannable(config: Mapping[str, Any], layers: Sequence[_Layer]) -> None:
     if config.get("remote_host"):
-        raise UnplannableError(f"it runs at {_text(config, 'remote_host')} and takes no memory here")
+        raise UnplannableError(f"it runs at {shown(_text(config, 'remote_host'))} and takes no memory here")
     if config.get("model_format") == "safetensors" or any(layer.kind == "tensor" for layer in layers):
         raise UnplannableError("it is a safetensors model, which runs on MLX; its memory is not predicted")
 
@@ -224,7 +334,7 @@ def _parameters(models_path: str, layers: Sequence[_Layer]) -> Mapping[str, Any]
     parameters: dict[str, Any] = {}
     for layer in layers:
         if layer.kind == "params":
-            parameters.update(_read_json(layer.path(models_path)))
+            parameters.update(_read_blob(layer.path(models_path)))
     return parameters
 
 
@@ -233,29 +343,52 @@ def _text(config: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _read_json(path: str) -> dict[str, Any]:
-    """A JSON mapping from a file.
+def _read_manifest(manifest_file: ManifestFile) -> dict[str, Any]:
+    """Raises: ModelError."""
+    if not manifest_file.blob:
+        return _read_json(
+            manifest_file.path, lambda: open_below(manifest_file.models_path, manifest_file.parts)
+        )
+    blob = os.path.join(manifest_file.models_path, "blobs", manifest_file.blob)
+    return _read_json(blob, lambda: open_regular(blob, follow_link=True), manifest_file.blob)
+
+
+def _read_blob(path: str) -> dict[str, Any]:
+    """A JSON mapping from a blob; blobs may be links, to a disk of their own for example.
+
+    Raises: ModelError.
+    """
+    return _read_json(path, lambda: open_regular(path, follow_link=True))
+
+
+def _read_json(path: str, opened: Callable[[], BinaryIO], blob: str = "") -> dict[str, Any]:
+    """A JSON mapping from a file. What the file holds is in no message: it may be another than the one that belongs there.
+
+    blob: what its content must be the digest of.
 
     Raises: ModelError.
     """
     try:
-        with open_regular(path) as file:
+        with opened() as file:
             content = file.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > MAX_JSON_BYTES:
         raise ModelError(f"{path} is longer than {MAX_JSON_BYTES} bytes, which no manifest needs")
+    if blob and blob != f"sha256-{hashlib.sha256(content).hexdigest()}":
+        raise ModelError(f"{path} is another file than its name says: pull the model again")
     try:
-        value = json.loads(content)
-    except RecursionError as error:
-        raise ModelError(f"{path} is nested too deep to be a manifest") from error
+        value = read_json(content)
+    except TooManyItems as error:
+        raise ModelError(f"{path} is longer than a manifest: {error}") from error
     except ValueError as error:
         raise ModelError(f"{path} is no JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path} holds {_shown(value)}, expected a mapping")
+        raise ModelError(f"{path} holds {_kind(value)}, expected a mapping")
     return value
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+def _kind(value: Any) -> str:
+    if isinstance(value, (str, list)):
+        return f"a {'text' if isinstance(value, str) else 'list'} of {len(value)}"
+    return "nothing" if value is None else f"a value of the kind {type(value).__name__}"

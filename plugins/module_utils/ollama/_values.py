@@ -71,8 +71,9 @@ class Address:
 
         Source: Ollama v0.33.0-rc2 cmd/cmd.go (RunServer), envconfig/config.go (ConnectableHost).
         """
-        ip = _ip(self.host)
-        host = self.host or _LOOPBACK
+        # Ollama takes no credentials, and the URL stands in facts and messages.
+        host = self.host.rpartition("@")[2] or _LOOPBACK
+        ip = _ip(host)
         if ip is not None and ip.is_unspecified:
             host = _LOOPBACK if ip.version == 4 else "::1"
         return f"http://{_bracketed(host)}:{int(self.port)}"

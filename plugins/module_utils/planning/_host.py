@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
+    MAX_DEVICES,
+    GpuDevice,
+    HostGpus,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import is_admitted
 
 # The variables by which a service is shown only some of its GPUs (OLLAMA.md lists them; discover/gpu.go).
@@ -22,6 +26,10 @@ VISIBILITY_VARIABLES = (
 )
 _VISIBILITY_OF_VENDOR = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
 
+# Of so many descriptions the GPUs to be planned are chosen; more are no host's.
+_MOST_DESCRIBED = 1024
+# An exbibyte; no host has as much.
+_MOST_BYTES = 1 << 60
 
 @dataclass(frozen=True)
 class Host:
@@ -88,6 +96,9 @@ def host_from_facts(
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     unseen = [gpu for gpu in host.devices if gpu not in visible and gpu.problems and not gpu.is_usable]
     excluded = [gpu for gpu in (*in_use, *unseen) if _fault(gpu)]
+    healthy, too_many = healthy[:MAX_DEVICES], healthy[MAX_DEVICES:]
+    # Which ones the host did not tell is not known, only that Ollama must not use them.
+    untold = [gpu for gpu in healthy if host.devices_left_out]
     faults = [f"GPU {_label(gpu)}: {_fault(gpu)}" for gpu in excluded]
     faults += [_without_full_stop(problem) for problem in host.problems]
     if faults and on_gpu_fault == "fail":
@@ -100,6 +111,11 @@ def host_from_facts(
         f"GPU {gpu.pci_bus_id} ({gpu.vendor}) could not be measured and is not planned with: {gpu.message}"
         for gpu in host.unmeasured
     ]
+    left_out = len(too_many) + host.devices_left_out
+    if left_out:
+        warnings.append(
+            f"{left_out} GPUs are left out of the plan and hidden from Ollama: at most {MAX_DEVICES} are planned"
+        )
     total = host.system_memory_total_bytes or 0
     return Host(
         gpus=tuple(healthy),
@@ -107,7 +123,7 @@ def host_from_facts(
         system_memory_available_bytes=(
             total if host.system_memory_available_bytes is None else host.system_memory_available_bytes
         ),
-        environment=_visibility(healthy, excluded),
+        environment=_visibility(healthy, [*excluded, *too_many, *untold]),
         warnings=tuple(warnings),
     )
 
@@ -119,10 +135,14 @@ def _completed(facts: Any) -> dict[str, Any]:
     devices = facts.get("devices", [])
     if not isinstance(devices, Sequence) or isinstance(devices, str):
         raise ValueError(f"GPU facts has {devices!r:.80} as 'devices', expected a list")
-    completed = [_completed_device(index, device) for index, device in enumerate(devices)]
+    completed = [_completed_device(index, device) for index, device in enumerate(devices[:_MOST_DESCRIBED])]
+    untold = facts.get("devices_left_out", 0)
+    if not isinstance(untold, int):
+        raise ValueError(f"GPU facts has {untold!r:.80} as 'devices_left_out', expected a number of GPUs")
+    untold = max(0, untold) + len(devices) - len(completed)
     for name in ("system_memory_total_bytes", "system_memory_available_bytes"):
         _check_size("GPU facts", name, facts.get(name))
-    return {"gathered_at": "", **facts, "devices": completed}
+    return {"gathered_at": "", **facts, "devices": completed, "devices_left_out": untold}
 
 
 def _completed_device(index: int, device: Any) -> dict[str, Any]:
@@ -144,6 +164,8 @@ def _completed_device(index: int, device: Any) -> dict[str, Any]:
 def _check_size(what: str, name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise ValueError(f"{what} has {value!r:.80} as '{name}', expected a size in bytes")
+    if value is not None and value > _MOST_BYTES:
+        raise ValueError(f"{what} has more than {_MOST_BYTES} as '{name}', expected a size in bytes")
 
 
 def _visible(host: HostGpus, *, everything: bool) -> list[GpuDevice]:

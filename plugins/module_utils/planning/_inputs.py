@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import same_model, short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    MAX_NAME_CHARACTERS,
+    same_model,
+    short_name,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
     ModelShape,
     shape_from_header,
@@ -51,7 +55,8 @@ _POLICY_OF_VARIABLE = {
     "OLLAMA_MAX_LOADED_MODELS": "max_loaded_models",
     "OLLAMA_CONTEXT_LENGTH": "context_length",
 }
-_MOST_MODELS = 1024
+# Planning takes half a minute for a thousand models on 8 GPUs.
+MAX_MODELS = 256
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,16 @@ def read_inputs(
     version: str | None,
     service: Service,
     unplannable: Mapping[str, str],
+    loaded: Iterable[str] = (),
 ) -> Inputs:
-    """The inputs of a plan, checked against each other.
+    """The inputs of a plan, checked against each other. loaded: names of the models that are loaded now.
 
     Raises: ValueError in one sentence that says what is wrong and what to do.
     """
     policy = _with_operators_values(policy)
     warnings: list[str] = []
+    if version is not None and not isinstance(version, str):
+        raise ValueError(f"the version of Ollama is {version!r:.80}, expected a text like 0.33.0")
     if not version:
         version = ".".join(str(number) for number in (*NEWEST_KNOWN, 0))
         warnings.append(f"the version of Ollama is not known: planned by the rules of {version}")
@@ -164,6 +172,12 @@ def read_inputs(
         environment=environment,
         managed_environment=service.managed,
     )
+    models, left_out = _kept(models, [*(wish.name for wish in wanted), *loaded])
+    if left_out:
+        warnings.append(
+            f"{left_out} of {len(models) + left_out} installed models are left out: at most {MAX_MODELS} are planned, those "
+            "that are wanted or loaded before others, then by name; where one of them is asked for, the plan does not hold"
+        )
     installed = read_models(models)
     demands = _demands(installed, wanted, unplannable)
     planned = {demand.model.name for demand in demands}
@@ -187,10 +201,23 @@ def read_models(models: Sequence[Any]) -> tuple[SchedulerModel, ...]:
 
     Raises: ValueError that names the model and what is wrong with it.
     """
-    if len(models) > _MOST_MODELS:
-        raise ValueError(f"{len(models)} models are given, at most {_MOST_MODELS} can be planned")
     read = {shape.name: shape for shape in map(_shape, models)}
     return tuple(scheduler_model(with_side_files(shape)) for shape in read.values())
+
+
+def _kept(models: Sequence[Any], first: Sequence[str]) -> tuple[Sequence[Any], int]:
+    """The models that are planned, and how many are not: of too many those named first, then the others by name."""
+    if len(models) <= MAX_MODELS:
+        return models, 0
+    ranks: dict[str, int] = {}
+    for name in first:
+        ranks.setdefault(short_name(name).lower(), len(ranks))
+
+    def place(model: Any) -> tuple[int, str]:
+        name = short_name(str(model.get("name"))).lower() if isinstance(model, Mapping) else ""
+        return ranks.get(name, len(ranks)), name
+
+    return sorted(models, key=place)[:MAX_MODELS], len(models) - MAX_MODELS
 
 
 def _shape(model: Any) -> ModelShape:
@@ -199,6 +226,8 @@ def _shape(model: Any) -> ModelShape:
     name = model.get("name")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a model needs a name, found {dict(model)!r:.80}")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise ValueError(f"a model has a name of {len(name)} characters, at most {MAX_NAME_CHARACTERS} are taken: {name:.80}")
     try:
         if "layers" in model:
             return ModelShape.from_dict(model)
@@ -261,7 +290,7 @@ def loaded_from_list(items: Any) -> dict[str, int]:
     """
     try:
         return {short_name(str(item["name"])): int(item["context_length"] or 0) for item in items}
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         raise ValueError(
             f"loaded must be a list of mappings with name and context_length, found {items!r:.80}"
         ) from None

@@ -62,6 +62,7 @@ def plan_host(
             version=version,
             service=service or Service(),
             unplannable=unplannable or {},
+            loaded=loaded or {},
         )
     )
     return _plan(with_measured(chosen, gpu, measured or {}, use_memory=use_measured_memory), loaded or {})

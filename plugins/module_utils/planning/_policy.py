@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import PARALLEL_MAX
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import value_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
 
 # Values that no host reaches; they catch a unit that was forgotten (GiB for bytes) or a slip of the keyboard.
 MOST_MODELS = 1024
@@ -80,8 +81,9 @@ def policy_from_dict(options: Mapping[str, Any]) -> Policy:
         **{
             **given,
             "kv_cache_types": _kv_cache_types(given.get("kv_cache_types", Policy.kv_cache_types)),
-            "operator_environment": environment_from_dict(
-                given.get("operator_environment", {}), "operator_environment"
+            # No secret decides anything of a plan, and a plan is shown in many places: it never holds one.
+            "operator_environment": masked_environment(
+                environment_from_dict(given.get("operator_environment", {}), "operator_environment")
             ),
         }
     )
@@ -123,7 +125,9 @@ def environment_from_dict(values: Any, what: str) -> dict[str, str]:
     Raises: ValueError when it is no mapping or a value is no scalar.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{what} must be a mapping of variable names to values, found {values!r:.80}")
+        raise ValueError(
+            f"{what} must be a mapping of variable names to values, found {type(values).__name__}"
+        )
     return {str(name): value_text(str(name), value) for name, value in values.items()}
 
 

@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
+
 GIB = 1 << 30
 WIDTH = 110
 
@@ -20,7 +22,7 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
     """
     return [
         f"{host}: {_verdict(plan)}",
-        *(f"  {name}={value}" for name, value in plan["environment"].items()),
+        *(f"  {name}={value}" for name, value in masked_option(plan["environment"]).items()),
         "",
         *_indented(_model_rows(plan), "lrrrrrrrr"),
         *_indented(_gpu_rows(plan), "llrrrrr"),

@@ -125,7 +125,7 @@ def parse(text: str | Version) -> Version:
         return text
     match = _VERSION.match(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is not a version of Ollama; expected e.g. 0.33.0 or 0.33.0-rc2.")
+        raise ValueError(f"'{text:.80}' is not a version of Ollama; expected e.g. 0.33.0 or 0.33.0-rc2.")
     major, minor, patch, prerelease = match.groups()
     return Version(int(major), int(minor), int(patch or 0), prerelease or "")
 

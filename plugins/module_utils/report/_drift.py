@@ -55,7 +55,7 @@ class Drift:
         for layer, value in self.found.items():
             layers_of.setdefault(shown(value), []).append(layer)
         found = ", ".join(f"{value} in {_listed(layers)}" for value, layers in layers_of.items())
-        return f"{found}, wanted {shown(self.wanted)}"
+        return f"{found}, wanted {shown_wanted(self.wanted, self.found)}"
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "difference": self.difference}
@@ -114,6 +114,11 @@ def _cause(found: Mapping[str, str | None]) -> str:
 def shown(value: str | None) -> str:
     """A value for a reader; there need not be one."""
     return "none" if value is None else value or "an empty value"
+
+
+def shown_wanted(wanted: str | None, found: Mapping[str, str | None]) -> str:
+    """What is wanted, for a reader of what was found: of two secrets that differ both are masked alike."""
+    return "another value" if wanted in found.values() else shown(wanted)
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -9,13 +9,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import Drift, explain, shown
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import (
+    Drift,
+    explain,
+    shown,
+    shown_wanted,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar import (
     KINDS,
     MemoryBar,
     bar_of_facts,
     bar_of_plan,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 
 # Raised when a key of the report changes its meaning or goes.
 FORMAT = 1
@@ -112,7 +118,7 @@ def _host(host: HostData) -> dict[str, Any]:
             "max_loaded_models": plan.get("max_loaded_models"),
             "context_length": plan.get("context_length"),
             "kv_cache_type": plan.get("kv_cache_type"),
-            "environment": dict(plan.get("environment", {})),
+            "environment": masked_option(plan.get("environment", {})),
             "models": [_model(model) for model in plan.get("models", ()) if model["planned"]],
             "gpus": [gpu.to_dict() for gpu in gpus],
             "limits": [dict(limit) for limit in plan.get("limits", ())],
@@ -194,7 +200,7 @@ def _short_difference(drift: Mapping[str, Any]) -> str:
     """Found and wanted for a line of the table: of the layers that differ, what comes nearest to what runs."""
     for layer in ("process", "unit", "file", "server", "model"):
         if layer in drift["found"]:
-            return f"{shown(drift['found'][layer])}, not {shown(drift['wanted'])}"
+            return f"{shown(drift['found'][layer])}, not {shown_wanted(drift['wanted'], drift['found'])}"
     return ""
 
 

@@ -12,17 +12,34 @@ import posixpath
 import re
 import tempfile
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Iterator, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
     replace_file,
     write_file,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+    is_well_formed,
+    parse_assignments,
+    parse_environment_file,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import Former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import locked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
+    BOUNDARY,
+    MARKER,
+    halves,
+    joined,
+    parted,
+    refers_to_secret_file,
+    variables_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
+    MASK,
+    cut_at_secret,
     masked,
+    masked_text,
     redacted,
     secret_values,
 )
@@ -31,23 +48,21 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     Completed,
     Manager,
     Run,
+    UnitNameError,
+    check_unit,
     dropin_base_directory,
     read_text,
     state_directory,
     unit_state,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
-    DROP_IN,
-    UnitFile,
-    unit_environment,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import secret_file
 
-MARKER = "# Written by gpufleet.ollama, which replaces this file: put your own settings in another drop-in."
 # systemd-analyze verify --recursive-errors= came with systemd 250 (its NEWS).
 RECURSIVE_ERRORS_SINCE = 250
+# A shorter one would hide ordinary text wherever it stands.
+SHORTEST_SECRET = 4
 PRESENT = "present"
 RESTORED = "restored"
-_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service\Z")
 _DROPIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@+-]*\.conf\Z")
 
 
@@ -130,11 +145,12 @@ def change(
         before = current(where)
         if state == RESTORED:
             return _restored(run, manager, where, before, taken_back, keep, check_mode)
-        after = with_marker(content or "") if state == PRESENT else None
+        after = _parted(where, with_marker(content or "")) if state == PRESENT else None
         complaints = _complaints_about(run, manager, where, before, after)
-        if before != after and not check_mode:
+        changed = before != after or not _secrets_as_written(where, after)
+        if changed and not check_mode:
             put(where, before, after, keep)
-        return _outcome(where, before, after, before != after, complaints)
+        return _outcome(where, before, after, changed, complaints)
 
 
 def _restored(
@@ -197,14 +213,23 @@ def _outcome(
     )
 
 
+def _parted(where: Place, text: str) -> str:
+    try:
+        return parted(text, where.path)
+    except ValueError as error:
+        raise DropinError(f"{error}; nothing was changed") from error
+
+
 def check_names(unit: str, name: str) -> None:
     """Refuses names that are no file names of systemd.
 
     Raises:
         DropinError: A name is not a service's or not a drop-in's.
     """
-    if not _UNIT_NAME.match(unit):
-        raise DropinError(f"{unit!r} is not the name of a systemd service: write it like ollama.service")
+    try:
+        check_unit(unit)
+    except UnitNameError as error:
+        raise DropinError(str(error)) from error
     if not _DROPIN_NAME.match(name):
         raise DropinError(f"{name!r} is not a drop-in's file name: write it like zz-gpufleet.conf")
 
@@ -220,23 +245,59 @@ def place(unit: str, scope: str, name: str, base_directory: str, state_directory
 
 
 def current(where: Place) -> str | None:
-    """The text of our drop-in; None when there is none.
+    """The text of our drop-in and of its environment file; None when there is none.
 
     Raises:
-        DropinError: The file is not ours or cannot be read.
+        DropinError: A file is not ours or cannot be read.
     """
+    _read_ours(secret_file(where.path))
+    text = _read_ours(where.path)
     try:
-        text = read_text(where.path)
+        return None if text is None else with_secret_file(where.path, text)
+    except (OSError, ValueError) as error:
+        raise DropinError(f"{secret_file(where.path)} cannot be read: {_reason(error)}") from error
+
+
+def _read_ours(path: str) -> str | None:
+    try:
+        text = read_text(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DropinError(f"{where.path} cannot be read: {_reason(error)}") from error
+        raise DropinError(f"{path} cannot be read: {_reason(error)}") from error
     if not is_ours(text):
         raise DropinError(
-            f"{where.path} was not written by gpufleet.ollama and is left alone: "
+            f"{path} was not written by gpufleet.ollama and is left alone: "
             "move it away, or choose another name for our drop-in"
         )
     return text
+
+
+def with_secret_file(path: str, dropin: str) -> str:
+    """The text of our drop-in as it lies at C(path), with that of its environment file, if it names one.
+
+    Raises:
+        OSError: The environment file cannot be read; one that is missing is as good as none.
+        ValueError: It is too large.
+    """
+    if not refers_to_secret_file(dropin, path):
+        return dropin
+    with contextlib.suppress(FileNotFoundError):
+        return joined(dropin, read_text(secret_file(path)))
+    return dropin
+
+
+def is_exposed(where: Place) -> bool:
+    """Whether others than its owner can read the environment file of our drop-in."""
+    with contextlib.suppress(OSError):
+        return bool(os.lstat(secret_file(where.path)).st_mode & 0o077)
+    return False
+
+
+def _secrets_as_written(where: Place, text: str | None) -> bool:
+    """Whether our environment file is there just when the drop-in needs it, and for its owner alone."""
+    needed = text is not None and halves(text)[1] is not None
+    return os.path.lexists(secret_file(where.path)) == needed and not is_exposed(where)
 
 
 def is_ours(text: str) -> bool:
@@ -256,38 +317,60 @@ def difference(path: str, before: str | None, after: str | None) -> str:
         return ""
     return "".join(
         difflib.unified_diff(
-            _masked_lines(before),
-            _masked_lines(after),
+            _masked_lines(before, {}),
+            _masked_lines(after, variables_of(before)),
             fromfile=path if before is not None else "/dev/null",
             tofile=path if after is not None else "/dev/null",
         )
     )
 
 
-def _masked_lines(text: str | None) -> list[str]:
+def _masked_lines(text: str | None, before: Mapping[str, str]) -> list[str]:
+    """The lines of both files as they may be shown: what is not understood is cut where a secret may begin.
+
+    C(before): what was set before; a secret with another value than that is said to have one.
+    """
     if text is None:
         return []
-    environment = unit_environment([UnitFile("", DROP_IN, text)])
-    secret_lines = {
-        origin.line
-        for name, origins in environment.assignments.items()
-        for origin in origins
-        if masked(name, origin.value) != origin.value
-    }
-    lines = text.split("\n")[:-1] if text.endswith("\n") else text.split("\n")
-    for number in secret_lines:
-        lines[number - 1] = _masked_line(lines[number - 1])
-    return [f"{line}\n" for line in lines]
+    dropin, secret_file_text = halves(text)
+    secrets = [value for value in secret_values(variables_of(text)) if len(value) >= SHORTEST_SECRET]
+    lines = dropin.rstrip("\n").split("\n")
+    shown = [redacted(_masked_entry(entry), secrets) for entry in _entries(lines)]
+    if secret_file_text is not None:
+        shown.append(BOUNDARY)
+        for _line, (name, value) in parse_environment_file(secret_file_text):
+            other = "  # another value than before" if before.get(name, value) != value else ""
+            shown.append(f'{name}="{masked(name, value)}"{other}')
+    return [f"{line}\n" for entry in shown for line in entry.split("\n")]
 
 
-def _masked_line(line: str) -> str:
-    names = [
-        f'"{name}={masked(name, origins[-1].value)}"'
-        for name, origins in unit_environment(
-            [UnitFile("", DROP_IN, f"[Service]\n{line}\n")]
-        ).assignments.items()
-    ]
-    return "Environment=" + " ".join(names)
+def _entries(lines: list[str]) -> Iterator[str]:
+    """The lines, those that are continued together with what continues them, comments among them too."""
+    entry: list[str] = []
+    for line in lines:
+        entry.append(line)
+        is_comment = line.lstrip(" \t")[:1] in ("#", ";")
+        if line.endswith("\\") or (is_comment and len(entry) > 1):
+            continue
+        yield "\n".join(entry)
+        entry = []
+    if entry:
+        yield "\n".join(entry)
+
+
+def _masked_entry(entry: str) -> str:
+    key, separator, value = entry.partition("=")
+    key = key.strip(" \t")
+    if not separator or key in ("PassEnvironment", "EnvironmentFile"):  # names of variables, and of files
+        return entry if separator else cut_at_secret(entry)
+    if key != "Environment":
+        return cut_at_secret(entry)
+    if "\n" in entry or not is_well_formed(value):
+        return f"Environment={MASK}"
+    assignments = parse_assignments(value)
+    if all(masked(name, text) == text for name, text in assignments):
+        return entry
+    return "Environment=" + " ".join(f'"{name}={masked(name, text)}"' for name, text in assignments)
 
 
 def verify(run: Run, where: Place, text: str, systemd_version: int) -> list[str]:
@@ -303,7 +386,7 @@ def verify(run: Run, where: Place, text: str, systemd_version: int) -> list[str]
         directory = os.path.join(staging, f"{where.unit}.d")
         os.mkdir(directory)
         staged = os.path.join(directory, posixpath.basename(where.path))
-        write_file(staged, text, 0o600)
+        write_file(staged, halves(text)[0], 0o600)
         command = ["env", f"SYSTEMD_UNIT_PATH={staging}:", "systemd-analyze"]
         command += ["--user"] if where.scope == USER else []
         command += ["verify"]
@@ -314,13 +397,10 @@ def verify(run: Run, where: Place, text: str, systemd_version: int) -> list[str]
 
 def _complaints(where: Place, text: str, staged: str, answer: Completed) -> list[str]:
     lines = [line for line in answer.stderr.split("\n") if line.strip()]
-    secrets = secret_values(
-        {
-            name: origins[-1].value
-            for name, origins in unit_environment([UnitFile("", DROP_IN, text)]).assignments.items()
-        }
-    )
-    ours = [redacted(line.replace(staged, where.path), secrets) for line in lines if staged in line]
+    secrets = secret_values(variables_of(text))
+    ours = [
+        redacted(masked_text(line.replace(staged, where.path)), secrets) for line in lines if staged in line
+    ]
     if ours:
         raise DropinError(
             f"systemd would ignore a part of our drop-in, nothing was changed: {'; '.join(ours)}"
@@ -338,7 +418,7 @@ def put(where: Place, before: str | None, after: str | None, keep: int) -> None:
     """
     _keep(where, where.former_directory, before, keep)
     try:
-        _replace(where.path, after)
+        _replace(where.path, before, after)
     except DropinError:
         unneeded = _former.newest(where.former_directory)
         if unneeded:
@@ -352,8 +432,10 @@ def restore(where: Place, before: str | None, former: Former, keep: int) -> None
     Raises:
         DropinError: The disk is full or read-only, ...; the version before is still in place.
     """
+    # A version that was kept before there were environment files has its secrets in the drop-in itself.
+    after = None if former.text is None else _parted(where, former.text)
     _keep(where, where.withdrawn_directory, before, keep)
-    _replace(where.path, former.text)
+    _replace(where.path, before, after)
     _former.forget(former)
 
 
@@ -387,21 +469,44 @@ def _keep(where: Place, directory: str, text: str | None, keep: int) -> None:
         ) from error
 
 
-def _replace(path: str, text: str | None) -> None:
+def _replace(path: str, before: str | None, after: str | None) -> None:
+    """Writes both files, or removes them. The drop-in never names an environment file that is not there."""
+    secrets = None if after is None else halves(after)[1]
     directory = os.path.dirname(path)
     try:
-        if text is None:
+        if secrets is not None:
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            replace_file(secret_file(path), secrets, 0o600)
+        _replace_dropin(path, after)
+        if secrets is None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+                os.unlink(secret_file(path))
+        if after is None:
             with contextlib.suppress(OSError):  # others' drop-ins keep the directory
                 os.rmdir(directory)
-        else:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
-            replace_file(path, text, 0o644)
     except OSError as error:
+        _put_back_secrets(path, before)
         raise DropinError(
             f"{path} cannot be changed: {_reason(error)}; what stood there is unchanged"
         ) from error
+
+
+def _replace_dropin(path: str, text: str | None) -> None:
+    if text is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    else:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        replace_file(path, halves(text)[0], 0o644)
+
+
+def _put_back_secrets(path: str, before: str | None) -> None:
+    secrets = None if before is None else halves(before)[1]
+    with contextlib.suppress(OSError):
+        if secrets is None:
+            os.unlink(secret_file(path))
+        else:
+            replace_file(secret_file(path), secrets, 0o600)
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import Iterator, Mapping, NamedTuple
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK
+
 # Source: systemd v252 src/basic/env-util.c (env_name_is_valid).
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # One string of an environment block, with its final NUL. Source: Linux include/uapi/linux/binfmts.h
@@ -58,6 +60,11 @@ def refusal(name: str, value: str) -> str | None:
         return (
             f"{name!r} is not a name that systemd accepts for an environment variable: "
             "use letters, digits and underscores, and no digit first"
+        )
+    if MASK in value:
+        return (
+            f"{name}: the value is masked, because a plan holds no secrets: give your own, as in "
+            "ollama_plan.environment | combine(ollama_plan_operator_environment)"
         )
     for character in value:
         reason = _character_refusal(ord(character))
@@ -138,6 +145,23 @@ def split_words(text: str) -> Iterator[str]:
         except _MalformedError:
             return
         yield word
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether every word of a unit file's right-hand side can be read and is an assignment."""
+    position = 0
+    while position < len(text):
+        if text[position] in _WHITESPACE:
+            position += 1
+            continue
+        try:
+            word, position = _unit_file_word(text, position)
+        except _MalformedError:
+            return False
+        name, separator, _value = word.partition("=")
+        if not separator or not NAME_PATTERN.match(name):
+            return False
+    return True
 
 
 class _MalformedError(ValueError):

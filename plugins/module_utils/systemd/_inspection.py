@@ -14,9 +14,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin im
     DropinError,
     Place,
     current,
+    is_exposed,
     is_ours,
     newest_former,
     place,
+    with_secret_file,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     Process,
@@ -30,11 +32,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
     Difference,
     added_settings,
-    dropin_environment,
     dropped_variables,
     file_differences,
     process_differences,
+    readable_secrets,
     unit_differences,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
+    halves,
+    parted,
+    variables_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
     masked,
@@ -58,6 +65,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     Variable,
     conflicts,
     overrides,
+    secret_file,
     unit_environment,
     variables,
     with_dropin,
@@ -72,9 +80,10 @@ _BETWEEN_LOOKS_S = 0.2
 
 @dataclass(frozen=True)
 class Wanted:
-    """The drop-in as it should be: its text, None for none, and the variables it sets."""
+    """The drop-in as it should be, without its secrets (None for none); its environment file; the variables of both."""
 
     text: str | None
+    secret_file: str | None
     environment: Mapping[str, str]
 
 
@@ -199,19 +208,30 @@ def inspect(
     state, process = _state_and_process(run, scope, unit, problems)
     files = _files(state, service_manager, base, problems)
     own_text = next((file.text for file in files if file.path == where.path), "")
-    own = dropin_environment(own_text)
-    wanted = None if content is None else _wanted(content)
+    own_whole = _with_secret_file(where, own_text, problems)
+    own, own_secrets = variables_of(own_whole), halves(own_whole)[1]
+    wanted = None if content is None else _wanted(content, where)
     planned = with_dropin(files, where.path, wanted.text) if wanted else list(files)
     environment = unit_environment(planned, unit)
-    external = _environment_files(environment.environment_files, problems)
+    external = _environment_files(
+        environment.environment_files, where, wanted.secret_file if wanted else own_secrets, problems
+    )
     resolved = variables(environment, external)
-    of_other_runs = [file.path for file in files if file.path != where.path and is_ours(file.text)]
+    of_other_runs = [
+        path
+        for file in files
+        if file.path != where.path and is_ours(file.text)
+        for path in (file.path, secret_file(file.path))
+    ]
     found_conflicts = (
         tuple(conflicts(environment, resolved, where.path, wanted.environment, of_other_runs))
         if wanted
         else ()
     )
-    now = variables(unit_environment(files, unit), external)
+    on_disk = unit_environment(files, unit)
+    if wanted:
+        external = _environment_files(on_disk.environment_files, where, own_secrets, problems)
+    now = variables(on_disk, external)
     differences: list[Difference] = []
     if wanted and state.exists:
         former = _former_environment(where)
@@ -220,8 +240,10 @@ def inspect(
         )
         differences += file_differences(where.path, own, wanted.environment)
         differences += added_settings(where.path, own_text)
+        differences += readable_secrets(where.path, own_text, exposed=is_exposed(where))
+        # What an environment file sets is none of systemd's properties.
         differences += unit_differences(
-            unit, dict(state.environment), wanted.environment, state.need_daemon_reload
+            unit, dict(state.environment), variables_of(wanted.text), state.need_daemon_reload
         )
         if process is not None:
             differences += process_differences(
@@ -255,9 +277,21 @@ def _started_since(state: UnitState, where: Place) -> bool:
         return False
 
 
-def _wanted(content: str) -> Wanted:
-    environment = dropin_environment(content)
-    return Wanted(content if content.strip() else None, environment)
+def _wanted(content: str, where: Place) -> Wanted:
+    try:
+        whole = parted(content, where.path)
+    except ValueError as error:
+        raise DropinError(str(error)) from error
+    dropin, secrets = halves(whole)
+    return Wanted(dropin if content.strip() else None, secrets, variables_of(whole))
+
+
+def _with_secret_file(where: Place, own_text: str, problems: list[str]) -> str:
+    try:
+        return with_secret_file(where.path, own_text)
+    except (OSError, ValueError) as error:
+        problems.append(f"the secret values of our drop-in cannot be read: {error}; run as root (become)")
+        return own_text
 
 
 def _files(state: UnitState, service_manager: Manager, base: str, problems: list[str]) -> list[UnitFile]:
@@ -268,11 +302,14 @@ def _files(state: UnitState, service_manager: Manager, base: str, problems: list
         return []
 
 
-def _environment_files(references: Any, problems: list[str]) -> list[tuple[str, str]]:
+def _environment_files(
+    references: Any, where: Place, own: str | None, problems: list[str]
+) -> list[tuple[str, str]]:
     try:
-        return environment_files(references)
+        return environment_files(references, where.path, own)
     except (OSError, ValueError) as error:
-        problems.append(f"an environment file cannot be read: {error}")
+        problem = f"an environment file cannot be read: {error}"
+        problems += [] if problem in problems else [problem]
         return []
 
 
@@ -281,7 +318,7 @@ def _former_environment(where: Place) -> dict[str, str]:
         former = newest_former(where)
     except (OSError, ValueError):
         return {}
-    return dropin_environment(former.text if former else None)
+    return variables_of(former.text if former else None)
 
 
 def _state_and_process(

@@ -11,9 +11,11 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Iterable
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     parse_process_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_command
 
 PROC = "/proc"
 # A process may hold at most this much environment and arguments (Linux: a quarter of the stack limit,
@@ -39,7 +41,7 @@ class Process:
     cpu_ticks: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {"pid": self.pid, "command": list(self.command)}
+        return {"pid": self.pid, "command": masked_command(self.command)}
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def container_of(pid: int, proc: str = PROC) -> str | None:
 
 def pids(proc: str = PROC) -> list[int]:
     """The processes of this host."""
-    return sorted(int(name) for name in os.listdir(proc) if name.isdigit())
+    return sorted(pid for pid in map(whole_number, os.listdir(proc)) if pid is not None)
 
 
 def unit_processes(main_pid: int, proc: str = PROC) -> list[Process]:
@@ -161,7 +163,8 @@ def _process(pid: int, proc: str) -> Process | None:
         return None
     # The name in parentheses may hold spaces; utime and stime are the 14th and 15th fields (proc(5)).
     fields = statistics.rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
+    times = [whole_number(field) or 0 for field in fields[11:13]]
+    ticks = sum(times)
     return Process(pid, tuple(command[:-1] if command[-1:] == [""] else command), ticks)
 
 

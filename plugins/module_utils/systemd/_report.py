@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK, masked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
-    DROP_IN,
     Conflict,
-    UnitFile,
     Variable,
+    secret_file,
+    secret_file_setting,
     service_settings,
-    unit_environment,
 )
 
 FILE = "file"
@@ -38,14 +38,6 @@ class Difference:
         return asdict(self)
 
 
-def dropin_environment(text: str | None) -> dict[str, str]:
-    """The variables that a drop-in's text sets."""
-    if text is None:
-        return {}
-    assignments = unit_environment([UnitFile("", DROP_IN, text)]).assignments
-    return {name: origins[-1].value for name, origins in assignments.items()}
-
-
 def file_differences(path: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> list[Difference]:
     """Where our drop-in on disk sets other variables than wanted."""
     return _differences(
@@ -65,8 +57,25 @@ def added_settings(path: str, text: str) -> list[Difference]:
             "what you want to keep belongs into a drop-in of your own",
         )
         for setting in service_settings(text)
-        if setting.key != "Environment"
+        if setting.key != "Environment" and f"{setting.key}={setting.value}" != secret_file_setting(path)
     ]
+
+
+def readable_secrets(path: str, dropin: str, *, exposed: bool) -> list[Difference]:
+    """Secrets that others than root can read: set in our drop-in itself, or in its environment file by its mode."""
+    found = [name for name, value in variables_of(dropin).items() if masked(name, value) != value]
+    reason = "it is to be written again, so that its secrets are in a file that its owner alone may read"
+    differences = [
+        Difference(FILE, name, MASK, MASK, f"{path} sets {name} for all to read: {reason}") for name in found
+    ]
+    if exposed:
+        place = secret_file(path)
+        differences.append(
+            Difference(
+                FILE, "", "readable", "private", f"{place} can be read by others than its owner: {reason}"
+            )
+        )
+    return differences
 
 
 def unit_differences(
@@ -143,7 +152,8 @@ def _differences(
         shown_has = None if has is None else masked(name, has)
         shown_wants = None if wants is None else masked(name, wants)
         reason = (reasons or {}).get(name, default_reason)
-        message = f"{subject} {_phrase(name, shown_has)}, wanted {_value(shown_wants)}: {reason}"
+        other = "another value" if shown_has == shown_wants else _value(shown_wants)
+        message = f"{subject} {_phrase(name, shown_has)}, wanted {other}: {reason}"
         differences.append(Difference(layer, name, shown_has, shown_wants, message))
     return differences
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import glob
+import itertools
 import os
 import pwd
 import re
@@ -15,10 +16,13 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import NotRegular, open_regular
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     Assignment,
     parse_shown_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     DROP_IN,
     FRAGMENT,
@@ -26,12 +30,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     UnitFile,
     dropin_directories,
     dropins_in_order,
+    secret_file,
+    secret_file_setting,
 )
 
 SYSTEM = "system"
 USER = "user"
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # systemd reads unit files of at most 4 MiB (READ_FULL_BYTES_MAX)
+# A pattern may name a folder that the service's user fills.
+MAX_ENVIRONMENT_FILES = 64
 JOURNAL_LIMIT_BYTES = 1024 * 1024
 
 _PROPERTIES = (
@@ -61,6 +69,24 @@ class Completed:
     return_code: int
     stdout: str
     stderr: str
+
+
+# systemd.unit(5)
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,248}\.service\Z")
+
+
+class UnitNameError(ValueError):
+    """What should be a unit is not the name of a service; the sentence says how one is written."""
+
+
+def check_unit(unit: str) -> None:
+    """Refuses what is not the name of a service of systemd.
+
+    Raises:
+        UnitNameError: It is none.
+    """
+    if not _UNIT_NAME.match(unit):
+        raise UnitNameError(f"{unit!r} is not the name of a systemd service: write it like ollama.service")
 
 
 Run = Callable[[Sequence[str]], Completed]
@@ -180,7 +206,7 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
 
 
 def _int(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
+    return whole_number(text) or 0
 
 
 def _booted_at() -> float:
@@ -206,18 +232,22 @@ def parse_properties(text: str) -> dict[str, str]:
 
 def parse_version(text: str) -> int:
     """systemd's major version out of C(252.38-1~deb12u1) or C(systemd 247 (247.3-7)); 0 when there is none."""
-    match = re.search(r"\d+", text)
+    match = re.search("[0-9]{1,9}", text)
     return int(match.group()) if match else 0
 
 
 def read_text(path: str) -> str:
     """A text file's content; bytes that are not UTF-8 become surrogate escapes.
 
+    A link is followed, as systemd follows it: what a unit or an environment file says is what its link says. Nothing is
+    told that way which the service's user does not know, because systemd gives the service whatever it reads there.
+
     Raises:
+        NotRegular: It is a pipe, a device or a folder, which is not waited for.
         OSError: The file cannot be read.
         ValueError: The file is larger than systemd reads.
     """
-    with open(path, "rb") as stream:
+    with open_regular(path, follow_link=True) as stream:
         content = stream.read(FILE_LIMIT_BYTES + 1)
     if len(content) > FILE_LIMIT_BYTES:
         raise ValueError(f"{path} is larger than {FILE_LIMIT_BYTES} bytes, which systemd does not read")
@@ -244,24 +274,49 @@ def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -
         except (FileNotFoundError, NotADirectoryError):
             continue
     for dropin in dropins_in_order(listings):
-        if os.path.isfile(dropin):  # a link to /dev/null masks the drop-ins of that name
-            files.append(UnitFile(dropin, DROP_IN, read_text(dropin)))
+        text = _text_if_regular(dropin)
+        if text is not None:  # a link to /dev/null masks the drop-ins of that name
+            files.append(UnitFile(dropin, DROP_IN, text))
     return files
 
 
-def environment_files(references: Sequence[EnvironmentFileReference]) -> list[tuple[str, str]]:
+def _text_if_regular(path: str) -> str | None:
+    """The content of a regular file; None where there is something else, or nothing."""
+    try:
+        return read_text(path)
+    except (NotRegular, FileNotFoundError):
+        return None
+
+
+def environment_files(
+    references: Sequence[EnvironmentFileReference], dropin_path: str, own: str | None
+) -> list[tuple[str, str]]:
     """Path and text of the environment files that exist, in the order systemd reads them.
+
+    C(own): what the one of our drop-in at C(dropin_path) holds or is to hold, None for nothing.
 
     Raises:
         OSError: A file exists and cannot be read.
-        ValueError: A file is too large.
+        ValueError: A file is too large, or they are too many.
     """
-    return [
-        (path, read_text(path))
-        for reference in references
-        for path in sorted(glob.glob(reference.pattern))
-        if os.path.isfile(path)
-    ]
+    ours = secret_file_setting(dropin_path).partition("=")[2].replace("%%", "%")
+    found: list[tuple[str, str]] = []
+    left_bytes = FILE_LIMIT_BYTES
+    for reference in references:
+        if reference.pattern == ours:
+            found += [] if own is None else [(secret_file(dropin_path), own)]
+            continue
+        paths = list(itertools.islice(glob.iglob(reference.pattern), MAX_ENVIRONMENT_FILES + 1))
+        if len(paths) > MAX_ENVIRONMENT_FILES:
+            raise ValueError(f"{reference.pattern} names more than {MAX_ENVIRONMENT_FILES} files")
+        for path in sorted(paths):
+            text = _text_if_regular(path)
+            if text is not None:
+                found.append((path, text))
+                left_bytes -= len(text)
+            if left_bytes < 0:
+                raise ValueError(f"they are longer than {FILE_LIMIT_BYTES} bytes in all, up to {path}")
+    return found
 
 
 def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: int = 400) -> list[str]:
@@ -279,11 +334,13 @@ def last_messages_of_unit(scope: str, unit: str, *, lines: int) -> list[str]:
 
 def _journal(*arguments: str) -> list[str]:
     """Lines of the journal; at most 1 MiB of it, because that of a server with debugging on is long."""
-    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", *arguments]
     try:
+        command = [program("journalctl"), "--quiet", "--no-pager", "--output=cat", *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            output = process.stdout.read(JOURNAL_LIMIT_BYTES) if process.stdout else b""
-            process.kill()
+            try:
+                output = process.stdout.read(JOURNAL_LIMIT_BYTES) if process.stdout else b""
+            finally:
+                process.kill()
     except OSError:
         return []
     return output.decode("utf-8", "replace").split("\n")
@@ -297,7 +354,12 @@ def dropin_base_directory(scope: str) -> str:
 
 
 def state_directory(scope: str, unit: str) -> str:
-    """The directory in which this collection keeps what it must remember about a unit."""
+    """The directory in which this collection keeps what it must remember about a unit.
+
+    Raises:
+        UnitNameError: It is not the name of a service, but a path for example.
+    """
+    check_unit(unit)
     if scope == USER:
         return os.path.join(_home(), ".local", "state", "gpufleet", unit)
     return os.path.join("/var/lib/gpufleet", unit)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Collection, Iterable, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
@@ -32,11 +33,12 @@ class UnitFile:
 
 @dataclass(frozen=True)
 class Setting:
-    """One C(Key=Value) of a unit file's [Service] section; C(line) counts from 1."""
+    """One C(Key=Value) of a unit file's [Service] section; C(line) counts from 1, C(last_line) where it is continued."""
 
     key: str
     value: str
     line: int
+    last_line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -106,24 +108,40 @@ def service_settings(text: str) -> list[Setting]:
     """
     settings = []
     section = ""
-    pending, pending_line = "", 0
+    pending: list[str] = []
+    pending_line = 0
     for number, raw in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if raw.lstrip(" \t")[:1] in ("#", ";"):
             continue
-        line = pending + raw
         first = pending_line or number
-        if _continues(line):
-            pending, pending_line = line[:-1] + " ", first
+        if _continues(raw):
+            pending.append(raw[:-1] + " ")
+            pending_line = first
             continue
-        pending, pending_line = "", 0
-        line = line.strip(" \t\n\r")
+        line = "".join([*pending, raw]).strip(" \t\n\r")
+        pending, pending_line = [], 0
         if line.startswith("["):
             section = line[1:-1] if line.endswith("]") else ""
             continue
         key, separator, value = line.partition("=")
         if separator and section == "Service":
-            settings.append(Setting(key.strip(" \t"), value.strip(" \t"), first))
+            settings.append(Setting(key.strip(" \t"), value.strip(" \t"), first, number))
     return settings
+
+
+def secret_file(dropin_path: str) -> str:
+    """Where the secret values of our drop-in lie: beside it, under a name that systemd takes for no drop-in."""
+    return f"{dropin_path[: -len('.conf')]}.env"
+
+
+def secret_file_setting(dropin_path: str) -> str:
+    """The line of our drop-in that has systemd read the secret values.
+
+    systemd takes the path for a pattern behind its specifiers. Source: systemd v252 src/core/load-fragment.c
+    (config_parse_unit_env_file), src/core/execute.c (exec_context_load_environment).
+    """
+    escaped = re.sub(r"([\\*?\[])", r"\\\1", secret_file(dropin_path)).replace("%", "%%")
+    return f"EnvironmentFile={escaped}"
 
 
 def _continues(line: str) -> bool:
@@ -244,7 +262,7 @@ def conflicts(
                     f"remove that entry"
                 )
                 found.append(Conflict(name, removal.file, removal.line, message))
-        elif variable.origin.file != dropin_path:
+        elif variable.origin.file not in (dropin_path, secret_file(dropin_path)):
             mine = variable.origin.file in of_other_runs
             found.append(
                 _held(name, variable.origin) if mine else _overruled(name, variable.origin, dropin_path)
@@ -260,9 +278,10 @@ def _removal_of(environment: UnitEnvironment, name: str) -> Removal | None:
 
 
 def _held(name: str, origin: Origin) -> Conflict:
+    dropin = f"{posixpath.splitext(origin.file)[0]}.conf"
     message = (
         f"{origin} sets {name}, and another run of gpufleet.ollama wrote that file, as a benchmark does while it "
-        f"measures: wait until that run has ended, or remove {origin.file} if it was killed"
+        f"measures: wait until that run has ended, or remove {dropin} if it was killed"
     )
     return Conflict(name, origin.file, origin.line, message)
 
@@ -283,7 +302,7 @@ def overrides(resolved: Mapping[str, Variable], dropin_path: str) -> list[str]:
     return [
         f"our drop-in overrides {name} set in {place}"
         for name, variable in sorted(resolved.items())
-        if variable.origin.file == dropin_path
+        if variable.origin.file in (dropin_path, secret_file(dropin_path))
         for place in variable.overridden
         if place.kind == DROP_IN and place.file != dropin_path
     ]

@@ -5,16 +5,29 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import HOST_INFO, ActionModule
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
+    HOST_INFO,
+    HOST_INFO_RETURNS,
+    ActionModule,
+    found,
+    parts,
+    planned,
+)
 from ansible_collections.gpufleet.ollama.plugins.doc_fragments import _service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_plan
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import UnfitAnswer, checked
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 GIB = 1 << 30
 HEADERS = Path(__file__).parents[4] / "tests" / "data" / "headers"
@@ -120,8 +133,10 @@ def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
 def test_the_host_is_read_as_the_options_say(run_on):
     environment = {"CUDA_VISIBLE_DEVICES": "0"}
     names = {"unit": "ollama@a.service", "scope": "user", "dropin_name": "zz-own.conf"}
-    run_on(READ, gather=["models"], gpu=HOST, operator_environment=environment, **names)
-    assert run_on.asked == [{"gather": ["models"], "environment": environment, **names}]
+    wanted = {"wanted": [GEMMA["name"]], "models": [GEMMA]}
+    run_on(READ, gather=["models"], gpu=HOST, operator_environment=environment, **wanted, **names)
+    asked = {"gather": ["models"], "environment": environment, "first_models": [GEMMA["name"]], **names}
+    assert run_on.asked == [asked]
 
 
 def test_without_gather_nothing_is_read(run_on):
@@ -151,12 +166,12 @@ def test_a_kept_benchmark_that_cannot_be_used_is_warned_of(run_on):
 def test_a_damaged_model_is_warned_of_and_refused_only_where_it_is_wanted(run_on):
     models = {
         **READ["models"],
-        "unseen": ["bad is no JSON; it is not planned for"],
+        "unseen": ["bad is no JSON; left out of the plan"],
         "unplannable": [{"name": "bad:1b", "reason": "bad is no JSON"}],
     }
     planned = run_on({**READ, "models": models}, wanted=["gemma3:4b"])
-    assert planned["plan"]["warnings"][0] == "bad is no JSON; it is not planned for"
-    assert any(warning.endswith(": bad is no JSON; it is not planned for") for warning in planned["warnings"])
+    assert planned["plan"]["warnings"][0] == "bad is no JSON; left out of the plan"
+    assert any(warning.endswith(": bad is no JSON; left out of the plan") for warning in planned["warnings"])
     refused = run_on({**READ, "models": models}, wanted=["bad:1b"])
     assert refused["msg"] == "model 'bad:1b' is wanted but cannot be planned: bad is no JSON"
 
@@ -229,3 +244,138 @@ def test_the_documentation_states_every_option_with_its_default():
 def test_every_field_of_a_plan_is_documented(run_action):
     documented = yaml.safe_load(ollama_plan.RETURN)["plan"]["contains"]
     assert set(run_action(gpu=HOST, models=[GEMMA])["plan"]) == set(documented)
+
+
+@pytest.mark.parametrize("value", [5, "x", [1], {"a": 1}, True, 0.5])
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        (("ansible_facts",), dict),
+        (("ansible_facts", "gpufleet_gpu"), dict),
+        (("models",), dict),
+        (("models", "models"), list),
+        (("models", "unplannable"), list),
+        (("models", "loaded"), list),
+        (("models", "unseen"), list),
+        (("models", "version"), str),
+        (("service",), dict),
+        (("measured",), dict),
+        (("measured_problem",), str),
+        (("failures",), list),
+    ],
+)
+def test_an_answer_of_another_kind_is_one_sentence(run_on, place, kind, value):
+    answer = json.loads(json.dumps({**READ, "warnings": []}))
+    inner = answer
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    result = run_on(answer)
+    if isinstance(value, kind):
+        assert isinstance(result.get("msg", ""), str)
+        return
+    assert result["failed"] is True
+    assert result["msg"].startswith(
+        "gpu01 has answered to ollama_host_info what this collection's module does not: "
+        f"{'.'.join(place)} is {type(value).__name__} ({value!r}), and the module returns "
+    )
+
+
+def test_what_the_host_does_not_tell_is_a_warning_of_the_plan(run_on):
+    unseen = ["44 of 300 installed models are left out"]
+    result = run_on({**READ, "models": {**READ["models"], "unseen": unseen}})
+    assert result["plan"]["warnings"] == unseen
+    assert result["warnings"] == [f"gpu01: {unseen[0]}"]
+
+
+def test_of_too_many_models_the_wanted_and_the_loaded_are_planned(run_action):
+    models = [{**GEMMA, "name": f"m{number:03}:4b"} for number in range(300)]
+    loaded = [{"name": "m299:4b", "context_length": 4096}]
+    result = run_action(gpu=HOST, models=models, version="0.33.0", wanted=["m298:4b"], loaded=loaded)
+    names = [model["name"] for model in result["plan"]["models"]]
+    assert sorted(names) == [f"m{number:03}:4b" for number in (*range(254), 298, 299)]
+    assert "44 of 300 installed models are left out: at most 256 are planned" in result["warnings"][0]
+
+
+ODD = st.sampled_from(
+    (
+        *(None, True, 0, -1, 2**31, 2**63, 10**400, 0.5, float("inf"), float("nan")),
+        *("", "x", "²", "9" * 5000, "\x00", "\ud800", "A" * 100_000, "llama", "0.33.0"),
+        *([], {}, [None], [[]], {"a": 1}, [1] * 1000),
+    )
+)
+
+
+def places(value, place=()):
+    """Every place in plain data, of lists the first three."""
+    inner = (
+        value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    )
+    for key, one in inner:
+        yield (*place, key)
+        yield from places(one, (*place, key))
+
+
+@pytest.fixture(scope="module")
+def answer():
+    """What a host answers, of every kind that a plan is made from."""
+    shape = shape_from_header(GEMMA["header"], name="gemma3:4b", digest="sha256-" + "a" * 64).to_dict()
+    gpu = GpuDevice(
+        0, "GPU-0", "0000:01:00.0", "nvidia", "A GPU", memory_total_bytes=24 * GIB, memory_free_bytes=23 * GIB
+    )
+    facts = HostGpus("now", devices=(gpu,), visible_devices=("GPU-0",), system_memory_total_bytes=64 * GIB)
+    conditions = {
+        "gpus": [{"name": "A GPU", "uuid": "GPU-0"}],
+        "driver_version": None,
+        "ollama_version": "0.33.0",
+        "models": {"gemma3:4b": shape["digest"]},
+        "context_length": 4096,
+        "kv_cache_type": "f16",
+    }
+    variables = {"OLLAMA_NUM_PARALLEL": {"value": "4", "file": "/etc/zz.conf"}}
+    return {
+        "ansible_facts": {"gpufleet_gpu": facts.to_dict()},
+        "models": {
+            "models": [shape],
+            "unplannable": [{"name": "a", "reason": "b"}],
+            "loaded": [{"name": "gemma3:4b", "context_length": 4096}],
+            "unseen": ["a sentence"],
+            "version": "0.33.0",
+        },
+        "service": {
+            "process_environment": {"OLLAMA_HOST": "0.0.0.0"},
+            "dropin_path": "/x",
+            "variables": variables,
+        },
+        "measured": {
+            "format": 1,
+            "measured_at": "x",
+            "knee": {"parallel": 2, "reason": "r"},
+            "conditions": conditions,
+        },
+        "measured_problem": "",
+    }
+
+
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_a_host_answers_is_a_plan_or_one_sentence(answer, data):
+    changed = json.loads(json.dumps(answer))
+    for _turn in range(data.draw(st.integers(1, 3))):
+        *above, last = data.draw(st.sampled_from(list(places(changed)) or [("models",)]))
+        inner = changed
+        for key in above:
+            inner = inner[key]
+        inner[last] = copy.deepcopy(data.draw(ODD))
+    result = planned_with(changed)
+    assert json.dumps(result["plan"]) if "plan" in result else 0 < len(result["msg"]) < 2000
+
+
+def planned_with(read):
+    """The result for a host that answers so."""
+    defaults = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()}
+    try:
+        taken = checked(read, HOST_INFO_RETURNS)
+        return planned({**defaults, **found(defaults, parts(taken))}, {})
+    except (UnfitAnswer, ValueError) as error:
+        return {"msg": str(error)}

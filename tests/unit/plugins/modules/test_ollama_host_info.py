@@ -5,12 +5,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import StoredError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import MAX_FACTS_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import PARTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError
-from ansible_collections.gpufleet.ollama.plugins.modules import ollama_host_info
+from ansible_collections.gpufleet.ollama.plugins.modules import (
+    gpu_facts,
+    ollama_host_info,
+    ollama_model_info,
+    ollama_wait,
+    systemd_restart,
+)
 
 MODELS = {"models": [{"name": "gemma3:4b"}], "version": "0.33.0", "source": "disk", "loaded": []}
 
@@ -100,3 +109,35 @@ def test_a_benchmark_that_cannot_be_read_is_no_failure_of_the_host(run_module, h
 
 def test_a_plan_can_have_every_part_read():
     assert tuple(ollama_host_info.READERS) == PARTS
+
+
+@pytest.mark.parametrize(
+    ("reader", "answer", "part"),
+    [
+        ("gpu_facts", {"devices": ["x" * 600_000]}, "gpu"),
+        ("read_models", ({**MODELS, "models": ["x" * 2_500_000]}, []), "models"),
+        ("read_models", ({**MODELS, "unseen": ["x" * 2_500_000]}, []), "models"),
+        ("read", {"x": "y" * 600_000}, "measured"),
+    ],
+)
+def test_a_part_that_is_too_long_is_a_sentence(run_module, host, reader, answer, part):
+    host(reader, answer)
+    result = run_module(ollama_host_info)
+    sentence = (result["failures"] or [result["measured_problem"]])[0]
+    assert sentence.startswith(f"what this host tells of its {part} takes ")
+    assert len(json.dumps(result)) < 10_000
+
+
+def test_all_parts_together_fit_into_what_a_host_may_say():
+    assert sum(ollama_host_info.MOST_BYTES.values()) < MAX_FACTS_BYTES
+    assert set(ollama_host_info.MOST_BYTES) == set(ollama_host_info.EMPTY) == set(PARTS)
+
+
+@pytest.mark.parametrize("unit", ["../../tmp/x", "/etc/passwd", "x"])
+@pytest.mark.parametrize("module", [ollama_host_info, gpu_facts, ollama_model_info, systemd_restart, ollama_wait])
+def test_a_path_is_no_unit(run_module, module, unit):
+    result = run_module(module, unit=unit)
+    assert (result["failed"], result["msg"]) == (
+        True,
+        f"{unit!r} is not the name of a systemd service: write it like ollama.service",
+    )

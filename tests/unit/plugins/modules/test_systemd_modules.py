@@ -65,9 +65,11 @@ def systemd(tmp_path, monkeypatch):
 def test_a_dropin_is_written_and_its_diff_shows_no_secret(systemd, run_module, tmp_path):
     result = run_module(systemd_dropin, content=CONTENT, _ansible_diff=True)
     assert result["changed"]
-    assert '+Environment="OLLAMA_NUM_PARALLEL=3" "HF_TOKEN=********"' in result["diff"]["prepared"]
+    assert '+Environment="OLLAMA_NUM_PARALLEL=3"\n' in result["diff"]["prepared"]
+    assert '+HF_TOKEN="********"\n' in result["diff"]["prepared"]
     assert "hunter2" not in json.dumps(result)
-    assert "hunter2" in (tmp_path / "etc/ollama.service.d/zz-gpufleet.conf").read_text()
+    assert "hunter2" not in (tmp_path / "etc/ollama.service.d/zz-gpufleet.conf").read_text()
+    assert 'HF_TOKEN="hunter2"\n' in (tmp_path / "etc/ollama.service.d/zz-gpufleet.env").read_text()
     assert not run_module(systemd_dropin, content=CONTENT)["changed"]
     assert run_module(systemd_dropin, state="absent", _ansible_check_mode=True)["changed"]
     assert run_module(systemd_dropin, state="restored")["exists"] is False

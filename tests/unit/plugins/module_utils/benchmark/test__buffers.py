@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers import (
     MIB,
@@ -75,3 +77,15 @@ def test_two_caches_and_two_gpus_add_up_and_a_second_reservation_replaces_the_fi
 )
 def test_without_lines_of_this_runner_nothing_is_known(lines, command):
     assert buffers_of(lines, command) is None
+
+
+@pytest.mark.parametrize("piece", ["a", "a ", "a: ", " ", "a: b c", "buffer size = ", "9"])
+def test_a_long_line_is_soon_read(piece):
+    began = time.monotonic()
+    assert buffers_of([START.format(4711), piece * (1_000_000 // len(piece))], COMMAND) is None
+    assert time.monotonic() - began < 1
+
+
+def test_a_size_of_too_many_digits_is_none():
+    line = f"load_tensors: CUDA0 model buffer size = {'9' * 400}.00 MiB"
+    assert buffers_of([START.format(4711), line], COMMAND) is None

@@ -15,13 +15,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
     Control,
     Stopped,
     Workload,
-    has_reader,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import (
     Memory,
     ServesOthers,
     Session,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import has_reader
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 
 MODEL = "llama3.1:8b"

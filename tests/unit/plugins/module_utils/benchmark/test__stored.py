@@ -68,3 +68,9 @@ def test_a_folder_in_its_place_is_named(path):
     with pytest.raises(StoredError, match="cannot be removed"):
         remove(path)
     assert os.listdir(os.path.dirname(path)) == ["benchmark.json"]
+
+
+def test_a_pipe_in_place_of_the_result_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "benchmark.json")
+    with pytest.raises(StoredError, match="cannot be read: not a regular file"):
+        read(str(tmp_path / "benchmark.json"))

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
     HostGpus,
     Source,
     UnmeasuredGpu,
+    bounded,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,3 +125,26 @@ def test_faults_are_those_of_the_host_and_of_gpus_that_are_seen_or_lost() -> Non
         problems=("driver",),
     )
     assert host.faults == ("driver", "seen", "lost")
+
+
+def test_of_more_devices_than_are_told_those_that_are_seen_are_kept() -> None:
+    devices = tuple(GpuDevice(i, f"GPU-{i}", "", "nvidia", "A GPU") for i in range(100))
+    seen = tuple(f"GPU-{i}" for i in range(90, 100))
+    told = bounded(HostGpus("now", devices=devices, visible_devices=seen))
+    assert [device.index for device in told.devices] == [*range(54), *range(90, 100)]
+    assert (told.visible_devices, told.devices_left_out) == (seen, 36)
+    assert told.notes == ("36 GPUs are left out: at most 64 are told of a host",)
+
+
+def test_of_many_processes_those_that_hold_most_are_told_in_their_order() -> None:
+    processes = tuple(GpuProcess(pid, used_bytes=pid % 100, command="x" * 60_000) for pid in range(200))
+    device = GpuDevice(0, "GPU-0", "", "nvidia", "A GPU", processes=processes)
+    (told,) = bounded(HostGpus("now", devices=(device,))).devices
+    assert [process.pid for process in told.processes] == [*range(68, 100), *range(168, 200)]
+    assert {process.command for process in told.processes} == {"x" * 256}
+
+
+@given(HOSTS)
+def test_a_host_of_few_devices_is_told_as_it_is(host: HostGpus) -> None:
+    assert {device.uuid for device in bounded(host).devices} == {device.uuid for device in host.devices}
+    assert bounded(host).devices_left_out == 0

@@ -103,7 +103,8 @@ def server() -> Iterator[Callable[[object], str]]:
 
 
 def test_the_memory_of_all_loaded_models_is_summed(server: Callable[[object], str]) -> None:
-    models = [{"size_vram": 5 * GIB}, {"size_vram": GIB}, {"size_vram": "x"}, {"size_vram": -1}, {}]
+    told = [{"size_vram": 5 * GIB}, {"size_vram": GIB}, {"size_vram": "x"}, {"size_vram": -1}, {}]
+    models = [{"name": "m", **one} for one in told]
     assert _loaded.loaded_bytes({"OLLAMA_HOST": server({"models": models})}) == 6 * GIB
 
 

@@ -6,13 +6,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import (
+    Api,
+    ApiError,
+    address_of,
+    url_of_host,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 class TestRecordedReplies:
@@ -93,10 +101,9 @@ class TestOtherReplies:
         with pytest.raises(ApiError, match="/api/tags answers without a list of models"):
             Api(server.url).tags()
 
-    def test_an_endless_reply_is_given_up(self, server, monkeypatch):
-        monkeypatch.setattr(_api, "MAX_REPLY_BYTES", 1000)
-        server.replies["/api/version"] = (200, b" " * 1001)
-        with pytest.raises(ApiError, match="failed: the answer is longer than 1000 bytes"):
+    def test_an_endless_reply_is_given_up(self, server):
+        server.replies["/api/version"] = (200, b" " * _api.MOST.max_bytes)
+        with pytest.raises(ApiError, match=f"failed: the answer is longer than {_api.MOST.max_bytes} bytes"):
             Api(server.url).version()
 
     def test_no_proxy_is_asked(self, ollama, monkeypatch):
@@ -140,7 +147,7 @@ class TestNoServer:
 
     def test_silence_ends_with_the_timeout(self, port):
         self.say = lambda connection: time.sleep(1)
-        with pytest.raises(ApiError, match=r"failed: (timed out|no answer in time)"):
+        with pytest.raises(ApiError, match=r"failed: no whole answer within 0.1 seconds"):
             Api(f"http://127.0.0.1:{port}", 0.1).version()
 
     def test_a_trickle_ends_with_the_timeout(self, port):
@@ -165,3 +172,70 @@ class TestNoServer:
         self.say = lambda connection: None
         with pytest.raises(ApiError, match="failed: "):
             Api(f"http://127.0.0.1:{port}").version()
+
+
+class TestBounds:
+    """What a server may say, whoever it is."""
+
+    def test_a_version_is_short(self, server):
+        server.replies["/api/version"] = (200, json.dumps({"version": "1" * 129}).encode())
+        with pytest.raises(ApiError, match="a version of 129 characters, at most 128 are taken") as raised:
+            Api(server.url).version()
+        assert len(str(raised.value)) < 200
+
+    @pytest.mark.parametrize(
+        ("entry", "told"),
+        [
+            ({"size": 5, "size_vram": 3, "context_length": 4096}, (5, 3, 4096, None)),
+            ({}, (None, None, None, None)),
+            ({"size": [[[]]], "size_vram": "5", "context_length": True}, (None, None, None, None)),
+            ({"size": -1, "size_vram": 10**30, "context_length": 0.5}, (None, None, None, None)),
+            ({"expires_at": "2026-11-23T05:52:42Z"}, (None, None, None, "2026-11-23T05:52:42Z")),
+            ({"expires_at": "x" * 129}, (None, None, None, None)),
+            ({"expires_at": {"a": 1}}, (None, None, None, None)),
+        ],
+    )
+    def test_of_a_loaded_model_what_is_of_another_kind_is_unknown(self, entry, told, server):
+        server.replies["/api/ps"] = (200, json.dumps({"models": [{"name": "m", "more": "x", **entry}]}).encode())
+        (loaded,) = Api(server.url).loaded()
+        assert tuple(loaded[key] for key in ("size", "size_vram", "context_length", "expires_at")) == told
+        assert set(loaded) == {"name", "digest", "size", "size_vram", "context_length", "expires_at"}
+
+    @pytest.mark.parametrize("name", [None, 3, ["m"], "m" * 601])
+    @pytest.mark.parametrize("path", ["/api/ps", "/api/tags"])
+    def test_a_model_has_a_name(self, path, name, server):
+        server.replies[path] = (200, json.dumps({"models": [{"name": name}]}).encode())
+        api = Api(server.url)
+        with pytest.raises(ApiError, match=f"{path} lists a model that is called .*: this is no Ollama server"):
+            api.tags() if path == "/api/tags" else api.loaded()
+
+    def test_models_are_counted(self, server):
+        server.replies["/api/ps"] = (200, json.dumps({"models": [{"name": "m"}] * 1025}).encode())
+        with pytest.raises(ApiError, match="/api/ps lists 1025 models, at most 1024 are read"):
+            Api(server.url).loaded()
+
+    def test_values_are_counted_before_they_are_read(self, server):
+        server.replies["/api/tags"] = (200, b'{"models": [' + b"{}," * 200_000 + b"{}]}")
+        with pytest.raises(ApiError, match="answered with more than is read: it holds up to 400003 items"):
+            Api(server.url).tags()
+
+    def test_the_whole_vocabulary_of_a_recorded_answer_is_within_them(self, server, recording):
+        server.replies["/api/show"] = recording("show_verbose")
+        shown = Api(server.url).show("m", verbose=True)
+        assert len(shown["model_info"]["tokenizer.ggml.tokens"]) == 262144
+
+    @pytest.mark.parametrize("url", ["http://host:²", "http://host:99999", "http://ho\nst:1", "http://a\0b:1"])
+    def test_an_odd_url_is_one_sentence(self, url):
+        with pytest.raises(ApiError, match=r"is no URL|failed"):
+            Api(url, 1).version()
+
+    @pytest.mark.parametrize("path", ["/\ud800", "/a b", "/\r\nX: y", "/\u20ac"])
+    def test_an_odd_path_is_one_sentence(self, path, server):
+        with pytest.raises(ApiError, match=r"GET .* failed|answers 404"):
+            Api(server.url + path, 1).version()
+
+    @given(st.text("a1:[]/.%-@ ²\0", max_size=20) | st.text(max_size=40))
+    def test_no_ollama_host_makes_a_url_that_raises_anything_else(self, host):
+        address_of(url_of_host(host))
+        with contextlib.suppress(ApiError):
+            Api(url_of_host(host)).connection(1, 1000)

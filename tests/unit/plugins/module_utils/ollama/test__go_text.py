@@ -113,3 +113,17 @@ def test_signed_numbers(text, value):
 )
 def test_booleans(text, value):
     assert parse_bool(text) is value
+
+
+@pytest.mark.parametrize("read", [parse_uint, parse_int, parse_duration_ns])
+@pytest.mark.parametrize("text", ["9" * 5000, "9" * 5000 + "s", "²", "-²", "٣s", "1" + "0" * 5000 + "h"])
+def test_more_digits_than_python_reads_are_no_number(read, text):
+    assert read(text) is None
+
+
+def test_digits_that_change_nothing_are_read_however_many():
+    assert parse_uint("0" * 5000 + "7") == parse_int("+" + "0" * 5000 + "7") == 7
+    assert parse_duration_ns("0" * 5000 + "7s") == 7 * SECOND
+    assert parse_duration_ns("1." + "0" * 5000 + "7s") == SECOND
+    assert parse_uint("18446744073709551616") is None
+    assert parse_int("-9223372036854775808") == -(1 << 63)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _inventory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError, gather
-from store import add_model, blob_path, load_header
+from store import add_model, blob_path, load_header, manifest_path
 
 LLAMA = load_header("llama3.2:1b", tokens=1100)
 NO_SERVER = Api("http://127.0.0.1:1", 0.5)
@@ -87,7 +89,7 @@ class TestSource:
         ]
 
     def test_many_such_models_are_not_all_named(self, server, models_path):
-        tags = [{"name": f"model:{number}"} for number in range(9)] + [{"name": 3}]
+        tags = [{"name": f"model:{number}"} for number in range(9)]
         server.replies["/api/tags"] = (200, json.dumps({"models": tags}).encode())
         inventory = gather(models_path, Api(server.url), "disk", ["other"])
         assert "(model:0, model:1, model:2, model:3, model:4, ...)" in inventory.problems[0]
@@ -135,3 +137,57 @@ class TestModels:
         inventory = gather(str(tmp_path / "absent"), Api(ollama.url), "api", ["gemma3-270m"])
         assert inventory.models == []
         assert "answers 404: model 'nope:latest' not found" in inventory.damaged[0]
+
+
+class TestMany:
+    """More models than are planned: those that matter most are told, and how many are not."""
+
+    @pytest.fixture
+    def many(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(_inventory, "MAX_MODELS", 3)
+        for name in ("a", "b", "c", "d", "wanted:2b", "loaded"):
+            add_model(tmp_path, name, LLAMA)
+        return str(tmp_path)
+
+    def test_the_rest_is_counted(self, many):
+        inventory = gather(many, NO_SERVER, "auto", [])
+        assert names(inventory) == ["a:latest", "b:latest", "c:latest"]
+        assert inventory.unseen[0].startswith("3 of 6 installed models are left out: at most 3 are planned")
+
+    def test_wanted_and_loaded_models_are_kept(self, many, ollama):
+        ollama.replies["/api/tags"] = (200, b'{"models": []}')
+        ollama.replies["/api/ps"] = (200, b'{"models": [{"name": "LOADED:latest"}]}')
+        inventory = gather(many, Api(ollama.url), "auto", [], first=["wanted:2B", "absent"])
+        assert names(inventory) == ["a:latest", "loaded:latest", "wanted:2b"]
+
+    def test_models_that_are_not_planned_take_no_place(self, many, tmp_path):
+        config = json.loads(manifest_path(tmp_path, "a").read_text())["config"]["digest"]
+        blob_path(tmp_path, config).write_text(json.dumps({"remote_host": "https://ollama.com:443"}))
+        inventory = gather(many, NO_SERVER, "auto", [])
+        assert (len(inventory.unplannable), inventory.unseen) == (6, [])
+
+    def test_what_all_models_are_told_in_is_bounded(self, many, monkeypatch):
+        monkeypatch.setattr(_inventory, "MAX_MODELS_BYTES", 4000)
+        inventory = gather(many, NO_SERVER, "auto", [])
+        assert (len(inventory.models), inventory.unseen[0][:6]) == (2, "4 of 6")
+
+    def test_a_model_that_says_too_much_is_damaged(self, tmp_path):
+        tensors = [["y" * 240 + str(number), "F32", [1]] for number in range(300)]
+        add_model(tmp_path, "big", {**LLAMA, "tensors": [*LLAMA["tensors"], *tensors]})
+        inventory = gather(str(tmp_path), NO_SERVER, "auto", [])
+        assert inventory.models == []
+        assert "bytes, at most 65536 are taken and no published model comes near" in inventory.damaged[0]
+
+    def test_damaged_models_are_not_all_named(self, many, tmp_path, monkeypatch):
+        monkeypatch.setattr(_inventory, "_MAX_DAMAGED", 2)
+        for name in ("a", "b", "c", "d"):
+            manifest_path(tmp_path, name).write_text("")
+        inventory = gather(many, NO_SERVER, "auto", [])
+        assert len(inventory.damaged) == 3
+        assert inventory.damaged[2] == "2 more models cannot be read"
+
+    def test_one_file_is_read_once(self, many, monkeypatch):
+        read = []
+        monkeypatch.setattr(_inventory, "read_header", lambda path: read.append(path) or read_header(path))
+        gather(many, NO_SERVER, "auto", [])
+        assert len(read) == 1

@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import (
     INSTALLER_HOME,
     locate,
-    program_version,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
@@ -114,33 +113,3 @@ def test_environment_files_win_over_the_unit(located, tmp_path):
     found = located(Environment="OLLAMA_MODELS=/from/unit", EnvironmentFiles=files)
     assert found.models_path == "/from/first"
     assert found.api_url == "http://127.0.0.1:2222"
-
-
-@pytest.mark.parametrize(
-    ("answer", "version"),
-    [
-        (Completed(0, "ollama version is 0.33.0-rc2\n", ""), "0.33.0-rc2"),
-        (
-            Completed(
-                0,
-                "Warning: could not connect to a running Ollama instance\n",
-                "Warning: client version is 0.12.6\n",
-            ),
-            "0.12.6",
-        ),
-        (Completed(127, "", "No such file"), None),
-    ],
-)
-def test_the_program_names_its_version(answer, version):
-    asked = []
-
-    def run(command):
-        asked.append(command)
-        return answer
-
-    assert program_version(run, "/usr/local/bin/ollama") == version
-    assert asked == [["/usr/local/bin/ollama", "--version"]]
-
-
-def test_without_a_program_there_is_no_version():
-    assert program_version(lambda command: pytest.fail("nothing to run"), None) is None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,14 @@ def test_the_last_line_counts_and_none_is_none():
 )
 def test_escapes_of_go_are_undone(logged, value):
     assert find_server_config([f'msg="server config" env="map[A:{logged}]"']) == {"A": value}
+
+
+@pytest.mark.parametrize("piece", ["A:[ ", "A:b ", "[", "]", "A", "A:[b] ", "a:", "http_proxy:"])
+def test_a_long_line_is_soon_read(piece):
+    began = time.monotonic()
+    parse_map(f"map[{piece * (1_000_000 // len(piece))}]")
+    assert time.monotonic() - began < 5
+
+
+def test_a_bracket_that_is_never_closed_ends_where_the_next_name_begins():
+    assert parse_map("map[A:[x [y] B:[z] C:1]") == {"A": "[x [y]", "B": "[z]", "C": "1"}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 
@@ -16,9 +17,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     UnplannableError,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._store import (
-    ManifestFile,
     StoreError,
     installed,
+    look,
     read_model,
 )
 from hypothesis import given, settings
@@ -56,9 +57,15 @@ class TestListing:
         old = manifest_path(tmp_path, "llama3.2:1b")
         new = tmp_path / "manifests-v2" / "ollama.com" / "library" / "llama3.2" / "1b"
         new.parent.mkdir(parents=True)
-        os.symlink(old, new)
-        assert installed(str(tmp_path)) == [ManifestFile("llama3.2:1b", str(new))]
+        blob = blob_path(tmp_path, f"sha256:{hashlib.sha256(old.read_bytes()).hexdigest()}")
+        blob.write_bytes(old.read_bytes())
+        os.symlink(f"../../../../blobs/{blob.name}", new)
+        (found,) = installed(str(tmp_path))
+        assert (found.name, found.path, found.blob) == ("llama3.2:1b", str(new), blob.name)
         assert read(tmp_path, "llama3.2:1b").family == "llama"
+        blob.write_bytes(b"{}")
+        with pytest.raises(ModelError, match=f"{blob} is another file than its name says"):
+            read(tmp_path, "llama3.2:1b")
 
     def test_files_at_other_depths_are_no_manifests(self, tmp_path):
         add_model(tmp_path, "llama3.2:1b", LLAMA)
@@ -77,10 +84,10 @@ class TestListing:
             installed(str(tmp_path / "file"))
 
     def test_a_store_that_may_not_be_read_asks_for_root(self, tmp_path, monkeypatch):
-        def refuse(path):
+        def refuse(path, **_options):
             raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr(_store.os, "listdir", refuse)
+        monkeypatch.setattr(_store, "open_folder", refuse)
         with pytest.raises(StoreError, match=f"{tmp_path} cannot be read: run the task as root"):
             installed(str(tmp_path))
 
@@ -89,6 +96,42 @@ class TestListing:
         for number in range(3):
             add_model(tmp_path, f"model:{number}", LLAMA)
         with pytest.raises(StoreError, match="holds more than 2 models"):
+            installed(str(tmp_path))
+
+
+class TestLinks:
+    @pytest.mark.parametrize(
+        "place",
+        ["manifests", "manifests/registry.ollama.ai", "manifests/registry.ollama.ai/library/llama3.2/1b"],
+    )
+    def test_are_not_followed_and_said(self, place, tmp_path):
+        add_model(tmp_path / "store", "llama3.2:1b", LLAMA)
+        (tmp_path / "store" / place).rename(tmp_path / "secret")
+        os.symlink(tmp_path / "secret", tmp_path / "store" / place)
+        found = look(str(tmp_path / "store"))
+        assert found.models == {}
+        assert found.notes[0].startswith(f"'{place}' is a link where a manifest")
+
+    def test_to_their_own_folder_cost_nothing(self, tmp_path):
+        add_model(tmp_path, "llama3.2:1b", LLAMA)
+        for number in range(300):
+            os.symlink(".", tmp_path / "manifests" / f"loop{number}")
+        found = look(str(tmp_path))
+        assert (list(found.models), len(found.links)) == (["llama3.2:1b"], 300)
+        assert found.notes[0].startswith(
+            "'manifests/loop0', 'manifests/loop1', 'manifests/loop10', ... are 300 links where"
+        )
+
+    def test_the_store_itself_may_be_one(self, tmp_path):
+        add_model(tmp_path / "disk", "llama3.2:1b", LLAMA)
+        os.symlink(tmp_path / "disk", tmp_path / "store")
+        assert read(tmp_path / "store", "llama3.2:1b").family == "llama"
+
+    def test_folders_and_files_are_counted_wherever_they_lie(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(_store, "MAX_ENTRIES", 20)
+        for number in range(21):
+            (tmp_path / "manifests" / f"h{number}").mkdir(parents=True)
+        with pytest.raises(StoreError, match=f"the store {tmp_path} is not read: .* more than 20 files and"):
             installed(str(tmp_path))
 
 
@@ -204,24 +247,36 @@ BAD_MANIFESTS = {
     "nothing": ("", "is no JSON: Expecting value"),
     "text": ("hello", "is no JSON"),
     "bytes": ("\udcff", "is no JSON"),
-    "a list": ("[]", "holds [], expected a mapping"),
-    "deep nesting": ("[" * 100000, "is nested too deep to be a manifest"),
-    "nothing but braces": ("{}", "is no manifest: config is None, expected a mapping"),
+    "a list": ("[]", "holds a list of 0, expected a mapping"),
+    "deep nesting": ("[" * 100000, "is no JSON: it is nested too deep"),
+    "nothing but braces": ("{}", "is no manifest: config is nothing, expected a mapping"),
     "no layers and no remote host": (
         json.dumps({"layers": None, "config": {"digest": DIGEST}}),
         f"blobs/{DIGEST.replace(':', '-')} cannot be read: No such file or directory",
     ),
-    "layers of another kind": ('{"layers": {}}', "is no manifest: layers is {}, expected a list"),
-    "a layer of another kind": ('{"layers": [3]}', "is no manifest: a layer is 3, expected a mapping"),
-    "a layer without a size": ('{"layers": [{}]}', "is no manifest: the size of a layer is None"),
-    "a layer of a truth": ('{"layers": [{"size": true}]}', "is no manifest: the size of a layer is True"),
-    "a layer below zero": ('{"layers": [{"size": -1}]}', "is no manifest: the size of a layer is -1"),
-    "a layer without a digest": ('{"layers": [{"size": 1}]}', "is no manifest: None is no sha256 digest"),
+    "layers of another kind": (
+        '{"layers": {}}',
+        "is no manifest: layers is a value of the kind dict, expected a list",
+    ),
+    "a layer of another kind": (
+        '{"layers": [3]}',
+        "is no manifest: a layer is a value of the kind int, expected a mapping",
+    ),
+    "a layer without a size": ('{"layers": [{}]}', "is no manifest: the size of a layer is nothing"),
+    "a layer of a truth": (
+        '{"layers": [{"size": true}]}',
+        "is no manifest: the size of a layer is a value of the kind bool",
+    ),
+    "a layer below zero": (
+        '{"layers": [{"size": -1}]}',
+        "is no manifest: the size of a layer is a value of the kind int",
+    ),
+    "a layer without a digest": ('{"layers": [{"size": 1}]}', "is no manifest: nothing is no sha256 digest"),
     "a digest that leaves the store": (
         json.dumps({"layers": [{"size": 1, "digest": "sha256:../../../../etc/passwd" + "0" * 90}]}),
-        "is no manifest: 'sha256:../../../../etc/passwd000000000000000000000000000000... is no sha256 digest",
+        "is no manifest: a text of 119 is no sha256 digest",
     ),
-    "no configuration": ('{"layers": []}', "is no manifest: config is None, expected a mapping"),
+    "no configuration": ('{"layers": []}', "is no manifest: config is nothing, expected a mapping"),
     "a configuration that is not there": (
         json.dumps({"layers": [], "config": {"digest": DIGEST}}),
         f"blobs/{DIGEST.replace(':', '-')} cannot be read: No such file or directory",
@@ -251,19 +306,22 @@ class TestDamage:
         with pytest.raises(ModelError, match=f"{path} is longer than 100 bytes, which no manifest needs"):
             read(tmp_path, "llama3.2:1b")
 
-    def test_a_manifest_that_is_a_pipe_or_device_is_not_waited_for(self, tmp_path):
+    def test_a_manifest_that_is_a_pipe_is_not_waited_for(self, tmp_path):
         path = add_model(tmp_path, "llama3.2:1b", LLAMA)
         path.unlink()
-        os.symlink("/dev/zero", path)
+        os.mkfifo(path)
         with pytest.raises(ModelError, match=f"{path} cannot be read: not a regular file"):
             read(tmp_path, "llama3.2:1b")
 
-    def test_a_link_to_nothing_is_named(self, tmp_path):
+    @pytest.mark.parametrize("exchanged", ["manifest", "folder"])
+    def test_what_became_a_link_since_it_was_listed_is_not_followed(self, exchanged, tmp_path):
         path = add_model(tmp_path, "llama3.2:1b", LLAMA)
-        path.unlink()
-        os.symlink(tmp_path / "nothing", path)
-        with pytest.raises(ModelError, match=f"{path} cannot be read: No such file or directory"):
-            read(tmp_path, "llama3.2:1b")
+        (listed,) = installed(str(tmp_path))
+        place = path if exchanged == "manifest" else path.parent
+        place.rename(tmp_path / "elsewhere")
+        os.symlink(tmp_path / "elsewhere", place)
+        with pytest.raises(ModelError, match=f"{path} cannot be read: (it is a link|Not a directory)"):
+            read_model(str(tmp_path), listed)
 
     def test_a_missing_blob_is_named(self, tmp_path):
         add_model(tmp_path, "llama3.2:1b", LLAMA)
@@ -286,7 +344,9 @@ class TestDamage:
         blob = tmp_path / "blobs" / read(tmp_path, "llama3.2:1b").digest
         blob.write_bytes(b"nonsense" * 10)
         change(path, lambda content: content["layers"][0].update(size=80))
-        with pytest.raises(ModelError, match=f"model llama3.2:1b: {blob}, byte 4: it begins with b'nons'"):
+        with pytest.raises(
+            ModelError, match=f"model llama3.2:1b: {blob}, byte 4: it does not begin with b'GGUF'"
+        ):
             read(tmp_path, "llama3.2:1b")
 
     @settings(deadline=None)  # each example is a store on disk

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import ClassVar
 
 import pytest
@@ -232,3 +233,25 @@ def test_less_memory_may_be_less_on_one_gpu_alone():
 def test_malformed_facts_are_refused_in_one_sentence(malformed, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         host(malformed)
+
+
+class TestMoreGpusThanArePlanned:
+    def test_the_rest_is_hidden_from_ollama_and_counted(self):
+        planned = host(facts(*map(device, range(70))))
+        assert [gpu.index for gpu in planned.gpus] == list(range(64))
+        assert planned.warnings == (
+            "6 GPUs are left out of the plan and hidden from Ollama: at most 64 are planned",
+        )
+        uuids = planned.environment["CUDA_VISIBLE_DEVICES"].split(",")
+        assert uuids == [f"GPU-{number}" for number in range(64)]
+
+    def test_those_that_the_host_did_not_tell_are_hidden_too(self):
+        planned = host(facts(device(0), devices_left_out=5))
+        assert planned.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
+        assert planned.warnings[0].startswith("5 GPUs are left out of the plan and hidden")
+
+    def test_a_hundred_thousand_descriptions_are_soon_read(self):
+        began = time.monotonic()
+        planned = host({"devices": [{"memory_total_bytes": 24 * GIB}] * 100_000})
+        assert (len(planned.gpus), planned.warnings[0][:10]) == (64, "99936 GPUs")
+        assert time.monotonic() - began < 5

@@ -115,3 +115,9 @@ def test_no_difference_is_lost_and_no_variable_told_twice(found: list[dict[str, 
     named = [drift.variable for drift in drifts if "model" not in drift.found and drift.variable]
     assert len(named) == len(set(named))
     assert all(drift.to_dict()["difference"].endswith(drift.difference) for drift in drifts)
+
+
+def test_of_two_secrets_that_differ_another_value_is_wanted():
+    found = {"layer": "process", "variable": "HF_TOKEN", "found": "********", "wanted": "********", "message": ""}
+    (drift,) = explain([found], [])
+    assert drift.difference == "******** in process, wanted another value"

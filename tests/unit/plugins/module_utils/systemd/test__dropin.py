@@ -150,7 +150,7 @@ def test_a_file_that_is_not_ours_is_left_alone(world):
 
 def test_a_file_that_cannot_be_read_is_one_sentence(world):
     path(world).mkdir(parents=True)
-    with pytest.raises(DropinError, match="cannot be read: Is a directory"):
+    with pytest.raises(DropinError, match="cannot be read: not a regular file"):
         apply(FakeSystemd(), content=TEXT.format(1))
 
 
@@ -302,6 +302,149 @@ def test_the_difference_shows_no_secret():
     )
     assert difference("/d", None, after).startswith("--- /dev/null\n+++ /d\n")
     assert difference("/d", after, None).startswith("--- /d\n+++ /dev/null\n")
+
+
+TEXT_WITH_BOTH = '[Service]\nEnvironment="A={}"\nEnvironment="HF_TOKEN={}"\n'
+
+
+def secrets(world):
+    return path(world).with_suffix(".env")
+
+
+def test_secrets_lie_in_a_file_that_its_owner_alone_may_read(world):
+    systemd = FakeSystemd()
+    apply(systemd, content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    assert path(world).read_text() == (
+        f'{MARKER}\n[Service]\nEnvironment="A=1"\nEnvironmentFile={secrets(world)}\n'
+    )
+    assert secrets(world).read_text() == f'{MARKER}\nHF_TOKEN="hunter2"\n'
+    assert secrets(world).stat().st_mode & 0o777 == 0o600
+    assert systemd.staged == [path(world).read_text()]
+    assert not apply(systemd, content=TEXT_WITH_BOTH.format(1, "hunter2")).changed
+
+
+def test_another_secret_is_a_change_that_shows_without_it(world):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    outcome = apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter3"))
+    assert outcome.changed
+    assert 'HF_TOKEN="********"  # another value than before' in outcome.diff
+    assert "hunter" not in outcome.diff
+
+
+def test_both_files_go_back_together(world):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "first1"))
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(2, "second2"))
+    apply(FakeSystemd(), content=TEXT.format(3))
+    assert not secrets(world).exists()
+    apply(FakeSystemd(), state="restored")
+    assert "A=2" in path(world).read_text()
+    assert 'HF_TOKEN="second2"' in secrets(world).read_text()
+    apply(FakeSystemd(), state="restored")
+    assert "A=1" in path(world).read_text()
+    assert 'HF_TOKEN="first1"' in secrets(world).read_text()
+    apply(FakeSystemd(), state="restored")
+    assert not path(world).parent.exists()
+
+
+def test_absent_removes_both_files(world):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    apply(FakeSystemd(), state="absent")
+    assert not path(world).parent.exists()
+
+
+@pytest.mark.parametrize("state", [{"state": "absent"}, {"content": TEXT.format(1)}])
+def test_an_environment_file_that_was_left_behind_is_removed(world, state):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    path(world).unlink()
+    assert apply(FakeSystemd(), **state).changed
+    assert not secrets(world).exists()
+    assert not apply(FakeSystemd(), **state).changed
+
+
+def test_a_dropin_that_was_written_with_its_secrets_is_written_again(world):
+    path(world).parent.mkdir(parents=True)
+    path(world).write_text(f"{MARKER}\n{TEXT_WITH_BOTH.format(1, 'hunter2')}")
+    assert apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2")).changed
+    assert "hunter2" not in path(world).read_text()
+    # Nor does it come back with them.
+    apply(FakeSystemd(), state="restored")
+    assert "hunter2" not in path(world).read_text()
+    assert "hunter2" in secrets(world).read_text()
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.chmod(0o640), lambda file: file.unlink()])
+def test_an_environment_file_that_others_may_read_or_that_is_gone_is_written_again(world, spoil):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    spoil(secrets(world))
+    assert apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2")).changed
+    assert secrets(world).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [TEXT.format(1), TEXT_WITH_BOTH.format(1, "hunter2")])
+def test_an_environment_file_that_is_not_ours_is_left_alone(world, content):
+    secrets(world).parent.mkdir(parents=True)
+    secrets(world).write_text("B=1\n")
+    with pytest.raises(DropinError, match=r"zz-gpufleet\.env was not written by gpufleet\.ollama"):
+        apply(FakeSystemd(), content=content)
+    assert secrets(world).read_text() == "B=1\n"
+
+
+def test_a_dropin_that_cannot_be_written_keeps_the_secrets_it_had(world, monkeypatch):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    replace = _dropin.replace_file
+
+    def full(target, text, mode):
+        if target == str(path(world)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(target, text, mode)
+
+    monkeypatch.setattr(_dropin, "replace_file", full)
+    with pytest.raises(DropinError, match="No space left on device"):
+        apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(2, "hunter3"))
+    assert 'HF_TOKEN="hunter2"' in secrets(world).read_text()
+    with pytest.raises(DropinError):
+        apply(FakeSystemd(), content=TEXT.format(2))
+    assert 'HF_TOKEN="hunter2"' in secrets(world).read_text()
+
+
+HIDDEN = "hunter2secret"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'# old: Environment="HF_TOKEN={HIDDEN}"',
+        f";Environment=HF_TOKEN={HIDDEN}",
+        f"# the token was {HIDDEN}",
+        f'Environment="A=1" \\\n "HF_TOKEN={HIDDEN}" \\\n "B=2"',
+        f"Environment=A=1\\\n\\\nHF_TOKEN={HIDDEN}",
+        f'Environment="A=1" \\\n# HF_TOKEN={HIDDEN}\n "B=2"',
+        f'Environment=HF_TOKEN={HIDDEN} "unterminated',
+        f'Environment = "HF_TOKEN={HIDDEN}',
+        f'Environment="A=1 {HIDDEN}',
+        f"Environment=HF_TOKEN = {HIDDEN}",
+        f"Environment=DB_PASS={HIDDEN}\r",
+        f"Environment=H\\x46_TOK\\x45N={HIDDEN}",
+        f"ExecStart=/bin/x --api-key {HIDDEN}",
+        f"ExecStart=/usr/bin/env HF_TOKEN={HIDDEN} /bin/x",
+        f"SetCredential=hf:{HIDDEN}",
+        f"UnsetEnvironment=HF_TOKEN={HIDDEN}",
+        f"[Unit]\nEnvironment=HF_TOKEN={HIDDEN}",
+        f"ExecStartPre=/bin/curl https://user:{HIDDEN}@host/",
+        f"HF_TOKEN {HIDDEN}",
+    ],
+)
+def test_whatever_a_line_is_the_difference_shows_no_secret(line):
+    text = f"{MARKER}\n[Service]\n{line}\nLimitNOFILE=100\n"
+    for shown in (difference("/x", None, text), difference("/x", text, None)):
+        assert HIDDEN not in shown
+        assert "LimitNOFILE=100" in shown
+
+
+def test_names_of_variables_and_files_are_shown_in_a_difference():
+    lines = ["PassEnvironment=HF_TOKEN", "EnvironmentFile=/etc/token/hf.env", 'Environment="A=1" "B=2"']
+    shown = difference("/x", None, "\n".join([MARKER, "[Service]", *lines, ""]))
+    assert all(f"+{line}\n" in shown for line in lines)
 
 
 def test_the_marker_is_written_once():

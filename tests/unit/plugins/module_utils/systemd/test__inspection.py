@@ -264,7 +264,7 @@ def test_a_process_that_ends_meanwhile_is_looked_for_again(world, running, monke
 
 
 def test_an_environment_file_that_cannot_be_read_is_a_problem(world, monkeypatch):
-    monkeypatch.setattr(_inspection, "environment_files", lambda references: fail(OSError("broken")))
+    monkeypatch.setattr(_inspection, "environment_files", lambda *_references: fail(OSError("broken")))
     assert world.look().problems == ("an environment file cannot be read: broken",)
 
 
@@ -275,3 +275,75 @@ def test_a_state_folder_that_cannot_be_read_is_taken_for_empty(world, monkeypatc
 
 def test_a_unit_without_processes_listens_nowhere(world):
     assert listening(world.look()) == []
+
+
+WANTED_WITH_BOTH = '[Service]\nEnvironment="A=3"\nEnvironment="HF_TOKEN=hunter2"\n'
+
+
+def with_secrets(world, value="hunter2", mode=0o600):
+    """Our drop-in and its environment file, as they are written."""
+    file = world.dropin("zz-gpufleet.env", f'{MARKER}\nHF_TOKEN="{value}"\n')
+    os.chmod(file, mode)
+    return world.ours(f'[Service]\nEnvironment="A=3"\nEnvironmentFile={file}\n'), file
+
+
+def test_secrets_of_our_environment_file_are_as_wanted_in_every_layer(world, running):
+    dropin, file = with_secrets(world)
+    world.properties["Environment"] = "PATH=/bin A=3"
+    running({"PATH": "/bin", "A": "3", "HF_TOKEN": "hunter2"})
+    found = world.look(WANTED_WITH_BOTH)
+    assert (found.differences, found.conflicts, found.overrides, found.problems) == ((), (), (), ())
+    shown = found.to_dict()
+    assert shown["variables"]["HF_TOKEN"]["file"] == file
+    assert shown["variables"]["A"]["file"] == dropin
+    assert shown["wanted"] == {"A": "3", "HF_TOKEN": "********"}
+    assert "hunter2" not in str(shown)
+
+
+def test_another_secret_differs_without_being_shown(world, running):
+    with_secrets(world, "hunter3")
+    world.properties["Environment"] = "PATH=/bin A=3"
+    running({"PATH": "/bin", "A": "3", "HF_TOKEN": "hunter3"})
+    found = world.look(WANTED_WITH_BOTH)
+    assert layers(found) == [("file", "HF_TOKEN"), ("process", "HF_TOKEN")]
+    assert "HF_TOKEN=********, wanted another value" in found.differences[0].message
+    assert "hunter" not in str(found.to_dict())
+
+
+def test_a_secret_that_others_can_read_is_a_difference(world):
+    with_secrets(world, mode=0o644)
+    world.properties["Environment"] = "PATH=/bin A=3"
+    (exposed,) = world.look(WANTED_WITH_BOTH).differences
+    assert "zz-gpufleet.env can be read by others than its owner" in exposed.message
+    world.ours('[Service]\nEnvironment="A=3" "HF_TOKEN=hunter2"\n')
+    assert "sets HF_TOKEN for all to read" in world.look(WANTED_WITH_BOTH).differences[0].message
+
+
+def test_a_secret_of_ours_wins_over_the_environment_file_of_another_and_says_who_wins_over_it(world):
+    with_secrets(world)
+    theirs = world.write("theirs.env", "HF_TOKEN=theirs\n")
+    world.dropin("a.conf", f"[Service]\nEnvironmentFile={theirs}\n")
+    assert world.look(WANTED_WITH_BOTH).conflicts == ()
+    later = world.dropin("zzz.conf", f"[Service]\nEnvironmentFile={theirs}\n")
+    (conflict,) = world.look(WANTED_WITH_BOTH).conflicts
+    assert f"{theirs}:1 sets HF_TOKEN" in conflict.message
+    os.unlink(later)
+    world.write("etc/ollama.service.d/zzz.env", f"{MARKER}\nHF_TOKEN=benchmark\n")
+    world.dropin("zzz.conf", f"{MARKER}\n[Service]\nEnvironmentFile={world.root}/etc/{UNIT}.d/zzz.env\n")
+    (held,) = world.look(WANTED_WITH_BOTH).conflicts
+    assert "another run of gpufleet.ollama wrote that file" in held.message
+
+
+def test_a_secret_that_is_wanted_first_is_only_missing(world):
+    world.ours('[Service]\nEnvironment="A=3"\n')
+    world.properties["Environment"] = "A=3"
+    found = world.look(WANTED_WITH_BOTH)
+    assert layers(found) == [("file", "HF_TOKEN")]
+    assert found.conflicts == ()
+
+
+def test_an_environment_file_of_ours_that_cannot_be_read_is_a_problem(world, monkeypatch):
+    with_secrets(world)
+    error = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(_inspection, "with_secret_file", lambda path, text: fail(error))
+    assert "the secret values of our drop-in cannot be read" in world.look(WANTED_WITH_BOTH).problems[0]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
     added_settings,
-    dropin_environment,
     dropped_variables,
     file_differences,
     process_differences,
     server_differences,
     unit_differences,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     Conflict,
     Origin,
@@ -91,8 +91,8 @@ def test_what_ollama_parsed_otherwise_is_named():
 
 
 def test_the_variables_of_a_dropins_text():
-    assert dropin_environment(None) == {}
-    assert dropin_environment('[Service]\nEnvironment="A=1" "B=x y"\nEnvironment=A=2\n') == {
+    assert variables_of(None) == {}
+    assert variables_of('[Service]\nEnvironment="A=1" "B=x y"\nEnvironment=A=2\n') == {
         "A": "2",
         "B": "x y",
     }

@@ -21,6 +21,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     EnvironmentFileReference,
+    expand_unit_specifiers,
+    secret_file_setting,
 )
 
 SHOWN = """\
@@ -152,7 +154,18 @@ def test_environment_files_may_be_patterns_and_may_be_absent(tmp_path):
         EnvironmentFileReference(str(tmp_path / "absent"), "/u", 1),
         EnvironmentFileReference(str(tmp_path / "*.env"), "/u", 2),
     ]
-    assert [text for _path, text in _show.environment_files(references)] == ["a.env", "b.env"]
+    found = _show.environment_files(references, "/d/zz.conf", "unused")
+    assert [text for _path, text in found] == ["a.env", "b.env"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["/etc/a.service.d", r"/etc/a\x2db.service.d", "/home/100%/[x]/a.service.d"]
+)
+def test_our_environment_file_is_the_one_that_is_given(folder):
+    pattern = secret_file_setting(f"{folder}/zz.conf").partition("=")[2]
+    references = [EnvironmentFileReference(expand_unit_specifiers(pattern, ""), "/u", 1)]
+    assert _show.environment_files(references, f"{folder}/zz.conf", "A=1") == [(f"{folder}/zz.env", "A=1")]
+    assert _show.environment_files(references, f"{folder}/zz.conf", None) == []
 
 
 def test_a_file_that_systemd_would_not_read_is_refused(tmp_path, monkeypatch):
@@ -195,3 +208,46 @@ def test_where_dropins_and_state_lie(monkeypatch):
     assert _show.dropin_base_directory("user") == "/home/u/.config/systemd/user"
     assert _show.state_directory("system", "o.service") == "/var/lib/gpufleet/o.service"
     assert _show.state_directory("user", "o.service") == "/home/u/.local/state/gpufleet/o.service"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["../../../tmp/x", "a/b.service", "/etc/ollama.service", "..", "", "ollama", "o.service\n", "a" * 300 + ".service"],
+)
+@pytest.mark.parametrize("scope", ["system", "user"])
+def test_a_path_has_no_state_folder(unit, scope):
+    with pytest.raises(_show.UnitNameError, match=r"is not the name of a systemd service: write it like ollama\.service"):
+        _show.state_directory(scope, unit)
+
+
+@pytest.mark.parametrize("unit", ["ollama.service", "ollama@gpu0.service", "a\\x2db.service"])
+def test_a_service_has_a_state_folder_of_its_name(unit):
+    assert _show.state_directory("system", unit) == f"/var/lib/gpufleet/{unit}"
+
+
+def test_environment_files_that_are_none_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "1.pipe")
+    os.symlink("/dev/zero", tmp_path / "2.device")
+    (tmp_path / "3.folder").mkdir()
+    os.symlink(tmp_path / "absent", tmp_path / "4.nothing")
+    (tmp_path / "5.env").write_text("A=b")
+    os.symlink(tmp_path / "5.env", tmp_path / "6.link")
+    found = _show.environment_files([EnvironmentFileReference(str(tmp_path / "*"), "unit", 1)], "/d/zz.conf", None)
+    assert found == [(str(tmp_path / "5.env"), "A=b"), (str(tmp_path / "6.link"), "A=b")]
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "-1", "", "٣"])
+def test_an_odd_number_is_none(text):
+    state = parse_unit_state("x.service", {"MainPID": text, "NRestarts": text})
+    assert (state.main_pid, state.restarts, parse_version("9" * 5000)) == (0, 0, 999_999_999)
+
+
+@pytest.mark.parametrize(
+    ("count", "size_bytes", "message"),
+    [(65, 1, r"\* names more than 64 files"), (3, 2_000_000, "they are longer than 4194304 bytes in all")],
+)
+def test_environment_files_are_not_read_without_end(count, size_bytes, message, tmp_path):
+    for number in range(count):
+        (tmp_path / f"{number}.env").write_text("#" * size_bytes)
+    with pytest.raises(ValueError, match=message):
+        _show.environment_files([EnvironmentFileReference(str(tmp_path / "*"), "unit", 1)], "/d/zz.conf", None)

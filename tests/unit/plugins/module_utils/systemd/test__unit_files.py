@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     DROP_IN,
@@ -202,3 +204,10 @@ def test_dropins_are_read_by_name_and_the_first_directory_masks_the_others():
 )
 def test_specifiers_that_the_name_decides_are_expanded(text, expanded):
     assert expand_unit_specifiers(text, "a@b.service") == expanded
+
+
+def test_a_line_continued_a_million_times_is_soon_read():
+    began = time.monotonic()
+    (setting,) = service_settings("[Service]\nA=" + "a\\\n" * 1_000_000 + "b\n")
+    assert len(setting.value) == 2_000_001
+    assert time.monotonic() - began < 10

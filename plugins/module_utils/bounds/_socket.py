@@ -1,0 +1,131 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edge: an HTTP connection with one deadline and one number of bytes for all that its peer may do."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import ssl
+import time
+from typing import Any
+
+
+class TooLong(OSError):
+    """The peer has sent more bytes than may be read."""
+
+
+class Budget:
+    """What is left of an exchange: seconds on the monotonic clock, and bytes to be received."""
+
+    def __init__(self, timeout_s: float, max_bytes: int) -> None:
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+        self._max_bytes = max_bytes
+        self._received = 0
+
+    def left_s(self) -> float:
+        """Raises: TimeoutError when nothing is left."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"no whole answer within {self._timeout_s:g} seconds")
+        return left
+
+    def count(self, received: int) -> None:
+        """Raises: TooLong when more has come than may."""
+        self._received += received
+        if self._received > self._max_bytes:
+            raise TooLong(f"the answer is longer than {self._max_bytes} bytes")
+
+
+class _Incoming(io.RawIOBase):
+    """What a socket receives, each piece within what is left."""
+
+    def __init__(self, plain: socket.socket, budget: Budget) -> None:
+        self._plain = plain
+        self._budget = budget
+        # Of the socket's own kind, so that it stays open until both are closed: a server that ends the connection after
+        # its answer has it closed here before the answer is read.
+        self._pieces = plain.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._plain.settimeout(self._budget.left_s())
+        try:
+            received = self._pieces.readinto(buffer)
+        except socket.timeout:  # a TimeoutError from Python 3.10 on
+            self._budget.left_s()
+            raise
+        self._budget.count(received or 0)
+        return received
+
+    def close(self) -> None:
+        self._pieces.close()
+        super().close()
+
+
+class BoundedSocket:
+    """The part of a socket that http.client uses, held to a budget."""
+
+    def __init__(self, plain: socket.socket, budget: Budget) -> None:
+        self._plain = plain
+        self._budget = budget
+
+    def sendall(self, data: bytes) -> None:
+        self._plain.settimeout(self._budget.left_s())
+        self._plain.sendall(data)
+
+    def makefile(self, *_mode: Any) -> io.BufferedReader:
+        return io.BufferedReader(_Incoming(self._plain, self._budget))
+
+    def shutdown(self, how: int) -> None:
+        self._plain.shutdown(how)
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection for one exchange; its deadline is counted from when it is made, before it is opened.
+
+    Only the resolver has times of its own, where the host is a name that must be asked for.
+    """
+
+    def __init__(self, host: str, port: int | None, is_tls: bool, timeout_s: float, max_bytes: int) -> None:
+        # What is left out of the Host header, and taken where the URL has no port.
+        self.default_port = http.client.HTTPS_PORT if is_tls else http.client.HTTP_PORT
+        super().__init__(host, self.default_port if port is None else port)
+        self._is_tls = is_tls
+        self._budget = Budget(timeout_s, max_bytes)
+
+    def connect(self) -> None:
+        plain = self._connected()
+        try:
+            if self._is_tls:
+                plain.settimeout(self._budget.left_s())
+                plain = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+        except BaseException:
+            plain.close()
+            raise
+        self.sock = BoundedSocket(plain, self._budget)
+
+    def _connected(self) -> socket.socket:
+        """A socket to the first address of the host that answers."""
+        failure: OSError | None = None
+        addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _name, address in addresses:
+            plain = socket.socket(family, kind, protocol)
+            try:
+                plain.settimeout(self._budget.left_s())
+                plain.connect(address)
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                plain.close()
+                failure = error
+            else:
+                return plain
+        raise failure or OSError(f"{self.host} has no address")
