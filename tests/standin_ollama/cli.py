@@ -68,6 +68,7 @@ def _serve() -> int:
         if fault.action == "exit_after":
             _exit_later(float(fault.options.get("seconds", 1)), int(fault.options.get("status", 1)))
     settings = environment.parse(os.environ)
+    gotext.set_level(settings.config["OLLAMA_DEBUG"])
     if any(environment.is_bad_origin(origin) for origin in settings.config["OLLAMA_ORIGINS"]):
         return _panic(settings)
     scheduler = Scheduler(settings, wishes, (sys.executable, os.path.abspath(sys.argv[0])))
@@ -91,8 +92,7 @@ def _serve() -> int:
 
 def _panic(settings: environment.Settings) -> int:
     """What Go writes of an origin that its library for CORS refuses; recorded."""
-    gotext.log("INFO", "routes.go:1951", "server config", env=settings.server_config)
-    gotext.log("INFO", "routes.go:1953", f"Ollama cloud disabled: {str(settings.no_cloud).lower()}")
+    _announce_settings(settings)
     allowed = ",".join(f"{scheme}://" for scheme in environment.ORIGIN_SCHEMES_OF_CORS)
     gotext.write(f"panic: bad origin: origins must contain '*' or include {allowed}")
     gotext.write("\ngoroutine 1 [running]:")
@@ -101,10 +101,20 @@ def _panic(settings: environment.Settings) -> int:
     return GO_PANIC_STATUS
 
 
-def _announce(settings: environment.Settings, wishes: config.Config, scheduler: Scheduler) -> None:
-    """The lines Ollama logs at its start, in its order."""
+def _announce_settings(settings: environment.Settings) -> None:
     gotext.log("INFO", "routes.go:1951", "server config", env=settings.server_config)
     gotext.log("INFO", "routes.go:1953", f"Ollama cloud disabled: {str(settings.no_cloud).lower()}")
+    try:
+        blobs = len(os.listdir(os.path.join(settings.models, "blobs")))
+    except OSError:
+        blobs = 0
+    gotext.log("INFO", "images.go:919", f"total blobs: {blobs}")
+    gotext.log("INFO", "images.go:926", "total unused blobs removed: 0")
+
+
+def _announce(settings: environment.Settings, wishes: config.Config, scheduler: Scheduler) -> None:
+    """The lines Ollama logs at its start, in its order."""
+    _announce_settings(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     gotext.log("INFO", "routes.go:2008", f"Listening on {where}:{settings.port} (version {wishes.version})")
     gotext.log("INFO", "runner.go:60", "discovering available GPUs...")

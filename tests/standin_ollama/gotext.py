@@ -24,6 +24,8 @@ NANOSECONDS = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
+# Source: Go src/log/slog/level.go.
+LEVELS = {"DEBUG": -4, "INFO": 0, "WARN": 4, "ERROR": 8}
 FOREVER_NS = 2**63 - 1
 _NUMBER_AND_UNIT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _NEEDS_QUOTES = re.compile(r'[\s"=]|[^\x20-\x7e]')
@@ -138,9 +140,22 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+class Level:
+    """The least level that is written: OLLAMA_DEBUG sets it."""
+
+    least = 0
+
+
+def set_level(name: str) -> None:
+    """Take a level as ``server config`` shows it: INFO, DEBUG, DEBUG-4, WARN, ERROR+2."""
+    base = next(known for known in LEVELS if name.startswith(known))
+    Level.least = LEVELS[base] + int(name[len(base) :] or 0)
+
+
 def log(level: str, source: str, message: str, **fields: Any) -> None:
     """Write one log line to standard error, where the journal takes it."""
-    write(log_line(level, source, message, **fields))
+    if LEVELS[level] >= Level.least:
+        write(log_line(level, source, message, **fields))
 
 
 def write(line: str) -> None:

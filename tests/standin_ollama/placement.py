@@ -102,8 +102,15 @@ def place(
 
 
 def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[str]:
-    """What the engine logs of its buffers on GPUs, which it numbers as it sees them."""
+    """What the engine logs of its buffers on GPUs, which it numbers as it sees them, or on the CPU."""
     lines: list[str] = []
+    if not placed.gpus:
+        sizes_on_cpu = (
+            ("load_tensors", "model", sizes.weights_bytes),
+            ("llama_kv_cache", "KV", sizes.kv_cache_bytes),
+            ("sched_reserve", "compute", sizes.compute_bytes),
+        )
+        return [f"{of}: {'CPU':>10} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in sizes_on_cpu]
     for position, held in enumerate(placed.held_bytes):
         rest = held - context_bytes - sizes.compute_bytes
         whole = sizes.weights_bytes + sizes.kv_cache_bytes

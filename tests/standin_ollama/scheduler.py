@@ -314,8 +314,13 @@ class Scheduler:
             embedding=embedding, split_mode_none=placed.split_mode_none,
             on_cpu=not chosen, layers_on_gpu=int(options.get("num_gpu", -1)),
         )  # fmt: skip
+        if not chosen:
+            message = "disabling mmap for llama-server load by default"
+            gotext.log("INFO", "sched.go:1147", message, model=model.blob, reason="cpu")
         gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.blob)
         gotext.log("INFO", "llama_server.go:433", "starting llama-server", cmd=" ".join(line))
+        gotext.log("INFO", "llama_server.go:1048", "loading model via llama-server", model=model.blob)
+        gotext.log("INFO", "llama_server.go:1295", "waiting for llama-server to start responding")
         self._refuse(kv_type)
         time.sleep(self.config.load_seconds)
         held = {gpu.place: size for gpu, size in zip(placed.gpus, placed.held_bytes)}
@@ -323,6 +328,8 @@ class Scheduler:
         process = runner.start(self.program, line, held, port, devices)
         for line_of_engine in placement.buffer_lines(placed, sizes, self.config.gpu_context_bytes):
             gotext.write(line_of_engine)
+        message = f"llama-server started in {self.config.load_seconds:.2f} seconds"
+        gotext.log("INFO", "llama_server.go:1362", message)
         gotext.log("INFO", SOURCE, "loaded runners", count=len(self.loaded()) + 1)
         return Runner(
             model=model, options=dict(options), context_length=context, parallel=parallel, placement=placed,
