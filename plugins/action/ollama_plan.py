@@ -23,7 +23,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     wanted_from_list,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import service_from_info
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
+    service_from_info,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule

@@ -16,11 +16,7 @@ from pathlib import Path
 from typing import Any, Iterable
 
 import _collection
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
-    ModelShape,
-    shape_from_header,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     DeviceMemory,
     KvCache,
     LoadSettings,
@@ -30,7 +26,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory i
     host_estimate,
     split,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import predicted_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import predicted_bytes
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

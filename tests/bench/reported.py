@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import _collection
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
-    ModelShape,
-    shape_from_header,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._from_numbers import (
-    header_from_numbers,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._layout import lay_out
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import LoadSettings, estimate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_formula import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory_go_engine import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
     believed_memory,
     runs_in_go_engine,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerGpu
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
-    OLDEST_KNOWN,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._from_numbers import (
+    header_from_numbers,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
+    ROWS,
     Era,
     parse,
     rules,
@@ -205,7 +205,7 @@ def _large_gpt_oss(header: dict[str, Any]) -> dict[str, Any]:
 def _reason(row: Mapping[str, str], version: str, header: dict[str, Any] | None) -> str:
     """Why a row cannot be compared; empty where it can."""
     if row["engine_era"] in ("B", "C"):
-        return f"older than {'.'.join(str(part) for part in OLDEST_KNOWN)}, so it is refused"
+        return f"older than {ROWS[0].version}, so it is refused"
     if row["id"] in REASONS:
         return REASONS[row["id"]]
     if header is None:
@@ -224,12 +224,13 @@ def _llama_server(row: Mapping[str, str], shape: ModelShape, version: str) -> fl
 def _before_llama_server(row: Mapping[str, str], shape: ModelShape, version: str) -> float:
     memory = believed_memory(
         shape,
-        context_length=int(row["ctx_per_slot"]),
-        parallel=int(row["parallel"]),
-        batch=512,
-        kv_cache_type=row["kv_type"],
-        flash_attention={"on": "on", "off": "off"}.get(row["flash_attn"], "auto"),
-        version=parse(version),
+        LoadSettings(
+            int(row["ctx_per_slot"]),
+            int(row["parallel"]),
+            kv_cache_type=row["kv_type"],
+            flash_attention={"on": "on", "off": "off"}.get(row["flash_attn"], "auto"),
+        ),
+        parse(version),
     )
     return _ours(row, shape, memory, version)
 

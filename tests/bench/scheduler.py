@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import _collection
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tower import Tower
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._engine import (
-    EngineLoad,
-    Launch,
-    MemoryEngine,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
-    prediction_bytes_per_token,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
-    LoadOutcome,
-    LoadRequest,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tower import Tower
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerGpu,
     SchedulerModel,
-    Server,
+    prediction_bytes_per_token,
     scheduler_model,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
+    LoadOutcome,
+    LoadRequest,
+    Server,
     start_server,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     keep_alive_seconds,
 )
 
@@ -99,6 +99,9 @@ class RecordedEngine:
             why = str(load.get("oom") or "the engine did not start")
             return EngineLoad((), (), False, failure=why, is_out_of_memory=bool(load.get("oom")))
         return _logged_load(load, len(free_bytes))
+
+    def believed(self, model: SchedulerModel, launch: Launch) -> BelievedMemory:
+        return self.rules.believed(model, launch)
 
 
 def _logged_load(load: dict[str, Any], gpu_count: int) -> EngineLoad:

@@ -24,13 +24,12 @@ from typing import Any, Iterator, Mapping
 import hypothesis
 import pytest
 from ansible_collections.gpufleet.ollama.tests.standin_ollama.build import build
+from ansible_collections.gpufleet.ollama.tests.unit.data import CAPTURES, TESTS
 
 # The same examples at every run: a change is judged by what it changes. Other examples: --hypothesis-profile=default.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
-TESTS = Path(__file__).resolve().parents[1]
-CAPTURES = TESTS / "data" / "captures"
 MODEL = "gemma3-270m"
 START_SECONDS = 20
 REQUEST_SECONDS = 20

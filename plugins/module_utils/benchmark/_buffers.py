@@ -9,7 +9,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Iterable, Sequence
 
-MIB = 1 << 20
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+
 # Source: llama.cpp b10488: load_tensors (src/llama-model.cpp), llama_kv_cache, llama_memory_recurrent and
 # sched_reserve (src/llama-context.cpp); tests/data/captures.
 _LINE = re.compile(

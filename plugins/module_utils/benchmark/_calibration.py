@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
-MIB = 1 << 20
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+
 DEFAULT_BOUND = 0.05
 
 

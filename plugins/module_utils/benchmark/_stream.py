@@ -19,8 +19,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._figures
     FAILED,
     Sent,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, shown
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
 
 # One token with what the last line of an answer tells besides; its list of numbers grows with the prompt.
 MAX_LINE_BYTES = 4 * 1024 * 1024

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
@@ -26,7 +27,6 @@ COMMAND = ("nvidia-smi", "-q", "-x")
 # A host with 16 GPUs and hundreds of processes writes some hundred KiB.
 MAXIMUM_BYTES = 8 << 20
 MAXIMUM_DEPTH = 32
-MIB = 1 << 20
 # Larger numbers stand for "unknown" or for nonsense.
 MAXIMUM_MEMORY_BYTES = 1 << 50
 

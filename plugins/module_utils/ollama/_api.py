@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import Connection, TooLong
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import MAX_NAME_CHARACTERS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import DEFAULT_PORT, address
 

@@ -14,7 +14,7 @@ import struct
 from typing import Any, BinaryIO, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._tensor_types import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import (
     TENSOR_TYPES,
     tensor_bytes,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
     shape_from_header,
 )

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import json_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api_models, _store
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
@@ -19,7 +20,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     UnplannableError,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 
 DISK, API = "disk", "api"
 SOURCES = (DISK, API)

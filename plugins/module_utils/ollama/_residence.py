@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._fields import is_number
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 
 GPU = "gpu"
@@ -19,7 +20,6 @@ _CONTEXT_OPTIONS = ("-c", "--ctx-size")
 _PARALLEL_OPTIONS = ("-np", "--parallel")
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}")
 _FILE_COMMANDS = ("FROM", "ADAPTER", "DRAFT")
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._limits import verdict_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._misfit import (
     largest_combination,
     misfit_sentence,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import verdict_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
     Choice,
     Goal,
@@ -23,13 +25,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search i
     rank,
     safe_choice,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     ServerSettings,
     settings_from_environment,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
 
-MIB = 1 << 20
 # Free memory of a GPU varies by so much from one reading to the next (a desktop, the driver's own bookkeeping).
 # What is taken in place of running values has to be safe with so much less or more.
 VARIATION_BYTES = 128 * MIB

@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._memory import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     DeviceMemory,
     MemoryEstimate,
     estimate,
     split,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import side_files_note
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
     GpuShare,
     PlannedGpu,
     PlannedModel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import LoadOutcome, Server
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._side_files import side_files_note
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import LoadOutcome, Server
 
 
 def loaded_in_order(
@@ -58,8 +58,8 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
             others_bytes=(gpu.memory_total_bytes or 0) - available_bytes(gpu),
             planned_bytes=available_bytes(gpu) - free,
             free_bytes=free,
-            engine_margin_bytes=judge.margin_bytes(server),
-            headroom_bytes=judge.headroom_bytes,
+            engine_margin_bytes=server.margin_bytes,
+            headroom_bytes=judge.simulation.headroom_bytes,
         )
         for gpu, free in zip(host.gpus, server.free_bytes())
     )
@@ -68,13 +68,13 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
 def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadOutcome) -> PlannedModel:
     if outcome.failure or model.shape is None:
         return PlannedModel(name=model.name, planned=True, note=outcome.failure)
-    settings = judge.load_settings(before, outcome.context_length, outcome.parallel, outcome.batch)
-    alone = estimate(model.shape, settings, version=judge.version)
     used = [position for position, size_bytes in enumerate(outcome.gpu_bytes) if size_bytes]
+    settings = before.load_settings(outcome.context_length, outcome.parallel, outcome.batch, used)
+    alone = estimate(model.shape, settings, version=judge.simulation.version)
     memories: Sequence[MemoryEstimate | DeviceMemory] = (alone,)
     if outcome.split:
         free = [max(before.free_bytes()[position] - before.cuda_context_bytes, 0) for position in used]
-        memories = split(model.shape, settings, free, version=judge.version)
+        memories = split(model.shape, settings, free, version=judge.simulation.version)
     side_files = side_files_note(model.shape)
     return PlannedModel(
         name=model.name,
@@ -83,7 +83,7 @@ def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadO
         num_parallel=outcome.parallel,
         batch=outcome.batch,
         predicted_bytes=outcome.predicted_bytes,
-        system_memory_bytes=judge.system_bytes(model, settings),
+        system_memory_bytes=judge.simulation.system_bytes(model, settings),
         basis="estimate" if side_files else alone.basis,
         note="; ".join(filter(None, (alone.note, side_files))),
         gpus=tuple(
@@ -91,7 +91,7 @@ def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadO
                 judge.host.gpus[position],
                 model.shape,
                 memory,
-                judge.runner_overhead_bytes if memory.cuda_context_bytes else 0,
+                judge.simulation.runner_overhead_bytes if memory.cuda_context_bytes else 0,
             )
             for position, memory in zip(used, memories)
         ),

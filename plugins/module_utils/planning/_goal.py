@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import has_single_slot
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    has_single_slot,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
 
 @dataclass(frozen=True)

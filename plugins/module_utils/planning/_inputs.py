@@ -9,41 +9,44 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._from_numbers import (
+    header_from_numbers,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import with_side_files
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
     MAX_NAME_CHARACTERS,
     same_model,
     short_name,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
-    ModelShape,
-    shape_from_header,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._from_numbers import (
-    header_from_numbers,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, goal_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     Host,
     host_from_facts,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     Policy,
     WantedModel,
     policy_from_dict,
     unknown_model,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import scheduler_model
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    scheduler_model,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     ServerSettings,
     settings_from_environment,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import PLANNED_VARIABLES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._side_files import with_side_files
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
     NEWEST_KNOWN,
     VersionRules,
     rules,
@@ -90,12 +93,14 @@ class Inputs:
     def judge(self) -> Judge:
         """A judge of settings for this host."""
         return Judge(
-            self.host,
-            [*(demand.model for demand in self.demands), *self.others],
-            version=str(self.rules.version),
-            environment=self.environment,
-            headroom_bytes=self.policy.headroom_bytes,
-            runner_overhead_bytes=self.runner_overhead_bytes,
+            Simulation(
+                self.host,
+                [*(demand.model for demand in self.demands), *self.others],
+                version=str(self.rules.version),
+                environment=self.environment,
+                headroom_bytes=self.policy.headroom_bytes,
+                runner_overhead_bytes=self.runner_overhead_bytes,
+            )
         )
 
     def goal(self, policy: Policy | None = None) -> Goal:

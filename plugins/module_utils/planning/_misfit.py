@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     KV_CACHE_TYPES,
     LEAST_CONTEXT_LENGTH,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import Judge, gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
     Choice,
     Goal,
     best_choice,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import Setting
 
 
 def largest_combination(judges: Sequence[Judge], goal: Goal, demands: Sequence[Demand]) -> tuple[Demand, ...]:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import (
+    Found,
+    with_measured,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import (
     each_alone,
@@ -15,13 +19,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe
     planned_gpus,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._limits import limits_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._measured import Found, with_measured
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import limits_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit, Plan, PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
     blob_warnings,
     client_warnings,
@@ -29,6 +31,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings
     plan_warnings,
     service_warnings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
 
 def plan_host(

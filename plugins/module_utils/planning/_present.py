@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 
-GIB = 1 << 30
 WIDTH = 110
 
 
@@ -46,7 +46,7 @@ def fleet_lines(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
             (
                 host,
                 str(len(plan["gpus"])),
-                _gib(sum(gpu["total_bytes"] for gpu in plan["gpus"])),
+                gib_number(sum(gpu["total_bytes"] for gpu in plan["gpus"])),
                 str(plan["num_parallel"]),
                 str(plan["max_loaded_models"]),
                 str(plan["context_length"]),
@@ -100,15 +100,15 @@ def _model_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _share_cells(model: Mapping[str, Any], share: Mapping[str, Any] | None) -> tuple[str, ...]:
     if share is None:
-        return ("CPU", "", "", "", _gib(model["system_memory_bytes"]))
+        return ("CPU", "", "", "", gib_number(model["system_memory_bytes"]))
     projector = share["projector_bytes"] + share["projector_compute_bytes"]
     other = share["compute_bytes"] + projector + share["cuda_context_bytes"]
     return (
         str(share["index"]),
-        _gib(share["weights_bytes"]),
-        _gib(share["kv_cache_bytes"]),
-        _gib(other),
-        _gib(share["total_bytes"]),
+        gib_number(share["weights_bytes"]),
+        gib_number(share["kv_cache_bytes"]),
+        gib_number(other),
+        gib_number(share["total_bytes"]),
     )
 
 
@@ -120,11 +120,11 @@ def _gpu_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (
             str(gpu["index"]),
             gpu["name"],
-            _gib(gpu["total_bytes"]),
-            _gib(gpu["others_bytes"]),
-            _gib(gpu["planned_bytes"]),
-            _gib(gpu["free_bytes"]),
-            _gib(gpu["engine_margin_bytes"] + gpu["headroom_bytes"]),
+            gib_number(gpu["total_bytes"]),
+            gib_number(gpu["others_bytes"]),
+            gib_number(gpu["planned_bytes"]),
+            gib_number(gpu["free_bytes"]),
+            gib_number(gpu["engine_margin_bytes"] + gpu["headroom_bytes"]),
         )
         for gpu in plan["gpus"]
     ]
@@ -136,7 +136,7 @@ def _limit_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
         return []
     rows: list[tuple[str, ...]] = [("NEXT STEP", "POSSIBLE", "COST GiB", "")]
     for limit in plan["limits"]:
-        cost = "?" if limit["cost_bytes"] is None else _gib(limit["cost_bytes"])
+        cost = "?" if limit["cost_bytes"] is None else gib_number(limit["cost_bytes"])
         reason = textwrap.shorten(limit["reason"], WIDTH - 30, placeholder=" …")
         rows.append((f"{limit['step']} {limit['value']}", "yes" if limit["possible"] else "no", cost, reason))
     return rows
@@ -153,7 +153,3 @@ def _paragraphs(title: str, sentences: Sequence[str]) -> list[str]:
     for sentence in sentences:
         lines += textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
     return [*lines, ""]
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / GIB:.1f}"

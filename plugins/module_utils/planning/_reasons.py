@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._limits import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import (
     CONTEXT,
     MODELS,
     PARALLEL,

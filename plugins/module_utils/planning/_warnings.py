@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
+    PLANNED_VARIABLES,
+    Setting,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._placement import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     effective_context,
+    has_single_slot,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._safety import gib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._server_settings import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     FOREVER_SECONDS,
     ServerSettings,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._setting import (
-    PLANNED_VARIABLES,
-    Setting,
-    has_single_slot,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
 
 def model_warnings(demand: Demand, setting: Setting, rules: VersionRules) -> list[str]:

@@ -34,7 +34,6 @@ IN_SYNC = "in sync"
 PLANNED = "planned"
 # The worst first.
 STATES = (UNREACHABLE, FAILED, DRIFTED, UNSAFE, IN_SYNC, PLANNED)
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)

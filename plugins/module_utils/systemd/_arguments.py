@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Protocol
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 
 SERVICE_ARGUMENTS: Mapping[str, Any] = {
@@ -19,7 +18,14 @@ SERVICE_ARGUMENTS: Mapping[str, Any] = {
 ENVIRONMENT_ARGUMENT: Mapping[str, Any] = {"environment": {"type": "dict", "default": {}, "no_log": True}}
 
 
-def take_environment(module: AnsibleModule) -> dict[Any, Any]:
+class Module(Protocol):
+    """What is used of an AnsibleModule."""
+
+    params: dict[str, Any]
+    no_log_values: set[str]
+
+
+def take_environment(module: Module) -> dict[Any, Any]:
     """The option C(environment) with secrets masked, for modules that have no use for them, and for what they return.
 
     C(no_log) keeps the option out of the journal ("Invoked with"). It would also hide every one of its values wherever

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import FACTS
+from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT as ROOT
 
-ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
 INVENTORIES = sorted((ROOT / "docs/examples").glob("*/inventory.yml"))
 FENCE = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)

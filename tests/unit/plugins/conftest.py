@@ -16,9 +16,7 @@ from typing import Any
 
 import pytest
 from ansible.template import Templar
-
-SIMULATED_NVML = Path(__file__).parents[2] / "simulated_nvml"
-PROFILES = SIMULATED_NVML / "profiles"
+from ansible_collections.gpufleet.ollama.tests.unit.data import PROFILES, SIMULATED_NVML
 
 
 @pytest.fixture(scope="session")

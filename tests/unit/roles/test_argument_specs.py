@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
-ROLES = sorted(path.parent.parent for path in (Path(__file__).parents[3] / "roles").glob("*/tasks/main.yml"))
+ROLES = sorted(path.parent.parent for path in (CHECKOUT / "roles").glob("*/tasks/main.yml"))
 
 
 def load(path: Path) -> dict:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.gpufleet.ollama.tests.unit.data import SIMULATED_NVML as PROGRAMS
 
-PROGRAMS = Path(__file__).parents[2] / "simulated_nvml"
 MIB = 1 << 20
 
 Machine = Callable[[Any], dict[str, str]]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -22,16 +21,16 @@ from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
 )
 from ansible_collections.gpufleet.ollama.plugins.doc_fragments import _service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_plan
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import UnfitAnswer, checked
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 GIB = 1 << 30
-HEADERS = Path(__file__).parents[4] / "tests" / "data" / "headers"
-GEMMA = {"name": "gemma3:4b", "header": json.loads((HEADERS / "gemma3_4b.json").read_text())}
+GEMMA = {"name": "gemma3:4b", "header": header("gemma3:4b")}
 HOST = {"devices": [{"memory_total_bytes": 24 * GIB}]}
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -14,11 +13,12 @@ from ansible_collections.gpufleet.ollama.plugins.filter.benchmark_report import 
 from ansible_collections.gpufleet.ollama.plugins.filter.benchmark_result import FilterModule as Result
 from ansible_collections.gpufleet.ollama.plugins.filter.benchmark_steps import FilterModule as Steps
 from ansible_collections.gpufleet.ollama.plugins.filter.fleet_page import fleet_page
+from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
 benchmark_steps = Steps().filters()["benchmark_steps"]
 benchmark_result = Result().filters()["benchmark_result"]
 benchmark_report = Report().filters()["benchmark_report"]
-TEMPLATE = Path(__file__).parents[4] / "roles" / "ollama_benchmark" / "templates" / "benchmark.html.j2"
+TEMPLATE = CHECKOUT / "roles" / "ollama_benchmark" / "templates" / "benchmark.html.j2"
 NAME = "<b>evil</b>:latest"
 RATES = {1: 40.0, 2: 78.0, 4: 80.0}
 

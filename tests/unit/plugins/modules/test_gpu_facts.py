@@ -18,10 +18,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT, PROFILES
 
-ROOT = Path(__file__).parents[4]
-MODULE = ROOT / "plugins/modules/gpu_facts.py"
-PROFILES = ROOT / "tests/simulated_nvml/profiles"
+MODULE = CHECKOUT / "plugins/modules/gpu_facts.py"
 ALL = sorted(path.stem for path in PROFILES.glob("*.json"))
 HANGING = ("fault_init_hangs", "fault_memory_hangs")
 HEALTHY = [name for name in ALL if not name.startswith("fault_")]
@@ -33,7 +32,7 @@ Answer = Callable[[str, str], dict[str, Any]]
 
 def run_module(surroundings: dict[str, str], **options: Any) -> dict[str, Any]:
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": options})
-    collections = str(ROOT / ".build/collections")
+    collections = str(CHECKOUT / ".build/collections")
     finished = subprocess.run(
         [sys.executable, str(MODULE)],
         input=arguments,
@@ -282,7 +281,7 @@ def test_memory_of_a_living_process_is_seen_by_all_clients(machine: Machine) -> 
     "profile", ["rtx4090_desktop", "h100_mig_7", "gb10", "fault_ecc_pending", "fault_one_of_eight_lost"]
 )
 def test_a_recorded_machine_has_the_facts_of_the_machine_itself(machine: Machine, profile: str) -> None:
-    recorder = ROOT / "tests/simulated_nvml/record.py"
+    recorder = CHECKOUT / "tests/simulated_nvml/record.py"
     finished = subprocess.run(
         [sys.executable, str(recorder), "--compare"],
         env=machine(profile),

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_model_info
 from ansible_collections.gpufleet.ollama.tests.standin_ollama.build import build
 from published import published

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers import (
-    MIB,
     Buffers,
     buffers_of,
 )

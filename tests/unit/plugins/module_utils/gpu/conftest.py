@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-DATA = Path(__file__).parents[4] / "data"
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 
 
 @pytest.fixture

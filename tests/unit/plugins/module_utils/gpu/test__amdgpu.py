@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _amdgpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 GIB = 1 << 30
 SYSTEM = SystemMemory(total_bytes=125 * GIB, available_bytes=100 * GIB)
-DATA = Path(__file__).parents[4] / "data" / "amdgpu"
-TREES = sorted(path.stem for path in DATA.glob("*.json"))
+AMDGPU = DATA / "amdgpu"
+TREES = sorted(path.stem for path in AMDGPU.glob("*.json"))
 
 Sysfs = Callable[[Any], Path]
 
@@ -110,7 +111,7 @@ def test_a_card_that_kfd_does_not_know_is_a_problem(sysfs: Sysfs) -> None:
 def test_what_is_used_and_not_told_does_not_count_as_free(
     sysfs: Sysfs, tree: str, missing: str, available: int | None, free: int | None
 ) -> None:
-    files = json.loads((DATA / f"{tree}.json").read_text())
+    files = json.loads((AMDGPU / f"{tree}.json").read_text())
     told = {path: content for path, content in files.items() if not path.endswith(missing)}
     (gpu,) = _amdgpu.read_amdgpu(SystemMemory(125 * GIB, available), sysfs(told))
     assert gpu.memory_free_bytes == free
@@ -163,7 +164,7 @@ def test_any_properties_file_gives_numbers_or_nothing(text: str) -> None:
 @given(st.data())
 def test_truncated_and_absurd_trees_are_read_without_an_error(sysfs: Sysfs, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(TREES))
-    tree = json.loads((DATA / f"{name}.json").read_text())
+    tree = json.loads((AMDGPU / f"{name}.json").read_text())
     absurd = st.sampled_from(["", "-1", "99999999999999999999999", "x" * 100, "0x", "\x00", "1 2 3", "0"])
     for path in data.draw(st.lists(st.sampled_from(sorted(tree)), max_size=8, unique=True)):
         content = tree.pop(path)  # and so missing where nothing else is drawn

@@ -19,9 +19,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import BindingUnavailable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_ctypes import CtypesNvml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 
 MIB = 1 << 20
-DATA = Path(__file__).parents[4] / "data"
 OWNER = Owner("ollama.service")
 
 Describe = Callable[[Any], Path]

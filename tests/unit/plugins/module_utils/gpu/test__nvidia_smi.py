@@ -10,16 +10,17 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _nvidia_smi
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvidia_smi import NvidiaSmiFailed
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
-DATA = Path(__file__).parents[4] / "data" / "nvidia_smi"
+NVIDIA_SMI = DATA / "nvidia_smi"
 MIB = 1 << 20
 SYSTEM = SystemMemory(total_bytes=128 << 30, available_bytes=100 << 30)
 
 
 def parse(name: str) -> _nvidia_smi.NvmlFacts:
-    return _nvidia_smi.parse((DATA / f"{name}.xml").read_bytes(), SYSTEM)
+    return _nvidia_smi.parse((NVIDIA_SMI / f"{name}.xml").read_bytes(), SYSTEM)
 
 
 def test_two_cards_with_processes() -> None:
@@ -63,7 +64,7 @@ def test_a_gpu_without_memory_of_its_own_has_the_systems() -> None:
 
 
 def test_a_gpu_whose_memory_nobody_tells_is_a_problem() -> None:
-    facts = _nvidia_smi.parse((DATA / "gb10.xml").read_bytes(), SystemMemory())
+    facts = _nvidia_smi.parse((NVIDIA_SMI / "gb10.xml").read_bytes(), SystemMemory())
     assert facts.devices[0].problems == ("GPU 0 does not tell its memory",)
 
 
@@ -132,7 +133,7 @@ def test_no_bytes_do_more_than_being_refused(output: bytes) -> None:
         _nvidia_smi.parse(output, SYSTEM)
 
 
-WHOLE = (DATA / "h100_mig_2.xml").read_bytes()
+WHOLE = (NVIDIA_SMI / "h100_mig_2.xml").read_bytes()
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.binary(max_size=8))
@@ -152,7 +153,7 @@ def program(folder: Path, script: str) -> tuple[str, ...]:
 
 
 def test_the_program_is_run_and_read(tmp_path: Path) -> None:
-    facts = _nvidia_smi.read_nvidia_smi(SYSTEM, program(tmp_path, f"cat '{DATA}/rtx3090_x2.xml'"))
+    facts = _nvidia_smi.read_nvidia_smi(SYSTEM, program(tmp_path, f"cat '{NVIDIA_SMI}/rtx3090_x2.xml'"))
     assert len(facts.devices) == 2
 
 

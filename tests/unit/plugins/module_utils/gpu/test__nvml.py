@@ -19,12 +19,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_ctypes import CtypesNvml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_pynvml import PynvmlNvml
+from ansible_collections.gpufleet.ollama.tests.unit.data import PROFILES
 from hypothesis import given
 from hypothesis import strategies as st
 
 MIB = 1 << 20
 SYSTEM = SystemMemory(total_bytes=128 << 30, available_bytes=100 << 30)
-PROFILES = Path(__file__).parents[4] / "simulated_nvml" / "profiles"
 # These hang or end the process: they are tried in child processes, in the module's own test.
 IN_CHILDREN_ONLY = ("fault_init_hangs", "fault_memory_hangs", "fault_library_crashes")
 ALL = sorted(path.stem for path in PROFILES.glob("*.json") if path.stem not in IN_CHILDREN_ONLY)

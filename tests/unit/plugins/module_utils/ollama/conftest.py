@@ -9,11 +9,11 @@ import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.ollama.tests.unit.data import CAPTURES
 
-BASE = Path(__file__).parents[4] / "data" / "captures" / "base"
+BASE = CAPTURES / "base"
 
 
 def recorded(name):

@@ -14,13 +14,15 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _gguf
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
     GgufError,
     read_header,
     read_parts,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.tests.unit.data import HEADERS
+from ansible_collections.gpufleet.ollama.tests.unit.data import header as published_header
 from gguf_writer import ARRAY, INT32, STRING, UINT32, header_bytes, write_gguf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ from published import published
 # Each example is a file: the disk, not the reader, decides how long one takes.
 ON_DISK = settings(deadline=None)
 
-HEADERS = sorted((Path(__file__).parents[4] / "data" / "headers").glob("*.json"))
+PATHS = sorted(HEADERS.glob("*.json"))
 
 SMALL = {
     "metadata": {
@@ -65,7 +67,7 @@ def written(tmp_path):
 
 
 class TestReading:
-    @pytest.mark.parametrize("path", HEADERS, ids=lambda path: path.stem)
+    @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
     def test_gives_back_the_header_of_every_known_model(self, path, written):
         header = load(path)
         found = read_header(written(header))
@@ -109,7 +111,7 @@ class TestReading:
 
     @pytest.mark.parametrize("name", ["gemma3_4b", "gemma3_27b"])
     def test_the_vision_tower_in_a_published_gemma3_is_no_text_weight(self, name, written):
-        own = load(Path(HEADERS[0].parent / f"{name}.json"))
+        own = published_header(name)
         ours = shape_from_header(own, name=name)
         theirs = shape_from_header(read_header(written(published(own))), name=name)
         assert theirs.inline_projector_bytes > 800_000_000
@@ -119,7 +121,7 @@ class TestReading:
         assert (theirs.input_host_bytes, theirs.output_bytes) == (ours.input_host_bytes, ours.output_bytes)
 
     def test_a_published_gpt_oss_is_the_same_model(self, written):
-        own = load(Path(HEADERS[0].parent / "gpt-oss_20b.json"))
+        own = published_header("gpt-oss:20b")
         ours = shape_from_header(own, name="gpt-oss")
         found = read_header(written(published(own)))
         assert found["metadata"]["general.architecture"] == "gptoss"
@@ -464,7 +466,7 @@ def test_whatever_is_written_is_read(tmp_path_factory, metadata, tensors):
 
 
 def test_a_vocabulary_of_262144_tokens_takes_less_than_5_mib(written):
-    header = load(HEADERS[0].parent / "gemma3_4b.json")
+    header = published_header("gemma3:4b")
     header["metadata"]["tokenizer.ggml.scores"] = {"array_length": 262144}
     path = written(header)
     read_header(path)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
@@ -19,9 +18,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence 
     loaded_model,
     runner_of,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.data import CAPTURES
 
 BLOB = "sha256-" + "a" * 64
-CAPTURES = Path(__file__).parents[4] / "data" / "captures"
 GIB = 1 << 30
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
@@ -14,8 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_con
     parse_map,
     unparsed,
 )
-
-CAPTURES = Path(__file__).parents[4] / "data" / "captures"
+from ansible_collections.gpufleet.ollama.tests.unit.data import CAPTURES
 
 
 @pytest.mark.parametrize("log", sorted(CAPTURES.glob("*/server.log")), ids=lambda path: path.parent.name)

@@ -10,7 +10,7 @@ import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import LEAST_CONTEXT_LENGTH
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -571,7 +571,7 @@ class TestVersions:
 
     @pytest.mark.parametrize("version", ["0.0.0", "0.0.0-dirty"])
     def test_that_a_build_of_ones_own_tells_are_asked_for(self, plan, version):
-        with pytest.raises(ValueError, match=r"build of one's own .* set ollama_plan_version"):
+        with pytest.raises(ValueError, match=r"build of one's own .* set ollama_plan_version to that"):
             plan([24], ["gemma3:4b"], version=version)
 
     def test_newer_than_the_newest_known_are_planned_with_a_warning(self, plan):
@@ -628,3 +628,20 @@ class TestThePlansForm:
             on_it = sum(share["total_bytes"] for share in shares if share["index"] == gpu["index"])
             assert on_it == gpu["planned_bytes"]
             assert gpu["others_bytes"] + gpu["planned_bytes"] + gpu["free_bytes"] == gpu["total_bytes"]
+
+
+@pytest.mark.parametrize("compute_capability", ["5.2", "6.1", "7.2", "8.6"])
+def test_the_models_of_a_plan_add_up_to_its_gpus_with_and_without_flash_attention(
+    plan, described, compute_capability
+):
+    gpu = described(16, 16)
+    for device in gpu["devices"]:
+        device["compute_capability"] = compute_capability
+    names = ["llama3.1:8b", "gemma3:4b"]
+    made = plan(gpu, names, wanted=names, num_parallel=4, context_length=8192)
+    assert made.safe
+    for one in made.gpus:
+        shares = [
+            share.total_bytes for model in made.models for share in model.gpus if share.index == one.index
+        ]
+        assert sum(shares) == one.planned_bytes > 0

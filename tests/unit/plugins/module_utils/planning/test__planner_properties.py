@@ -8,32 +8,24 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from functools import lru_cache
 from itertools import cycle, permutations
-from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._shape import (
-    ModelShape,
-    shape_from_header,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     KV_CACHE_TYPES,
     Policy,
     WantedModel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._scheduler import (
-    SchedulerGpu,
-    start_server,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import start_server
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape as installed
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 GIB = 1 << 30
 MIB = 1 << 20
-HEADERS = Path(__file__).resolve().parents[5] / "tests" / "data" / "headers"
 MODELS = (
     "llama3.2_1b",
     "gemma3_4b",
@@ -51,12 +43,6 @@ VERSION = "0.33.0"
 MISFIT = r"^the wanted models .* cannot be loaded.*; what would make it possible: "
 MOST_ORDERS = 24
 ALTERNATIONS = 4
-
-
-@lru_cache(maxsize=None)
-def installed(name: str) -> ModelShape:
-    header = json.loads((HEADERS / f"{name}.json").read_text())
-    return shape_from_header(header, name=header["name"], digest=f"sha256-{name}")
 
 
 def described(memory_mib, free_percent=100, others_mib=(0,)):

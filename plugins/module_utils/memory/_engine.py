@@ -1,0 +1,113 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens when the engine starts with a model: which layers lie where, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
+    estimate,
+    split,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    KV_CACHE_TYPES,
+    LoadSettings,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import (
+    EngineLoad,
+    Launch,
+    Loadable,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
+    believed_memory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import (
+    UnitSums,
+    placed,
+    unit_sums,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import bounds_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+
+
+class MemoryEngine:
+    """The engine as the memory rules foretell it; it remembers what it has found."""
+
+    def __init__(self) -> None:
+        self._starts: dict[tuple[object, ...], EngineLoad] = {}
+        self._units: dict[tuple[object, ...], UnitSums] = {}
+        self._computes: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._believed: dict[tuple[object, ...], BelievedMemory] = {}
+        # Shapes are told apart by identity, which holds only while they live; hashing one takes too long.
+        self._shapes: dict[int, ModelShape | None] = {}
+
+    def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        """What starting the model does."""
+        key = (id(model.shape), launch, free_bytes)
+        known = self._starts.get(key)
+        if known is None:
+            self._shapes[id(model.shape)] = model.shape
+            known = self._starts[key] = self._start(model, launch, free_bytes)
+        return known
+
+    def _start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        shape = model.shape
+        if shape is None:
+            raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
+        if not free_bytes or launch.num_gpu == 0:
+            nothing = (0,) * len(free_bytes)
+            return EngineLoad(
+                nothing, nothing, True, 0, shape.block_count + 1, ("All of it lies on the CPU.",)
+            )
+        try:
+            settings = launch.settings
+            computes = self._computes_of(shape, settings, launch.version, free_bytes)
+        except ValueError as refusal:
+            failure = f"The engine refuses {model.name}: {refusal}."
+            return EngineLoad((), (), False, layers=shape.block_count + 1, failure=failure)
+        units = self._units_of(shape, settings, launch.version)
+        return placed(model, launch, units, computes, free_bytes)
+
+    def believed(self, model: Loadable, launch: Launch) -> BelievedMemory:
+        """What an Ollama before 0.30 takes the model for."""
+        key = (id(model.shape), launch)
+        known = self._believed.get(key)
+        if known is None:
+            if model.shape is None:
+                raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
+            self._shapes[id(model.shape)] = model.shape
+            # A type that these versions do not know, and a batch that is none, leave them at their own.
+            kv_cache_type = launch.kv_cache_type if launch.kv_cache_type in KV_CACHE_TYPES else "f16"
+            launch = replace(launch, kv_cache_type=kv_cache_type, batch=max(launch.batch, 1))
+            known = self._believed[key] = believed_memory(model.shape, launch.settings, parse(launch.version))
+        return known
+
+    def _units_of(self, shape: ModelShape, settings: LoadSettings, version: str) -> UnitSums:
+        key = (id(shape), settings, version)
+        known = self._units.get(key)
+        if known is None:
+            known = self._units[key] = unit_sums(shape, settings, version)
+        return known
+
+    def _computes_of(
+        self,
+        shape: ModelShape,
+        settings: LoadSettings,
+        version: str,
+        free_bytes: tuple[int, ...],
+    ) -> tuple[int, ...]:
+        """Compute buffer of each GPU while all units lie on GPUs; it depends on which units those are."""
+        if len(free_bytes) == 1 or not any(free_bytes):
+            return (estimate(shape, settings, version=version).compute_bytes,) * len(free_bytes)
+        key = (id(shape), settings, version, *bounds_of(shape.block_count + 1, free_bytes))
+        known = self._computes.get(key)
+        if known is None:
+            devices = split(shape, settings, free_bytes, version=version)
+            known = self._computes[key] = tuple(device.compute_bytes for device in devices)
+        return known

@@ -1,0 +1,52 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a model is loaded, and what the engine refuses to load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    NEWEST_BUILD,
+    EngineBuild,
+)
+
+DEFAULT_BATCH = 512
+KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
+FLASH_ATTENTION = ("auto", "on", "off")
+
+
+class Refused(ValueError):
+    """The engine would refuse or abort: the message is one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once.
+
+    `build`: of the engine, whose rules count; the rules for Ollama before 0.30 do not ask for it.
+    """
+
+    context_length: int
+    parallel: int
+    batch: int = DEFAULT_BATCH
+    kv_cache_type: str = "f16"
+    flash_attention: str = "auto"
+    build: EngineBuild = NEWEST_BUILD
+
+    def __post_init__(self) -> None:
+        for key in ("context_length", "parallel", "batch"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} is {getattr(self, key)}, expected at least 1")
+        if self.kv_cache_type not in KV_CACHE_TYPES:
+            raise ValueError(f"kv_cache_type is {self.kv_cache_type}, expected {', '.join(KV_CACHE_TYPES)}")
+        if self.flash_attention not in FLASH_ATTENTION:
+            raise ValueError(
+                f"flash_attention is {self.flash_attention}, expected {', '.join(FLASH_ATTENTION)}"
+            )
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether the KV cache is kept in blocks of fewer bits."""
+        return self.kv_cache_type != "f16"

@@ -1,0 +1,92 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How an engine is started, and what it took then: the words that scheduler and memory rules share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    NEWEST_BUILD,
+    EngineBuild,
+)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How Ollama starts the engine; `fit_targets_bytes`: what fit leaves free, one value per visible GPU."""
+
+    context_length: int
+    parallel: int
+    batch: int
+    kv_cache_type: str
+    flash_attention: str
+    num_gpu: int
+    fit: bool
+    fit_targets_bytes: tuple[int, ...]
+    projector_on_gpu: bool
+    version: str
+    build: EngineBuild = NEWEST_BUILD
+
+    @property
+    def settings(self) -> LoadSettings:
+        """What of it the memory depends on.
+
+        Raises: ValueError for a value that the engine refuses.
+        """
+        return LoadSettings(
+            self.context_length,
+            self.parallel,
+            self.batch,
+            self.kv_cache_type,
+            self.flash_attention,
+            self.build,
+        )
+
+
+@dataclass(frozen=True)
+class EngineLoad:
+    """What the engine took, per visible GPU and without CUDA context.
+
+    `logged_bytes` is what Ollama counts of it. `spilled`: at least one layer lies on the CPU.
+    `refitted`: not the default split of the layers, but the one that the engine's fit made of it.
+    """
+
+    used_bytes: tuple[int, ...]
+    logged_bytes: tuple[int, ...]
+    spilled: bool
+    gpu_layers: int = 0
+    layers: int = 0
+    explanation: tuple[str, ...] = ()
+    failure: str = ""
+    is_out_of_memory: bool = False
+    refitted: bool = False
+
+
+class Loadable(Protocol):
+    """What an engine is told of a model; without a shape only a recording can say what the model takes."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for messages."""
+
+    @property
+    def shape(self) -> ModelShape | None:
+        """Its shape."""
+
+
+class Engine(Protocol):
+    """Something that knows what a model takes on GPUs with so much free memory."""
+
+    def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        """What starting the model does; `free_bytes` is what the engine itself finds free."""
+
+    def believed(self, model: Loadable, launch: Launch) -> BelievedMemory:
+        """What an Ollama before 0.30 takes the model for."""

@@ -1,0 +1,105 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory that Ollama's own engine (0.11.11 to 0.24) allocates for the models that run in it."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache, padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
+    uses_flash_attention,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
+    Version,
+)
+
+# Cells of a cache come in such multiples. Source: ollama ml/backend/ggml/ggml.go, CacheConfig().
+CELL_PADDING = 256
+# Sliding layers of gpt-oss keep more tokens than their window. Source: ollama model/models/gptoss/model.go.
+KEPT_WINDOW = {"gpt-oss": 4096}
+CACHE_BYTES_PER_32 = {"f16": 64, "q8_0": 34, "q4_0": 18}
+RECURRENT_BYTES_PER_ELEMENT = 4
+# The graph beside its masks, against the widest point of one layer: fitted to the sizes that 0.12 and 0.13
+# logged for gemma3:1b and qwen3:30b-a3b.
+GRAPH_FACTOR_PERCENT = 150
+# Graph of gemma3's vision tower in llama.cpp, which computes it alike.
+VISION_GRAPH_BYTES = 122 * MIB
+
+
+def go_engine_memory(shape: ModelShape, settings: LoadSettings, version: Version) -> BelievedMemory:
+    """What the engine allocates for a model.
+
+    Full-attention layers keep a context per slot; sliding-window layers one window per slot and one batch.
+
+    Source: ollama kvcache/causal.go, Init(); llm/server.go, createLayout() (0.11.11 to 0.24).
+    """
+    flash = uses_flash_attention(shape, settings.flash_attention, version)
+    parallel = settings.parallel
+    batch = min(settings.batch, settings.context_length)
+    row_bytes = CACHE_BYTES_PER_32[settings.kv_cache_type if flash else "f16"]
+    full_cells = padded(parallel * settings.context_length, CELL_PADDING)
+    window = KEPT_WINDOW.get(shape.architecture, shape.sliding_window)
+    sliding_cells = min(full_cells, padded(parallel * window + batch, CELL_PADDING)) if window else 0
+    caches = tuple(
+        _cache(shape, layer, parallel, row_bytes, full_cells, sliding_cells)
+        if layer.cache_layer in (None, i)
+        else KvCache()
+        for i, layer in enumerate(shape.layers)
+    )
+    projector = shape.projector_bytes or shape.inline_projector_bytes
+    graph = _graph_bytes(shape, batch, full_cells, sliding_cells, flash)
+    if projector:
+        graph = max(graph, VISION_GRAPH_BYTES * GRAPH_FACTOR_PERCENT // 100)
+    return BelievedMemory(
+        layer_weights_bytes=tuple(layer.weights_bytes for layer in shape.layers),
+        caches=caches,
+        last_bytes=shape.output_bytes + projector,
+        first_gpu_bytes=0,
+        graph_bytes=graph,
+        partial_graph_bytes=graph,
+        buffer_bytes=0,
+        host_bytes=shape.input_host_bytes,
+        note="the graph of Ollama's own engine is an estimate within a tenth of the total",
+    )
+
+
+def _cache(
+    shape: ModelShape,
+    layer: LayerShape,
+    parallel: int,
+    row_bytes: int,
+    full_cells: int,
+    sliding_cells: int,
+) -> KvCache:
+    if layer.is_recurrent:
+        elements = shape.convolution_state_size + shape.recurrent_state_size
+        return KvCache(recurrent_bytes=RECURRENT_BYTES_PER_ELEMENT * elements * parallel)
+    width = layer.key_width + (0 if shape.is_latent_attention else layer.value_width)
+    if layer.attention == "sliding":
+        return KvCache(sliding_window_bytes=sliding_cells * width * row_bytes // 32)
+    if layer.attention == "full":
+        return KvCache(full_attention_bytes=full_cells * width * row_bytes // 32)
+    return KvCache()
+
+
+def _graph_bytes(shape: ModelShape, batch: int, full_cells: int, sliding_cells: int, flash: bool) -> int:
+    embedding = shape.embedding_length
+    used = shape.number("expert_used_count")
+    expert = shape.number("expert_feed_forward_length")
+    widest = 0
+    for layer in shape.layers:
+        queries = layer.head_count * max(layer.key_length, layer.value_length)
+        of_experts = max(
+            3 * used * expert + 2 * embedding + queries, 2 * used * embedding + used * expert + 2 * embedding
+        )
+        dense = 3 * layer.feed_forward_length + 2 * embedding + queries
+        widest = max(widest, of_experts if used else dense)
+        if not flash:
+            cells = sliding_cells if layer.attention == "sliding" else full_cells
+            widest = max(widest, layer.head_count * cells + 2 * embedding + 2 * queries)
+    masks = (2 if flash else 4) * batch * (full_cells + sliding_cells)
+    return masks + 4 * batch * widest * GRAPH_FACTOR_PERCENT // 100

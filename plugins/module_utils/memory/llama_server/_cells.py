@@ -1,0 +1,134 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cells of a context, and the KV cache and recurrent state that they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache, padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import (
+    CUDA_ALIGNMENT_BYTES,
+    cuda_tensor_bytes,
+    tensor_bytes,
+)
+
+# Cells are allotted in multiples of this.
+# Source: llama.cpp src/llama-context.cpp and src/llama-kv-cache-iswa.cpp, GGML_PAD(..., 256) (b10488)
+CELL_PADDING = 256
+RECURRENT_BYTES_PER_ELEMENT = 4
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How a context is laid out: cells per slot, slots, and tokens computed at once."""
+
+    full: int
+    sliding: int
+    slots: int
+    batch: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed at once, as many of each slot."""
+        return padded(self.batch, self.slots)
+
+
+def cells(shape: ModelShape, context_length: int, parallel: int, batch: int) -> Cells:
+    """Cells of a context of `context_length` tokens for each of `parallel` slots.
+
+    Source: llama.cpp src/llama-context.cpp (n_ctx_seq, n_ubatch) and src/llama-kv-cache-iswa.cpp (b10488).
+    """
+    total = padded(context_length * parallel, CELL_PADDING)
+    full = padded(total // parallel, CELL_PADDING)
+    batch = min(batch, full * parallel if shape.is_encoder else context_length * parallel)
+    sliding = padded(min(full, shape.sliding_window + batch), CELL_PADDING) if shape.sliding_window else 0
+    return Cells(full=full, sliding=sliding, slots=parallel, batch=batch)
+
+
+@lru_cache(maxsize=256)
+def widest_value(shape: ModelShape) -> int:
+    """Elements of the widest value row of any layer."""
+    return max(layer.value_width for layer in shape.layers)
+
+
+def layer_cache(
+    shape: ModelShape,
+    index: int,
+    layout: Cells,
+    kv_cache_type: str,
+    *,
+    transposed_values: bool,
+    on_cpu: bool = False,
+) -> KvCache:
+    """What one layer keeps for all slots.
+
+    transposed_values: without flash attention values lie transposed, all as wide as the widest layer's.
+    Source: llama.cpp src/llama-kv-cache.cpp and src/llama-memory-recurrent.cpp (b10488).
+    """
+    layer = shape.layers[index]
+    recurrent_bytes = 0
+    if layer.is_recurrent:
+        recurrent_bytes = sum(
+            padded(RECURRENT_BYTES_PER_ELEMENT * size * layout.slots, CUDA_ALIGNMENT_BYTES)
+            for size in (shape.convolution_state_size, shape.recurrent_state_size)
+        )
+    attention_bytes = 0
+    if layer.cache_layer == index:
+        widths = _cached_widths(shape, layer, transposed_values)
+        count = layout.sliding if layer.attention == "sliding" else layout.full
+        sized = tensor_bytes if on_cpu else cuda_tensor_bytes
+        attention_bytes = sum(sized(kv_cache_type.upper(), (width, count, layout.slots)) for width in widths)
+    if layer.attention == "sliding":
+        return KvCache(0, attention_bytes, recurrent_bytes)
+    return KvCache(attention_bytes, 0, recurrent_bytes)
+
+
+def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool) -> list[int]:
+    """Widths of the rows that a layer caches: keys and values, or with latent attention one latent.
+
+    A sparse attention's indexer keeps keys of its own.
+    Source: llama.cpp src/llama-kv-cache-dsa.cpp (b10488).
+    """
+    indexer = shape.number("attention.indexer.key_length")
+    if shape.is_latent_attention:
+        return [width for width in (layer.key_width, indexer) if width]
+    value = widest_value(shape) if transposed_values else layer.value_width
+    return [width for width in (layer.key_width, value, indexer) if width]
+
+
+def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
+    """What tells layers apart that keep different amounts."""
+    layer = shape.layers[index]
+    return (
+        layer.attention,
+        layer.is_recurrent,
+        layer.cache_layer == index,
+        layer.key_width,
+        layer.value_width,
+    )
+
+
+def layers_cache(
+    shape: ModelShape,
+    indices: range,
+    layout: Cells,
+    kv_cache_type: str,
+    *,
+    transposed_values: bool,
+    on_cpu: bool = False,
+) -> KvCache:
+    """What several layers keep for all slots."""
+    total = KvCache()
+    known: dict[tuple[object, ...], KvCache] = {}
+    for index in indices:
+        kind = kind_of_cache(shape, index)
+        if kind not in known:
+            known[kind] = layer_cache(
+                shape, index, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
+            )
+        total += known[kind]
+    return total

@@ -1,0 +1,456 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compute buffer: what the engine's graph needs besides weights and cache."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from typing import Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
+    Cells,
+    cells,
+    layer_cache,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
+    ARCHITECTURES,
+    TRANSFORMER,
+    variant,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
+    HALF_PRECISION,
+    Context,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
+    Irregular,
+    buffer_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._devices import (
+    buffers_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
+    FLOAT_BYTES,
+    HALF_BYTES,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import CUDA_ALIGNMENT_BYTES
+
+# Source: llama.cpp ggml/src/ggml-impl.h, TENSOR_ALIGNMENT (b10488)
+CPU_ALIGNMENT_BYTES = 32
+# What looks the token embeddings up: one operation that reads tokens and a table.
+LOOKUP_NODES = 1
+LOOKUP_LEAFS = 2
+# Requests in flight at once when a model lies on several GPUs.
+# Source: llama.cpp ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES (b10488)
+PIPELINE_COPIES = 4
+# What the graph of a common transformer gets on top where it stands for an unknown architecture: more than any of
+# the known ones is off by when it is taken for one.
+LIKE_OTHERS_MARGIN = 1.5
+PER_LAYER_INPUTS = "embedding_length_per_layer_input"
+SHARED_CACHES = "attention.shared_kv_layers"
+
+
+class Knowledge(Enum):
+    """What is known of a model's graph.
+
+    LIKE_OTHERS: the architecture is not known, but its layers have the tensors of a common transformer.
+    """
+
+    KNOWN = "known"
+    LIKE_OTHERS = "like others"
+    NONE = "none"
+
+
+@lru_cache(maxsize=1024)
+def knowledge(shape: ModelShape) -> Knowledge:
+    """What is known of a model's graph; a header that lacks tensors of its architecture counts as unknown."""
+    is_known = shape.architecture in ARCHITECTURES
+    if not is_known and any(layer.is_recurrent for layer in shape.layers):
+        return Knowledge.NONE
+    layout = cells(shape, 256, 1, 64)
+    layers = layers_of_kinds(shape, times=1)
+    try:
+        build(shape, layout, Attention.FLASH, cache_type=HALF_PRECISION, layers=layers)
+    except (ArithmeticError, LookupError, ValueError):
+        return Knowledge.NONE
+    return Knowledge.KNOWN if is_known else Knowledge.LIKE_OTHERS
+
+
+def used_layers(shape: ModelShape) -> range:
+    """Layers that a graph runs through; those that predict further tokens ahead are left out."""
+    return range(shape.block_count - shape.number("nextn_predict_layers"))
+
+
+def layers_on(shape: ModelShape, units: range) -> range:
+    """Layers that a graph runs through on a device that holds these units."""
+    used = used_layers(shape)
+    return range(min(units.start, used.stop), min(units.stop, used.stop))
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How layers repeat: those to build, and for each layer on the device the number of the one there that it is like."""
+
+    built: Sequence[int]
+    order: Sequence[int]
+
+
+def _reads_from_afar(shape: ModelShape, indices: range) -> bool:
+    """Whether layers get inputs of their own from another device."""
+    return indices.start > 0 and bool(
+        shape.number(PER_LAYER_INPUTS)
+        or any(shape.layers[index].cache_layer not in (None, *indices) for index in indices)
+    )
+
+
+@lru_cache(maxsize=1024)
+def pattern_of(shape: ModelShape, indices: range) -> Pattern:
+    """The layers that differ from all before them in what they do to memory, and where they stand for others.
+
+    That follows from a layer's own kind and that of the one before it, which may not be finished when it begins. What
+    several layers read is given up after the last of them: so it matters too which kinds are yet to come.
+    """
+    if _reads_from_afar(shape, indices):
+        return Pattern(indices, range(len(indices)))
+    kinds = [kind_of_layer(shape, index) for index in indices]
+    traits: list[tuple[object, ...]] = []
+    to_come: frozenset[object] = frozenset()
+    for kind in reversed(kinds):
+        traits.append((kind, to_come))
+        to_come |= {kind}
+    traits.reverse()
+    # The first layer reads what no layer has made.
+    traits[:1] = [("first", *one) for one in traits[:1]]
+    built: list[int] = []
+    order: list[int] = []
+    numbers: dict[tuple[object, ...], int] = {}
+    for position, pair in enumerate(zip([(), *traits], traits)):
+        if pair not in numbers:
+            if built and traits[built[-1]] != pair[0]:
+                built.append(position - 1)
+            numbers[pair] = len(built)
+            built.append(position)
+        order.append(numbers[pair])
+    return Pattern([indices[position] for position in built], order)
+
+
+def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
+    """So many layers of each kind that a graph runs through, and the last one."""
+    used = used_layers(shape)
+    seen: Counter[tuple[object, ...]] = Counter()
+    chosen = []
+    for index in used:
+        kind = kind_of_layer(shape, index)
+        seen[kind] += 1
+        if seen[kind] <= times or index == used[-1]:
+            chosen.append(index)
+    return chosen
+
+
+def kind_of_layer(shape: ModelShape, index: int) -> tuple[object, ...]:
+    """What tells layers apart that take different operations."""
+    layer = shape.layers[index]
+    return (
+        layer.form,
+        layer.attention,
+        layer.cache_layer == index,
+        layer.head_count_kv,
+        variant(shape, index),
+    )
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of a model on one device; equal to others of the model that need the same compute buffer."""
+
+    kinds: tuple[object, ...]
+    numbers: range = field(compare=False)
+
+
+@lru_cache(maxsize=8192)
+def units_of(shape: ModelShape, numbers: range) -> Units:
+    """The units with these numbers: layers, and the output as one more.
+
+    A buffer's peak recurs with the kinds of layers; more of the same do not raise it. Not so where something lives
+    across layers, such as states that the next layer reads early: there it may matter which layers they are.
+    """
+    here = layers_on(shape, numbers)
+    if (
+        shape.number(PER_LAYER_INPUTS)
+        or any(shape.layers[index].is_recurrent for index in here)
+        or any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers))
+    ):
+        return Units((numbers.start, numbers.stop), numbers)
+    ends = (numbers.start == 0, numbers.stop > shape.block_count, used_layers(shape)[-1] in here)
+    return Units((*ends, *_runs_of_kinds(shape, here)), numbers)
+
+
+def _runs_of_kinds(shape: ModelShape, indices: range) -> list[tuple[object, ...]]:
+    """The kinds of the layers that begin or end something new: the last of every new run of four, and of all."""
+    seen = set()
+    chosen = []
+    recent: tuple[tuple[object, ...], ...] = ()
+    for index in indices:
+        recent = (*recent[-3:], kind_of_layer(shape, index))
+        if recent not in seen or index == indices[-1]:
+            seen.add(recent)
+            chosen.append(recent[-1])
+    return chosen
+
+
+def build(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    *,
+    cache_type: str,
+    units: range | None = None,
+    layers: Sequence[int] | None = None,
+    one_by_one: bool = False,
+    on_cpu: bool = False,
+    devices: Sequence[range] = (),
+) -> Context:
+    """The graph of a model on one device, or on several at once.
+
+    units: the layers on the device and, as one more, the output; None: all of them. layers: those to build; None:
+    those of the device, but for layers that do to memory what one before them does. one_by_one: whether a layer is
+    finished before the next one begins, which changes the order of operations and not their number. devices: the units
+    of each.
+    Raises: Irregular where a layer that is left out is not as the one before it.
+    """
+    units = range(shape.block_count + 1) if units is None else units
+    architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
+    used = used_layers(shape)
+    here = layers_on(shape, units)
+    context = Context(
+        shape=shape, layout=layout, attention=attention, cache_type=cache_type, on_cpu=on_cpu, here=here
+    )
+    context.graph.outside_nodes += LOOKUP_NODES
+    context.graph.leafs += LOOKUP_LEAFS
+    after_last = not here
+    current = (
+        architecture.resume(context, after_last)
+        if units.start
+        else architecture.begin(context, context.embeddings())
+    )
+    pattern = pattern_of(shape, here) if layers is None else Pattern(layers, range(len(layers)))
+    context.is_inside = True
+    for position, index in enumerate(pattern.built):
+        previous = current
+        context.device = _device_of(index, devices)
+        form = dict(shape.forms[shape.layers[index].form])
+        current = architecture.layer(
+            context, architecture.style, form, index, current, index == used[-1]
+        )
+        if one_by_one:
+            context.graph.expand(current)
+        if position and len(pattern.built) < len(pattern.order) and not previous.visited:
+            raise Irregular
+        context.layer_ends.append((context.graph.node_count, context.graph.leafs))
+        context.graph.ends.append(len(context.graph.nodes))
+    context.graph.order = (*pattern.order, len(pattern.built))
+    context.graph.expand(current)
+    context.is_inside = False
+    context.device = _device_of(shape.block_count, devices)
+    if units.stop == shape.block_count + 1:
+        architecture.end(context, current)
+    return context
+
+
+def _device_of(unit: int, devices: Sequence[range]) -> int | None:
+    return next((number for number, units in enumerate(devices) if unit in units), None)
+
+
+def _guarded(known: Knowledge, exact_bytes: int) -> int:
+    """With a margin where the graph is only like the model's."""
+    return exact_bytes if known is Knowledge.KNOWN else int(exact_bytes * LIKE_OTHERS_MARGIN)
+
+
+@lru_cache(maxsize=4)
+def _on_one_device(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    units: range | None,
+    copies: int,
+    on_cpu: bool,
+) -> tuple[int, Context]:
+    """Bytes of the buffer of one device, and its graph: what a GPU and its host need is asked one after the other."""
+    alignment = CPU_ALIGNMENT_BYTES if on_cpu else CUDA_ALIGNMENT_BYTES
+
+    def found(layers: Sequence[int] | None) -> tuple[int, Context]:
+        context = build(
+            shape, layout, attention, cache_type=cache_type, units=units, layers=layers, on_cpu=on_cpu
+        )
+        return buffer_bytes(context.graph, alignment=alignment, input_copies=copies), context
+
+    try:
+        return found(None)
+    except Irregular:
+        return found(used_layers(shape) if units is None else layers_on(shape, units))
+
+
+@lru_cache(maxsize=8192)
+def compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    units: Units | None = None,
+    copies: int = 1,
+) -> int:
+    """Bytes of the compute buffer on one GPU that holds these units of the model.
+
+    copies: requests in flight at once; more than one when a model lies on several GPUs.
+    """
+    known = knowledge(shape)
+    if known is Knowledge.NONE:
+        extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
+        if copies > 1 and any(layer.is_recurrent for layer in shape.layers):
+            # Where layers read their state early, GPUs hand results of one layer to and fro.
+            widest = max(_results_width(shape, layer) for layer in shape.layers)
+            extra += copies * FLOAT_BYTES * layout.tokens * widest
+        return bound_bytes(shape, layout, attention, cache_type) + extra
+    numbers = None if units is None else units.numbers
+    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, numbers, copies, False)
+    return _guarded(known, exact_bytes)
+
+
+def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
+    """Whether several GPUs that hold a model hand each other more than the residual stream."""
+    begins_without_weights = ARCHITECTURES.get(shape.architecture, TRANSFORMER).style.bare_norms
+    return (
+        attention is Attention.FLASH_ON_HOST
+        or begins_without_weights
+        or any(layer.is_recurrent for layer in shape.layers)
+    )
+
+
+@lru_cache(maxsize=2048)
+def devices_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    devices: tuple[range, ...],
+    copies: int,
+) -> tuple[int, ...]:
+    """Bytes of the compute buffers of all GPUs that hold a model, each with the units given."""
+    known = knowledge(shape)
+    if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
+        return tuple(
+            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies)
+            + (
+                0
+                if known is Knowledge.KNOWN
+                else copies * _from_afar_bytes(shape, layout, attention, cache_type, units)
+            )
+            if units
+            else 0
+            for units in devices
+        )
+    context = build(
+        shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
+    )
+    sizes = buffers_bytes(
+        context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
+    )
+    return tuple(_guarded(known, size) for size in sizes)
+
+
+def _from_afar_bytes(
+    shape: ModelShape, layout: Cells, attention: Attention, cache_type: str, units: range
+) -> int:
+    """A bound of what GPUs hand each other besides the residual stream, in a graph that is not known.
+
+    That is the layers' own inputs, which the first GPU computes, and for each of the last layers that share caches the
+    one it reads, which may lie elsewhere unless there is nothing before.
+    Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph: a copy for each view (b10488).
+    """
+    first_sharing = shape.block_count - shape.number(SHARED_CACHES)
+    caches = sum(
+        layer_cache(shape, index, layout, cache_type, transposed_values=not attention.is_flash).total_bytes
+        for index in layers_on(shape, units)
+        if index >= first_sharing and units.start > 0
+    )
+    return caches + FLOAT_BYTES * layout.tokens * shape.number(PER_LAYER_INPUTS) * shape.block_count
+
+
+@lru_cache(maxsize=4096)
+def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+    """Bytes of the compute buffer when all of the model runs on the CPU."""
+    known = knowledge(shape)
+    if known is Knowledge.NONE:
+        return bound_bytes(shape, layout, attention, cache_type)
+    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
+    unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
+    return _guarded(known, exact_bytes + unused)
+
+
+@lru_cache(maxsize=4096)
+def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+    """Bytes of the pinned buffer on the host from which the GPU reads the graph's inputs."""
+    embeddings = FLOAT_BYTES * shape.embedding_length * layout.tokens
+    known = knowledge(shape)
+    if known is Knowledge.NONE:
+        return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
+    _bytes, context = _on_one_device(shape, layout, attention, cache_type, None, 1, False)
+    total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
+    if attention is Attention.FLASH_ON_HOST:
+        # Copies of one layer's whole cache, which the CPU reads there.
+        total += max(
+            context.cells(layer) * layout.slots * HALF_BYTES * (layer.key_width + layer.value_width)
+            for layer in shape.layers
+        )
+    return _guarded(known, total)
+
+
+def _inputs_bound_bytes(shape: ModelShape, layout: Cells, attention: Attention) -> int:
+    element_bytes = HALF_BYTES if attention.is_flash else FLOAT_BYTES
+    masks = element_bytes * layout.tokens * (layout.full + layout.sliding)
+    widest = max(layer.value_width for layer in shape.layers)
+    return masks + FLOAT_BYTES * layout.tokens * (shape.embedding_length + 2 * widest + 16)
+
+
+def bound_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+    """What hardly any graph of the model can exceed: the results of all projections of one layer at once, thrice.
+
+    For architectures whose graph is unknown. Chosen experts count as often as they are used.
+    """
+    return _inputs_bound_bytes(shape, layout, attention) + max(
+        _layer_bound_bytes(shape, layer, layout, attention, cache_type) for layer in shape.layers
+    )
+
+
+def _results_width(shape: ModelShape, layer: LayerShape) -> int:
+    """Elements of all projections' results for one token."""
+    used = shape.number("expert_used_count", 1)
+    return sum(
+        lengths[1] * (used if len(lengths) > 2 else 1)
+        for _name, lengths in shape.forms[layer.form]
+        if len(lengths) > 1
+    )
+
+
+def _layer_bound_bytes(
+    shape: ModelShape, layer: LayerShape, layout: Cells, attention: Attention, cache_type: str
+) -> int:
+    used = shape.number("expert_used_count", 1)
+    width = 3 * _results_width(shape, layer) + (4 + used) * shape.embedding_length
+    total = 0
+    if layer.attention != "none":
+        count = layout.sliding if layer.attention == "sliding" else layout.full
+        width += 2 * layer.head_count * max(layer.key_length, layer.value_length)
+        width += 0 if attention.is_flash else 2 * layer.head_count * count
+        if cache_type != HALF_PRECISION:
+            total += HALF_BYTES * layout.slots * layout.full * (layer.key_width + layer.value_width)
+    if layer.is_recurrent:
+        states = shape.convolution_state_size + shape.recurrent_state_size
+        total += 3 * FLOAT_BYTES * states * layout.slots
+    return total + FLOAT_BYTES * layout.tokens * width

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One graph over several GPUs: which of them runs what, and the buffer that each needs.
+
+An operation runs where its weights are; one without weights where the one before it ran, whichever layer that belongs
+to. Where layers read their state early, some of a layer's operations so end up on the GPU of the next layer, with
+copies to and fro.
+
+Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph (b10488).
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
+    Step,
+    peaks_bytes,
+    stretches_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
+    HOST,
+    Tensor,
+)
+
+
+def assign(nodes: Sequence[Tensor]) -> None:
+    """Give every operation that no weights bind the GPU of the one before it, else of the one after it."""
+    for ordered in (nodes, nodes[::-1]):
+        current = None
+        for node in ordered:
+            if node.is_view or node.device == HOST:
+                continue
+            if node.device is None:
+                node.device = current
+            else:
+                current = node.device
+
+
+def _home(tensor: Tensor) -> int | None:
+    """Where a tensor's memory is."""
+    if tensor.is_view and tensor.root is not None:
+        tensor = tensor.root
+    return HOST if tensor.is_input else tensor.device
+
+
+def _span_bytes(tensor: Tensor) -> int:
+    """Bytes from the first to the last element of a tensor: a piece of every row of its root spans the rows between."""
+    root = tensor.root
+    if root is None or tensor.data_bytes == root.data_bytes:
+        return tensor.data_bytes
+    row_bytes = root.shape[0] * root.element_bytes
+    count = root.data_bytes // row_bytes
+    return root.data_bytes - row_bytes + tensor.data_bytes // count
+
+
+def _copy(source: Tensor, device: int) -> Tensor:
+    return Tensor(
+        source.shape,
+        element_bytes=source.element_bytes,
+        is_plain=source.is_plain,
+        padding_bytes=_span_bytes(source) - source.data_bytes,
+        device=device,
+    )
+
+
+def _scheduled(nodes: Sequence[Tensor]) -> tuple[list[Step], list[Tensor]]:
+    """What runs, in order, and what is copied from one GPU to another."""
+    steps: list[Step] = []
+    copies: list[Tensor] = []
+    current, start = None, 0
+    copied: dict[tuple[Tensor, int], Tensor] = {}
+    for node in nodes:
+        if node.is_view:
+            steps.append((node, node.sources))
+            continue
+        device = HOST if node.device is None else node.device
+        if device != current:
+            current, start = device, len(steps)
+        here = []
+        for source in node.sources:
+            if _home(source) == device:
+                here.append(source)
+                continue
+            copy = copied.get((source, device))
+            if copy is None:
+                copy = copied[source, device] = _copy(source, device)
+                copies.append(copy)
+                steps[start:start] = [(None, (source,)), (copy, ())]
+                start += 2
+            here.append(copy)
+        steps.append((node, here))
+    return steps, copies
+
+
+def buffers_bytes(nodes: Sequence[Tensor], *, device_count: int, alignment: int, copies: int) -> list[int]:
+    """Bytes of the buffer of each GPU.
+
+    copies: how many requests are in flight at once; with more than one, what a GPU hands to another is kept that many
+    times, from the first operation to the last.
+    """
+    assign(nodes)
+    steps, copied = _scheduled(nodes)
+    first = [copy for copy in copied if copy.device != HOST] if copies > 1 else []
+    stretches = stretches_of(steps, (), first=first, copies=copies, alignment=alignment)
+    return peaks_bytes(stretches, device_count=device_count)

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What arithmetic alone says of settings, before anything is simulated: hopeless by least memory, or safe by a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._least import LeastMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
+    Peak,
+    Simulation,
+    Verdict,
+    simulates,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerGpu,
+    SchedulerModel,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import View, decide
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules as rules_of
+
+
+class Bounds:
+    """Bounds for the models of a simulation; they remember the least memory of each model."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._least_memories: dict[str, LeastMemory] = {}
+        self._least: dict[tuple[str, Setting], int] = {}
+
+    def is_hopeless(self, models: Sequence[SchedulerModel], setting: Setting, loaded: int) -> bool:
+        """Whether the largest of these models alone, or the `loaded` smallest together, exceed all GPU memory.
+
+        Looks at their least memory only. What is hopeless stays so with more requests and with more context.
+        """
+        if not self._knows_least(setting):
+            return False
+        room = self._room_bytes(setting)
+        least = sorted(
+            self._least_bytes(model, setting) for model in self._simulation.runners(models, setting)
+        )
+        return bool(least) and (least[-1] > room or sum(least[:loaded]) > room)
+
+    def rules_out(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+        """Whether not any `count` of these models are safe together, as far as their least memory tells."""
+        if not self._knows_least(setting):
+            return False
+        least = sorted((self._least_bytes(model, setting) for model in runners), reverse=True)
+        if sum(least[:count]) > self._room_bytes(setting):
+            return True
+        if count < 2 or simulates(len(runners), count):
+            return False
+        if len(self._simulation.gpus) > 1:
+            return (
+                setting.spread
+                or count > len(self._simulation.gpus)
+                or self._exceeds_a_gpu(runners, count, setting)
+            )
+        return self._exceeds_beside_others(runners, count, setting)
+
+    def _exceeds_a_gpu(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+        """Whether the bound for several GPUs fails by least memory: see verdict()."""
+        free = sorted((gpu.free_bytes for gpu in self._simulation.gpus), reverse=True)[count - 1]
+        return any(
+            self._exceeds(model, self._least_bytes(model, setting), free, setting) for model in runners
+        )
+
+    def _exceeds_beside_others(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+        """Whether the bound for one GPU fails by least memory: see _bound_on_one_gpu()."""
+        least = {model.name: self._least_bytes(model, setting) for model in runners}
+        largest = sorted(least.values(), reverse=True)
+        for model in runners:
+            own = least[model.name]
+            others = sum(largest[: count - 1]) if own < largest[count - 2] else sum(largest[:count]) - own
+            if self._exceeds(model, own, self._simulation.gpus[0].free_bytes - others, setting):
+                return True
+        return False
+
+    def _exceeds(self, model: SchedulerModel, least_bytes: int, free_bytes: int, setting: Setting) -> bool:
+        """Whether a model is too large for so much free memory, or Ollama predicts that it is."""
+        server = self._simulation.server(setting)
+        if least_bytes + server.margin_bytes + self._simulation.headroom_bytes > free_bytes:
+            return True
+        usable = free_bytes - server.cuda_context_bytes
+        return (
+            self._simulation.predicted_bytes(model, setting)
+            > usable * server.rules.placement.load_percent // 100
+        )
+
+    def _knows_least(self, setting: Setting) -> bool:
+        return bool(self._simulation.gpus) and self._simulation.server(setting).rules.era is Era.LLAMA_SERVER
+
+    def _room_bytes(self, setting: Setting) -> int:
+        """All that models may take of the GPUs together, at the most."""
+        return (
+            sum(gpu.free_bytes for gpu in self._simulation.gpus)
+            - self._simulation.server(setting).margin_bytes
+        )
+
+    def _least_bytes(self, model: SchedulerModel, setting: Setting) -> int:
+        """What a model takes at the least, CUDA contexts included."""
+        server = self._simulation.server(setting)
+        contexts_bytes = server.cuda_context_bytes * (len(self._simulation.gpus) if setting.spread else 1)
+        if model.shape is None:
+            return contexts_bytes
+        key = (model.name, setting)
+        known = self._least.get(key)
+        if known is None:
+            memory = self._least_memories.get(model.name)
+            if memory is None:
+                memory = self._least_memories[model.name] = LeastMemory(model.shape)
+            known = self._least[key] = memory.bytes(
+                server.context_length(model), server.slots(model), setting.kv_cache_type
+            )
+        return known + contexts_bytes
+
+    def verdict(self, models: Sequence[SchedulerModel], count: int, setting: Setting) -> Verdict:
+        """Whether any `count` of these models are safe in any order, by a bound that may say no too often.
+
+        One GPU: each model must fit beside the `count` - 1 others that take most. Several GPUs and not more
+        models than GPUs: before each load one of the `count` GPUs with most memory is empty, and Ollama takes
+        the GPU with the most free, which has no less; so each model must fit on the smallest of those.
+        """
+        if not self._simulation.gpus:
+            return Verdict(False, reason="there is no GPU")
+        if setting.spread and len(self._simulation.gpus) > 1:
+            return Verdict(
+                False, reason="models that are divided over several GPUs depend on each other's order"
+            )
+        if 1 < len(self._simulation.gpus) < count:
+            return Verdict(
+                False, reason=f"{count} models are more than the {len(self._simulation.gpus)} GPUs"
+            )
+        peaks = []
+        for model in models:
+            alone = self._simulation.alone(model, setting)
+            if not alone.verdict.is_safe:
+                return alone.verdict
+            if alone.peak is None:
+                return Verdict(False, reason=f"{model.name} lies on several GPUs")
+            peaks.append(alone.peak)
+        context_bytes = self._simulation.server(setting).cuda_context_bytes
+        if len(self._simulation.gpus) == 1:
+            return self._bound_on_one_gpu(peaks, count, context_bytes)
+        smallest = sorted(self._simulation.gpus, key=lambda gpu: -gpu.free_bytes)[count - 1]
+        for peak in peaks:
+            verdict = self._fits(peak, smallest, smallest.free_bytes, (), context_bytes)
+            if not verdict.is_safe:
+                return verdict
+        return Verdict(True)
+
+    def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, context_bytes: int) -> Verdict:
+        (gpu,) = self._simulation.gpus
+        by_size = sorted(peaks, key=lambda peak: -peak.used_bytes)
+        for peak in peaks:
+            others = [other for other in by_size if other is not peak][: count - 1]
+            free = gpu.free_bytes - sum(other.used_bytes for other in others)
+            verdict = self._fits(peak, gpu, free, others, context_bytes)
+            if not verdict.is_safe:
+                return verdict
+        return Verdict(True)
+
+    def _fits(
+        self, peak: Peak, gpu: SchedulerGpu, free_bytes: int, others: Sequence[Peak], context_bytes: int
+    ) -> Verdict:
+        """Whether a model starts on a GPU with so much free memory, while other models are loaded."""
+        name = peak.model.name
+        free_bytes = max(free_bytes, 0)
+        beside = f" beside {', '.join(other.model.name for other in others)}" if others else ""
+        needed = peak.used_bytes + peak.to_stay_free_bytes
+        if needed > free_bytes:
+            return Verdict(
+                False,
+                reason=(
+                    f"{name} needs {gib(needed)} with what is to stay free, "
+                    f"and GPU {gpu.index} has {gib(free_bytes)}{beside}"
+                ),
+            )
+        rules = rules_of(self._simulation.version).placement
+        decision = decide(
+            peak.model,
+            peak.options,
+            View(
+                (gpu,),
+                (max(free_bytes - context_bytes, 0),),
+                self._simulation.host.system_memory_available_bytes,
+            ),
+            rules,
+            others_loaded=True,
+            spread=False,
+            flash_attention="auto",
+        )
+        if decision.must_evict:
+            return Verdict(
+                False,
+                reason=(
+                    f"Ollama predicts {gib(decision.predicted_bytes)} for {name}, more than {rules.load_percent} % of "
+                    f"the {gib(decision.available_bytes)} that GPU {gpu.index} has free{beside}, and would evict"
+                ),
+            )
+        return Verdict(True)

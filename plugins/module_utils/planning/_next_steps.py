@@ -1,0 +1,133 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the next step up would cost: one more request at once, twice the context, one more model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
+    Verdict,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
+
+PARALLEL = "parallel"
+CONTEXT = "context"
+MODELS = "models"
+
+
+def limits_of(
+    judge: Judge, goal: Goal, choice: Choice, others: Sequence[SchedulerModel]
+) -> tuple[Limit, ...]:
+    """The next step of each value; `others` are installed models that the plan does not count on."""
+    setting = choice.setting
+    more = replace(setting, parallel=setting.parallel + 1)
+    longer = replace(setting, context_length=2 * setting.context_length)
+    return (
+        _settings_limit(judge, goal, choice, PARALLEL, more.parallel, more),
+        _settings_limit(judge, goal, choice, CONTEXT, longer.context_length, longer),
+        _models_limit(judge, goal, choice, others),
+    )
+
+
+def used_bytes(judge: Judge, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
+    """Memory that these models take in all, each loaded alone and wholly; None where one does not start."""
+    total = 0
+    for model in judge.runners(models, setting):
+        outcome = judge.alone_outcome(model, setting)
+        if outcome.failure or model.shape is None:
+            return None
+        if judge.host.gpus and not outcome.spilled:
+            total += sum(outcome.gpu_bytes)
+            continue
+        used = [position for position, size_bytes in enumerate(outcome.gpu_bytes) if size_bytes]
+        settings = judge.server(setting).load_settings(
+            outcome.context_length, outcome.parallel, outcome.batch, used
+        )
+        total += (
+            estimate(model.shape, settings, version=judge.simulation.version).gpu_total_bytes
+            if judge.host.gpus
+            else judge.simulation.system_bytes(model, settings)
+        )
+    return total
+
+
+def verdict_of(judge: Judge, goal: Goal, setting: Setting, loaded: int) -> Verdict:
+    """Whether the goal's models are safe under these settings, with so many of them loaded at once."""
+    if goal.wanted:
+        verdict = judge.any_order(goal.models, setting)
+        in_order = verdict if verdict.is_safe else judge.some_order(goal.models, setting)
+        if in_order.is_safe and not verdict.is_safe:
+            return replace(in_order, reason=f"it is safe only when loaded as {', '.join(in_order.order)}")
+        return in_order
+    for model in goal.models:
+        verdict = judge.alone(model, setting)
+        if not verdict.is_safe:
+            return verdict
+    return judge.any_combination(goal.models, loaded, setting)
+
+
+def _settings_limit(
+    judge: Judge, goal: Goal, choice: Choice, step: str, value: int, setting: Setting
+) -> Limit:
+    now = used_bytes(judge, goal.models, choice.setting)
+    then = used_bytes(judge, goal.models, setting)
+    verdict = verdict_of(judge, goal, setting, choice.loaded)
+    cost = None if now is None or then is None else then - now
+    return Limit(step, value, verdict.is_safe, cost, verdict.reason or _not_asked(goal, step, cost))
+
+
+def _not_asked(goal: Goal, step: str, cost: int | None) -> str:
+    """Why a step that is possible was not taken."""
+    if step == PARALLEL:
+        return (
+            f"{max(goal.parallels)} requests at once are asked for"
+            if cost
+            else "Ollama gives these models a single slot"
+        )
+    return (
+        f"{max(goal.context_lengths)} is the longest that was tried: {goal.longest_because}"
+        if cost
+        else "no planned model takes more: it was not trained for it, or its Modelfile sets num_ctx"
+    )
+
+
+def _models_limit(judge: Judge, goal: Goal, choice: Choice, others: Sequence[SchedulerModel]) -> Limit:
+    setting, value = choice.setting, choice.loaded + 1
+    if not goal.wanted:
+        runners = judge.runners(goal.models, setting)
+        if len(runners) < value:
+            return Limit(MODELS, value, False, None, "no more models are installed")
+        smallest = min(
+            (
+                used
+                for model in runners
+                for used in [used_bytes(judge, (model,), setting)]
+                if used is not None
+            ),
+            default=None,
+        )
+        verdict = judge.any_combination(runners, value, setting)
+        return Limit(MODELS, value, verdict.is_safe, smallest, verdict.reason or "so many are not asked for")
+    keys = {model.key for model in goal.models}
+    candidates = sorted(
+        (model for model in others if model.key not in keys), key=lambda model: model.file_bytes
+    )
+    if not candidates:
+        return Limit(MODELS, value, False, None, "no other model is installed")
+    more = candidates[0]
+    verdict = verdict_of(judge, replace(goal, models=(*goal.models, more)), setting, value)
+    return Limit(
+        MODELS,
+        value,
+        verdict.is_safe,
+        used_bytes(judge, (more,), setting),
+        verdict.reason or f"{more.name} would fit beside them but is not wanted",
+    )

@@ -1,0 +1,282 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of models that a server of this host loads: each alone, and one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import comb, factorial
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
+    CUDA_CONTEXT_BYTES,
+    LoadSettings,
+    estimate,
+    host_estimate,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    Options,
+    SchedulerGpu,
+    SchedulerModel,
+    predicted_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
+    LoadOutcome,
+    Server,
+    start_server,
+)
+
+# Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
+MOST_SIMULATED_LOADS = 64
+
+_LIBRARY_OF_VENDOR = {"nvidia": "CUDA", "amd": "ROCm"}
+_OTHER_LIBRARY = "Vulkan"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether models are safe together; `order` is the one that was looked at, `reason` why they are not."""
+
+    is_safe: bool
+    order: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most that a model takes on one GPU, whatever is loaded beside it. Sizes in bytes."""
+
+    model: SchedulerModel
+    options: Options
+    used_bytes: int
+    to_stay_free_bytes: int
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What became of a model that was loaded while nothing else was."""
+
+    outcome: LoadOutcome
+    verdict: Verdict
+    peak: Peak | None = None
+
+
+class Simulation:
+    """Loads the models of a host on servers with given settings, and remembers what has become of each alone."""
+
+    def __init__(
+        self,
+        host: Host,
+        models: Sequence[SchedulerModel],
+        *,
+        version: str,
+        environment: Mapping[str, str],
+        headroom_bytes: int,
+        runner_overhead_bytes: int | None = None,
+        engine: MemoryEngine | None = None,
+    ) -> None:
+        self.host = host
+        self.models = tuple(models)
+        self.version = version
+        self.headroom_bytes = headroom_bytes
+        # What each runner takes of each GPU besides its buffers, where that was measured.
+        self.runner_overhead_bytes = (
+            CUDA_CONTEXT_BYTES if runner_overhead_bytes is None else runner_overhead_bytes
+        )
+        self.gpus = tuple(scheduler_gpu(gpu) for gpu in host.gpus)
+        self._environment = dict(environment)
+        self._engine = engine or MemoryEngine()
+        self._servers: dict[Setting, Server] = {}
+        self._alone: dict[tuple[str, Setting], Alone] = {}
+
+    def on(self, host: Host) -> Simulation:
+        """The same on another host."""
+        return Simulation(
+            host,
+            self.models,
+            version=self.version,
+            environment=self._environment,
+            headroom_bytes=self.headroom_bytes,
+            runner_overhead_bytes=self.runner_overhead_bytes,
+            engine=self._engine,
+        )
+
+    def server(self, setting: Setting) -> Server:
+        """A server with these settings that has loaded nothing, and that no number of models makes evict."""
+        server = self._servers.get(setting)
+        if server is None:
+            server = self._servers[setting] = start_server(
+                self.version,
+                {**self._environment, **setting.environment(len(self.models) + 1)},
+                self.gpus,
+                self.host.system_memory_available_bytes,
+                cuda_context_bytes=self.runner_overhead_bytes,
+                engine=self._engine,
+            )
+        return server
+
+    def runners(self, models: Iterable[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
+        """One model for each blob, the largest file first; of tags that share a blob the one that takes most.
+
+        Of tags that share a blob one is loaded at a time. The largest file first finds soonest what does not fit.
+        """
+
+        def weight(model: SchedulerModel) -> int:
+            return self.predicted_bytes(model, setting) + model.side_bytes
+
+        by_blob: dict[str, SchedulerModel] = {}
+        for model in models:
+            known = by_blob.get(model.key)
+            if known is None or weight(model) > weight(known):
+                by_blob[model.key] = model
+        return tuple(sorted(by_blob.values(), key=lambda model: (-model.file_bytes, model.name)))
+
+    def alone(self, model: SchedulerModel, setting: Setting) -> Alone:
+        """What becomes of the model while nothing else is loaded."""
+        key = (model.name, setting)
+        known = self._alone.get(key)
+        if known is None:
+            known = self._alone[key] = self._load_alone(model, setting)
+        return known
+
+    def _load_alone(self, model: SchedulerModel, setting: Setting) -> Alone:
+        server, outcome = self.server(setting).load(model)
+        failure = self._failure(server, model, outcome)
+        verdict = Verdict(not failure, order=(model.name,), reason=failure)
+        is_bound_to_gpu = model.main_gpu is not None and len(self.gpus) > 1
+        if failure or not self.gpus or outcome.split or is_bound_to_gpu:
+            return Alone(outcome, verdict)
+        options = Options(
+            context_length=outcome.context_length,
+            is_automatic_context=False,
+            parallel=outcome.parallel,
+            num_batch=model.num_batch,
+            num_gpu=-1,
+            main_gpu=None,
+        )
+        # On an idle host Ollama takes the largest batch, so this is the most that the model will take.
+        to_stay_free = server.margin_bytes + self.headroom_bytes
+        return Alone(outcome, verdict, Peak(model, options, sum(outcome.gpu_bytes), to_stay_free))
+
+    def in_order(
+        self, server: Server, remaining: Sequence[SchedulerModel], loaded: tuple[str, ...]
+    ) -> Verdict:
+        """Every outcome that loading these models one after the other can have."""
+        if not remaining:
+            return Verdict(True, order=loaded)
+        return self._loaded_next(server, remaining[0], loaded, remaining[1:], self.in_order)
+
+    def in_all_orders(
+        self, server: Server, remaining: Sequence[SchedulerModel], loaded: tuple[str, ...]
+    ) -> Verdict:
+        """Every outcome that loading these models in every order can have."""
+        for model in remaining:
+            others = [other for other in remaining if other is not model]
+            verdict = self._loaded_next(server, model, loaded, others, self.in_all_orders)
+            if not verdict.is_safe:
+                return verdict
+        return Verdict(True, order=loaded)
+
+    def _loaded_next(
+        self,
+        server: Server,
+        model: SchedulerModel,
+        loaded: tuple[str, ...],
+        others: Sequence[SchedulerModel],
+        then: Callable[[Server, Sequence[SchedulerModel], tuple[str, ...]], Verdict],
+    ) -> Verdict:
+        order = (*loaded, model.name)
+        verdict = Verdict(True, order)
+        for after, outcome in server.possible_loads(model):
+            failure = self._failure(after, model, outcome)
+            if failure:
+                after_others = f", when it is loaded after {', '.join(loaded)}" if loaded else ""
+                return Verdict(False, order, failure + after_others)
+            verdict = then(after, others, order)
+            if not verdict.is_safe:
+                return verdict
+        return verdict
+
+    def _failure(self, server: Server, model: SchedulerModel, outcome: LoadOutcome) -> str:
+        """What is not safe about the server after this load; empty where all is well."""
+        if outcome.failure:
+            return f"{model.name} does not start: {outcome.failure.rstrip('.')}"
+        if outcome.evicted:
+            return f"{model.name} evicts {', '.join(outcome.evicted)}"
+        if not self.gpus:
+            return self._system_memory_failure(server)
+        if outcome.spilled or not outcome.placement:
+            why = outcome.explanation[-1].rstrip(".") if outcome.explanation else "it uses no GPU"
+            return f"{model.name} does not lie wholly in GPU memory: {why}"
+        if outcome.refitted:
+            return f"the usual split of {model.name} over the GPUs does not fit, and the engine's other one may not last"
+        if model.projector_bytes and not outcome.projector_on_gpu:
+            return f"the projector of {model.name} lies on the CPU"
+        return self._headroom_failure(server)
+
+    def _headroom_failure(self, server: Server) -> str:
+        used = {position for runner in server.runners for position in runner.placement}
+        keep = server.margin_bytes + self.headroom_bytes
+        for position, free in enumerate(server.free_bytes()):
+            if position in used and free < keep:
+                return (
+                    f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} "
+                    f"free, and {gib(keep)} are to stay free"
+                )
+        return ""
+
+    def _system_memory_failure(self, server: Server) -> str:
+        models = {model.name: model for model in self.models}
+        needed = sum(
+            self.system_bytes(
+                models[one.name], server.load_settings(one.options.context_length, one.options.parallel)
+            )
+            for one in server.runners
+        )
+        available = self.host.system_memory_available_bytes
+        if needed <= available:
+            return ""
+        names = ", ".join(server.loaded)
+        return f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
+
+    def predicted_bytes(self, model: SchedulerModel, setting: Setting) -> int:
+        """What Ollama predicts for a model, without the surcharge of a batch."""
+        server = self.server(setting)
+        return predicted_bytes(model, server.context_length(model), server.slots(model))
+
+    def system_bytes(self, model: SchedulerModel, settings: LoadSettings) -> int:
+        """System memory that a loaded model takes: its host buffers beside a GPU, all of it without one."""
+        if model.shape is None:
+            return model.file_bytes
+        if self.gpus:
+            return estimate(model.shape, settings, version=self.version).host_total_bytes
+        memory = host_estimate(model.shape, settings, version=self.version)
+        return memory.host_total_bytes + memory.repacked_bytes
+
+
+def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:
+    """A GPU as the simulation takes it: with all the memory free that a plan may count on."""
+    return SchedulerGpu(
+        index=gpu.index,
+        total_bytes=gpu.memory_total_bytes or 0,
+        free_bytes=available_bytes(gpu),
+        library=_LIBRARY_OF_VENDOR.get(gpu.vendor, _OTHER_LIBRARY),
+        integrated=gpu.integrated,
+        compute_capability=gpu.compute_capability,
+    )
+
+
+def loads_of_all_orders(count: int) -> int:
+    """Loads in the tree of all orders of so many models: each beginning is simulated once."""
+    return sum(factorial(count) // factorial(count - depth) for depth in range(1, count + 1))
+
+
+def simulates(model_count: int, count: int) -> bool:
+    """Whether every order of any `count` of so many models is few enough to be tried."""
+    return comb(model_count, count) * loads_of_all_orders(count) <= MOST_SIMULATED_LOADS

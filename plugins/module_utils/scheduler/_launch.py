@@ -1,0 +1,48 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Ollama tells the engine when it starts it: the memory to leave free, whether flash attention may be used."""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerGpu,
+    SchedulerModel,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
+    ServerSettings,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
+
+
+def fit_targets_bytes(
+    settings: ServerSettings,
+    rules: PlacementRules,
+    gpu_count: int,
+    model: SchedulerModel,
+    *,
+    projector_on_gpu: bool,
+) -> tuple[int, ...]:
+    """Memory that the engine's fit leaves free on each GPU: by default 1 GiB, more beside a projector.
+
+    Source: ollama llm/llama_server.go, mmprojFitTargetMiB() (v0.33.0-rc2); llama.cpp common/arg.cpp (b10488).
+    """
+    if settings.fit_targets_bytes:
+        given = settings.fit_targets_bytes
+        return tuple(given[min(position, len(given) - 1)] for position in range(gpu_count))
+    target = rules.fit_target_bytes
+    if projector_on_gpu:
+        target = -(-(model.projector_bytes + rules.projector_headroom_bytes) // MIB) * MIB
+    return (target,) * gpu_count
+
+
+def can_flash(gpu: SchedulerGpu) -> bool:
+    """Whether Ollama lets the engine use flash attention on this GPU.
+
+    Source: ollama ml/device.go, FlashAttentionSupported() (v0.33.0-rc2).
+    """
+    if gpu.library != "CUDA" or not gpu.compute_capability:
+        return True
+    major, _unused, minor = gpu.compute_capability.partition(".")
+    return int(major) >= 6 and (major, minor) != ("7", "2")

@@ -1,0 +1,178 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How Ollama before 0.30 lays a model out on GPUs: on as few as will hold it, the fullest last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    MINIMUM_GPU_BYTES,
+    BelievedMemory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
+
+# Steps of the search for the smallest share of the free memory that still holds all layers.
+BALANCING_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a model lies: positions in the list of GPUs, and the bytes that Ollama counts on each of them.
+
+    `layers`, the output included, are those on GPUs.
+    """
+
+    placement: tuple[int, ...]
+    bytes_each: tuple[int, ...]
+    layers: int
+    is_whole: bool
+
+
+def lay_out(
+    memory: BelievedMemory,
+    gpus: Sequence[SchedulerGpu],
+    free_bytes: Sequence[int],
+    *,
+    num_gpu: int,
+    overhead_bytes: int,
+    spread: bool,
+    is_go_engine: bool,
+) -> Layout:
+    """The layout that Ollama finds, whole where some number of GPUs of one library can hold the model.
+
+    Source: ollama llm/memory.go, pickBestFullFitByLibrary(); llm/server.go, assignLayers() (0.11.8).
+    """
+    best = Layout((), (), 0, False)
+    if num_gpu == 0:
+        return best
+    count_all = len(memory.layers_bytes) + 1
+    asked = min(num_gpu, count_all) if num_gpu >= 0 else count_all
+    for group in _libraries(gpus):
+        order = sorted(group, key=lambda i: (gpus[i].integrated, -free_bytes[i]))
+        counts = [len(order)] if spread else range(1, len(order) + 1)
+        for count in counts:
+            chosen = order[:count]
+            free = [free_bytes[i] for i in chosen]
+            fill = _fill_go_engine if is_go_engine else _fill_formula
+            used, layers = fill(memory, free, asked, overhead_bytes)
+            layout = Layout(tuple(chosen), tuple(used), layers, layers >= asked)
+            if layout.is_whole:
+                return _in_order(layout)
+            if layers > best.layers:
+                best = layout
+    return _in_order(best)
+
+
+def _in_order(layout: Layout) -> Layout:
+    """Without the GPUs that got nothing, by position."""
+    pairs = sorted((i, used) for i, used in zip(layout.placement, layout.bytes_each) if used)
+    return Layout(
+        tuple(i for i, _unused in pairs), tuple(used for _unused, used in pairs), layout.layers, layout.is_whole
+    )
+
+
+def _libraries(gpus: Sequence[SchedulerGpu]) -> list[list[int]]:
+    groups: dict[str, list[int]] = {}
+    for position, gpu in enumerate(gpus):
+        groups.setdefault(gpu.library, []).append(position)
+    return list(groups.values())
+
+
+def _fill_formula(
+    memory: BelievedMemory, free_bytes: Sequence[int], asked: int, overhead_bytes: int
+) -> tuple[list[int], int]:
+    """Bytes on each GPU and the number of layers there, layers dealt out in turn.
+
+    Source: ollama llm/memory.go, estimateGPULayers() (0.11.8).
+    """
+    several = len(free_bytes) > 1
+    full_graph = memory.partial_graph_bytes if several else memory.graph_bytes
+    graph = max(memory.partial_graph_bytes, full_graph)
+    used = [0] * len(free_bytes)
+    counts = [0] * len(free_bytes)
+    room: list[int] = []
+    for position, free in enumerate(free_bytes):
+        first = 0 if room else memory.first_gpu_bytes
+        if free < overhead_bytes + first + graph + MINIMUM_GPU_BYTES + 2 * memory.buffer_bytes:
+            continue
+        room.append(position)
+        used[position] = MINIMUM_GPU_BYTES + memory.buffer_bytes + first
+    sizes = memory.layers_bytes
+    layers = 0
+    for index in range(len(sizes) - 1, -1, -1):
+        if layers >= asked:
+            break
+        while room:
+            position = room[index % len(room)]
+            if free_bytes[position] > overhead_bytes + used[position] + graph + sizes[index]:
+                used[position] += sizes[index]
+                counts[position] += 1
+                layers += 1
+                break
+            room.remove(position)
+    is_whole = layers == len(sizes)
+    if layers < asked:
+        places = [room[layers % count] for count in range(len(room), 0, -1)]
+        fitting = [
+            position
+            for position in places
+            if free_bytes[position] > overhead_bytes + used[position] + graph + memory.last_bytes
+        ]
+        if fitting:
+            used[fitting[0]] += memory.last_bytes
+            counts[fitting[0]] += 1
+            layers += 1
+        else:
+            is_whole = False
+    for position, count in enumerate(counts):
+        used[position] += (full_graph if is_whole else memory.partial_graph_bytes) if count else 0
+    return [one if count else 0 for one, count in zip(used, counts)], layers
+
+
+def _fill_go_engine(
+    memory: BelievedMemory, free_bytes: Sequence[int], asked: int, overhead_bytes: int
+) -> tuple[list[int], int]:
+    """Bytes on each GPU and the number of layers there, filled from the last GPU and evened out.
+
+    Where not all fits, the output stays on the CPU.
+
+    Source: ollama llm/server.go, createLayout(), assignLayers() and findBestFit() (0.11.11).
+    """
+    reserved = MINIMUM_GPU_BYTES + overhead_bytes + memory.graph_bytes
+    room = [max(free - reserved, 0) for free in free_bytes]
+    whole = [*memory.layers_bytes, memory.last_bytes]
+    for sizes in (whole, whole[:-1]):
+        wanted = min(asked, len(sizes))
+        held = _greedy(sizes, room, wanted, 1.0)
+        most = sum(len(one) for one in held)
+        if most >= wanted or len(sizes) < len(whole):
+            break
+    low, high = 0.0, 1.0
+    for _unused in range(BALANCING_STEPS if len(room) > 1 and most else 0):
+        middle = (low + high) / 2
+        tried = _greedy(sizes, room, wanted, middle)
+        if sum(len(one) for one in tried) == most:
+            held, high = tried, middle
+        else:
+            low = middle
+    used = [sum(one) + memory.graph_bytes + MINIMUM_GPU_BYTES if one else 0 for one in held]
+    return used, most
+
+
+def _greedy(sizes: Sequence[int], room: Sequence[int], asked: int, capacity: float) -> list[list[int]]:
+    """The sizes of the layers on each GPU, the last layers on the last GPU, each filled to a share."""
+    held: list[list[int]] = [[] for _unused in room]
+    device = len(room) - 1
+    left = int(room[device] * capacity)
+    for size in sizes[::-1][:asked]:
+        while size > left:
+            device -= 1
+            if device < 0:
+                return held
+            left = int(room[device] * capacity)
+        held[device].append(size)
+        left -= size
+    return held

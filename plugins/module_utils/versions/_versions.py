@@ -1,0 +1,171 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which rules a version of Ollama follows: a row for each release that changed one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import lru_cache
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions import _families as families
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    B10488,
+    EngineBuild,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
+
+_VERSION = re.compile(r"^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+]([0-9A-Za-z.+-]{1,64}))?$")
+
+
+class Era(Enum):
+    """How a range of Ollama versions sizes a model before it loads it."""
+
+    FORMULA = "formula"
+    GO_ENGINE = "go_engine"
+    LLAMA_SERVER = "llama_server"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A released or pre-released version of Ollama."""
+
+    major: int
+    minor: int
+    patch: int
+    prerelease: str = ""
+
+    @property
+    def release(self) -> tuple[int, int, int]:
+        """The numbers alone: a release candidate follows the rules of the release it precedes."""
+        return (self.major, self.minor, self.patch)
+
+    def __str__(self) -> str:
+        suffix = f"-{self.prerelease}" if self.prerelease else ""
+        return f"{self.major}.{self.minor}.{self.patch}{suffix}"
+
+
+@dataclass(frozen=True)
+class KnownBug:
+    """A bug of Ollama that changes where models end up, by its address in the tracker."""
+
+    issue: str
+
+
+@dataclass(frozen=True)
+class VersionRules:
+    """What one version of Ollama does: a row of this file, for the version that was asked about.
+
+    `engine_build`: the engine that it pins; None before 0.30. `warnings`: one sentence each.
+    """
+
+    version: Version
+    era: Era
+    has_context_tiers: bool = False
+    engine_build: EngineBuild | None = None
+    placement: PlacementRules = field(default_factory=PlacementRules)
+    bugs: tuple[KnownBug, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def default_context_length(self, total_vram_bytes: int) -> int:
+        """Context length per request that Ollama chooses when nothing sets one.
+
+        It depends on the memory of all GPUs together, less the overhead per GPU, and ignores the
+        parallel value.
+
+        Source: ollama server/routes.go, "vram-based default context" (0.15.5 to 0.33.0-rc2).
+        """
+        if not self.has_context_tiers:
+            return CONTEXT_DEFAULT
+        for least_bytes, context_length in CONTEXT_TIERS:
+            if total_vram_bytes >= least_bytes:
+                return context_length
+        return CONTEXT_DEFAULT
+
+    def forces_single_slot(self, family: str) -> bool:
+        """Whether this version runs a model of that family (manifest `model_family`) with one slot only."""
+        return families.family(family).has_single_slot(self.version.release)
+
+    def has_bug(self, bug: KnownBug) -> bool:
+        return bug in self.bugs
+
+
+# What a plain `go build` calls itself. Source: ollama v0.33.0-rc2, version/version.go.
+DEVELOPMENT = (0, 0, 0)
+CONTEXT_DEFAULT = 4096
+CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768))
+
+# A model placed alone on a GPU other than the first is not counted there: once every GPU has a model, Ollama takes that
+# GPU for empty and stacks further models on it until they spill to the CPU.
+RENUMBERED_DEVICE_BUG = KnownBug("https://github.com/ollama/ollama/issues/18349")
+
+
+# One row for each release that changed a rule, the oldest first: each says what it changed of the one before.
+_0_10 = VersionRules(Version(0, 10, 0), Era.FORMULA)
+_0_11_11 = replace(_0_10, version=Version(0, 11, 11), era=Era.GO_ENGINE)
+_0_15_5 = replace(_0_11_11, version=Version(0, 15, 5), has_context_tiers=True)
+# Which build a release before 0.33 pins was not read: it is planned by the rules of this one.
+_0_30 = replace(
+    _0_15_5,
+    version=Version(0, 30, 0),
+    era=Era.LLAMA_SERVER,
+    engine_build=B10488,
+    bugs=(RENUMBERED_DEVICE_BUG,),
+)
+ROWS = (_0_10, _0_11_11, _0_15_5, _0_30)
+NEWEST_KNOWN = (0, 33)
+
+
+def parse(text: str | Version) -> Version:
+    """The version that a text such as `0.33.0-rc2` or `v0.12` names.
+
+    Raises:
+        ValueError: the text is no version.
+    """
+    if isinstance(text, Version):
+        return text
+    match = _VERSION.match(text.strip())
+    if match is None:
+        raise ValueError(f"'{text:.80}' is not a version of Ollama; expected e.g. 0.33.0 or 0.33.0-rc2.")
+    major, minor, patch, prerelease = match.groups()
+    return Version(int(major), int(minor), int(patch or 0), prerelease or "")
+
+
+@lru_cache(maxsize=64)
+def rules(text: str | Version) -> VersionRules:
+    """The rules that this version of Ollama follows.
+
+    A version newer than the newest known one gets the newest known rules and a warning.
+
+    Raises:
+        ValueError: the text is no version, or names one older than 0.10.0.
+    """
+    version = parse(text)
+    if version.release == DEVELOPMENT:
+        raise ValueError(
+            f"Ollama {version} cannot be planned: a build of one's own calls itself so, whatever it was built from; set "
+            "ollama_plan_version to that, for example 0.33.0."
+        )
+    reached = [row for row in ROWS if version.release >= row.version.release]
+    if not reached:
+        raise ValueError(
+            f"Ollama {version} cannot be planned: the oldest known is {ROWS[0].version}; upgrade it."
+        )
+    return replace(reached[-1], version=version, warnings=_warnings(version))
+
+
+def _warnings(version: Version) -> tuple[str, ...]:
+    if version.release[:2] <= NEWEST_KNOWN:
+        return ()
+    newest = _dotted(NEWEST_KNOWN)
+    return (
+        f"Ollama {version} is newer than {newest}, the newest version whose rules are known; "
+        f"it is planned by the rules of {newest}, so check the first load on each kind of host.",
+    )
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in numbers)

@@ -1,0 +1,200 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory that Ollama 0.10.0 to 0.11.10 computes by formula."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    MINIMUM_GPU_BYTES,
+    BelievedMemory,
+    uses_flash_attention,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+    formula_memory,
+    vision_graph_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
+    ModelShape,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, STEMS, bench, shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MIB = 1 << 20
+
+
+def of(
+    model: str | ModelShape,
+    context_length: int = 4096,
+    parallel: int = 1,
+    version: str = "0.11.8",
+    **changes: object,
+) -> BelievedMemory:
+    asked = LoadSettings(context_length, parallel, **{"flash_attention": "off", **changes})
+    model = shape(model) if isinstance(model, str) else model
+    return formula_memory(model, asked, parse(version))
+
+
+def test_what_users_reported_is_met_within_a_tenth_or_named_with_its_reason() -> None:
+    with (DATA / "ollama_reported.csv").open(newline="") as lines:
+        found = bench("reported").findings(csv.DictReader(lines), HEADERS)
+    compared = [one for one in found if not one.reason]
+    assert {one.model for one in compared} == {
+        "Qwen3-30B-A3B-Instruct-2507",
+        "devstral 24b fp16",
+        "gemma3:12b",
+        "gemma3:1b",
+        "gemma3:4b",
+        "gpt-oss:120b (sha 90a618fe)",
+        "gpt-oss:20b",
+        "llama3.2:3b",
+        "qwen2.5-coder:7b (sha 60e05f21)",
+        "qwen3-30b-a3b-2507",
+    }
+    assert len(compared) == 15
+    assert [one for one in compared if abs(one.error_percent) > 10] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "parallel", "kv_bytes"),
+    [
+        # Full attention: context x layers x KV heads x (key + value) x 2 bytes.
+        ("llama3.1_8b", 1, 4096 * 32 * 8 * 256 * 2),
+        ("llama3.1_8b", 3, 3 * 4096 * 32 * 8 * 256 * 2),
+        # gemma3: 5 global layers of 34, the others one window of 1024 per slot and one batch.
+        ("gemma3_4b", 1, (5 * 4096 + 29 * (1024 + 512)) * 4 * 512 * 2),
+        ("gemma3_4b", 3, (5 * 3 * 4096 + 29 * (3 * 1024 + 512)) * 4 * 512 * 2),
+        # gpt-oss: every other layer keeps 4096 tokens per slot and one batch.
+        ("gpt-oss_20b", 2, (12 * 2 * 4096 + 12 * (2 * 4096 + 512)) * 8 * 128 * 2),
+    ],
+)
+def test_the_cache_of_a_model(name: str, parallel: int, kv_bytes: int) -> None:
+    assert of(name, parallel=parallel).kv_cache.total_bytes == kv_bytes
+
+
+def test_a_layer_without_kv_heads_is_recurrent_and_independent_of_the_context() -> None:
+    cache = of("granite4_tiny-h").kv_cache
+    assert cache.recurrent_bytes > 0
+    assert of("granite4_tiny-h", 65536).kv_cache.recurrent_bytes == cache.recurrent_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "context_length", "graph_mib"),
+    [
+        ("llama3.1_8b", 4096, 4 * 512 * (1 + 4 * 4096 + 4096 * 33) / MIB),
+        ("qwen2.5_7b", 32768, 4 * 512 * (1 + 2 * 3584 + 32768 * 29) / MIB),
+        ("gemma3_4b", 4096, 4 * 512 * (2560 + 262144) / MIB),
+        ("command-r_35b", 4096, 4 * 512 * (2 + 4 * 8192 + 4096 * 65) / MIB),
+        # No formula of its own: the cache times the heads per KV head, by six.
+        ("qwen3_8b", 4096, 4 * 4096 * 36 * 8 * 256 * 2 / 6 / MIB),
+    ],
+)
+def test_the_graph_of_an_architecture(name: str, context_length: int, graph_mib: float) -> None:
+    assert of(name, context_length).graph_bytes / MIB == pytest.approx(graph_mib, rel=1e-3)
+
+
+def test_the_graph_of_gpt_oss_halved_with_0_11_5_and_is_small_with_flash_attention() -> None:
+    newer, older = of("gpt-oss_20b"), of("gpt-oss_20b", version="0.11.4")
+    assert older.graph_bytes == 2 * newer.graph_bytes
+    flash = of("gpt-oss_20b", parallel=2, flash_attention="on")
+    assert flash.graph_bytes == (4 * 2 + 8 + 110) * MIB
+
+
+@pytest.mark.parametrize(
+    "architecture", ["gemma3n", "phi2", "stablelm", "chatglm", "deepseek2", "llama4", "falcon"]
+)
+def test_other_architectures_have_a_graph_too(architecture: str) -> None:
+    other = replace(shape("llama3.2_3b"), architecture=architecture)
+    memory = of(other)
+    assert memory.graph_bytes > 0
+    assert memory.partial_graph_bytes > 0
+
+
+def test_experts_of_llama_models_enlarge_the_partial_graph() -> None:
+    dense = replace(shape("mixtral_8x7b"), numbers={**shape("mixtral_8x7b").numbers, "expert_count": 0})
+    assert of("mixtral_8x7b").graph_bytes == of(dense).graph_bytes
+    assert of("mixtral_8x7b").partial_graph_bytes > of(dense).partial_graph_bytes
+
+
+def test_all_of_it_is_required_with_a_minimum_and_a_layer_to_spare() -> None:
+    memory = of("llama3.1_8b")
+    assert memory.required_bytes == (
+        MINIMUM_GPU_BYTES
+        + memory.buffer_bytes
+        + sum(memory.layer_weights_bytes)
+        + memory.kv_cache.total_bytes
+        + shape("llama3.1_8b").output_bytes
+        + memory.graph_bytes
+    )
+    assert memory.buffer_bytes == memory.layers_bytes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "version", "flash"),
+    [
+        ("llama3.1_8b", "on", "0.11.8", True),
+        ("llama3.1_8b", "auto", "0.11.8", False),
+        ("gpt-oss_20b", "auto", "0.11.10", False),
+        ("gpt-oss_20b", "auto", "0.11.11", True),
+        ("gemma3_4b", "auto", "0.12.3", False),
+        ("gemma3_4b", "auto", "0.12.4", True),
+        ("gemma3_4b", "off", "0.12.4", False),
+        ("gemma2_9b", "on", "0.24.0", False),
+        ("nomic-embed-text", "on", "0.24.0", False),
+        ("deepseek-v2_16b", "on", "0.24.0", False),
+    ],
+)
+def test_which_models_run_with_flash_attention(name: str, asked: str, version: str, flash: bool) -> None:
+    assert uses_flash_attention(shape(name), asked, parse(version)) is flash
+
+
+def test_the_cache_is_quantised_only_with_flash_attention() -> None:
+    plain = of("llama3.1_8b").kv_cache.total_bytes
+    assert of("llama3.1_8b", kv_cache_type="q8_0").kv_cache.total_bytes == plain
+    assert of("llama3.1_8b", kv_cache_type="q8_0", flash_attention="on").kv_cache.total_bytes == plain // 2
+    assert of("llama3.1_8b", kv_cache_type="q4_0", flash_attention="on").kv_cache.total_bytes == plain // 4
+
+
+def test_a_projector_inside_the_file_lies_beside_the_output_and_needs_a_graph() -> None:
+    inside = replace(shape("gemma3_4b"), inline_projector_bytes=812 * MIB)
+    apart = replace(shape("gemma3_4b"), projector_bytes=812 * MIB)
+    graph = 4 * (896 * 896 * 3 + 1152 * 14 + 4096 * 4096 * 16)
+    assert vision_graph_bytes(inside) == graph
+    assert of(inside).last_bytes - of("gemma3_4b").last_bytes == 812 * MIB + graph
+    assert of(apart).first_gpu_bytes == 812 * MIB
+    assert of(apart).last_bytes == of("gemma3_4b").last_bytes
+
+
+def test_a_vision_graph_follows_from_the_files_own_numbers() -> None:
+    numbers = {
+        "vision.image_size": 448,
+        "vision.patch_size": 14,
+        "vision.attention.head_count": 8,
+        "vision.num_channels": 3,
+        "vision.embedding_length": 512,
+        "vision.max_pixels": 196 * 100,
+    }
+    plain = shape("llama3.2_3b")
+    mistral = replace(plain, architecture="mistral3", numbers={**plain.numbers, **numbers})
+    assert vision_graph_bytes(mistral) == 4 * (448 * 448 * 3 + 512 * 14 + 1024 * 1024 * 8)
+    qwen = replace(mistral, architecture="qwen25vl")
+    assert vision_graph_bytes(qwen) == 4 * (2 * 19600 * 3 + 100 * (3 * 196 + 100 * 8 + 512))
+    assert vision_graph_bytes(plain) == 0
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(STEMS), st.integers(1, 65536), st.integers(1, 16), st.sampled_from(["on", "off", "auto"])
+)
+def test_more_never_needs_less(name: str, context_length: int, parallel: int, flash: str) -> None:
+    less = of(name, context_length, parallel, flash_attention=flash)
+    more = of(name, context_length + 512, parallel + 1, flash_attention=flash)
+    assert len(less.layers_bytes) == shape(name).block_count
+    assert 0 < less.required_bytes <= more.required_bytes

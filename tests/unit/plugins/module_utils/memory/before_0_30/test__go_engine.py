@@ -1,0 +1,150 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory that Ollama's own engine (0.11.11 to 0.24) allocates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    BelievedMemory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
+    believed_memory,
+    runs_in_go_engine,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+    formula_memory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
+    go_engine_memory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
+    ModelShape,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MIB = 1 << 20
+
+
+def of(
+    model: str | ModelShape,
+    context_length: int = 4096,
+    parallel: int = 1,
+    version: str = "0.13.0",
+    **changes: object,
+) -> BelievedMemory:
+    asked = LoadSettings(context_length, parallel, **{"flash_attention": "auto", **changes})
+    model = shape(model) if isinstance(model, str) else model
+    return go_engine_memory(model, asked, parse(version))
+
+
+def shown_bytes(memory: BelievedMemory) -> int:
+    """What 'ollama ps' shows: all but what is set aside, the host's part included."""
+    return sum(memory.layers_bytes) + memory.last_bytes + memory.graph_bytes + memory.host_bytes
+
+
+@pytest.mark.parametrize("version", ["0.11.11", "0.12.0", "0.13.0", "0.24.0"])
+def test_gemma3_4b_shows_4_4_gb_with_one_slot_and_4_8_gb_with_three(version: str) -> None:
+    gemma3 = replace(shape("gemma3_4b"), projector_bytes=int(811.8 * MIB))
+    one, three = (of(gemma3, parallel=parallel, version=version) for parallel in (1, 3))
+    assert shown_bytes(one) == pytest.approx(4.4e9, rel=0.05)
+    assert shown_bytes(three) == pytest.approx(4.8e9, rel=0.05)
+    assert three.kv_cache.total_bytes - one.kv_cache.total_bytes == 392 * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "parallel", "cells"),
+    [
+        # (cells of full layers, of sliding layers)
+        ("gemma3_4b", 3, (5 * 3 * 4096, 29 * (3 * 1024 + 512))),
+        ("gemma3_1b", 1, (4 * 4096, 22 * (512 + 512))),
+        ("qwen3_8b", 2, (36 * 2 * 4096, 0)),
+        ("gpt-oss_20b", 1, (12 * 4096, 12 * 4096)),
+    ],
+)
+def test_the_cells_of_a_model(name: str, parallel: int, cells: tuple[int, int]) -> None:
+    layer = shape(name).layers[0]
+    row_bytes = 2 * (layer.key_width + layer.value_width)
+    cache = of(name, parallel=parallel).kv_cache
+    assert (cache.full_attention_bytes, cache.sliding_window_bytes) == (
+        cells[0] * row_bytes,
+        cells[1] * row_bytes,
+    )
+
+
+def test_gpt_oss_keeps_4096_tokens_per_slot_in_its_sliding_layers() -> None:
+    long = of("gpt-oss_20b", 131072, 2).kv_cache
+    assert long.sliding_window_bytes == 12 * (2 * 4096 + 512) * 8 * 128 * 2
+
+
+def test_a_recurrent_state_is_kept_for_each_slot() -> None:
+    one, two = (of("granite4_tiny-h", parallel=parallel).kv_cache.recurrent_bytes for parallel in (1, 2))
+    assert two == 2 * one > 0
+
+
+def test_layers_that_share_a_cache_keep_it_once() -> None:
+    cache = of("gemma3n_e2b").caches
+    assert [one.total_bytes > 0 for one in cache] == [
+        layer.cache_layer == index for index, layer in enumerate(shape("gemma3n_e2b").layers)
+    ]
+
+
+def test_without_flash_attention_the_graph_grows_with_the_heads() -> None:
+    with_flash, without = of("gemma3_4b", flash_attention="on"), of("gemma3_4b", flash_attention="off")
+    assert without.graph_bytes > with_flash.graph_bytes
+    assert of("gemma3_4b", kv_cache_type="q8_0", flash_attention="off").kv_cache == without.kv_cache
+    quantised = of("gemma3_4b", kv_cache_type="q8_0", flash_attention="on").kv_cache
+    assert quantised.total_bytes == with_flash.kv_cache.total_bytes * 34 // 64
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "own"),
+    [
+        ("gemma3_4b", "0.11.10", False),
+        ("gemma3_4b", "0.11.11", True),
+        ("qwen3_8b", "0.12.1", False),
+        ("qwen3_8b", "0.12.2", True),
+        ("gemma4_12b", "0.24.0", True),
+        ("llama3.1_8b", "0.24.0", False),
+    ],
+)
+def test_which_models_run_in_the_own_engine(name: str, version: str, own: bool) -> None:
+    assert runs_in_go_engine(shape(name), parse(version)) is own
+    expected = go_engine_memory if own else formula_memory
+    asked = LoadSettings(4096, 2)
+    assert believed_memory(shape(name), asked, parse(version)) == expected(shape(name), asked, parse(version))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(STEMS), st.integers(1, 65536), st.integers(1, 16), st.sampled_from(["on", "off", "auto"])
+)
+def test_more_never_needs_less(name: str, context_length: int, parallel: int, flash: str) -> None:
+    less = of(name, context_length, parallel, flash_attention=flash)
+    more = of(name, context_length + 512, parallel + 1, flash_attention=flash)
+    assert len(less.layers_bytes) == shape(name).block_count
+    assert 0 < less.required_bytes <= more.required_bytes
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.11.11", "0.24.0"])
+@pytest.mark.parametrize("name", ["gemma3_4b", "llama3.1_8b", "qwen3_8b"])
+def test_the_memory_room_tells_the_same_by_version(name: str, version: str) -> None:
+    vision = replace(shape(name), inline_projector_bytes=812 * MIB)
+    told = estimate(vision, LoadSettings(4096, 2), version=version)
+    believed = believed_memory(vision, LoadSettings(4096, 2), parse(version))
+    assert told.gpu_total_bytes == believed.required_bytes
+    assert told.kv_cache == believed.kv_cache
+    assert told.basis == "estimate"
+    assert told.note == believed.note
+
+
+def test_a_version_that_cannot_be_planned_is_refused_by_the_memory_room() -> None:
+    with pytest.raises(ValueError, match=r"0\.9\.6 cannot be planned"):
+        estimate(shape("llama3.1_8b"), LoadSettings(4096, 1), version="0.9.6")

@@ -1,0 +1,91 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Architectures without rows in the measured tables, against what llama.cpp reserves for one model of each.
+
+tests/data/architectures.json has, by model, metadata and tensors (those of several blocks once, with the blocks), and
+rows: context, slots, batch, cache type, flash attention; then MiB of weights, cache and compute buffer, or how it failed.
+They are from llama.cpp's own graphs and allocator (b10488), with a backend that answers as CUDA does and computes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
+    LoadSettings,
+    Refused,
+    estimate,
+    host_estimate,
+    split,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
+    ModelShape,
+    shape_from_header,
+)
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
+
+GIB = 1 << 30
+MIB = 1 << 20
+# The table gives MiB with four decimals.
+ROUNDING_MIB = 0.0002
+SETTINGS = 5
+UNKNOWN = ("grok", "kimi-linear", "rwkv7")
+
+
+def within(ours_bytes: int, measured_mib: float, share: float) -> bool:
+    return abs(ours_bytes / MIB - measured_mib) <= ROUNDING_MIB + share * measured_mib
+
+
+def architectures() -> dict[str, Any]:
+    models: dict[str, Any] = json.loads((DATA / "architectures.json").read_text())
+    return models
+
+
+def shape_of(name: str, model: dict[str, Any]) -> ModelShape:
+    tensors = []
+    for entry in model["tensors"]:
+        pattern, type_name, lengths = entry[:3]
+        for run in entry[3].split() if len(entry) > 3 else [""]:
+            first, _dash, last = run.partition("-")
+            for block in range(int(first or 0), int(last or first or 0) + 1):
+                tensors.append([pattern.replace("*", str(block)), type_name, lengths])
+    header = {"file_bytes": 1, "metadata": model["metadata"], "tensors": tensors}
+    return shape_from_header(header, name=name)
+
+
+@pytest.mark.parametrize(("name", "model"), architectures().items(), ids=list(architectures()))
+def test_further_architectures(name: str, model: dict[str, Any]) -> None:
+    shape = shape_of(name, model)
+    for row in model["rows"]:
+        settings = LoadSettings(*row[:SETTINGS])
+        if row[SETTINGS] in ("fail", "crash"):
+            with pytest.raises(Refused):
+                estimate(shape, settings)
+            continue
+        weights_mib, cache_mib, compute_mib = row[SETTINGS:]
+        found = estimate(shape, settings)
+        assert within(found.weights_bytes, weights_mib, 0.0001), row
+        assert within(found.kv_cache.total_bytes, cache_mib, 0.001), row
+        if shape.architecture in UNKNOWN:
+            assert found.basis == "estimate"
+            assert shape.architecture in found.note
+            assert found.compute_bytes > compute_mib * MIB, row
+        else:
+            assert found.basis == "exact"
+            assert within(found.compute_bytes, compute_mib, 0.0001), row
+
+
+@pytest.mark.parametrize(("name", "model"), architectures().items(), ids=list(architectures()))
+def test_each_is_estimated_on_the_cpu_and_on_two_gpus_too(name: str, model: dict[str, Any]) -> None:
+    shape, settings = shape_of(name, model), LoadSettings(2048, 1)
+    alone = estimate(shape, settings)
+    on_cpu = host_estimate(shape, settings)
+    assert on_cpu.compute_host_bytes > 0
+    assert on_cpu.kv_cache_host.total_bytes <= 1.02 * alone.kv_cache.total_bytes
+    both = split(shape, settings, [24 * GIB, 12 * GIB])
+    assert [device.layers for device in both] == sorted((device.layers for device in both), reverse=True)
+    assert sum(device.weights_bytes for device in both) == pytest.approx(alone.weights_bytes, rel=0.001)
+    assert sum(device.kv_cache.total_bytes for device in both) == alone.kv_cache.total_bytes

@@ -1,0 +1,190 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens when the engine starts with a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
+    projector_compute,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    scheduler_model,
+)
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+GIB = 1 << 30
+MIB = 1 << 20
+ENGINE = MemoryEngine()
+
+
+@lru_cache(maxsize=None)
+def model(name: str) -> SchedulerModel:
+    return scheduler_model(shape(name))
+
+
+def launch(gpus: int = 1, **changes: object) -> Launch:
+    plain = Launch(
+        context_length=4096,
+        parallel=1,
+        batch=512,
+        kv_cache_type="f16",
+        flash_attention="auto",
+        num_gpu=-1,
+        fit=True,
+        fit_targets_bytes=(GIB,) * gpus,
+        projector_on_gpu=False,
+        version="0.33.0",
+    )
+    return replace(plain, **changes)
+
+
+def started(name: str, free_gib: list[float], **changes: object) -> EngineLoad:
+    free = tuple(int(one * GIB) for one in free_gib)
+    return ENGINE.start(model(name), launch(len(free), **changes), free)
+
+
+def test_a_model_that_leaves_the_margin_lies_wholly_on_the_gpu() -> None:
+    load = started("llama3.1_8b", [12])
+    alone = estimate(model("llama3.1_8b").shape, LoadSettings(4096, 1), version="0.33.0")
+    assert load.used_bytes == load.logged_bytes == (alone.buffers_bytes,)
+    assert not load.spilled
+    assert load.gpu_layers == load.layers == 33
+
+
+def test_the_margin_decides_to_the_byte() -> None:
+    needed = started("llama3.1_8b", [80]).used_bytes[0] + GIB
+    fits, spills = (ENGINE.start(model("llama3.1_8b"), launch(), (needed - missing,)) for missing in (0, 1))
+    assert not fits.spilled
+    assert spills.spilled
+    assert spills.gpu_layers < spills.layers
+    assert "moves layers to the CPU" in spills.explanation[0]
+
+
+def test_the_recurrent_state_counts_twice_while_fit_looks() -> None:
+    shape = model("qwen3.5_9b").shape
+    state = estimate(shape, LoadSettings(4096, 1), version="0.33.0").kv_cache.recurrent_bytes
+    needed = started("qwen3.5_9b", [80]).used_bytes[0] + GIB + state
+    assert state > 0
+    assert not ENGINE.start(model("qwen3.5_9b"), launch(), (needed,)).spilled
+    assert ENGINE.start(model("qwen3.5_9b"), launch(), (needed - 1,)).spilled
+
+
+def test_ollama_does_not_see_the_full_attention_cache_of_a_sliding_window_model() -> None:
+    load = started("gemma3_4b", [24])
+    cache = estimate(model("gemma3_4b").shape, LoadSettings(4096, 1), version="0.33.0").kv_cache
+    assert cache.full_attention_bytes > 0
+    assert load.used_bytes[0] - load.logged_bytes[0] == cache.full_attention_bytes
+
+
+def test_a_mixture_of_experts_fills_the_gpu_and_keeps_its_layers_there() -> None:
+    load = started("gpt-oss_20b", [12], context_length=8192, batch=1024)
+    assert load.spilled
+    assert load.gpu_layers == load.layers
+    assert load.used_bytes == (11 * GIB,)
+    assert load.logged_bytes[0] < load.used_bytes[0]
+
+
+def test_a_mixture_of_experts_loses_layers_where_not_even_its_dense_parts_fit() -> None:
+    load = started("gpt-oss_20b", [1.1])
+    assert load.spilled
+    assert load.gpu_layers == 0
+
+
+def test_without_gpus_everything_lies_on_the_cpu() -> None:
+    for load in (started("llama3.1_8b", []), started("llama3.1_8b", [24], num_gpu=0)):
+        assert load.spilled
+        assert load.gpu_layers == 0
+        assert sum(load.used_bytes) == 0
+
+
+def test_a_number_of_layers_is_kept_as_asked() -> None:
+    load = started("llama3.1_8b", [24], num_gpu=20)
+    assert (load.gpu_layers, load.layers, load.spilled) == (20, 33, True)
+    assert load.used_bytes < started("llama3.1_8b", [24]).used_bytes
+
+
+def test_several_gpus_share_by_their_free_memory() -> None:
+    load = started("qwen2.5_32b", [24, 12])
+    assert not load.spilled
+    assert load.used_bytes[0] > load.used_bytes[1] > 0
+
+
+def test_what_breaks_the_margin_of_one_gpu_is_placed_anew() -> None:
+    load = started("qwen2.5_32b", [16, 6])
+    assert not load.spilled
+    assert "places its layers anew" in load.explanation[0]
+
+
+def test_mixtures_of_experts_are_placed_anew_from_the_first_gpu_on() -> None:
+    load = started("gpt-oss_20b", [1.05, 11.6, 11.6])
+    assert not load.spilled
+    assert load.used_bytes[0] == 0
+    assert load.used_bytes[1] > load.used_bytes[2] > 0
+
+
+def test_several_gpus_that_are_too_small_together_spill() -> None:
+    load = started("qwen2.5_32b", [8, 8])
+    assert load.spilled
+    assert all(one <= 7 * GIB for one in load.used_bytes)
+
+
+def test_gpus_without_any_free_memory_get_nothing() -> None:
+    load = started("llama3.1_8b", [0, 0])
+    assert load.spilled
+    assert load.used_bytes == (0, 0)
+
+
+def test_without_fit_the_engine_runs_out_of_memory() -> None:
+    load = started("llama3.1_8b", [4], fit=False)
+    assert load.is_out_of_memory
+    assert "runs out of GPU memory" in load.failure
+    assert not started("llama3.1_8b", [5.5], fit=False).failure
+
+
+def test_what_the_engine_refuses_fails_without_a_retry() -> None:
+    load = started("llama3.1_8b", [24], kv_cache_type="q8_0", flash_attention="off")
+    assert load.failure.startswith("The engine refuses llama3.1:8b")
+    assert not load.is_out_of_memory
+
+
+def test_a_model_without_a_shape_cannot_be_foretold() -> None:
+    with pytest.raises(ValueError, match="without the model's shape"):
+        ENGINE.start(replace(model("llama3.1_8b"), shape=None), launch(), (24 * GIB,))
+
+
+def test_a_projector_on_the_gpu_takes_its_memory_there() -> None:
+    shape = replace(model("gemma3_4b").shape, projector_bytes=812 * MIB)
+    with_projector = replace(model("gemma3_4b"), shape=shape, projector_bytes=812 * MIB)
+    plain = ENGINE.start(with_projector, launch(), (24 * GIB,))
+    on_gpu = ENGINE.start(with_projector, launch(projector_on_gpu=True), (24 * GIB,))
+    compute = projector_compute(shape)
+    assert on_gpu.used_bytes[0] - plain.used_bytes[0] == 812 * MIB + compute.most_bytes
+    assert on_gpu.logged_bytes[0] - plain.logged_bytes[0] == compute.reserved_bytes
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["llama3.2_1b", "gemma3_4b", "gpt-oss_20b", "qwen3.5_9b"]),
+    st.lists(st.integers(0, 24 * 1024), min_size=1, max_size=4),
+    st.integers(1, 8),
+)
+def test_nothing_takes_more_than_is_free_and_only_what_fits_stays_whole(
+    name: str, free_mib: list[int], parallel: int
+) -> None:
+    free = tuple(one * MIB for one in free_mib)
+    load = ENGINE.start(model(name), launch(len(free), parallel=parallel), free)
+    assert all(0 <= used <= most for used, most in zip(load.used_bytes, free))
+    assert all(logged >= 0 for logged in load.logged_bytes)
+    more = ENGINE.start(model(name), launch(len(free), parallel=parallel), tuple(one * 2 for one in free))
+    assert load.spilled >= more.spilled or len(free) > 1

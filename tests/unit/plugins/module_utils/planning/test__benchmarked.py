@@ -1,0 +1,132 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a benchmark changes in a plan, and what it must not."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import policy_from_dict
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
+
+CARD = {"name": "NVIDIA GeForce RTX 4090", "uuid": "GPU-1", "compute_capability": "8.9"}
+GPU = {
+    "driver_version": "570.1",
+    "system_memory_total_bytes": 64 << 30,
+    "devices": [{**CARD, "memory_total_bytes": 24 << 30}],
+}
+DIGEST = "sha256-" + "a" * 64
+
+
+@pytest.fixture(scope="module")
+def model():
+    return shape_from_header(header("llama3.1:8b"), name="llama3.1:8b", digest=DIGEST).to_dict()
+
+
+@pytest.fixture(scope="module")
+def plan(model):
+    def make(measured=None, gpu=None, use_measured_memory=False, **policy):
+        return plan_host(
+            gpu=gpu or GPU,
+            models=[model],
+            policy=policy_from_dict(policy),
+            version="0.33.0",
+            measured=measured,
+            use_measured_memory=use_measured_memory,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def benchmark(plan):
+    """A benchmark of this very host, under the plan that it has without one."""
+    context_length = plan().context_length
+
+    def make(parallel, **conditions):
+        return {
+            "format": 1,
+            "measured_at": "2026-01-01T00:00:00Z",
+            "knee": {"parallel": parallel, "reason": f"{parallel} at once gave the most"},
+            "conditions": {
+                "gpus": [{"name": CARD["name"], "uuid": CARD["uuid"]}],
+                "driver_version": "570.1",
+                "ollama_version": "0.33.0",
+                "models": {"llama3.1:8b": DIGEST},
+                "context_length": context_length,
+                "kv_cache_type": "f16",
+                **conditions,
+            },
+            "correction": {"cuda_context_bytes": 300 << 20, "compute_excess_bytes": 7 << 20},
+        }
+
+    return make
+
+
+def test_fewer_slots_are_planned_where_more_bring_nothing(plan, benchmark):
+    assert plan().num_parallel == 4
+    measured = plan(benchmark(2))
+    assert measured.num_parallel == 2
+    assert measured.environment["OLLAMA_NUM_PARALLEL"] == "2"
+    assert measured.reasons[0] == (
+        "OLLAMA_NUM_PARALLEL=2 is what is worth having, measured here at 2026-01-01T00:00:00Z: "
+        "2 at once gave the most."
+    )
+    assert measured.context_length >= plan().context_length
+    assert measured.safe
+
+
+def test_more_slots_than_the_demand_are_not_planned(plan, benchmark):
+    measured = plan(benchmark(6))
+    assert measured.num_parallel == 4
+    assert measured.reasons[:-1] == plan().reasons
+    assert "up to 6 requests at once" in measured.reasons[-1]
+
+
+def test_the_operator_s_own_values_win(plan, benchmark):
+    assert plan(benchmark(2), num_parallel=3).num_parallel == 3
+    at_least = plan(benchmark(1), min_parallel=3)
+    assert at_least.num_parallel == 3
+    assert "1 is worth having" in at_least.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ({"gpus": [{"name": CARD["name"], "uuid": "GPU-9"}]}, "GPU GPU-9"),
+        ({"models": {"llama3.1:8b": "sha256-bb"}}, "llama3.1:8b has changed"),
+        ({"models": {}}, "llama3.1:8b is planned and was not measured"),
+        ({"ollama_version": "0.30.0"}, "Ollama was 0.30.0"),
+        ({"context_length": 1234}, "the context length was 1234"),
+    ],
+)
+def test_a_benchmark_under_other_conditions_is_ignored_with_a_warning(plan, benchmark, conditions, said):
+    measured, plain = plan(benchmark(2, **conditions)), plan()
+    assert (measured.environment, measured.reasons) == (plain.environment, plain.reasons)
+    (warning,) = set(measured.warnings) - set(plain.warnings)
+    assert "is ignored" in warning
+    assert said in warning
+
+
+def test_another_context_that_is_asked_for_is_another_condition(plan, benchmark):
+    measured = plan(benchmark(2), context_length=4096)
+    assert measured.num_parallel == 4
+    assert any("the context length was" in warning for warning in measured.warnings)
+
+
+def test_measured_memory_is_planned_with_only_where_asked(plan, benchmark):
+    def context_bytes(made):
+        return made.models[0].gpus[0].cuda_context_bytes
+
+    assert context_bytes(plan(benchmark(2))) == context_bytes(plan()) == 600 << 20
+    measured = plan(benchmark(2), use_measured_memory=True)
+    assert context_bytes(measured) == 307 << 20
+    assert any("307 MiB" in reason for reason in measured.reasons)
+    assert context_bytes(plan(benchmark(9), use_measured_memory=True)) == 307 << 20
+
+
+def test_the_memory_of_a_benchmark_that_is_ignored_is_not_planned_with(plan, benchmark):
+    other = benchmark(2, driver_version="580.1")
+    assert plan(other, use_measured_memory=True).models == plan().models

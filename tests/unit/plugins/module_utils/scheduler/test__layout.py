@@ -1,0 +1,137 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How Ollama before 0.30 lays a model out on GPUs."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    MINIMUM_GPU_BYTES,
+    BelievedMemory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout, lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
+from hypothesis import given
+from hypothesis import strategies as st
+
+MIB = 1 << 20
+
+
+def memory(layers: int = 10, layer_mib: int = 100, **changes_mib: int) -> BelievedMemory:
+    sizes = {"last": 200, "first_gpu": 0, "graph": 300, "partial_graph": 400, "buffer": 100, **changes_mib}
+    return BelievedMemory(
+        layer_weights_bytes=(layer_mib * MIB,) * layers,
+        caches=(KvCache(),) * layers,
+        host_bytes=0,
+        note="",
+        **{f"{name}_bytes": size * MIB for name, size in sizes.items()},
+    )
+
+
+def laid_out(free_mib: list[int], model: BelievedMemory | None = None, **changes: object) -> Layout:
+    gpus = [SchedulerGpu(index, 10**12, 0) for index in range(len(free_mib))]
+    options = {"num_gpu": -1, "overhead_bytes": 0, "spread": False, "is_go_engine": False, **changes}
+    gpus = options.pop("gpus", gpus)
+    return lay_out(model or memory(), gpus, [one * MIB for one in free_mib], **options)
+
+
+# Ten layers of 100, 200 for the output, 100 to spare, a graph of 400 at the most, 457 set aside.
+FORMULA_NEEDS = 457 + 100 + 10 * 100 + 200 + 400
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "placement", "layers", "is_whole"),
+    [
+        ([], (), 0, False),
+        ([FORMULA_NEEDS + 1], (0,), 11, True),
+        ([FORMULA_NEEDS], (0,), 10, False),
+        ([1200], (0,), 2, False),
+        ([900], (), 0, False),
+        ([3000, 3001], (1,), 11, True),
+        ([1700, 1701], (0, 1), 11, True),
+        ([1200, 1200], (0, 1), 4, False),
+        ([1200, 900, 3000], (2,), 11, True),
+    ],
+)
+def test_the_formula_packs_a_model_on_the_fewest_gpus(
+    free_mib: list[int], placement: tuple[int, ...], layers: int, is_whole: bool
+) -> None:
+    layout = laid_out(free_mib)
+    assert (layout.placement, layout.layers, layout.is_whole) == (placement, layers, is_whole)
+
+
+def test_a_whole_model_on_one_gpu_takes_the_smaller_graph() -> None:
+    assert laid_out([3000]).bytes_each == ((457 + 100 + 1000 + 200 + 300) * MIB,)
+    two = laid_out([1700, 1701])
+    assert sum(two.bytes_each) == (2 * (457 + 100 + 400) + 1000 + 200) * MIB
+
+
+def test_a_separate_projector_lies_on_the_first_gpu() -> None:
+    layout = laid_out([1700, 1701], memory(first_gpu=150))
+    assert layout.bytes_each[1] - layout.bytes_each[0] in (50 * MIB, 150 * MIB, 250 * MIB)
+
+
+# The own engine fills the last GPU first: ten layers of 100, 200 for the output, a graph of 300, 457 set aside.
+OWN_NEEDS = 457 + 1000 + 200 + 300
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "placement", "layers", "is_whole"),
+    [
+        ([OWN_NEEDS], (0,), 11, True),
+        ([OWN_NEEDS - 1], (0,), 10, False),
+        ([757 + 250], (0,), 2, False),
+        ([700], (), 0, False),
+        ([1400, 1500], (0, 1), 11, True),
+        ([1000, 3000, 1000], (1,), 11, True),
+        ([900, 900], (0, 1), 2, False),
+    ],
+)
+def test_the_own_engine_packs_a_model_by_its_real_sizes(
+    free_mib: list[int], placement: tuple[int, ...], layers: int, is_whole: bool
+) -> None:
+    layout = laid_out(free_mib, is_go_engine=True)
+    assert (layout.placement, layout.layers, layout.is_whole) == (placement, layers, is_whole)
+
+
+def test_the_own_engine_evens_out_what_lies_on_several_gpus() -> None:
+    layout = laid_out([1700, 1700], is_go_engine=True)
+    small, large = sorted(layout.bytes_each)
+    assert large - small <= 200 * MIB
+
+
+@pytest.mark.parametrize("is_go_engine", [False, True])
+def test_spread_takes_all_gpus(is_go_engine: bool) -> None:
+    assert laid_out([3000, 3000], spread=True, is_go_engine=is_go_engine).placement == (0, 1)
+
+
+@pytest.mark.parametrize(("num_gpu", "layers", "is_whole"), [(0, 0, False), (3, 3, True), (999, 11, True)])
+@pytest.mark.parametrize("is_go_engine", [False, True])
+def test_a_number_of_layers_is_kept_as_asked(
+    num_gpu: int, layers: int, is_whole: bool, is_go_engine: bool
+) -> None:
+    layout = laid_out([3000], num_gpu=num_gpu, is_go_engine=is_go_engine)
+    assert (layout.layers, layout.is_whole) == (layers, is_whole)
+
+
+def test_the_overhead_stays_free_on_each_gpu() -> None:
+    assert laid_out([FORMULA_NEEDS + 500], overhead_bytes=500 * MIB).layers < 11
+    assert laid_out([OWN_NEEDS + 499], overhead_bytes=500 * MIB, is_go_engine=True).layers < 11
+
+
+def test_gpus_of_different_libraries_do_not_share_a_model() -> None:
+    gpus = [SchedulerGpu(0, 10**12, 0), SchedulerGpu(1, 10**12, 0, library="ROCm")]
+    assert not laid_out([1700, 1701], gpus=gpus).is_whole
+    assert laid_out([1200, 3000], gpus=gpus).placement == (1,)
+
+
+@given(st.lists(st.integers(0, 4000), min_size=1, max_size=4), st.booleans(), st.integers(-1, 12))
+def test_no_gpu_gets_more_than_it_has(free_mib: list[int], is_go_engine: bool, num_gpu: int) -> None:
+    layout = laid_out(free_mib, is_go_engine=is_go_engine, num_gpu=num_gpu)
+    assert all(used <= free_mib[i] * MIB for i, used in zip(layout.placement, layout.bytes_each))
+    assert all(used > MINIMUM_GPU_BYTES for used in layout.bytes_each)
+    assert 0 <= layout.layers <= 11
+    more = laid_out([one + 500 for one in free_mib], is_go_engine=is_go_engine, num_gpu=num_gpu)
+    assert not layout.is_whole or more.is_whole

@@ -1,0 +1,137 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which rules a version of Ollama follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
+    RENUMBERED_DEVICE_BUG,
+    Era,
+    Version,
+    parse,
+    rules,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("0.33.0-rc2", Version(0, 33, 0, "rc2")),
+        ("v0.12.7", Version(0, 12, 7)),
+        ("0.30", Version(0, 30, 0)),
+        (" 0.11.10 ", Version(0, 11, 10)),
+        ("0.12.0+build.5", Version(0, 12, 0, "build.5")),
+    ],
+)
+def test_a_version_is_read_from_what_ollama_prints(text: str, version: Version) -> None:
+    assert parse(text) == version
+    assert parse(version) == version
+
+
+@pytest.mark.parametrize(
+    "text", ["", "latest", "0", "0.x.1", "0.33.0 beta", "-1.2.3", "0.1.2.3", "9" * 20 + ".0"]
+)
+def test_what_is_no_version_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a version of Ollama"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "era"),
+    [
+        ("0.10.0", Era.FORMULA),
+        ("0.11.10", Era.FORMULA),
+        ("0.11.11-rc0", Era.GO_ENGINE),
+        ("0.11.11", Era.GO_ENGINE),
+        ("0.24.5", Era.GO_ENGINE),
+        ("0.30.0-rc1", Era.LLAMA_SERVER),
+        ("0.33.0-rc2", Era.LLAMA_SERVER),
+        ("1.0.0", Era.LLAMA_SERVER),
+    ],
+)
+def test_the_era_of_a_version(text: str, era: Era) -> None:
+    assert rules(text).era is era
+
+
+@pytest.mark.parametrize("text", ["0.9.6", "0.0.1", "0.1.32"])
+def test_versions_before_0_10_are_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=rf"^Ollama {text} cannot be planned: .*0\.10\.0; upgrade it\.$"):
+        rules(text)
+
+
+def test_a_version_newer_than_the_newest_known_gets_its_rules_and_a_warning() -> None:
+    newer, newest = rules("0.34.0"), rules("0.33.7")
+    assert newest.warnings == ()
+    assert len(newer.warnings) == 1
+    assert "0.34.0 is newer than 0.33" in newer.warnings[0]
+    assert replace(newer, version=newest.version, warnings=()) == newest
+
+
+@pytest.mark.parametrize(
+    ("family", "first", "before"),
+    [
+        ("mllama", "0.10.0", None),
+        ("qwen3vl", "0.12.7", "0.12.6"),
+        ("qwen3vlmoe", "0.12.7", "0.12.6"),
+        ("qwen3next", "0.15.5", "0.15.4"),
+        ("lfm2", "0.15.5", "0.15.4"),
+        ("lfm2moe", "0.15.5", "0.15.4"),
+        ("qwen35", "0.17.1", "0.17.0"),
+        ("qwen35moe", "0.17.1", "0.17.0"),
+        ("nemotron_h", "0.17.1", "0.17.0"),
+        ("nemotron_h_moe", "0.17.1", "0.17.0"),
+        ("nemotron_h_omni", "0.22.0", "0.21.9"),
+    ],
+)
+def test_families_run_with_one_slot_from_the_release_that_names_them(
+    family: str, first: str, before: str | None
+) -> None:
+    assert rules(first).forces_single_slot(family)
+    assert before is None or not rules(before).forces_single_slot(family)
+
+
+def test_other_families_keep_their_slots() -> None:
+    assert not rules("0.33.0").forces_single_slot("llama")
+    assert not rules("0.33.0").forces_single_slot("")
+
+
+@pytest.mark.parametrize(
+    ("text", "gib", "context_length"),
+    [
+        ("0.15.4", 80, 4096),
+        ("0.15.5", 22.9, 4096),
+        ("0.15.5", 23, 32768),
+        ("0.33.0", 46.9, 32768),
+        ("0.33.0", 47, 262144),
+        ("0.33.0", 0, 4096),
+    ],
+)
+def test_the_default_context_depends_on_gpu_memory_from_0_15_5(
+    text: str, gib: float, context_length: int
+) -> None:
+    assert rules(text).default_context_length(int(gib * GIB)) == context_length
+
+
+def test_the_renumbered_device_bug_is_known_since_models_run_in_llama_server() -> None:
+    assert rules("0.33.0-rc2").has_bug(RENUMBERED_DEVICE_BUG)
+    assert not rules("0.24.0").has_bug(RENUMBERED_DEVICE_BUG)
+
+
+@given(st.tuples(*[st.integers(0, 99)] * 3))
+def test_every_version_is_either_refused_or_has_rules(numbers: tuple[int, int, int]) -> None:
+    text = ".".join(str(number) for number in numbers)
+    assert str(parse(text)) == text
+    if numbers < (0, 10, 0):
+        with pytest.raises(ValueError, match="cannot be planned"):
+            rules(text)
+    else:
+        assert rules(text).version.release == numbers
+        assert len(rules(text).warnings) == (numbers[:2] > (0, 33))
