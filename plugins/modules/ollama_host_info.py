@@ -116,7 +116,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import json_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import API, InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
     ENVIRONMENT_ARGUMENT,
@@ -184,7 +184,8 @@ def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
         )
     except InventoryError as error:
         return {"models": {}}, [str(error)]
-    return {"models": known}, damaged
+    # A damaged model is one warning of the plan, and an error where it is wanted; a server that is gone is the host's.
+    return {"models": known}, damaged if known["source"] == API and known["loaded"] is None else []
 
 
 def service(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:

@@ -95,7 +95,9 @@ models:
       description: The model.
       type: str
     loaded:
-      description: Whether it is loaded.
+      description:
+        - Whether it is loaded. Tags of one file with the same projector and adapters share a runner, which Ollama lists under
+          the name of the first; the others are loaded then, too.
       type: bool
     context_length:
       description: Context length per slot in tokens.

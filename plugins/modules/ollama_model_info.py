@@ -59,7 +59,8 @@ options:
     description:
       - What to do about a model whose files are damaged or cannot be read.
       - V(fail) ends the task with a message that names the file and what is wrong with it. V(report) leaves
-        the model out of RV(models) and says so in RV(problems).
+        the model out of RV(models) and says so in RV(problems) and
+        RV(unplannable).
     type: str
     choices: [fail, report]
     default: fail
@@ -162,7 +163,7 @@ models:
       description: What planning needs of each layer, a list per quantity.
       type: dict
 unplannable:
-  description: The models whose memory is not predicted, because they run elsewhere or on another engine.
+  description: The models whose memory is not predicted, because they run elsewhere, on another engine, or are damaged.
   returned: success
   type: list
   elements: dict
@@ -249,8 +250,9 @@ sources:
       sample: http://127.0.0.1:11434 lists 2 models
 unseen:
   description:
-    - What is installed and not in RV(models), one sentence each, such as links in the folders of manifests and how many
-      of more than 256 models are left out. A plan warns of it. RV(problems) holds these sentences too.
+    - What is installed and not in RV(models), one sentence each, such as links in the folders of manifests, models whose
+      manifest is damaged and how many of more than 256 models are left out. A plan warns of it. RV(problems) tells of
+      all of them too.
   returned: success
   type: list
   elements: str

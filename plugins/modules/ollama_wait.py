@@ -90,7 +90,8 @@ version:
   returned: when O(condition=healthy)
   type: str
 journal:
-  description: The last lines that the service wrote, credentials masked.
+  description: The lines that tell why the service ended, such as those of a panic, else the last that it wrote; credentials
+    masked.
   returned: when it is not healthy
   type: list
   elements: str
@@ -106,7 +107,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import MARGIN_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _service
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import busy, judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import busy, judge, told
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run, SystemdError, manager
@@ -156,9 +157,8 @@ def _wait_until_healthy(module: AnsibleModule, run: Run) -> None:
     }
     if not verdict.healthy:
         result["journal"] = _service.last_words(run, scope, unit)
-        words = "; ".join(result["journal"][-5:]) or "it wrote nothing"
         if not module.check_mode:
-            module.fail_json(msg=f"{verdict.reason}. Its journal ends: {words}", **result)
+            module.fail_json(msg=f"{verdict.reason}. {told(result['journal'])}", **result)
     module.exit_json(changed=False, **result)
 
 

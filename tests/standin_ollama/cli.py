@@ -19,6 +19,15 @@ from . import config, environment, gotext, gpus, runner
 from .scheduler import Scheduler
 from .server import serve
 
+GO_PANIC_STATUS = 2
+_PLACES_OF_A_PANIC = (
+    "github.com/gin-contrib/cors.newCors", "github.com/gin-contrib/cors.New",
+    "github.com/ollama/ollama/server.(*Server).GenerateRoutes", "github.com/ollama/ollama/server.Serve",
+    "github.com/ollama/ollama/cmd.RunServer", "github.com/spf13/cobra.(*Command).execute",
+    "github.com/spf13/cobra.(*Command).ExecuteC", "github.com/spf13/cobra.(*Command).Execute",
+    "github.com/spf13/cobra.(*Command).ExecuteContext", "main.main",
+)  # fmt: skip
+
 
 def main() -> int:
     """Run one command; the result is the exit status."""
@@ -59,6 +68,9 @@ def _serve() -> int:
         if fault.action == "exit_after":
             _exit_later(float(fault.options.get("seconds", 1)), int(fault.options.get("status", 1)))
     settings = environment.parse(os.environ)
+    gotext.set_level(settings.config["OLLAMA_DEBUG"])
+    if any(environment.is_bad_origin(origin) for origin in settings.config["OLLAMA_ORIGINS"]):
+        return _panic(settings)
     scheduler = Scheduler(settings, wishes, (sys.executable, os.path.abspath(sys.argv[0])))
     try:
         server = serve(settings, wishes, scheduler)
@@ -78,10 +90,31 @@ def _serve() -> int:
     return 0
 
 
-def _announce(settings: environment.Settings, wishes: config.Config, scheduler: Scheduler) -> None:
-    """The lines Ollama logs at its start, in its order."""
+def _panic(settings: environment.Settings) -> int:
+    """What Go writes of an origin that its library for CORS refuses; recorded."""
+    _announce_settings(settings)
+    allowed = ",".join(f"{scheme}://" for scheme in environment.ORIGIN_SCHEMES_OF_CORS)
+    gotext.write(f"panic: bad origin: origins must contain '*' or include {allowed}")
+    gotext.write("\ngoroutine 1 [running]:")
+    for place in _PLACES_OF_A_PANIC:
+        gotext.write(f"{place}(...)\n\t{place.rpartition('.')[0]}.go:1 +0x1")
+    return GO_PANIC_STATUS
+
+
+def _announce_settings(settings: environment.Settings) -> None:
     gotext.log("INFO", "routes.go:1951", "server config", env=settings.server_config)
     gotext.log("INFO", "routes.go:1953", f"Ollama cloud disabled: {str(settings.no_cloud).lower()}")
+    try:
+        blobs = len(os.listdir(os.path.join(settings.models, "blobs")))
+    except OSError:
+        blobs = 0
+    gotext.log("INFO", "images.go:919", f"total blobs: {blobs}")
+    gotext.log("INFO", "images.go:926", "total unused blobs removed: 0")
+
+
+def _announce(settings: environment.Settings, wishes: config.Config, scheduler: Scheduler) -> None:
+    """The lines Ollama logs at its start, in its order."""
+    _announce_settings(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     gotext.log("INFO", "routes.go:2008", f"Listening on {where}:{settings.port} (version {wishes.version})")
     gotext.log("INFO", "runner.go:60", "discovering available GPUs...")

@@ -46,6 +46,7 @@ class Throughput:
     seed: int = 1
     time_scale: float = 0.01
     output_tokens: int = 64
+    repeat_share: float = 0.0
 
 
 @dataclass(frozen=True)

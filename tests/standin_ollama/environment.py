@@ -13,6 +13,7 @@ import ipaddress
 import os
 from dataclasses import dataclass
 from typing import Any, Mapping
+from urllib.parse import quote
 
 from . import gotext
 
@@ -68,7 +69,7 @@ class _Reader:
     def text(self, name: str) -> str:
         return self.environment.get(name, "").strip().strip("\"'")
 
-    def uint(self, name: str, default: int) -> int:
+    def uint(self, name: str, default: int, source: str = "config.go:263") -> int:
         value = self.text(name)
         if not value:
             return default
@@ -76,7 +77,7 @@ class _Reader:
             return int(value)
         gotext.log(
             "WARN",
-            "config.go:285",
+            source,
             "invalid environment variable, using default",
             key=name,
             value=value,
@@ -102,7 +103,7 @@ class _Reader:
         except ValueError:
             pass
         try:
-            return int(value) * 10**9
+            return (int(value) * 10**9 + 2**63) % 2**64 - 2**63
         except ValueError:
             return default
 
@@ -133,6 +134,12 @@ class _Reader:
             port = default_port
         return scheme, host, int(port)
 
+    def path(self) -> str:
+        """What OLLAMA_HOST has behind the port: it is shown, and nothing else is done with it."""
+        value = self.text("OLLAMA_HOST").strip()
+        _host, slash, path = value.partition("://")[2].partition("/") if "://" in value else value.partition("/")
+        return slash + quote(path, safe="$&+,/:;=@") if path else ""
+
     def origins(self) -> list[str]:
         own = self.text("OLLAMA_ORIGINS")
         origins = own.split(",") if own else []
@@ -141,12 +148,26 @@ class _Reader:
         return origins + list(_ORIGIN_SCHEMES)
 
 
+# Source: github.com/gin-contrib/cors v1.7 utils.go and config.go (validateAllowedSchemas), as Ollama configures it.
+ORIGIN_SCHEMES_OF_CORS = (
+    "http", "https", "chrome-extension", "safari-extension", "moz-extension", "ms-browser-extension",
+)  # fmt: skip
+_ORIGIN_SCHEMES_OF_OLLAMA = ("app", "file", "tauri", "vscode-webview", "vscode-file")
+
+
+def is_bad_origin(origin: str) -> bool:
+    """Whether Ollama panics at it."""
+    schemes = (*ORIGIN_SCHEMES_OF_CORS, *_ORIGIN_SCHEMES_OF_OLLAMA)
+    return "*" not in origin and not origin.startswith(tuple(f"{scheme}://" for scheme in schemes))
+
+
 def _split_host_port(hostport: str, default_port: str) -> tuple[str, str]:
     bare = hostport.strip("[]")
-    try:
-        return str(ipaddress.ip_address(bare)), default_port
-    except ValueError:
-        pass
+    if "%" not in bare:  # Python would take everything behind it for a zone
+        try:
+            return str(ipaddress.ip_address(bare)), default_port
+        except ValueError:
+            pass
     host, separator, port = hostport.rpartition(":")
     if separator and (":" not in host or host.startswith("[")):
         return host.strip("[]"), port
@@ -175,8 +196,8 @@ def parse(environment: Mapping[str, str]) -> Settings:
         "OLLAMA_EDITOR": reader.text("OLLAMA_EDITOR"),
         "OLLAMA_FLASH_ATTENTION": flash_attention,
         "OLLAMA_GO_TEMPLATE": reader.boolean("OLLAMA_GO_TEMPLATE", True),
-        "OLLAMA_GPU_OVERHEAD": reader.uint("OLLAMA_GPU_OVERHEAD", 0),
-        "OLLAMA_HOST": f"{scheme}://{show_host}:{port}",
+        "OLLAMA_GPU_OVERHEAD": reader.uint("OLLAMA_GPU_OVERHEAD", 0, "config.go:285"),
+        "OLLAMA_HOST": f"{scheme}://{quote(show_host, safe='[]:')}:{port}{reader.path()}",
         "OLLAMA_IGPU_ENABLE": reader.text("OLLAMA_IGPU_ENABLE"),
         "OLLAMA_CONTEXT_LENGTH": reader.uint("OLLAMA_CONTEXT_LENGTH", 0),
         "OLLAMA_KEEP_ALIVE": gotext.format_duration(keep_alive),

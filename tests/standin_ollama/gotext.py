@@ -24,9 +24,15 @@ NANOSECONDS = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
+# Source: Go src/log/slog/level.go.
+LEVELS = {"DEBUG": -4, "INFO": 0, "WARN": 4, "ERROR": 8}
 FOREVER_NS = 2**63 - 1
 _NUMBER_AND_UNIT = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _NEEDS_QUOTES = re.compile(r'[\s"=]|[^\x20-\x7e]')
+_SHORT_ESCAPES = {
+    '"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
+    "\v": "\\v",
+}  # fmt: skip
 _write_lock = threading.Lock()
 
 
@@ -113,14 +119,43 @@ def log_line(level: str, source: str, message: str, **fields: Any) -> str:
 
 def _quote(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    if text == "" or _NEEDS_QUOTES.search(text):
-        return json.dumps(text, ensure_ascii=False)
-    return text
+    return quote(text) if text == "" or _NEEDS_QUOTES.search(text) else text
+
+
+def quote(text: str) -> str:
+    """Go's strconv.Quote. Source: Go src/strconv/quote.go."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if character == " " or (character.isprintable() and code != 0x7F):
+        return character
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class Level:
+    """The least level that is written: OLLAMA_DEBUG sets it."""
+
+    least = 0
+
+
+def set_level(name: str) -> None:
+    """Take a level as ``server config`` shows it: INFO, DEBUG, DEBUG-4, WARN, ERROR+2."""
+    base = next(known for known in LEVELS if name.startswith(known))
+    Level.least = LEVELS[base] + int(name[len(base) :] or 0)
 
 
 def log(level: str, source: str, message: str, **fields: Any) -> None:
     """Write one log line to standard error, where the journal takes it."""
-    write(log_line(level, source, message, **fields))
+    if LEVELS[level] >= Level.least:
+        write(log_line(level, source, message, **fields))
 
 
 def write(line: str) -> None:

@@ -102,8 +102,15 @@ def place(
 
 
 def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[str]:
-    """What the engine logs of its buffers on GPUs, which it numbers as it sees them."""
+    """What the engine logs of its buffers on GPUs, which it numbers as it sees them, or on the CPU."""
     lines: list[str] = []
+    if not placed.gpus:
+        sizes_on_cpu = (
+            ("load_tensors", "model", sizes.weights_bytes),
+            ("llama_kv_cache", "KV", sizes.kv_cache_bytes),
+            ("sched_reserve", "compute", sizes.compute_bytes),
+        )
+        return [f"{of}: {'CPU':>10} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in sizes_on_cpu]
     for position, held in enumerate(placed.held_bytes):
         rest = held - context_bytes - sizes.compute_bytes
         whole = sizes.weights_bytes + sizes.kv_cache_bytes
@@ -122,8 +129,8 @@ def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[st
 
 def arguments(
     *, blob: str, port: int, context_total: int, parallel: int, batch_size: int, flash_attention: str,
-    kv_cache_type: str = "", projector: str | None = None, embedding: bool = False,
-    split_mode_none: bool = False, on_cpu: bool = False,
+    kv_cache_type: str = "", projector: str | None = None, adapter: str | None = None, embedding: bool = False,
+    split_mode_none: bool = False, on_cpu: bool = False, layers_on_gpu: int = -1,
 ) -> list[str]:  # fmt: skip
     """The runner's command line."""
     line = ["/usr/local/lib/ollama/llama-server", "--model", blob, "--port", str(port), "--host", "127.0.0.1"]
@@ -133,12 +140,16 @@ def arguments(
         line += ["--cache-type-k", kv_cache_type, "--cache-type-v", kv_cache_type]
     if projector:
         line += ["--mmproj", projector]
+    if adapter:
+        line += ["--lora", adapter]
     if on_cpu:
         line += ["--load-mode", "none"]
     line += ["--flash-attn", flash_attention]
     if embedding:
         line += ["--embedding"]
     line += ["-b", str(batch_size), "-ub", str(batch_size)]
+    if layers_on_gpu >= 0:
+        line += ["-ngl", str(layers_on_gpu)]
     if split_mode_none:
         line += ["--split-mode", "none", "--main-gpu", "0"]
     return [*line, "--context-shift", "--keep", "4"]

@@ -188,7 +188,7 @@ class Scheduler:
             found = next(
                 (item for item in self._runners if item.model.blob == model.blob and item.alive), None
             )
-            if found is not None and found.options == wanted:
+            if found is not None and not self._needs_reload(found, model, wanted):
                 return self._taken(found, keep_alive_ns)
         if found is not None:
             self._evict(found)
@@ -196,6 +196,18 @@ class Scheduler:
         with self._changed:
             self._runners.append(loaded)
             return self._taken(loaded, keep_alive_ns)
+
+    def _needs_reload(self, found: Runner, model: Model, wanted: Mapping[str, Any]) -> bool:
+        """Source: Ollama v0.33.0-rc2 server/sched.go (needsReload)."""
+        if (found.model.projector, found.model.adapter) != (model.projector, model.adapter):
+            return True
+        before, after = dict(found.options), dict(wanted)
+        before["num_ctx"] = found.context_length
+        after["num_ctx"] = self._asked_context(model, wanted)[1]
+        if int(after.get("num_gpu", -1)) < 0:
+            before.pop("num_gpu", None)
+            after.pop("num_gpu", None)
+        return before != after
 
     def _taken(self, item: Runner, keep_alive_ns: int | None) -> Runner:
         item.in_use += 1
@@ -207,21 +219,25 @@ class Scheduler:
         merged = {**model.parameters, **{name: value for name, value in options.items() if value is not None}}
         return {name: merged[name] for name in names if name in merged}
 
-    def _context_length(self, model: Model, options: Mapping[str, Any]) -> int:
+    def _asked_context(self, model: Model, options: Mapping[str, Any]) -> tuple[int, int]:
+        """The context length that is asked for, and the one that is given."""
         asked = int(options.get("num_ctx") or self.default_context())
         if "vision" in model.capabilities:
             asked = max(asked, VISION_MINIMUM_CONTEXT)
         trained = model.gguf.number("context_length")
-        if trained and asked > trained:
+        return asked, trained if trained and asked > trained else max(asked, 4)
+
+    def _context_length(self, model: Model, options: Mapping[str, Any]) -> int:
+        asked, given = self._asked_context(model, options)
+        if asked > given:
             gotext.log(
                 "WARN",
                 "server.go:114",
                 "requested context size too large for model",
                 num_ctx=asked,
-                n_ctx_train=trained,
+                n_ctx_train=given,
             )
-            return trained
-        return max(asked, 4)
+        return given
 
     def _parallel(self, model: Model) -> int:
         family = str(model.config.get("model_family", ""))
@@ -294,11 +310,17 @@ class Scheduler:
         line = placement.arguments(
             blob=str(model.blob), port=port, context_total=context * parallel, parallel=parallel,
             batch_size=batch, flash_attention=self.settings.flash_attention, kv_cache_type=kv_type,
-            projector=projector, embedding=embedding, split_mode_none=placed.split_mode_none,
-            on_cpu=not chosen,
+            projector=projector, adapter=str(model.adapter) if model.adapter else None,
+            embedding=embedding, split_mode_none=placed.split_mode_none,
+            on_cpu=not chosen, layers_on_gpu=int(options.get("num_gpu", -1)),
         )  # fmt: skip
+        if not chosen:
+            message = "disabling mmap for llama-server load by default"
+            gotext.log("INFO", "sched.go:1147", message, model=model.blob, reason="cpu")
         gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.blob)
         gotext.log("INFO", "llama_server.go:433", "starting llama-server", cmd=" ".join(line))
+        gotext.log("INFO", "llama_server.go:1048", "loading model via llama-server", model=model.blob)
+        gotext.log("INFO", "llama_server.go:1295", "waiting for llama-server to start responding")
         self._refuse(kv_type)
         time.sleep(self.config.load_seconds)
         held = {gpu.place: size for gpu, size in zip(placed.gpus, placed.held_bytes)}
@@ -306,6 +328,8 @@ class Scheduler:
         process = runner.start(self.program, line, held, port, devices)
         for line_of_engine in placement.buffer_lines(placed, sizes, self.config.gpu_context_bytes):
             gotext.write(line_of_engine)
+        message = f"llama-server started in {self.config.load_seconds:.2f} seconds"
+        gotext.log("INFO", "llama_server.go:1362", message)
         gotext.log("INFO", SOURCE, "loaded runners", count=len(self.loaded()) + 1)
         return Runner(
             model=model, options=dict(options), context_length=context, parallel=parallel, placement=placed,

@@ -17,16 +17,20 @@ import socket
 import time
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterator, Mapping, NoReturn
 from urllib.parse import urlsplit
 
-from . import generation, gotext
+from . import generation, gotext, making, registry
 from .config import Config, Fault
 from .environment import Settings
 from .scheduler import Busy, LoadFailed, Runner, Scheduler
-from .store import Gguf, Model, Store, full_name, short_name
+from .store import Gguf, Model, Store, full_name, is_cloud, short_name, whole_header
 
 JSON = "application/json; charset=utf-8"
+PLAIN_JSON = "application/json"
+BLOBS = "/api/blobs/"
+# Their reply to another method names none that is allowed; recorded.
+WITHOUT_ALLOW = ("/api/show",)
 MAX_BODY_BYTES = 16 << 20
 ROUTES = {
     "/": ("GET", "HEAD"),
@@ -38,6 +42,11 @@ ROUTES = {
     "/api/generate": ("POST",),
     "/api/chat": ("POST",),
     "/api/embed": ("POST",),
+    "/api/create": ("POST",),
+    "/api/copy": ("POST",),
+    "/api/delete": ("DELETE",),
+    "/api/pull": ("POST",),
+    "/api/push": ("POST",),
     "/v1/models": ("GET",),
 }
 _INTEGERS = (
@@ -50,14 +59,15 @@ _FLOATS = (
 _BOOLEANS = ("use_mmap",)
 _STRINGS = ("stop",)
 EMBEDDING_LENGTH_FALLBACK = 8
+_REMOTE_REFUSED = ("remote model is unavailable", "remote model details are unavailable")
 
 
 class Refusal(Exception):
     """A reply other than 200."""
 
-    def __init__(self, status: int, error: str) -> None:
+    def __init__(self, status: int, error: str, kind: str = JSON) -> None:
         super().__init__(error)
-        self.status = status
+        self.status, self.kind = status, kind
 
 
 def serve(settings: Settings, config: Config, scheduler: Scheduler) -> ThreadingHTTPServer:
@@ -135,12 +145,14 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _route(self, path: str) -> None:
-        methods = ROUTES.get(path)
+        blob = path[len(BLOBS) :] if path.startswith(BLOBS) else ""
+        methods = ("HEAD", "POST") if blob else ROUTES.get(path)
         if methods is None:
             self._send(404, "text/plain", b"404 page not found")
             return
         if self.command not in methods:
-            self._send(405, "text/plain", b"405 method not allowed", Allow=", ".join(methods))
+            allow = {} if blob or path in WITHOUT_ALLOW else {"Allow": ", ".join(methods)}
+            self._send(405, "text/plain", b"405 method not allowed", **allow)
             return
         self.answered[path] = self.answered.get(path, 0) + 1
         for fault in self.scheduler.faults:
@@ -158,8 +170,16 @@ class _Handler(BaseHTTPRequestHandler):
             "/api/chat": self._chat,
             "/api/embed": self._embed,
             "/v1/models": self._v1_models,
+            "/api/create": self._create,
+            "/api/copy": self._copy,
+            "/api/delete": self._delete,
+            "/api/pull": self._pull,
+            "/api/push": self._push,
         }
-        handlers[path]()
+        if blob:
+            self._blob(blob)
+        else:
+            handlers[path]()
 
     def _misbehave(self, fault: Fault, path: str) -> None:
         options = fault.options
@@ -206,24 +226,48 @@ class _Handler(BaseHTTPRequestHandler):
         data["keep_alive"] = _keep_alive(data.get("keep_alive"))
         return data
 
-    def _model(self, asked: str, shown: str | None = None) -> Model:
-        model = self.store.model(asked)
+    def _model(self, asked: str, path: str) -> Model:
+        """The model that a request is for. Raises: Refusal."""
+        if not asked:
+            raise Refusal(404, "model '' not found")
+        if is_cloud(asked):
+            self._refuse_remote(502, path)
+        try:
+            model = self.store.model(asked)
+        except ValueError:
+            raise Refusal(400, "invalid model name") from None
         if model is None:
-            raise Refusal(404, f"model '{asked if shown is None else shown}' not found")
+            raise Refusal(404, f"model '{asked}' not found")
         return model
+
+    def _refuse_remote(self, status: int, path: str, kind: str = JSON) -> NoReturn:
+        """What a server answers that does not reach Ollama's cloud, or may not use it."""
+        if self.settings.no_cloud:
+            raise Refusal(403, f"ollama cloud is disabled: {_REMOTE_REFUSED[path == '/api/show']}")
+        address = f"https://ollama.com:443{path}?ts={int(time.time())}"
+        raise Refusal(status, f'Post "{address}": {registry.no_such_host("ollama.com")}', kind)
 
     def _show(self) -> None:
         data = self._request({"model": str, "verbose": bool})
         asked = data.get("model") or data.get("name") or ""
+        if not asked:
+            raise Refusal(400, "model is required")
         try:
-            shown = short_name(*full_name(asked))
-        except ValueError:
-            shown = asked
-        self._json(_shown(self._model(asked, shown), bool(data.get("verbose"))))
+            model = self._model(asked, "/api/show")
+        except Refusal as refusal:
+            if refusal.status != 404:
+                raise
+            raise Refusal(404, f"model '{short_name(*self.store.existing(asked))}' not found") from None
+        if model.remote_host and self.settings.no_cloud:
+            self._refuse_remote(403, "/api/show")
+        self._json(_shown(model, bool(data.get("verbose"))))
 
     def _generate(self) -> None:
         data = self._request({"model": str, "prompt": str, "stream": bool, "options": dict})
-        model = self._model(data.get("model") or "")
+        model = self._model(data.get("model") or "", "/api/generate")
+        if model.remote_host:
+            stream = data.get("stream") is not False
+            self._refuse_remote(500, "/api/generate", "application/x-ndjson" if stream else JSON)
         prompt = data.get("prompt") or ""
         if not prompt and data["keep_alive"] == 0:
             self.scheduler.unload(model)
@@ -238,7 +282,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not data.get("model"):
             raise Refusal(400, "model is required")
         messages = data.get("messages") or []
-        model = self._model(data["model"])
+        model = self._model(data["model"], "/api/chat")
+        if model.remote_host:
+            stream = data.get("stream") is not False
+            self._refuse_remote(500, "/api/chat", "application/x-ndjson" if stream else JSON)
 
         def body(text: str) -> dict[str, Any]:
             return {"message": {"role": "assistant", "content": text}}
@@ -258,7 +305,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(
         self, data: Mapping[str, Any], model: Model, prompt: str, body: Callable[[str], dict[str, Any]]
     ) -> None:
-        options = _options(data.get("options") or {})
+        options = _options({**_typed(model), **(data.get("options") or {})})
         started = time.monotonic_ns()
         with self._runner(model, options, data["keep_alive"]) as item:
             loaded = time.monotonic_ns()
@@ -270,14 +317,21 @@ class _Handler(BaseHTTPRequestHandler):
             limit = limit if limit > 0 else self.config.throughput.output_tokens
             timings = generation.Timings(generation.count_tokens(prompt))
             stream = data.get("stream") is not False
-            text = ""
-            for token in generation.generate(self.scheduler, item, limit, timings):
+            text, last, repeats = "", "", 0
+            first_repeated = generation.repeats_from(self.config.throughput, prompt, options)
+            words = generation.words_of(prompt, first_repeated, limit)
+            for token in generation.generate(self.scheduler, item, words, timings):
+                repeats = repeats + 1 if token == last else 0
+                if repeats > generation.MOST_REPEATS:
+                    self._cut(data, stream, body(text))
+                    return
+                last = token
                 self._break_in_stream(timings.tokens)
                 if stream:
                     self._chunk({**self._head(data), **body(token), "done": False})
                 text += token
             end = {**self._head(data), **body("" if stream else text), "done": True, "done_reason": reason}
-            if self.path.endswith("/api/generate"):
+            if self.path.endswith("/api/generate") and not data.get("raw"):
                 end["context"] = [number % 1000 for number in range(timings.prompt_tokens + timings.tokens)]
             end["total_duration"] = loaded - started + timings.prompt_ns + timings.tokens_ns
             end["load_duration"] = loaded - started
@@ -288,6 +342,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._end_chunks()
             else:
                 self._json(end)
+
+    def _cut(self, data: Mapping[str, Any], stream: bool, body: Mapping[str, Any]) -> None:
+        """The end of an answer that repeats itself: nothing says that it is one."""
+        if stream:
+            self._end_chunks()
+        else:
+            self._json({**self._head(data), **body, "done": False})
 
     def _break_in_stream(self, tokens: int) -> None:
         path = urlsplit(self.path).path
@@ -306,9 +367,10 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is not None and not isinstance(asked, (str, list)):
             raise Refusal(400, "invalid input type")
         texts = [asked] if isinstance(asked, str) and asked else asked or []
-        model = self._model(data.get("model") or "")
+        model = self._model(data.get("model") or "", "/api/embed")
         started = time.monotonic_ns()
-        with self._runner(model, _options(data.get("options") or {}), data["keep_alive"]):
+        options = _options({**_typed(model), **(data.get("options") or {})})
+        with self._runner(model, options, data["keep_alive"]):
             loaded = time.monotonic_ns()
             if texts and "embedding" not in model.capabilities:
                 raise Refusal(501, "This server does not support embeddings. Start it with `--embeddings`")
@@ -322,6 +384,103 @@ class _Handler(BaseHTTPRequestHandler):
                 reply["load_duration"] = loaded - started
                 reply["prompt_eval_count"] = sum(generation.count_tokens(str(text)) for text in texts)
             self._json(reply)
+
+    def _blob(self, digest: str) -> None:
+        if not making.DIGEST.match(digest):
+            raise Refusal(400, "invalid digest format")
+        if self.command == "HEAD":
+            if not self.store.blob(digest).exists():
+                raise Refusal(404, f'blob "{digest}" not found')
+            self._done(200)
+            return
+        try:
+            self._done(201 if making.keep_blob(self.store, digest, self._body) else 200)
+        except making.Failed as error:
+            raise Refusal(400, str(error)) from None
+
+    def _create(self) -> None:
+        data = self._request({"model": str, "stream": bool})
+        name = self._writable(data.get("model") or data.get("name") or "", "invalid model name")
+        if any(".." in path.split("/") or path.startswith("/") for path in data.get("files") or {}):
+            raise Refusal(400, "file path must be relative")
+        source = data.get("from")
+        if not source and not data.get("files"):
+            raise Refusal(400, "neither 'from' or 'files' was specified", PLAIN_JSON)
+        template = str(data.get("template") or "")
+        if template.count("{{") > template.count("}}"):
+            raise Refusal(400, "template error: template: :1: unclosed action", PLAIN_JSON)
+        base = None
+        if source and not data.get("remote_host"):
+            base = self.store.model(source)
+            if base is None:
+                self._tell(data, registry.pull(self.store, full_name(source), False))
+                return
+        self._tell(data, making.create(self.store, {**data, "model": name}, base))
+
+    def _copy(self) -> None:
+        data = self._request({"source": str, "destination": str})
+        source, destination = data.get("source") or "", data.get("destination") or ""
+        for kind, name in (("source", source), ("destination", destination)):
+            self._writable(name, f'{kind} "{name}" is invalid')
+        try:
+            making.copy(self.store, source, destination)
+        except FileNotFoundError:
+            raise Refusal(404, f'model "{source}" not found') from None
+        self._done(200)
+
+    def _delete(self) -> None:
+        data = self._request({"model": str})
+        name = data.get("model") or data.get("name") or ""
+        if not name:
+            raise Refusal(400, "model is required")
+        self._writable(name, f'name "{name}" is invalid')
+        try:
+            making.delete(self.store, name)
+        except FileNotFoundError:
+            raise Refusal(404, f"model '{name}' not found") from None
+        self._done(200)
+
+    def _pull(self) -> None:
+        data = self._request({"model": str, "stream": bool})
+        name = self._writable(data.get("model") or data.get("name") or "", "invalid model name")
+        self._tell(data, registry.pull(self.store, self.store.existing(name), bool(data.get("insecure"))))
+
+    def _push(self) -> None:
+        data = self._request({"model": str, "stream": bool})
+        name = data.get("model") or data.get("name") or ""
+        if not name:
+            raise Refusal(400, "model is required")
+        self._writable(name, "invalid model name")
+        self._tell(data, registry.push(self.store, self.store.existing(name), bool(data.get("insecure"))))
+
+    def _writable(self, name: str, refusal: str) -> str:
+        """The name of a model to write. Raises: Refusal."""
+        try:
+            full_name(name)
+        except ValueError:
+            raise Refusal(400, refusal) from None
+        return name
+
+    def _tell(self, data: Mapping[str, Any], lines: Iterator[dict[str, Any]]) -> None:
+        """A stream of what happens, or only how it ended."""
+        last: dict[str, Any] = {}
+        try:
+            for last in lines:
+                if data.get("stream") is not False:
+                    self._chunk(last)
+        except making.Failed as error:
+            if data.get("stream") is False:
+                raise Refusal(500, str(error), PLAIN_JSON) from None
+            self._chunk({"error": str(error)})
+        if data.get("stream") is False:
+            self._send(200, PLAIN_JSON, gotext.to_json(last).encode())
+        else:
+            self._end_chunks()
+
+    def _done(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _v1_models(self) -> None:
         data = [
@@ -362,7 +521,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._write_chunk(body + b"\n")
             self._end_chunks()
         else:
-            self._send(refusal.status, JSON, body)
+            self._send(refusal.status, refusal.kind, body)
 
     def _send(self, status: int, kind: str, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -436,6 +595,11 @@ def _keep_alive(value: Any) -> int | None:
     return gotext.FOREVER_NS if nanoseconds < 0 else nanoseconds
 
 
+def _typed(model: Model) -> dict[str, Any]:
+    """The options that a Modelfile sets; of those with several values none matters here."""
+    return {name: value for name, value in model.parameters.items() if not isinstance(value, list)}
+
+
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options Ollama knows, checked as it checks them. Raises: Refusal."""
     known: dict[str, Any] = {}
@@ -484,45 +648,77 @@ def _go_json_error(body: bytes, error: Exception) -> str:
     return f"invalid character '{rest[0]}' looking for beginning of {place}"
 
 
+def _remote(model: Model) -> dict[str, str]:
+    if not model.remote_host:
+        return {}
+    return {"remote_model": model.remote_model, "remote_host": model.remote_host}
+
+
 def _listed(model: Model) -> dict[str, Any]:
-    details = dict(model.details)
-    details["context_length"] = model.gguf.number("context_length")
-    details["embedding_length"] = model.gguf.number("embedding_length")
+    details = {**model.details, "parent_model": model.parent}
+    capabilities = model.capabilities
+    # Seen in the recordings, not understood: the list reads no header of files that Ollama itself wrote when it made a
+    # model, which keep no general.type. It then takes an embedding model for one that completes.
+    if "general.type" in model.gguf.keys:
+        details["context_length"] = model.gguf.number("context_length")
+        details["embedding_length"] = model.gguf.number("embedding_length")
+    elif capabilities == ["embedding"]:
+        capabilities = ["completion"]
     return {
         "name": model.name,
         "model": model.name,
+        **_remote(model),
         "modified_at": gotext.timestamp(model.modified_ns),
         "size": model.size_bytes,
         "digest": model.digest,
         "details": details,
-        "capabilities": model.capabilities,
+        **({"capabilities": capabilities} if capabilities else {}),
     }
 
 
 def _shown(model: Model, verbose: bool) -> dict[str, Any]:
-    parameters = [(name, str(value)) for name, value in sorted(model.parameters.items())]
-    reply: dict[str, Any] = {"modelfile": _modelfile(model, parameters)}
+    parameters = [(name, value) for name, value in sorted(model.parameters.items())]
+    reply: dict[str, Any] = {}
+    if model.licenses:
+        reply["license"] = "\n".join(model.licenses)
+    reply["modelfile"] = _modelfile(model, parameters)
     if parameters:
-        reply["parameters"] = "\n".join(f"{name:<30} {value}" for name, value in parameters)
-    if model.template:
-        reply["template"] = model.template
+        reply["parameters"] = "\n".join(
+            f"{name:<30} {one}"
+            for name, value in parameters
+            for one in map(_quoted, value if isinstance(value, list) else [value])
+        )
+    reply["template"] = model.template
     if model.system:
         reply["system"] = model.system
-    reply["details"] = model.details
-    reply["model_info"] = _keys(model.gguf, verbose)
-    if model.projector_gguf:
-        reply["projector_info"] = _keys(model.projector_gguf, verbose)
-    reply["tensors"] = [
-        {"name": name, "type": kind, "shape": list(shape)} for name, kind, shape in model.gguf.tensors
-    ]
-    reply["capabilities"] = model.capabilities
+    reply["details"] = {**model.details, "parent_model": model.parent}
+    if model.messages:
+        reply["messages"] = list(model.messages)
+    reply.update(_remote(model))
+    if model.blob is None:
+        reply["model_info"] = {}
+    else:
+        reply["model_info"] = _keys(whole_header(model.blob) if verbose else model.gguf, verbose)
+        if model.projector and model.projector_gguf:
+            reply["projector_info"] = _keys(
+                whole_header(model.projector) if verbose else model.projector_gguf, verbose
+            )
+        reply["tensors"] = [
+            {"name": name, "type": kind, "shape": list(shape)} for name, kind, shape in model.gguf.tensors
+        ]
+        reply["capabilities"] = model.capabilities
     reply["modified_at"] = gotext.timestamp(model.modified_ns)
     return reply
 
 
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+
+
 def _keys(gguf: Gguf, verbose: bool) -> dict[str, Any]:
     keys = {**gguf.keys, "general.parameter_count": gguf.parameter_count}
-    keys.pop("general.name", None)
+    if gguf.architecture != "clip":
+        keys.pop("general.name", None)
     return {name: keys[name] if verbose else _abridged(keys[name]) for name in sorted(keys)}
 
 
@@ -530,23 +726,25 @@ def _abridged(value: Any) -> Any:
     return None if isinstance(value, list) else value
 
 
-def _modelfile(model: Model, parameters: list[tuple[str, str]]) -> str:
+def _modelfile(model: Model, parameters: list[tuple[str, Any]]) -> str:
     lines = [
         '# Modelfile generated by "ollama show"',
         "# To build a new Modelfile based on this, replace FROM with:",
         f"# FROM {model.name}",
         "",
-        f"FROM {model.blob}",
+        f"FROM {model.blob or ''}",
     ]
     if model.projector:
         lines.append(f"FROM {model.projector}")
     if model.adapter:
         lines.append(f"ADAPTER {model.adapter}")
-    if model.template:
-        lines.append(f"TEMPLATE {_modelfile_text(model.template)}")
+    lines.append(f"TEMPLATE {_modelfile_text(model.template)}")
     if model.system:
         lines.append(f"SYSTEM {_modelfile_text(model.system)}")
-    lines += [f"PARAMETER {name} {value}" for name, value in parameters]
+    for name, value in parameters:
+        lines += [f"PARAMETER {name} {one}" for one in (value if isinstance(value, list) else [value])]
+    lines += [f"LICENSE {_modelfile_text(license_text)}" for license_text in model.licenses]
+    lines += [f"MESSAGE {message['role']} {message['content']}" for message in model.messages]
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import struct
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Mapping
@@ -40,7 +41,12 @@ _TENSOR_TYPES = {
     10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64",
     28: "F64", 30: "BF16", 39: "MXFP4",
 }  # fmt: skip
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+# Source: Ollama v0.33.0-rc2 types/model/name.go (isValidPart, isValidLen).
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}\Z")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}\Z")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}\Z")
+_CLOUD_TAG = re.compile(r"(?:.+-)?cloud\Z")
+DEFAULT_TEMPLATE = "{{ .Prompt }}"
 
 
 @dataclass(frozen=True)
@@ -92,14 +98,28 @@ class Model:
     parameters: Mapping[str, Any]
     template: str
     system: str
-    blob: Path
+    blob: Path | None
     projector: Path | None
     gguf: Gguf = field(repr=False)
     projector_gguf: Gguf | None = field(repr=False, default=None)
     adapter: Path | None = None
+    parent: str = ""
+    licenses: tuple[str, ...] = ()
+    messages: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def remote_host(self) -> str:
+        """Where a model runs that does not run here."""
+        return str(self.config.get("remote_host", ""))
+
+    @property
+    def remote_model(self) -> str:
+        return str(self.config.get("remote_model", ""))
 
     @property
     def capabilities(self) -> list[str]:
+        if self.blob is None:
+            return []
         if f"{self.gguf.architecture}.pooling_type" in self.gguf.keys:
             return ["embedding"]
         vision = (
@@ -109,19 +129,20 @@ class Model:
 
     @property
     def details(self) -> dict[str, Any]:
-        families = self.config.get("model_families") or [self.config.get("model_family", "")]
+        """As /api/ps gives them; /api/show and /api/tags name the parent too."""
+        families = self.config.get("model_families")
         return {
-            "parent_model": self.config.get("parent_model", ""),
+            "parent_model": "",
             "format": self.config.get("model_format", "gguf"),
             "family": self.config.get("model_family", ""),
-            "families": list(families),
+            "families": families if families is None else list(families),
             "parameter_size": self.config.get("model_type", ""),
             "quantization_level": self.config.get("file_type", ""),
         }
 
     @property
     def blob_bytes(self) -> int:
-        return self.blob.stat().st_size
+        return self.blob.stat().st_size if self.blob else 0
 
     @property
     def projector_bytes(self) -> int:
@@ -130,18 +151,29 @@ class Model:
 
 def full_name(name: str) -> tuple[str, str, str, str]:
     """Host, namespace, model and tag of a name as a user types it. Raises: ValueError."""
-    rest, separator, tag = name.rpartition(":")
-    if not separator or "/" in tag:
-        rest, tag = name, "latest"
-    parts = rest.split("/")
-    host, namespace = "registry.ollama.ai", "library"
-    if len(parts) == 3:
-        host, namespace = parts[0], parts[1]
-    elif len(parts) == 2:
-        namespace = parts[0]
-    if len(parts) > 3 or not all(_PART.match(part) for part in (*parts, tag)):
+    rest = name.strip()
+    rest = rest.split("://", 1)[1] if "://" in rest else rest
+    head, separator, tag = rest.rpartition(":")
+    if separator and "/" not in tag:
+        rest = head
+    else:
+        tag = "latest"
+    rest, _slash, model = rest.rpartition("/")
+    host, _slash, namespace = rest.rpartition("/")
+    missing = name.strip().startswith("/") or "//" in rest + "/" + model
+    host, namespace = host or "registry.ollama.ai", namespace or "library"
+    valid = _HOST.match(host) and _NAMESPACE.match(namespace) and _PART.match(model) and _PART.match(tag)
+    if missing or not valid:
         raise ValueError(name)
-    return host, namespace, parts[-1], tag
+    return host, namespace, model, tag
+
+
+def is_cloud(name: str) -> bool:
+    """Whether Ollama asks its cloud for a model of that name. Source: Ollama v0.33.0-rc2 server/cloud_proxy.go."""
+    try:
+        return _CLOUD_TAG.match(full_name(name)[3]) is not None
+    except ValueError:
+        return False
 
 
 def short_name(host: str, namespace: str, model: str, tag: str) -> str:
@@ -176,48 +208,71 @@ class Store:
                 continue
         return sorted(found, key=lambda model: -model.modified_ns)
 
+    def existing(self, name: str) -> tuple[str, str, str, str]:
+        """The name in the letters of the installed models, which do not tell upper from lower case. Raises: ValueError.
+
+        Source: Ollama v0.33.0-rc2 server/routes.go (getExistingName).
+        """
+        asked = list(full_name(name))
+        for installed in self.names():
+            asked = [own if own.lower() == part.lower() else part for own, part in zip(installed, asked)]
+        host, namespace, model, tag = asked
+        return host, namespace, model, tag
+
     def model(self, name: str) -> Model | None:
-        """The model of that name, or None where there is no manifest."""
-        try:
-            host, namespace, model, tag = full_name(name)
-        except ValueError:
-            return None
+        """The model of that name, or None where there is no manifest. Raises: ValueError where it can be no name."""
+        host, namespace, model, tag = self.existing(name)
         try:
             return self._model(host, namespace, model, tag)
         except FileNotFoundError:
             return None
 
+    def manifest(self, host: str, namespace: str, model: str, tag: str) -> Path:
+        """Where the manifest of a name lies."""
+        return self.folder / "manifests" / host / namespace / model / tag
+
     def _model(self, host: str, namespace: str, model: str, tag: str) -> Model:
-        path = self.folder / "manifests" / host / namespace / model / tag
+        path = self.manifest(host, namespace, model, tag)
         raw = path.read_bytes()
         manifest = json.loads(raw)
-        layers = {layer["mediaType"]: layer for layer in manifest["layers"]}
-        blob = self._blob(layers[MEDIA_TYPE + "model"]["digest"])
+        listed = manifest["layers"] or []
+        layers = {layer["mediaType"]: layer for layer in listed}
+        weights = next((layer for layer in listed if layer["mediaType"] == MEDIA_TYPE + "model"), {})
+        blob = self.blob(weights["digest"]) if weights else None
         projector, adapter = (
-            self._blob(layers[MEDIA_TYPE + kind]["digest"]) if MEDIA_TYPE + kind in layers else None
+            self.blob(layers[MEDIA_TYPE + kind]["digest"]) if MEDIA_TYPE + kind in layers else None
             for kind in ("projector", "adapter")
         )
+        config = json.loads(self.blob(manifest["config"]["digest"]).read_bytes())
+        if blob is None and not config.get("remote_host"):
+            raise ValueError(f"{path} names no weights")
         return Model(
             name=short_name(host, namespace, model, tag),
             digest=hashlib.sha256(raw).hexdigest(),
-            size_bytes=sum(layer["size"] for layer in manifest["layers"]) + manifest["config"]["size"],
+            size_bytes=sum(layer["size"] for layer in listed) + manifest["config"]["size"],
             modified_ns=path.stat().st_mtime_ns,
-            config=json.loads(self._blob(manifest["config"]["digest"]).read_bytes()),
+            config=config,
             parameters=json.loads(self._text(layers.get(MEDIA_TYPE + "params")) or "{}"),
-            template=self._text(layers.get(MEDIA_TYPE + "template")),
+            template=self._text(layers.get(MEDIA_TYPE + "template")) or DEFAULT_TEMPLATE,
             system=self._text(layers.get(MEDIA_TYPE + "system")),
             blob=blob,
             projector=projector,
-            gguf=self._header(blob),
+            gguf=self._header(blob) if blob else Gguf({}, ()),
             projector_gguf=self._header(projector) if projector else None,
             adapter=adapter,
+            parent=weights.get("from", ""),
+            licenses=tuple(
+                self._text(layer) for layer in listed if layer["mediaType"] == MEDIA_TYPE + "license"
+            ),
+            messages=tuple(json.loads(self._text(layers.get(MEDIA_TYPE + "messages")) or "[]")),
         )
 
-    def _blob(self, digest: str) -> Path:
+    def blob(self, digest: str) -> Path:
+        """Where the blob of a digest lies."""
         return self.folder / "blobs" / digest.replace(":", "-")
 
     def _text(self, layer: Mapping[str, Any] | None) -> str:
-        return self._blob(layer["digest"]).read_text(encoding="utf-8") if layer else ""
+        return self.blob(layer["digest"]).read_text(encoding="utf-8") if layer else ""
 
     def _header(self, blob: Path) -> Gguf:
         status = os.stat(blob)
@@ -228,7 +283,13 @@ class Store:
         return self._headers[key]
 
 
-def read_gguf(file: BinaryIO) -> Gguf:
+def whole_header(blob: Path) -> Gguf:
+    """The header with arrays of any length. Raises: OSError, ValueError."""
+    with open(blob, "rb") as file:
+        return read_gguf(file, sys.maxsize)
+
+
+def read_gguf(file: BinaryIO, longest_array: int = _KEPT_ARRAY_LENGTH) -> Gguf:
     """Read the header of a little-endian GGUF file of version 2 or 3. Raises: ValueError."""
     if file.read(4) != b"GGUF":
         raise ValueError("not a GGUF file")
@@ -237,7 +298,7 @@ def read_gguf(file: BinaryIO) -> Gguf:
     for _number in range(key_count):
         name = _string(file)
         (kind,) = struct.unpack("<I", file.read(4))
-        keys[name] = _value(file, kind)
+        keys[name] = _value(file, kind, longest_array)
     tensors = []
     for _number in range(tensor_count):
         name = _string(file)
@@ -262,7 +323,7 @@ def _shortest_float32(value: float) -> float:
     return value
 
 
-def _value(file: BinaryIO, kind: int) -> Any:
+def _value(file: BinaryIO, kind: int, longest_array: int) -> Any:
     if kind == _FLOAT32:
         return _shortest_float32(struct.unpack("<f", file.read(4))[0])
     if kind in _SCALARS:
@@ -272,8 +333,8 @@ def _value(file: BinaryIO, kind: int) -> Any:
     if kind != _ARRAY:
         raise ValueError(f"GGUF value type {kind} is unknown")
     element, count = struct.unpack("<IQ", file.read(12))
-    if element in _SCALARS and count > _KEPT_ARRAY_LENGTH:
+    if element in _SCALARS and count > longest_array:
         file.seek(count * struct.calcsize(_SCALARS[element]), os.SEEK_CUR)
         return None
-    values = [_value(file, element) for _number in range(count)]
-    return values if count <= _KEPT_ARRAY_LENGTH else None
+    values = [_value(file, element, longest_array) for _number in range(count)]
+    return values if count <= longest_array else None

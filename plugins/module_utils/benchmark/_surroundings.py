@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import blob_of, runner_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import files_of, runner_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import activity
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import Process, unit_processes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
@@ -61,12 +61,12 @@ class Surroundings:
 
     def _runner(self, model: str, main_pid: int) -> Process | None:
         try:
-            blob = blob_of(self.api.show(model))
+            files = files_of(self.api.show(model))
         except ApiError:
             return None
         for process in unit_processes(main_pid) if main_pid else ():
             told = runner_of(process.pid, process.command)
-            if told and blob and told.blob == blob:
+            if told and files and told.blob == files.model:
                 return process
         return None
 

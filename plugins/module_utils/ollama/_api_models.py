@@ -16,6 +16,7 @@ from typing import Any, Mapping
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import MAX_KEPT_NUMBERS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
+    SIDE_FILES,
     InstalledModel,
     ModelError,
     UnplannableError,
@@ -70,6 +71,7 @@ def read_model(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
         parameters=parse_parameters(str(show.get("parameters") or "")),
         note="" if file_bytes else f"model {name}: its files cannot be seen, so their sizes are estimated",
         projector_metadata=_metadata(_mapping(show, "projector_info")),
+        side_files=tuple(_blob_name(path) or path for kind in SIDE_FILES for path in files[kind]),
     )
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Sequence
 
@@ -12,6 +13,7 @@ from typing import Sequence
 RESTART_LOOP = 3
 # A runner that computes keeps a CPU busy even while the GPU works (its threads poll); an idle one does not.
 BUSY_CPU_SHARE = 0.05
+_LINES_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,23 @@ def judge(unit: str, sights: Sequence[Sight], stable_s: float) -> Verdict:
         return Verdict(False, False, reason)
     reason = f"{unit} runs and does not answer at {last.url}: {last.error or 'no answer'}"
     return Verdict(False, False, reason)
+
+
+# What Go and Ollama write when they end, before what Go tells of every goroutine.
+_CAUSE = re.compile(r"(panic|fatal error|Error): ")
+
+
+def ending(words: Sequence[str], most: int) -> list[str]:
+    """Of the lines that a service wrote those that tell why it ended: the last cause and what follows, else the last."""
+    causes = [position for position, line in enumerate(words) if _CAUSE.match(line)]
+    return list(words[causes[-1] :][:most] if causes else words[-most:])
+
+
+def told(words: Sequence[str]) -> str:
+    """What `ending` kept, for a sentence."""
+    if words and _CAUSE.match(words[0]):
+        return f"Its journal says: {words[0]}"
+    return f"Its journal ends: {'; '.join(words[-_LINES_TOLD:]) or 'it wrote nothing'}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 # Modelfile parameters that change memory or placement. Source: ollama v0.33.0-rc2, api/types.go, Runner.
 MEMORY_PARAMETERS = ("num_batch", "num_gpu", "main_gpu")
 
+# Tags of one file that differ in these do not share a runner. Source: ollama v0.33.0-rc2, server/sched.go (needsReload).
+SIDE_FILES = ("adapter", "projector")
+
 
 class ModelError(ValueError):
     """An installed model cannot be read; the message names the file or reply and what is wrong with it."""
@@ -31,7 +34,7 @@ class InstalledModel:
 
     header: as `_gguf.read_header` returns it. projector_metadata: of a separate projector's file. projector_bytes,
     adapter_bytes, draft_bytes: sizes of separate files, 0 when there is none. parameters: all of the Modelfile's. note: what
-    is inexact, if anything.
+    is inexact, if anything. side_files: digests of the projectors and adapters, in their order.
     """
 
     name: str
@@ -45,6 +48,7 @@ class InstalledModel:
     parameters: Mapping[str, Any]
     note: str = ""
     projector_metadata: Mapping[str, Any] = field(default_factory=dict)
+    side_files: tuple[str, ...] = ()
 
     def shape(self) -> ModelShape:
         """The model condensed to what planning needs.
@@ -54,6 +58,8 @@ class InstalledModel:
         parameters = {key: self.parameters[key] for key in MEMORY_PARAMETERS if key in self.parameters}
         if self.draft_bytes:
             parameters["draft_bytes"] = self.draft_bytes
+        if self.side_files:
+            parameters["side_files"] = list(self.side_files)
         header = dict(self.header, quantization=self.quantization or self.header.get("quantization", ""))
         try:
             return shape_from_header(

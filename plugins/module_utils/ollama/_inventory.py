@@ -54,9 +54,9 @@ class SourceReport:
 class Inventory:
     """The models of a host.
 
-    unplannable: reason by name. missing: names asked for that are not installed. damaged: sentences on models
-    that cannot be read. unseen: sentences on models that are there and not told. problems: sentences on everything
-    else. loaded: None when the server does not answer.
+    unplannable: reason by name, damaged models among them. missing: names asked for that are not installed. damaged:
+    sentences on models that cannot be read. unseen: sentences on models that are there and not told. problems: sentences
+    on everything else. loaded: None when the server does not answer.
     """
 
     source: str
@@ -173,6 +173,7 @@ def _read(
             damaged += 1
             if damaged <= _MAX_DAMAGED:
                 inventory.damaged.append(str(error))
+                inventory.unplannable[entry.name] = str(error)
         else:
             inventory.models.append(shape)
             if model.note:

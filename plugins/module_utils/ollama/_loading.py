@@ -12,9 +12,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
+    Files,
     Loaded,
     Runner,
-    blob_of,
+    files_of,
     loaded_model,
     runner_of,
 )
@@ -59,45 +60,72 @@ def load_in_order(
     """
     state = unit_state(run, scope, unit)
     api = server_api(unit, state.main_pid, server_url(state), min(timeout_s, _ANSWER_SECONDS))
-    loaded_before = {name_key(entry["name"]) for entry in api.loaded()}
+    before = api.loaded()
     errors: dict[str, str] = {}
-    blobs: dict[str, str | None] = {}
+    files: dict[str, Files | None] = {}
     request: dict[str, Any] = {} if keep_alive is None else {"keep_alive": _keep_alive(keep_alive)}
     models: list[Loaded] = []
     for name in names:
         try:
             show = api.show(name)
-            blobs[name] = blob_of(show)
+            files[name_key(name)] = files_of(show)
             if not check_mode:
                 replace(api, timeout_s=timeout_s).load(name, embedding=_is_embedding(show), **request)
         except ApiError as error:
             errors[name] = str(error)
         if not together:
-            models += _look(api, unit_state(run, scope, unit), [name], blobs, errors)
+            models += _look(api, unit_state(run, scope, unit), [name], files, errors)
     if together:
-        models = _look(api, unit_state(run, scope, unit), names, blobs, errors)
-    wanted = {name_key(name) for name in names}
-    return Outcome(not wanted <= loaded_before, tuple(models))
+        models = _look(api, unit_state(run, scope, unit), names, files, errors)
+    had = _entries(api, names, before, files)
+    return Outcome(any(entry is None for entry in had.values()), tuple(models))
 
 
 def _look(
     api: Api,
     state: UnitState,
     names: Sequence[str],
-    blobs: Mapping[str, str | None],
+    files: dict[str, Files | None],
     errors: Mapping[str, str],
 ) -> list[Loaded]:
-    entries = {name_key(entry["name"]): entry for entry in api.loaded()}
+    entries = _entries(api, names, api.loaded(), files)
     runners = {runner.blob: runner for runner in reversed(_runners(state))}
-    return [
-        loaded_model(
-            name,
-            entries.get(name_key(name)),
-            runners.get(blobs[name]) if blobs.get(name) else None,
-            errors.get(name),
-        )
-        for name in names
-    ]
+    found = []
+    for name in names:
+        own = files.get(name_key(name))
+        runner = runners.get(own.model) if own else None
+        found.append(loaded_model(name, entries[name], runner, errors.get(name)))
+    return found
+
+
+def _entries(
+    api: Api, names: Sequence[str], loaded: Sequence[Mapping[str, Any]], files: dict[str, Files | None]
+) -> dict[str, Mapping[str, Any] | None]:
+    """What C(/api/ps) lists of each model: of tags that share a runner it lists the first one that was loaded.
+
+    C(files) is added to, because it takes a request to learn the files of a model.
+
+    Source: Ollama v0.33.0-rc2 server/sched.go (needsReload, useLoadedRunner).
+    """
+    by_name = {name_key(str(entry.get("name"))): entry for entry in loaded}
+    found: dict[str, Mapping[str, Any] | None] = {}
+    for name in names:
+        own = files.get(name_key(name))
+        found[name] = by_name.get(name_key(name))
+        if found[name] is None and own is not None:
+            siblings = (key for key in by_name if _files(api, key, files) == own)
+            found[name] = next((by_name[key] for key in siblings), None)
+    return found
+
+
+def _files(api: Api, key: str, files: dict[str, Files | None]) -> Files | None:
+    """The files of a loaded model; None where the server does not tell them."""
+    if key not in files:
+        try:
+            files[key] = files_of(api.show(key))
+        except ApiError:
+            files[key] = None
+    return files[key]
 
 
 def _keep_alive(text: str) -> int | str:

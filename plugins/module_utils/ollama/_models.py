@@ -70,7 +70,7 @@ def read_models(
         "api_url": api.url,
         "source": inventory.source,
         "sources": [vars(report) for report in inventory.sources],
-        "unseen": inventory.unseen,
+        "unseen": [*(f"{sentence}; left out of the plan" for sentence in inventory.damaged), *inventory.unseen],
         "problems": problems,
     }
     return known, inventory.damaged

@@ -19,6 +19,7 @@ LAYER = "model"
 _CONTEXT_OPTIONS = ("-c", "--ctx-size")
 _PARALLEL_OPTIONS = ("-np", "--parallel")
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}")
+_FILE_COMMANDS = ("FROM", "ADAPTER", "DRAFT")
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,25 @@ def _number(text: str | None) -> int | None:
     return whole_number(text)
 
 
-def blob_of(show: Mapping[str, Any]) -> str | None:
-    """The blob that holds a model's weights, out of what C(/api/show) answers."""
+@dataclass(frozen=True)
+class Files:
+    """The blobs of a model: its weights, and what is loaded beside them. Tags with the same ones share a runner."""
+
+    model: str
+    beside: tuple[tuple[str, str], ...] = ()
+
+
+def files_of(show: Mapping[str, Any]) -> Files | None:
+    """The blobs of a model, out of what C(/api/show) answers: its first FROM names the weights."""
+    found: list[tuple[str, str]] = []
     for line in str(show.get("modelfile", "")).splitlines():
-        if line.upper().startswith("FROM "):
-            match = _BLOB.search(line)
-            if match:
-                return match.group()
-    return None
+        command, _space, path = line.partition(" ")
+        match = _BLOB.search(path) if command.upper() in _FILE_COMMANDS else None
+        if match:
+            found.append((command.upper(), match.group()))
+        elif line and not line.startswith("#"):
+            break  # files come first; what follows are texts of the model's author
+    return Files(found[0][1], tuple(sorted(found[1:]))) if found else None
 
 
 def loaded_model(

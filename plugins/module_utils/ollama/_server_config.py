@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Iterable, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import as_printed
@@ -13,6 +14,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings i
 _LINE = re.compile(r'msg="server config" env="(?P<map>map\[(?:[^"\\]|\\.)*\])"')
 # Go prints a map as name:value pairs in the order of the names. A value in brackets may hold spaces.
 _NAME = re.compile(r"(?:^| )(?P<name>[A-Z][A-Z0-9_]*|https?_proxy|no_proxy):(?!//)")
+_ESCAPE = re.compile(
+    r"\\(?:x(?P<byte>[0-9a-f]{2})|u(?P<short>[0-9a-f]{4})|U(?P<long>[0-9a-f]{8})|(?P<one>.))", re.DOTALL
+)
+_SHORT_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 def find_server_config(messages: Iterable[str]) -> dict[str, str] | None:
@@ -26,7 +31,18 @@ def find_server_config(messages: Iterable[str]) -> dict[str, str] | None:
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
+    """Source: Go src/strconv/quote.go (Quote), in which slog writes its values."""
+    return _ESCAPE.sub(_character, text)
+
+
+def _character(escape: re.Match[str]) -> str:
+    if escape["byte"]:
+        return bytes.fromhex(escape["byte"]).decode("utf-8", "surrogateescape")
+    code = escape["short"] or escape["long"]
+    if code:
+        number = int(code, 16)
+        return chr(number) if number <= sys.maxunicode else escape[0]
+    return _SHORT_ESCAPES.get(escape["one"], escape["one"])
 
 
 def parse_map(text: str) -> dict[str, str]:

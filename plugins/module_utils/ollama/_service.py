@@ -16,7 +16,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import
     address_of,
     url_of_host,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import Holder, Load, Sight
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import (
+    Holder,
+    Load,
+    Sight,
+    ending,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     Socket,
     pids,
@@ -36,6 +41,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 )
 
 _API_TIMEOUT_S = 5.0
+# Go tells of some hundred goroutines when it panics, in two to twenty lines each.
+_LINES_OF_AN_END = 400
 # A line is cut after it was masked: the end of a URL's credentials may be what is cut off.
 _MAX_LINE_CHARACTERS = 2000
 
@@ -135,12 +142,13 @@ def loaded_models(run: Run, scope: str, unit: str) -> list[str]:
 
 
 def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:
-    """The last lines that the service's latest run wrote to the journal, credentials in URLs masked.
+    """The lines of the journal that tell why the service's latest run ended, else its last, credentials in URLs masked.
 
     A service that systemd starts again and again may not have come to write any: then the runs before it tell.
     """
     state = unit_state(run, scope, unit)
-    words = journal_of_invocation(state.invocation_id, from_end=True, lines=lines)
+    words = journal_of_invocation(state.invocation_id, from_end=True, lines=_LINES_OF_AN_END)
     if not any(line.strip() for line in words):
-        words = last_messages_of_unit(scope, unit, lines=lines)
-    return [masked("", line)[:_MAX_LINE_CHARACTERS] for line in words if line.strip()]
+        words = last_messages_of_unit(scope, unit, lines=_LINES_OF_AN_END)
+    kept = ending([line for line in words if line.strip()], lines)
+    return [masked("", line)[:_MAX_LINE_CHARACTERS] for line in kept]

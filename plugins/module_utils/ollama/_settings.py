@@ -221,12 +221,15 @@ def _dotted(release: Release) -> str:
 
 
 def duration_ns(text: str) -> int | None:
-    """A duration as Ollama reads it: Go's notation, or whole seconds; None when it is neither."""
+    """A duration as Ollama reads it: Go's notation, or whole seconds; None when it is neither.
+
+    Seconds beyond 292 years wrap around, as Go's numbers of 64 bits do.
+    """
     nanoseconds = parse_duration_ns(text)
     if nanoseconds is not None:
         return nanoseconds
     seconds = parse_int(text)
-    return None if seconds is None else seconds * 1_000_000_000
+    return None if seconds is None else (seconds * 1_000_000_000 + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def as_printed(name: str, value: str) -> str | None:

@@ -28,6 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf impor
     read_parts,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
+    SIDE_FILES,
     InstalledModel,
     ModelError,
     UnplannableError,
@@ -184,6 +185,7 @@ def read_model(
         draft_bytes=_size(layers, "draft"),
         parameters=_parameters(models_path, layers),
         projector_metadata=projector_header["metadata"],
+        side_files=tuple(layer.digest for kind in SIDE_FILES for layer in layers if layer.kind == kind),
     )
 
 
@@ -281,7 +283,8 @@ def _selected(models_path: str, manifest_file: ManifestFile) -> Mapping[str, Any
 
 
 def _layers(manifest: Mapping[str, Any], path: str) -> list[_Layer]:
-    entries = manifest.get("layers")
+    # Ollama writes the manifest of a model that runs in its cloud with `"layers":null`.
+    entries = [] if manifest.get("layers") is None else manifest["layers"]
     if not isinstance(entries, list) or len(entries) > MAX_LAYERS:
         raise ModelError(f"{path} is no manifest: layers is {_kind(entries)}, expected a list")
     return [_layer(entry, path) for entry in entries]

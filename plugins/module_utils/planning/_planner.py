@@ -121,7 +121,7 @@ def _plan(found: Found, now_loaded: Mapping[str, int]) -> Plan:
                         for warning in model_warnings(demand, setting, inputs.rules)
                     ),
                     *client_warnings(planned, now_loaded, inputs.running_context_length),
-                    *blob_warnings(goal.models),
+                    *blob_warnings(goal.models, setting),
                     *service_warnings(
                         environment,
                         inputs.settings,

@@ -122,15 +122,18 @@ class Simulation:
         return server
 
     def runners(self, models: Iterable[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
-        """One model for each blob, the largest file first; of tags that share a blob the one with most context.
+        """One model for each blob, the largest file first; of tags that share a blob the one that takes most.
 
-        Tags that share a blob share a runner. The largest file first finds soonest what does not fit.
+        Of tags that share a blob one is loaded at a time. The largest file first finds soonest what does not fit.
         """
-        server = self.server(setting)
+
+        def weight(model: SchedulerModel) -> int:
+            return self.predicted_bytes(model, setting) + model.side_bytes
+
         by_blob: dict[str, SchedulerModel] = {}
         for model in models:
             known = by_blob.get(model.key)
-            if known is None or server.context_length(model) > server.context_length(known):
+            if known is None or weight(model) > weight(known):
                 by_blob[model.key] = model
         return tuple(sorted(by_blob.values(), key=lambda model: (-model.file_bytes, model.name)))
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
@@ -17,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
+    effective_context,
     has_single_slot,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
@@ -46,7 +48,13 @@ def model_warnings(demand: Demand, setting: Setting, rules: VersionRules) -> lis
 def _context_warnings(demand: Demand, setting: Setting) -> list[str]:
     model, asked = demand.model, demand.wanted.context_length if demand.wanted else None
     warnings = []
-    if model.num_ctx and model.num_ctx > setting.context_length:
+    trained = model.context_length_trained
+    if model.num_ctx and trained and model.num_ctx > trained:
+        warnings.append(
+            f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, beyond the {trained} tokens it was trained for: "
+            f"Ollama runs it with {trained}, and it is planned with them"
+        )
+    elif model.num_ctx and model.num_ctx > setting.context_length:
         warnings.append(
             f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, above the planned "
             f"{setting.context_length}: it is planned with {model.num_ctx}"
@@ -56,7 +64,6 @@ def _context_warnings(demand: Demand, setting: Setting) -> list[str]:
             f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, which wins over OLLAMA_CONTEXT_LENGTH: "
             f"its requests get {model.num_ctx} tokens"
         )
-    trained = model.context_length_trained
     if asked and trained and asked > trained:
         warnings.append(
             f"{model.name} was trained for {trained} tokens of context: it does not get the {asked} asked for"
@@ -96,21 +103,47 @@ def client_warnings(
     ]
 
 
-def blob_warnings(models: Sequence[SchedulerModel]) -> list[str]:
-    """Tags that share a runner but not a context length."""
+def blob_warnings(models: Sequence[SchedulerModel], setting: Setting) -> list[str]:
+    """Tags of one file: whether they share a runner, and what the first one loaded decides for the others.
+
+    Source: ollama v0.33.0-rc2, server/sched.go (needsReload).
+    """
     warnings = []
     for key in dict.fromkeys(model.key for model in models):
         tags = [model for model in models if model.key == key]
         if len(tags) < 2:
             continue
         names = ", ".join(model.name for model in tags)
-        contexts = {model.num_ctx for model in tags}
+        differing = _not_shared(tags, setting)
         warnings.append(
-            f"{names} are tags of one file with different num_ctx: Ollama reloads it whenever another tag is asked for"
-            if len(contexts) > 1
+            f"{names} are tags of one file with different {' and '.join(differing)}: one of them is loaded at a time, and "
+            "Ollama reloads it whenever another tag is asked for"
+            if differing
             else f"{names} are tags of one file: they share one runner and count as one model"
         )
+        lasting = [model for model in tags if model.num_gpu is not None and model.num_gpu >= 0]
+        following = [model for model in tags if model not in lasting]
+        if lasting and following and not differing:
+            warnings.append(
+                f"the Modelfile of {lasting[0].name} sets num_gpu {lasting[0].num_gpu}: where it is loaded first, its runner "
+                f"also serves {', '.join(model.name for model in following)} with as few layers on the GPU; set num_gpu in "
+                "all tags of the file, or in none"
+            )
     return warnings
+
+
+def _not_shared(tags: Sequence[SchedulerModel], setting: Setting) -> list[str]:
+    """In what tags of one file differ so that they do not share a runner."""
+    contexts = {effective_context(model, model.num_ctx or setting.context_length) for model in tags}
+    layers = {model.num_gpu for model in tags if model.num_gpu is not None and model.num_gpu >= 0}
+    kinds: Mapping[str, set[Any]] = {
+        "projector or adapter": {model.side_files for model in tags},
+        "num_ctx": contexts,
+        "num_batch": {model.num_batch for model in tags},
+        "num_gpu": layers,
+        "main_gpu": {model.main_gpu for model in tags},
+    }
+    return [name for name, values in kinds.items() if len(values) > 1]
 
 
 def service_warnings(

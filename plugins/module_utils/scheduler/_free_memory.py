@@ -26,7 +26,7 @@ class Runner:
     name: str
     key: str
     options: Options
-    projector_bytes: int
+    side_files: tuple[str, ...]
     placement: tuple[int, ...]
     keep_alive_seconds: float
     expires_at: float

@@ -27,7 +27,8 @@ class SchedulerGpu:
 class SchedulerModel:
     """What the scheduler knows of a model; `key` is its blob, which tags may share. Sizes in bytes.
 
-    `prediction_bytes_per_token`: what Ollama adds to the file size for each token of context.
+    `prediction_bytes_per_token`: what Ollama adds to the file size for each token of context. `side_files`: what tells
+    its projector and adapters from those of another tag of the same file.
     """
 
     name: str
@@ -45,7 +46,13 @@ class SchedulerModel:
     num_batch: int | None = None
     num_gpu: int | None = None
     main_gpu: int | None = None
+    side_files: tuple[str, ...] = ()
     shape: ModelShape | None = None
+
+    @property
+    def side_bytes(self) -> int:
+        """What is loaded beside the model's own file: projector and adapters."""
+        return self.projector_bytes + (self.shape.adapter_bytes if self.shape else 0)
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,18 @@ def scheduler_model(shape: ModelShape) -> SchedulerModel:
         num_batch=_whole_number(parameters.get("num_batch")),
         num_gpu=_whole_number(parameters.get("num_gpu")),
         main_gpu=_whole_number(parameters.get("main_gpu")),
+        side_files=_side_files(shape),
         shape=shape,
     )
+
+
+def _side_files(shape: ModelShape) -> tuple[str, ...]:
+    """The digests of projectors and adapters; their sizes where a description has no digests."""
+    told = shape.parameters.get("side_files")
+    if isinstance(told, (list, tuple)) and told:
+        return tuple(str(one) for one in told)
+    sizes = {"adapter": shape.adapter_bytes, "projector": shape.projector_bytes}
+    return tuple(f"{kind} of {size} bytes" for kind, size in sizes.items() if size)
 
 
 def predicted_bytes(model: ModelShape | SchedulerModel, context_length: int, parallel: int) -> int:

@@ -468,7 +468,7 @@ class Server:
             name=job.model.name,
             key=job.model.key,
             options=job.options,
-            projector_bytes=job.model.projector_bytes,
+            side_files=job.model.side_files,
             placement=decision.placement,
             keep_alive_seconds=keep_alive,
             expires_at=self.now + keep_alive,
@@ -568,6 +568,8 @@ def _reload_reason(loaded: Runner, job: _Job) -> str:
 
     Source: ollama server/sched.go, needsReload() (v0.33.0-rc2).
     """
+    if loaded.side_files != job.model.side_files:
+        return "another projector or adapter"
     old, new = loaded.options, job.options
     if old.context_length != new.context_length and not (
         old.is_automatic_context and new.is_automatic_context
@@ -579,6 +581,4 @@ def _reload_reason(loaded: Runner, job: _Job) -> str:
         return f"num_gpu {old.num_gpu}, asked {new.num_gpu}"
     if old.main_gpu != new.main_gpu:
         return f"main_gpu {or_any(old.main_gpu)}, asked {or_any(new.main_gpu)}"
-    if loaded.projector_bytes != job.model.projector_bytes:
-        return "another projector"
     return ""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any, Mapping
@@ -245,7 +246,9 @@ def inspect(
             unit, dict(state.environment), variables_of(wanted.text), state.need_daemon_reload
         )
         if process is not None:
-            differences += process_differences(unit, process, wanted.environment, dropped, found_conflicts)
+            differences += process_differences(
+                unit, process, wanted.environment, dropped, found_conflicts, _started_since(state, where)
+            )
     return Inspection(
         manager=service_manager,
         state=state,
@@ -262,6 +265,16 @@ def inspect(
         refusals=tuple(_refusals(state, where)),
         problems=tuple(problems),
     )
+
+
+def _started_since(state: UnitState, where: Place) -> bool:
+    """Whether the process was started after our drop-in was written, and systemd gives out what that says."""
+    if state.need_daemon_reload or state.started_at_s is None:
+        return False
+    try:
+        return state.started_at_s > os.stat(where.path).st_mtime
+    except OSError:
+        return False
 
 
 def _wanted(content: str, where: Place) -> Wanted:

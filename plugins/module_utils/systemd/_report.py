@@ -93,17 +93,24 @@ def unit_differences(
     return found
 
 
+_SET_BY_PROGRAM = (
+    "it was started after the drop-in was written, so what ExecStart= of the unit runs sets it itself: look at that "
+    "command for env, a shell or a script, and take the variable out of it"
+)
+
+
 def process_differences(
     unit: str,
     process: Mapping[str, str],
     wanted: Mapping[str, str],
     dropped: Mapping[str, str | None],
     conflicts: Sequence[Conflict],
+    started_since: bool = False,
 ) -> list[Difference]:
     """Where the running process has other values than wanted.
 
     C(dropped): variables our drop-in set before and no longer sets, each with the value that the unit's
-    other files give it (None: none).
+    other files give it (None: none). C(started_since): the process is younger than our drop-in, and systemd has read it.
     """
     expected: dict[str, str | None] = {**dropped, **wanted}
     reasons = {conflict.name: conflict.message for conflict in conflicts}
@@ -113,7 +120,9 @@ def process_differences(
         process,
         expected,
         sorted(expected),
-        "it was started before the drop-in took effect and must be restarted",
+        _SET_BY_PROGRAM
+        if started_since
+        else "it was started before the drop-in took effect and must be restarted",
         reasons,
     )
 

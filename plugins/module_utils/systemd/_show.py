@@ -108,7 +108,10 @@ class Manager:
 
 @dataclass(frozen=True)
 class UnitState:
-    """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, None while it never ran."""
+    """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, None while it never ran.
+
+    C(started_at_s): the same in seconds since 1970, not rounded.
+    """
 
     unit: str
     aliases: tuple[str, ...]
@@ -126,6 +129,7 @@ class UnitState:
     started_at: str | None
     invocation_id: str
     user: str
+    started_at_s: float | None = None
 
     @property
     def exists(self) -> bool:
@@ -197,6 +201,7 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
         started_at=_wall_clock(monotonic_microseconds) if monotonic_microseconds else None,
         invocation_id=properties.get("InvocationID", ""),
         user=properties.get("User", ""),
+        started_at_s=_booted_at() + monotonic_microseconds / 1e6 if monotonic_microseconds else None,
     )
 
 
@@ -204,10 +209,13 @@ def _int(text: str | None) -> int:
     return whole_number(text) or 0
 
 
+def _booted_at() -> float:
+    return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 def _wall_clock(monotonic_microseconds: int) -> str:
-    booted_at = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
     moment = datetime.datetime.fromtimestamp(
-        round(booted_at + monotonic_microseconds / 1e6), tz=datetime.timezone.utc
+        round(_booted_at() + monotonic_microseconds / 1e6), tz=datetime.timezone.utc
     )
     return moment.isoformat()
 

@@ -93,6 +93,8 @@ class VersionRules:
         return bug in self.bugs
 
 
+# What a plain `go build` calls itself. Source: ollama v0.33.0-rc2, version/version.go.
+DEVELOPMENT = (0, 0, 0)
 CONTEXT_DEFAULT = 4096
 CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768))
 
@@ -142,6 +144,11 @@ def rules(text: str | Version) -> VersionRules:
         ValueError: the text is no version, or names one older than 0.10.0.
     """
     version = parse(text)
+    if version.release == DEVELOPMENT:
+        raise ValueError(
+            f"Ollama {version} cannot be planned: a build of one's own calls itself so, whatever it was built from; set "
+            "ollama_plan_version to that, for example 0.33.0."
+        )
     reached = [row for row in ROWS if version.release >= row.version.release]
     if not reached:
         raise ValueError(

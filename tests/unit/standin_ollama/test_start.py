@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.tests.standin_ollama import environment
 
-from ..conftest import CAPTURES, Start
+from ..conftest import CAPTURES, Server, Start
 
 RECORDED = {
     "HOME": "/usr/share/ollama",
@@ -59,6 +60,9 @@ def test_logs_the_environment_as_recorded(folder: str) -> None:
         ("OLLAMA_HOST", ":8080", "http://:8080"),
         ("OLLAMA_HOST", "[::1]:1234", "http://[::1]:1234"),
         ("OLLAMA_HOST", "1.2.3.4:99999", "http://1.2.3.4:11434"),
+        ("OLLAMA_HOST", "127.0.0.1:11901/ollama", "http://127.0.0.1:11901/ollama"),
+        ("OLLAMA_HOST", "[::1%lo]:0", "http://[::1%25lo]:0"),
+        ("OLLAMA_KEEP_ALIVE", "9300000000", "2562047h47m16.854775807s"),
         ("OLLAMA_DEBUG", "2", "DEBUG-4"),
         ("OLLAMA_MODELS", "/srv/models", "/srv/models"),
     ],
@@ -70,7 +74,7 @@ def test_reads_a_variable_as_ollama_does(name: str, value: str, shown: str) -> N
 
 def test_warns_of_a_number_it_cannot_read(start: Start) -> None:
     server = start(OLLAMA_NUM_PARALLEL="many")
-    warning = 'level=WARN source=config.go:285 msg="invalid environment variable, using default"'
+    warning = 'level=WARN source=config.go:263 msg="invalid environment variable, using default"'
     assert f"{warning} key=OLLAMA_NUM_PARALLEL value=many default=1" in server.log
 
 
@@ -97,3 +101,61 @@ def test_ends_with_gos_words_where_the_port_is_taken(start: Start) -> None:
 
 def test_shows_the_version_it_is_told(start: Start) -> None:
     assert start(config={"version": "0.12.3"}).ask("GET", "/api/version").json() == {"version": "0.12.3"}
+
+
+# What a server logs of Ollama's cloud and of its own caches.
+NOT_STOOD_IN_FOR = {"model_list_cache.go", "model_recommendations.go", "model_show_cache.go", "images.go", "sched.go"}
+LINE = re.compile(r'^time=\S+ level=(\w+) source=(\w+\.go:\d+) msg=("(?:[^"\\]|\\.)*"|\S+)(.*)$')
+
+
+def shape_of(log: str, beyond: set[str] = NOT_STOOD_IN_FOR) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """Level, place, message without numbers, and names of the fields of every line."""
+    found = [match.groups() for match in map(LINE.match, log.splitlines()) if match]
+    return [
+        (level, source, re.sub(r"[\d.:]+", "0", message), tuple(re.findall(r"(\w+)=", re.sub(r'"(?:[^"\\]|\\.)*"', "", rest))))
+        for level, source, message, rest in found
+        if source.partition(":")[0] not in beyond or message.startswith('"total ')
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("normal", {}),
+        ("debug_minus_1", {"OLLAMA_DEBUG": "-1"}),
+    ],
+)
+def test_logs_a_start_as_recorded(start: Start, name: str, variables: dict[str, str]) -> None:
+    told = (CAPTURES / "real_cpu" / "start_log" / f"{name}.log").read_text()
+    server = start(wait=not variables, **variables)
+    if variables:
+        _until_it_answers(server)
+    assert shape_of(server.log) == shape_of(told)
+
+
+def _until_it_answers(server: Server) -> None:
+    for _attempt in range(100):
+        try:
+            assert server.ask("GET", "/api/version").status == 200
+            return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(server.log)
+
+
+def test_warns_as_recorded_of_a_number_it_cannot_read(start: Start) -> None:
+    told = (CAPTURES / "real_cpu" / "start_log" / "num_parallel_unparsable.log").read_text()
+    server = start(OLLAMA_NUM_PARALLEL="four")
+    assert shape_of(server.log)[0] == shape_of(told)[0]
+
+
+def test_logs_a_load_as_recorded(start: Start) -> None:
+    told = (CAPTURES / "real_cpu" / "load_tiny_models.log").read_text()
+    server = start()
+    server.ask("POST", "/api/generate", {"model": "gemma3-270m"})
+    recorded = iter(shape_of(told, set()))
+    logged = shape_of(server.log, set())
+    assert [line for line in logged if line not in recorded] == []
+    kinds = re.compile(r"^(\w+): +CPU (\w+) buffer size = +[\d.]+ MiB$", re.M)
+    assert set(kinds.findall(server.log)) <= set(kinds.findall(told))
+    assert kinds.findall(server.log) != []

@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.modules import (
     systemd_restart,
 )
 
-MODELS = {"models": [{"name": "gemma3:4b"}], "version": "0.33.0"}
+MODELS = {"models": [{"name": "gemma3:4b"}], "version": "0.33.0", "source": "disk", "loaded": []}
 
 
 class Service:
@@ -81,11 +81,23 @@ def test_what_cannot_be_read_is_a_sentence_and_hides_nothing_else(run_module, ho
     assert result["measured"] == {"parallel": 4}
 
 
-def test_a_damaged_model_is_a_failure_although_the_others_are_known(run_module, host):
-    host("read_models", (MODELS, ["llama3.2:3b: the header is cut short"]))
+@pytest.mark.parametrize(
+    ("source", "loaded", "failures"),
+    [
+        ("disk", [], []),
+        ("disk", None, []),
+        ("api", [], []),
+        ("api", None, ["llama3.2:3b: no answer"]),
+    ],
+)
+def test_a_damaged_model_fails_the_host_only_where_its_server_is_gone(
+    run_module, host, source, loaded, failures
+):
+    known = {**MODELS, "source": source, "loaded": loaded}
+    host("read_models", (known, ["llama3.2:3b: no answer"]))
     result = run_module(ollama_host_info)
-    assert result["failures"] == ["llama3.2:3b: the header is cut short"]
-    assert result["models"] == MODELS
+    assert result["failures"] == failures
+    assert result["models"] == known
 
 
 def test_a_benchmark_that_cannot_be_read_is_no_failure_of_the_host(run_module, host):
@@ -103,8 +115,8 @@ def test_a_plan_can_have_every_part_read():
     ("reader", "answer", "part"),
     [
         ("gpu_facts", {"devices": ["x" * 600_000]}, "gpu"),
-        ("read_models", ({"models": ["x" * 2_500_000]}, []), "models"),
-        ("read_models", ({"models": []}, ["x" * 2_500_000]), "models"),
+        ("read_models", ({**MODELS, "models": ["x" * 2_500_000]}, []), "models"),
+        ("read_models", ({**MODELS, "unseen": ["x" * 2_500_000]}, []), "models"),
         ("read", {"x": "y" * 600_000}, "measured"),
     ],
 )

@@ -231,7 +231,7 @@ def test_waiting_in_vain_fails_with_the_last_words(systemd, run_module, monkeypa
     monkeypatch.setattr(ollama_wait._service, "last_words", lambda run, scope, unit: ["panic: no"])
     result = run_module(ollama_wait)
     assert result["failed"]
-    assert result["msg"] == "ollama.service failed. Its journal ends: panic: no"
+    assert result["msg"] == "ollama.service failed. Its journal says: panic: no"
     assert not run_module(ollama_wait, _ansible_check_mode=True)["healthy"]
 
 

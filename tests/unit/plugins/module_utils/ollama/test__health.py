@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import (
@@ -13,9 +14,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health imp
     Load,
     Sight,
     busy,
+    ending,
     judge,
+    told,
 )
 
+CAPTURES = Path(__file__).parents[4] / "data" / "captures"
 UNIT = "ollama.service"
 OURS = Holder(7, "ollama", UNIT)
 THIEF = Holder(9, "python3", "thief.service")
@@ -98,3 +102,30 @@ def test_an_unknown_holder_of_a_port_that_answers_is_taken_for_ours():
 )
 def test_idle_is_without_connections_and_computing_runners(loads, reason):
     assert busy(loads) == reason
+
+
+PANIC = (CAPTURES / "real_cpu" / "start_log" / "origins_panic.log").read_text().splitlines()
+CAUSE = (
+    "panic: bad origin: origins must contain '*' or include http://,https://,chrome-extension://,"
+    "safari-extension://,moz-extension://,ms-browser-extension://"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept", "sentence"),
+    [
+        (PANIC, [CAUSE, "", "goroutine 1 [running]:"], f"Its journal says: {CAUSE}"),
+        (
+            ["Error: listen tcp: address already in use", "it ended"],
+            ["Error: listen tcp: address already in use", "it ended"],
+            "Its journal says: Error: listen tcp: address already in use",
+        ),
+        (["panic: old", "started", "panic: new"], ["panic: new"], "Its journal says: panic: new"),
+        (["fatal error: out of memory"], ["fatal error: out of memory"], "Its journal says: fatal error: out of memory"),
+        (["a", "b", "c", "d"], ["b", "c", "d"], "Its journal ends: b; c; d"),
+        ([], [], "Its journal ends: it wrote nothing"),
+    ],
+)
+def test_an_end_is_told_by_its_cause(words, kept, sentence):
+    assert ending(words, 3) == kept
+    assert told(ending(words, 20 if words is PANIC else 3)) == sentence

@@ -120,6 +120,7 @@ class TestModels:
         assert names(inventory) == ["chat:8k", "llama3.2:1b"]
         (damage,) = inventory.damaged
         assert "library/other/latest is no JSON" in damage
+        assert inventory.unplannable == {"other:latest": damage}
 
     def test_models_that_run_elsewhere_are_told_apart(self, models_path, tmp_path):
         path = add_model(tmp_path, "big:cloud", LLAMA, family="cloud")

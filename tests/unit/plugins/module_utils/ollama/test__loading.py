@@ -10,11 +10,13 @@ import json
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _loading
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Planned, differences
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import Process
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
 BLOB = "sha256-" + "b" * 64
+OTHER_BLOB = "sha256-" + "d" * 64
 
 
 class Server:
@@ -22,6 +24,8 @@ class Server:
 
     def __init__(self, server):
         self.loaded = []
+        self.beside = {}
+        self.other_files = ()
         self.asked = server.asked
         self.url = server.url
         server.replies = {
@@ -37,10 +41,12 @@ class Server:
         return status, json.dumps(content).encode()
 
     def show(self, name):
-        if name == "absent":
+        if name in ("absent", "absent:latest"):
             return self.reply({"error": "model 'absent' not found"}, 404)
         capabilities = ["embedding"] if name.startswith("embed") else ["completion", "embedding"]
-        return self.reply({"modelfile": f"FROM /m/blobs/{BLOB}\n", "capabilities": capabilities})
+        blob = OTHER_BLOB if name_key(name) in self.other_files else BLOB
+        beside = "".join(f"ADAPTER /m/blobs/{file}\n" for file in self.beside.get(name, ()))
+        return self.reply({"modelfile": f"FROM /m/blobs/{blob}\n{beside}", "capabilities": capabilities})
 
     def load(self, name):
         # As PsHandler shows them: in the short form, in the letters of the installed model (server/routes.go).
@@ -86,6 +92,7 @@ def test_models_are_loaded_in_order_by_the_way_that_fits_them(ollama):
 
 
 def test_models_that_displace_each_other_are_looked_at_one_by_one(ollama, monkeypatch):
+    ollama.other_files = ("b:latest",)
     keep_all = ollama.load
     monkeypatch.setattr(ollama, "load", lambda name: (ollama.loaded.clear(), keep_all(name))[1])
     assert [model.loaded for model in load(["a", "b"]).models] == [False, True]
@@ -124,3 +131,34 @@ def test_a_model_that_cannot_be_loaded_does_not_keep_the_others_from_it(ollama):
     outcome = load(["absent", "a"])
     assert outcome.models[0].error.endswith("answers 404: model 'absent' not found")
     assert (outcome.models[0].loaded, outcome.models[1].loaded) == (False, True)
+
+
+class TestTagsOfOneFile:
+    """Tags of one file share a runner, which keeps the name of the first, unless other files lie beside it."""
+
+    @pytest.fixture
+    def shared(self, ollama, monkeypatch):
+        def load(name):
+            if not ollama.loaded:
+                ollama.loaded.append("first:latest")
+            return ollama.reply({"done": True})
+
+        monkeypatch.setattr(ollama, "load", load)
+        ollama.loaded = ["first:latest"]
+        return ollama
+
+    def test_a_tag_is_loaded_where_the_first_one_is_listed(self, shared):
+        outcome = load(["second"])
+        assert not outcome.changed
+        assert [(model.name, model.loaded, model.parallel) for model in outcome.models] == [("second", True, 2)]
+        assert differences([Planned("second")], outcome.models) == []
+
+    def test_one_with_another_adapter_is_not(self, shared):
+        shared.beside = {"second": ["sha256-" + "c" * 64]}
+        outcome = load(["second"])
+        assert outcome.changed
+        assert [model.loaded for model in outcome.models] == [False]
+
+    def test_a_loaded_model_that_the_server_does_not_tell_is_no_tag_of_it(self, shared):
+        shared.loaded = ["absent"]
+        assert not load(["second"]).models[0].loaded

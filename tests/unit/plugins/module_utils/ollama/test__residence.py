@@ -9,11 +9,12 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
+    Files,
     Loaded,
     Planned,
     Runner,
-    blob_of,
     differences,
+    files_of,
     loaded_model,
     runner_of,
 )
@@ -48,11 +49,27 @@ def test_a_runner_is_read_from_its_command_line(command, runner):
     assert runner_of(1, command) == runner
 
 
-def test_the_blob_of_a_recorded_model():
+def test_the_files_of_a_recorded_model():
     show = json.loads((CAPTURES / "base" / "show.json").read_text())
-    assert blob_of(show) == "sha256-a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-    assert blob_of({}) is None
-    assert blob_of({"modelfile": "FROM scratch\n# FROM " + BLOB}) is None
+    assert files_of(show) == Files("sha256-a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818")
+
+
+OTHER = "sha256-" + "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("modelfile", "files"),
+    [
+        ("", None),
+        ("FROM scratch\n# FROM " + BLOB, None),
+        (f"# FROM x\n\nFROM /m/{BLOB}\nTEMPLATE x", Files(BLOB)),
+        (f"FROM /m/{BLOB}\nFROM /m/{OTHER}", Files(BLOB, (("FROM", OTHER),))),
+        (f"FROM /m/{BLOB}\nADAPTER /m/{OTHER}\n", Files(BLOB, (("ADAPTER", OTHER),))),
+        (f'FROM /m/{BLOB}\nSYSTEM """\nADAPTER /m/{OTHER}\n"""', Files(BLOB)),
+    ],
+)
+def test_a_modelfile_names_the_weights_and_what_lies_beside_them(modelfile, files):
+    assert files_of({"modelfile": modelfile}) == files
 
 
 def seen(**changes):

@@ -64,6 +64,23 @@ def test_the_last_line_counts_and_none_is_none():
     assert find_server_config(["nothing", ""]) is None
 
 
+@pytest.mark.parametrize(
+    ("logged", "value"),
+    [
+        (r"a\tb", "a\tb"),
+        (r"a\u00a0b", "a\u00a0b"),
+        (r"a\x7fb", "a\x7fb"),
+        (r"a\U0001f600b", "a\U0001f600b"),
+        (r"a\\tb", r"a\tb"),
+        (r"a\xe9b", b"a\xe9b".decode("utf-8", "surrogateescape")),
+        (r"a\a\b\f\n\r\vb", "a\a\b\f\n\r\vb"),
+        (r"a\Uffffffffb", r"a\Uffffffffb"),
+    ],
+)
+def test_escapes_of_go_are_undone(logged, value):
+    assert find_server_config([f'msg="server config" env="map[A:{logged}]"']) == {"A": value}
+
+
 @pytest.mark.parametrize("piece", ["A:[ ", "A:b ", "[", "]", "A", "A:[b] ", "a:", "http_proxy:"])
 def test_a_long_line_is_soon_read(piece):
     began = time.monotonic()

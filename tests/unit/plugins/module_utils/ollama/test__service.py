@@ -139,6 +139,13 @@ def test_a_run_that_has_not_written_yet_leaves_the_word_to_those_before_it(monke
     assert _service.last_words(shows(), "system", UNIT) == [UNIT, "it died"]
 
 
+def test_the_last_words_of_a_panic_begin_with_its_cause(monkeypatch):
+    said = ["before", "panic: no", *(f"goroutine {number}" for number in range(90))]
+    monkeypatch.setattr(_service, "journal_of_invocation", lambda invocation, from_end, lines: said[-lines:])
+    words = _service.last_words(shows(), "system", UNIT)
+    assert (words[0], len(words)) == ("panic: no", 20)
+
+
 def test_the_last_words_show_no_credentials(monkeypatch):
     said = ["", "proxy http://user:hunter2@proxy", "bye"]
     monkeypatch.setattr(_service, "journal_of_invocation", lambda invocation, from_end, lines: said)

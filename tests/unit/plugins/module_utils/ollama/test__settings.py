@@ -145,6 +145,8 @@ def test_any_value_is_a_sentence_or_nothing(name, value):
         ("OLLAMA_FLASH_ATTENTION", "yes", "true"),
         ("OLLAMA_KEEP_ALIVE", "24h", "24h0m0s"),
         ("OLLAMA_KEEP_ALIVE", "60", "1m0s"),
+        ("OLLAMA_KEEP_ALIVE", "9300000000", "2562047h47m16.854775807s"),
+        ("OLLAMA_KEEP_ALIVE", "99999999999", "2157299h53m50.45224192s"),
         ("OLLAMA_KEEP_ALIVE", "-1", "2562047h47m16.854775807s"),
         ("OLLAMA_KEEP_ALIVE", "0", "0s"),
         ("OLLAMA_KEEP_ALIVE", "x", None),

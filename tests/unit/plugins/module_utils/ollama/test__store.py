@@ -154,6 +154,14 @@ class TestReading:
         model = read(tmp_path, "llama3.2:1b")
         assert model.projector_bytes == model.adapter_bytes > 64 * 64 * 2
 
+    def test_tells_what_lies_beside_the_weights(self, tmp_path):
+        add_model(tmp_path, "plain", LLAMA)
+        add_model(tmp_path, "vision", LLAMA, projector=PROJECTOR)
+        assert read(tmp_path, "plain:latest").side_files == ()
+        (side_file,) = read(tmp_path, "vision:latest").side_files
+        assert (tmp_path / "blobs" / side_file).is_file()
+        assert read(tmp_path, "vision:latest").shape().parameters["side_files"] == [side_file]
+
     def test_tags_on_one_blob_have_the_same_digest(self, tmp_path):
         add_model(tmp_path, "llama3.2:1b", LLAMA)
         add_model(tmp_path, "chat:8k", LLAMA, params={"num_ctx": 8192})
@@ -204,6 +212,14 @@ class TestUnplannable:
         ):
             read(tmp_path, "big:cloud")
 
+    def test_a_cloud_model_has_no_layers(self, tmp_path):
+        path = add_model(tmp_path, "big:cloud", LLAMA)
+        config = blob_path(tmp_path, json.loads(path.read_text())["config"]["digest"])
+        change(config, lambda content: content.update(remote_host="https://ollama.com:443"))
+        change(path, lambda content: content.update(layers=None))
+        with pytest.raises(UnplannableError, match=r"runs at https://ollama\.com:443"):
+            read(tmp_path, "big:cloud")
+
     def test_a_safetensors_model_is_not_predicted(self, tmp_path):
         add_model(tmp_path, "mlx:1b", LLAMA, model_format="safetensors")
         with pytest.raises(UnplannableError, match="safetensors model, which runs on MLX"):
@@ -233,7 +249,11 @@ BAD_MANIFESTS = {
     "bytes": ("\udcff", "is no JSON"),
     "a list": ("[]", "holds a list of 0, expected a mapping"),
     "deep nesting": ("[" * 100000, "is no JSON: it is nested too deep"),
-    "no layers": ("{}", "is no manifest: layers is nothing, expected a list"),
+    "nothing but braces": ("{}", "is no manifest: config is nothing, expected a mapping"),
+    "no layers and no remote host": (
+        json.dumps({"layers": None, "config": {"digest": DIGEST}}),
+        f"blobs/{DIGEST.replace(':', '-')} cannot be read: No such file or directory",
+    ),
     "layers of another kind": (
         '{"layers": {}}',
         "is no manifest: layers is a value of the kind dict, expected a list",

@@ -150,7 +150,56 @@ class TestWantedModels:
     def test_of_one_file_with_different_contexts_are_reloaded_in_turn(self, plan, installed):
         other = installed("gemma3:4b", name="gemma3:long", num_ctx=16384)
         planned = plan([24], ["gemma3:4b", other], wanted=["gemma3:4b", "gemma3:long"])
-        assert any("Ollama reloads it whenever" in warning for warning in planned.warnings)
+        assert any(
+            "with different num_ctx" in warning and "Ollama reloads it whenever" in warning
+            for warning in planned.warnings
+        )
+
+    @pytest.mark.parametrize(
+        ("changes", "differing"),
+        [
+            ({"adapter_bytes": 4096}, "projector or adapter"),
+            ({"projector_bytes": 4096}, "projector or adapter"),
+            ({"parameters": {"side_files": ["sha256-" + "a" * 64]}}, "projector or adapter"),
+            ({"parameters": {"num_batch": 64}}, "num_batch"),
+            ({"parameters": {"main_gpu": 0}}, "main_gpu"),
+            ({"parameters": {"num_batch": 64}, "num_ctx": 16384}, "num_ctx and num_batch"),
+        ],
+    )
+    def test_of_one_file_that_do_not_share_a_runner_are_reloaded_in_turn(
+        self, plan, installed, changes, differing
+    ):
+        other = installed("gemma3:4b", name="gemma3:other", **changes)
+        planned = plan([24], ["gemma3:4b", other], wanted=["gemma3:4b", "gemma3:other"])
+        assert planned.max_loaded_models == 1
+        assert any(f"tags of one file with different {differing}: one" in one for one in planned.warnings)
+
+    def test_of_one_file_are_judged_by_the_one_that_takes_most(self, plan, installed):
+        vision = installed("gemma3:4b", name="gemma3:see", projector_bytes=8 << 30, capabilities=("vision",))
+        for order in (["gemma3:4b", vision], [vision, "gemma3:4b"]):
+            planned = plan([24], order, wanted=["gemma3:4b", "gemma3:see"])
+            alone = plan([24], [vision], wanted=["gemma3:see"])
+            assert planned.context_length == alone.context_length
+
+    def test_of_one_file_run_on_the_layers_of_the_first(self, plan, installed):
+        other = installed("gemma3:4b", name="gemma3:cpu", parameters={"num_gpu": 0})
+        planned = plan([24], ["gemma3:4b", other], wanted=["gemma3:4b", "gemma3:cpu"])
+        assert any(
+            "gemma3:cpu sets num_gpu 0: where it is loaded first, its runner also serves gemma3:4b" in one
+            for one in planned.warnings
+        )
+
+    def test_of_one_file_with_more_context_than_it_was_trained_for_share_a_runner(self, plan, installed):
+        first, second = (
+            installed("gemma3:4b", name=f"gemma3:{name}", num_ctx=tokens)
+            for name, tokens in (("a", 131072), ("b", 10**6))
+        )
+        planned = plan([80], [first, second], wanted=["gemma3:a", "gemma3:b"])
+        assert any("they share one runner" in warning for warning in planned.warnings)
+        assert any(
+            "gemma3:b sets num_ctx 1000000, beyond the 131072 tokens it was trained for" in one
+            for one in planned.warnings
+        )
 
 
 class TestWantedModelsThatDoNotFitTogether:
@@ -519,6 +568,11 @@ class TestVersions:
     def test_older_than_the_oldest_known_are_refused(self, plan):
         with pytest.raises(ValueError, match=r"Ollama 0\.9\.6 .* the oldest known is 0\.10\.0"):
             plan([24], ["gemma3:4b"], version="0.9.6")
+
+    @pytest.mark.parametrize("version", ["0.0.0", "0.0.0-dirty"])
+    def test_that_a_build_of_ones_own_tells_are_asked_for(self, plan, version):
+        with pytest.raises(ValueError, match=r"build of one's own .* set ollama_plan_version to that"):
+            plan([24], ["gemma3:4b"], version=version)
 
     def test_newer_than_the_newest_known_are_planned_with_a_warning(self, plan):
         assert any(

@@ -222,7 +222,7 @@ def test_a_model_that_is_loaded_answers_at_once() -> None:
         (LoadRequest(num_batch=64), {}, "num_batch automatic, asked 64"),
         (LoadRequest(num_gpu=10), {}, "num_gpu -1, asked 10"),
         (LoadRequest(main_gpu=0), {}, "main_gpu any, asked 0"),
-        (LoadRequest(), {"projector_bytes": 800 * MIB}, "another projector"),
+        (LoadRequest(), {"side_files": ("sha256-1",)}, "another projector or adapter"),
         (LoadRequest(num_gpu=-1), {}, ""),
         (LoadRequest(num_ctx=4096), {}, ""),
         (LoadRequest(), {"name": "other-tag"}, ""),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection
@@ -132,6 +133,28 @@ def test_a_process_that_was_not_restarted_differs_from_its_own_unit(world, runni
     found = world.look(WANTED)
     assert layers(found) == [("process", "A")]
     assert found.to_dict()["process_differs"] == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "reload", "reason"),
+    [
+        (1, "no", "what ExecStart= of the unit runs sets it itself"),
+        (1, "yes", "must be restarted"),
+        (-1, "no", "must be restarted"),
+    ],
+)
+def test_a_process_that_is_younger_than_our_dropin_was_given_it(world, running, after_s, reload, reason):
+    path = world.ours(WANTED)
+    booted_at = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
+    started_at = os.stat(path).st_mtime + after_s
+    world.properties.update(
+        Environment="PATH=/bin A=3",
+        NeedDaemonReload=reload,
+        ExecMainStartTimestampMonotonic=int((started_at - booted_at) * 1e6),
+    )
+    running({"A": "9", "PATH": "/bin"})
+    messages = [difference.message for difference in world.look(WANTED).differences]
+    assert any("runs with A=9, wanted 3: it was started" in one and reason in one for one in messages)
 
 
 def test_what_an_environment_file_decides_is_no_difference_of_the_process(world, running):

@@ -61,7 +61,7 @@ def test_the_era_of_a_version(text: str, era: Era) -> None:
     assert rules(text).era is era
 
 
-@pytest.mark.parametrize("text", ["0.9.6", "0.0.0", "0.1.32"])
+@pytest.mark.parametrize("text", ["0.9.6", "0.0.1", "0.1.32"])
 def test_versions_before_0_10_are_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(ValueError, match=rf"^Ollama {text} cannot be planned: .*0\.10\.0; upgrade it\.$"):
         rules(text)
