@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs i
     loaded_from_list,
     unplannable_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._load_order import not_loaded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
@@ -113,13 +114,14 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
             "msg": "gpu is required unless gather has gpu: describe the GPUs or have them read",
         }
     try:
+        loaded = loaded_from_list(options["loaded"])
         plan = plan_host(
             gpu=options["gpu"],
             models=options["models"],
             wanted=wanted_from_list(options["wanted"]),
             policy=policy_from_dict({name: options[name] for name in POLICY}),
             version=options["version"],
-            loaded=loaded_from_list(options["loaded"]),
+            loaded=loaded,
             service=service_from_info(options["service"]),
             unplannable=unplannable_from_list(options["unplannable"]),
             measured=options["measured"],
@@ -129,8 +131,10 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
         return {"failed": True, "msg": str(error)}
     # Ansible shows warnings without the host that they are about.
     name = task_vars.get("inventory_hostname", "host")
+    described = plan.to_dict()
     return {
         "changed": False,
-        "plan": plan.to_dict(),
+        "plan": described,
+        "not_loaded": not_loaded(described, loaded, options["models"]),
         "warnings": [f"{name}: {warning}" for warning in plan.warnings],
     }

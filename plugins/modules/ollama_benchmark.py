@@ -246,14 +246,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
     Control,
     Stopped,
     Workload,
-    has_reader,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import ServesOthers, Session
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._surroundings import Surroundings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_url
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import has_reader, runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
     manager,

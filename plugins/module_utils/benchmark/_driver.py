@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 import time
 from dataclasses import dataclass, field
@@ -82,16 +81,6 @@ class Control:
             self.stop("the run that asked for the measurement is gone")
         if self.reason:
             raise Stopped(self.reason)
-
-
-def has_reader(descriptor: int) -> bool:
-    """Whether somebody still reads the pipe or socket that a descriptor writes to; of any other file yes.
-
-    A program that was started over SSH gets no signal when its connection is lost, but nobody reads it then.
-    """
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return not any(events & (select.POLLERR | select.POLLHUP) for _descriptor, events in poll.poll(0))
 
 
 def run_round(

@@ -6,10 +6,22 @@
 from __future__ import annotations
 
 import os
+import select
+import subprocess
+import time
 from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Run
+
+NOT_FOUND = 127
+# Where a module writes its answer.
+_STDOUT = 1
+_POLL_S = 0.5
+
+
+class Abandoned(Exception):
+    """Nobody waits for the module's answer any more: the run was interrupted, or the connection was cut."""
 
 
 def runner(module: AnsibleModule) -> Run:
@@ -17,12 +29,7 @@ def runner(module: AnsibleModule) -> Run:
 
     Arguments are handed over as they stand. A program that cannot be run answers 127, as in a shell.
     """
-    environment = {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
-    # Where Ansible became another user, these may still be those of the user it logged in as.
-    runtime_directory = f"/run/user/{os.geteuid()}"
-    if os.path.isdir(runtime_directory):
-        environment["XDG_RUNTIME_DIR"] = runtime_directory
-        environment["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime_directory}/bus"
+    environment = _environment()
 
     def run(command: Sequence[str]) -> Completed:
         try:
@@ -33,7 +40,70 @@ def runner(module: AnsibleModule) -> Run:
                 handle_exceptions=False,
             )
         except OSError as error:
-            return Completed(127, "", str(error))
+            return Completed(NOT_FOUND, "", str(error))
         return Completed(code, stdout, stderr)
 
     return run
+
+
+def finished_within(command: Sequence[str], seconds: float) -> Completed | None:
+    """What a command answers that may take long; None where it was ended because it had not after so many seconds.
+
+    Raises:
+        Abandoned: Nobody waits for the module's answer any more; the command was ended.
+    """
+    deadline_s = time.monotonic() + seconds
+    try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **_environment()},
+        )
+    except OSError as error:
+        return Completed(NOT_FOUND, "", str(error))
+    with process:
+        try:
+            while True:
+                left_s = deadline_s - time.monotonic()
+                try:
+                    stdout, stderr = process.communicate(timeout=max(0.0, min(_POLL_S, left_s)))
+                    break
+                except subprocess.TimeoutExpired:
+                    if left_s <= 0:
+                        return None
+                    stop_if_abandoned()
+        finally:
+            process.kill()  # nothing where it has ended
+    return Completed(process.returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+
+
+def stop_if_abandoned() -> None:
+    """Ends what a module does for nobody.
+
+    Raises:
+        Abandoned: Nobody waits for the module's answer any more.
+    """
+    if not has_reader(_STDOUT):
+        raise Abandoned("the run that asked for this is gone")
+
+
+def has_reader(descriptor: int) -> bool:
+    """Whether somebody still reads the pipe or socket that a descriptor writes to; of any other file yes.
+
+    A program that was started over SSH gets no signal when its connection is lost, but nobody reads it then.
+    """
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return not any(events & (select.POLLERR | select.POLLHUP) for _descriptor, events in poll.poll(0))
+
+
+def _environment() -> dict[str, str]:
+    environment = {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    # Where Ansible became another user, these may still be those of the user it logged in as.
+    runtime_directory = f"/run/user/{os.geteuid()}"
+    if os.path.isdir(runtime_directory):
+        environment["XDG_RUNTIME_DIR"] = runtime_directory
+        environment["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime_directory}/bus"
+    return environment

@@ -51,6 +51,7 @@ _PROPERTIES = (
     "ExecMainStartTimestampMonotonic",
     "InvocationID",
     "User",
+    "Job",
 )
 
 
@@ -82,7 +83,10 @@ class Manager:
 
 @dataclass(frozen=True)
 class UnitState:
-    """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, None while it never ran."""
+    """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, None while it never ran.
+
+    C(job): the number of what systemd is doing with it or about to do, 0 for nothing.
+    """
 
     unit: str
     aliases: tuple[str, ...]
@@ -100,6 +104,7 @@ class UnitState:
     started_at: str | None
     invocation_id: str
     user: str
+    job: int = 0
 
     @property
     def exists(self) -> bool:
@@ -171,6 +176,7 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
         started_at=_wall_clock(monotonic_microseconds) if monotonic_microseconds else None,
         invocation_id=properties.get("InvocationID", ""),
         user=properties.get("User", ""),
+        job=_int(properties.get("Job")),
     )
 
 
@@ -281,8 +287,14 @@ def _journal(*arguments: str) -> list[str]:
     return output.decode("utf-8", "replace").split("\n")
 
 
-def dropin_base_directory(scope: str) -> str:
-    """The directory for unit files of the administrator (system) or of the user."""
+def dropin_base_directory(scope: str, runtime: bool = False) -> str:
+    """The directory for unit files of the administrator (system) or of the user.
+
+    C(runtime): the one that the next boot empties. Drop-ins of all directories are read in the order of their names
+    (systemd.unit(5)), so that it makes no other difference.
+    """
+    if runtime:
+        return f"/run/user/{os.geteuid()}/systemd/user" if scope == USER else "/run/systemd/system"
     if scope == USER:
         return os.path.join(_home(), ".config", "systemd", "user")
     return "/etc/systemd/system"

@@ -15,7 +15,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
     Control,
     Stopped,
     Workload,
-    has_reader,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import (
     Memory,
@@ -23,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session
     Session,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import has_reader
 
 MODEL = "llama3.1:8b"
 GENERATE = ["/api/generate"]

@@ -5,8 +5,19 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+import time
+
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _command
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import (
+    Abandoned,
+    finished_within,
+    has_reader,
+    runner,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
 
@@ -35,3 +46,51 @@ def test_a_command_is_run_in_a_known_language_without_expanding_anything():
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), PermissionError(13, "denied")])
 def test_a_program_that_cannot_be_run_is_an_answer(error):
     assert runner(Module(error))(["absent"]) == Completed(127, "", str(error))
+
+
+def test_a_command_that_ends_in_time_answers():
+    script = "import os, sys; print(os.environ['LC_ALL']); sys.exit('no')"
+    answer = finished_within([sys.executable, "-c", script], 30)
+    assert answer == Completed(1, "C.UTF-8\n", "no\n")
+    assert finished_within(["/absent/program"], 30).return_code == 127
+
+
+def test_a_command_that_does_not_end_is_ended():
+    began = time.monotonic()
+    assert finished_within(["sleep", "60"], 0.2) is None
+    assert time.monotonic() - began < 30
+
+
+def test_a_command_that_nobody_waits_for_is_ended(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(_command, "_STDOUT", writing)
+    began = time.monotonic()
+    with pytest.raises(Abandoned):
+        finished_within(["sleep", "60"], 60)
+    assert time.monotonic() - began < 30
+    os.close(writing)
+
+
+def test_a_pipe_has_a_reader_until_that_is_closed():
+    reading, writing = os.pipe()
+    assert has_reader(writing)
+    os.write(writing, b"x" * 1000)
+    assert has_reader(writing)
+    os.close(reading)
+    assert not has_reader(writing)
+    os.close(writing)
+
+
+def test_a_socket_has_a_reader_until_that_is_closed():
+    reading, writing = socket.socketpair()
+    assert has_reader(writing.fileno())
+    reading.close()
+    assert not has_reader(writing.fileno())
+    writing.close()
+
+
+def test_any_other_file_is_always_read(tmp_path):
+    for path in (os.devnull, str(tmp_path / "out")):
+        with open(path, "wb") as file:
+            assert has_reader(file.fileno())
