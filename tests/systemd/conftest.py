@@ -131,6 +131,9 @@ class Host:
         report = json.loads((self.folder / "report" / "report.json").read_text())
         return {told["name"]: told for told in report["hosts"]}
 
+    def reboot(self) -> None:
+        hosts.engine.podman("restart", "--time=30", self.fleet.container(self.name))
+
     def make_writable(self, path: str) -> None:
         """Remount what was mounted read-only, which a host cannot do from within."""
         pid = hosts.engine.inspect(self.fleet.container(self.name))["State"]["Pid"]

@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import
 
 # One token with what the last line of an answer tells besides; its list of numbers grows with the prompt.
 MAX_LINE_BYTES = 4 * 1024 * 1024
+_READ_BYTES = 64 * 1024
 _QUEUE_FULL = 503
 _NANOSECONDS = 1e9
 
@@ -59,6 +60,8 @@ class Open:
 @dataclass
 class _Answer:
     first_token_s: float | None = None
+    tokens: int = 0
+    is_whole: bool = False
     end: Mapping[str, Any] | None = None
     error: str = ""
 
@@ -92,9 +95,15 @@ def ask(api: Api, request: Mapping[str, Any], timeout_s: float, open_connections
     sent = Sent(started, time.monotonic(), first_token_s=answer.first_token_s)
     if status == _QUEUE_FULL:
         return replace(sent, outcome=BUSY, error=answer.error)
-    if answer.error or answer.end is None:
-        return replace(sent, outcome=FAILED, error=answer.error or "the answer ended before it was whole")
-    return _counted(sent, answer.end)
+    if answer.error:
+        return replace(sent, outcome=FAILED, error=answer.error)
+    if answer.end is not None:
+        return _counted(sent, answer.end)
+    if not answer.is_whole or not answer.tokens:
+        return replace(sent, outcome=FAILED, error="the answer ended before it was whole")
+    # Ollama ends an answer after more than 30 equal tokens, without a last line and its counts.
+    # Source: Ollama v0.33.0-rc2 llm/llama_server.go (tokenRepeat).
+    return replace(sent, output_tokens=answer.tokens, cut_short=True)
 
 
 def _read(
@@ -103,21 +112,36 @@ def _read(
     deadline: float,
     answer: _Answer,
 ) -> None:
-    while answer.end is None:
+    pending = bytearray()
+    while answer.end is None and not answer.error:
         _wait_no_longer(connection, deadline)
-        line = response.readline(MAX_LINE_BYTES)
-        if not line:
+        # Not readline(), which takes a chunked answer that broke off for one that has ended.
+        part = response.read1(_READ_BYTES)
+        if not part:
+            answer.is_whole = response.chunked and not pending
             return
-        part = json.loads(line)
-        if not isinstance(part, dict):
-            raise ValueError("a line is no JSON mapping")
-        if "error" in part:
-            answer.error = shown(part["error"])
-            return
-        if answer.first_token_s is None and (part.get("response") or part.get("thinking")):
+        pending += part
+        if b"\n" in part:
+            *lines, rest = pending.split(b"\n")
+            pending = bytearray(rest)
+            for line in lines:
+                _take(bytes(line), answer)
+        if len(pending) > MAX_LINE_BYTES:
+            raise ValueError(f"a line is longer than {MAX_LINE_BYTES} bytes")
+
+
+def _take(line: bytes, answer: _Answer) -> None:
+    part = json.loads(line)
+    if not isinstance(part, dict):
+        raise ValueError("a line is no JSON mapping")
+    if "error" in part:
+        answer.error = shown(part["error"])
+    elif part.get("response") or part.get("thinking"):
+        answer.tokens += 1  # a line is one token
+        if answer.first_token_s is None:
             answer.first_token_s = time.monotonic()
-        if part.get("done"):
-            answer.end = part
+    if part.get("done"):
+        answer.end = part
 
 
 def _wait_no_longer(connection: http.client.HTTPConnection, deadline: float) -> None:
