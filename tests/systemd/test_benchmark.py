@@ -161,3 +161,26 @@ def test_the_host_puts_its_state_back_by_itself(make):
     wait_for(lambda: not host.exists(dropin()), seconds=60)
     wait_for(lambda: host.property("ActiveState") == "active" and as_it_is(host) == before, seconds=60)
     assert host.module("systemd_dropin_timer", state="absent", **later)["changed"] is False
+
+
+def test_a_service_of_a_user_is_measured_in_the_user_s_own_manager(make):
+    host = make()
+    units = "/home/ana/.config/systemd/user"
+    host.shell(
+        f"useradd --create-home --shell /bin/bash ana; loginctl enable-linger ana; mkdir -p {units}; "
+        "chmod --recursive a+rX /usr/share/ollama; "
+        "sed -e '/^User=/d; /^Group=/d' -e 's/^\\[Service\\]/&\\nEnvironment=OLLAMA_HOST=127.0.0.1:11600 "
+        "OLLAMA_MODELS=\\/usr\\/share\\/ollama\\/.ollama\\/models/' "
+        f"/etc/systemd/system/ollama.service > {units}/ollama.service; chown --recursive ana /home/ana/.config"
+    )
+    manage = "runuser -u ana -- env XDG_RUNTIME_DIR=/run/user/$(id -u ana) systemctl --user"
+    wait_for(lambda: "yes" in host.shell("test -S /run/user/$(id -u ana)/bus && echo yes || true"))
+    host.shell(f"{manage} daemon-reload; {manage} start ollama")
+    as_ana = {"ansible_become": True, "ansible_become_method": "su", "ansible_become_user": "ana"}
+    run = host.playbook("benchmark", ollama_override_scope="user", **as_ana, **SETTINGS)
+    assert run.return_code == 0, run.output
+    assert "$XDG_RUNTIME_DIR/systemd/user/ollama.service.d" in run.output
+    kept = json.loads(host.read("/home/ana/.local/state/gpufleet/ollama.service/benchmark.json"))
+    assert [point["parallel"] for point in kept["models"][0]["points"]] == [1, 2]
+    assert host.shell(f"{manage} list-units --all --no-legend 'gpufleet-*'; ls /run/user/*/systemd/user") == ""
+    assert "OLLAMA_NUM_PARALLEL" not in host.process_environment()
