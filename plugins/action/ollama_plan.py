@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs i
     loaded_from_list,
     unplannable_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._load_order import not_loaded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
@@ -125,13 +126,14 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
             "msg": "gpu is required unless gather has gpu: describe the GPUs or have them read",
         }
     try:
+        loaded = loaded_from_list(options["loaded"])
         plan = plan_host(
             gpu=options["gpu"],
             models=options["models"],
             wanted=wanted_from_list(options["wanted"]),
             policy=policy_from_dict({name: options[name] for name in POLICY}),
             version=options["version"],
-            loaded=loaded_from_list(options["loaded"]),
+            loaded=loaded,
             service=service_from_info(options["service"]),
             unplannable=unplannable_from_list(options["unplannable"]),
             measured=options["measured"],
@@ -147,5 +149,6 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
     return {
         "changed": False,
         "plan": described,
+        "not_loaded": not_loaded(described, loaded, options["models"]),
         "warnings": [f"{name}: {warning}" for warning in described["warnings"]],
     }

@@ -189,6 +189,11 @@ models:
         busy:
           description: Requests that the server refused because its queue was full (HTTP 503).
           type: int
+        cut_short:
+          description:
+            - Answers that the server ended early, as Ollama does after 30 equal tokens. They count with the tokens that came,
+              and not in what is by the server's own counts.
+          type: int
         failed:
           description: Requests that failed in another way.
           type: int

@@ -386,6 +386,11 @@ plan:
       description: What the operator should know, in sentences. They are shown as warnings, too.
       type: list
       elements: str
+not_loaded:
+  description: The models of C(load_order) that are not among those loaded at the moment.
+  returned: success
+  type: list
+  elements: str
 plan_json:
   description: The plan as JSON.
   returned: success, when O(as_json=true)

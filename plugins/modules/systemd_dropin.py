@@ -17,7 +17,7 @@ description:
     environment file beside it that its owner alone may read (C(zz-gpufleet.env)), and names that in their place. What is said
     here of the drop-in is true of both together.
   - Never touches a file that it did not write; it knows its own by a line in them.
-  - Waits while another run changes the same service, for two minutes at most.
+  - Waits while another run changes the same service, for 200 seconds at most.
   - Does not reload systemd and does not restart the service.
 author:
   - The gpufleet.ollama developers (@gpufleet)
@@ -59,6 +59,12 @@ options:
       - By default the last change is taken back, whoever made it.
     type: str
     default: ""
+  runtime:
+    description:
+      - Whether the drop-in lies below C(/run) (of a user, below C(XDG_RUNTIME_DIR)), where the next boot removes it, as with
+        C(systemctl edit --runtime). Drop-ins are read in the order of their names, wherever they lie.
+    type: bool
+    default: false
   keep:
     description: How many former versions to keep.
     type: int
@@ -116,7 +122,7 @@ complaints:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import Abandoned, runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, change
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError, manager
@@ -130,6 +136,7 @@ def main() -> None:
             "content": {"type": "str", "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
             "change": {"type": "str", "default": ""},
+            "runtime": {"type": "bool", "default": False},
             "keep": {"type": "int", "default": 5},
         },
         required_if=[("state", "present", ["content"])],
@@ -150,8 +157,9 @@ def main() -> None:
             options["keep"],
             module.check_mode,
             options["change"],
+            options["runtime"],
         )
-    except (DropinError, LockError, SystemdError) as error:
+    except (Abandoned, DropinError, LockError, SystemdError) as error:
         module.fail_json(msg=str(error))
     result = outcome.to_dict()
     if module._diff:

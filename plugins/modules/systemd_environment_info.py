@@ -36,6 +36,12 @@ options:
       - Empty text means that there should be no drop-in. Where it is not given, nothing is compared.
       - It is not shown or logged, because it may hold secrets.
     type: str
+  runtime:
+    description:
+      - Whether the drop-in lies below C(/run) (of a user, below C(XDG_RUNTIME_DIR)), where the next boot removes it, as with
+        C(systemctl edit --runtime). Drop-ins are read in the order of their names, wherever they lie.
+    type: bool
+    default: false
   expect_active:
     description:
       - Whether the service is to be active. Where it is not, that is a difference, too, of the layer V(process) and
@@ -339,6 +345,7 @@ def main() -> None:
             **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             "dropin_content": {"type": "str", "no_log": True},
+            "runtime": {"type": "bool", "default": False},
             "expect_active": {"type": "bool", "default": False},
             "server_config": {"type": "bool", "default": False},
             "details": {"type": "bool", "default": True},
@@ -360,6 +367,7 @@ def _inspect(module: AnsibleModule) -> None:
             options["unit"],
             options["dropin_name"],
             options["dropin_content"],
+            options["runtime"],
         )
     except (DropinError, SystemdError) as error:
         module.fail_json(msg=str(error))

@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Runs C(systemctl daemon-reload), forgets failed starts, which would keep systemd from starting the service, and
     restarts it.
+  - Waits for the restart, but not for ever. When the time is up, systemd's job is cancelled and the module fails.
+  - When the run that asked for it is gone, the module ends, and lets systemd finish what it has begun.
   - M(ansible.builtin.systemd_service) does much more, but returns all properties of the unit. Its environment is among
     them, with the secrets in it, and they would show in the output of a run.
 author:
@@ -40,11 +42,21 @@ options:
       - Where another run has changed it since, nothing is restarted, and the module fails.
       - It is not shown or logged, because it may hold secrets.
     type: str
+  runtime:
+    description:
+      - Whether the drop-in lies below C(/run) (of a user, below C(XDG_RUNTIME_DIR)), where the next boot removes it, as with
+        C(systemctl edit --runtime). Drop-ins are read in the order of their names, wherever they lie.
+    type: bool
+    default: false
   main_pid:
     description:
       - The main process that was seen to lack what O(dropin_content) sets. Where another one runs now, because another run
         has restarted the service, and it has everything, it is not restarted again.
     type: int
+  timeout_seconds:
+    description: How many seconds the service may take to stop and to start.
+    type: int
+    default: 180
 seealso:
   - module: ansible.builtin.systemd_service
   - module: gpufleet.ollama.ollama_wait
@@ -67,16 +79,21 @@ main_pid:
   type: int
 """
 
-from typing import Any
+from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import (
+    Abandoned,
+    finished_within,
+    runner,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError, locked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import FILE, PROCESS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    Completed,
     Manager,
     SystemdError,
     manager,
@@ -93,11 +110,15 @@ def main() -> None:
             "restart": {"type": "bool", "default": True},
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             "dropin_content": {"type": "str", "no_log": True},
+            "runtime": {"type": "bool", "default": False},
             "main_pid": {"type": "int"},
+            "timeout_seconds": {"type": "int", "default": 180},
         },
         supports_check_mode=True,
     )
     unit, scope, restart = module.params["unit"], module.params["scope"], module.params["restart"]
+    if module.params["timeout_seconds"] < 1:
+        module.fail_json(msg=f"timeout_seconds is {module.params['timeout_seconds']}, expected at least 1")
     run = runner(module)
     try:
         service_manager = manager(run, scope)
@@ -107,7 +128,7 @@ def main() -> None:
             with locked(unit, state_directory(scope, unit)):
                 restarted = _reload_and_restart(module, service_manager)
         after = unit_state(run, scope, unit).main_pid or None
-    except (DropinError, LockError, SystemdError) as error:
+    except (Abandoned, DropinError, LockError, SystemdError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=restarted, main_pid_before=before, main_pid=after)
 
@@ -119,7 +140,7 @@ def _reload_and_restart(module: AnsibleModule, service_manager: Manager) -> bool
         return False
     # A unit that never failed has nothing to forget: whatever it answers is fine.
     runner(module)([*systemctl(options["scope"]), "reset-failed", "--", options["unit"]])
-    _systemctl(module, "restart", "--", options["unit"])
+    _restart(module)
     return True
 
 
@@ -129,7 +150,14 @@ def _still_needed(module: AnsibleModule, service_manager: Manager) -> bool:
     content = options["dropin_content"]
     if content is None:
         return True
-    found = inspect(runner(module), service_manager, options["unit"], options["dropin_name"], content)
+    found = inspect(
+        runner(module),
+        service_manager,
+        options["unit"],
+        options["dropin_name"],
+        content,
+        options["runtime"],
+    )
     layers = {difference.layer for difference in found.differences}
     if FILE in layers:
         raise DropinError(
@@ -139,8 +167,29 @@ def _still_needed(module: AnsibleModule, service_manager: Manager) -> bool:
     return found.process is None or found.state.main_pid == options["main_pid"] or PROCESS in layers
 
 
+def _restart(module: AnsibleModule) -> None:
+    unit, scope, seconds = (module.params[name] for name in ("unit", "scope", "timeout_seconds"))
+    arguments = ["restart", "--", unit]
+    answer = finished_within([*systemctl(scope), *arguments], seconds)
+    if answer is not None:
+        _check(module, arguments, answer)
+        return
+    run = runner(module)
+    state = unit_state(run, scope, unit)
+    # A unit has one job at a time, and systemctl was still waiting for it.
+    if state.job:
+        run([*systemctl(scope), "cancel", str(state.job)])
+    module.fail_json(
+        msg=f"{unit} was not restarted within {seconds} s: it is {state.active_state} ({state.sub_state}), and systemd's "
+        f"job was cancelled; systemctl status {unit} tells what it waits for"
+    )
+
+
 def _systemctl(module: AnsibleModule, *arguments: str) -> None:
-    answer = runner(module)([*systemctl(module.params["scope"]), *arguments])
+    _check(module, arguments, runner(module)([*systemctl(module.params["scope"]), *arguments]))
+
+
+def _check(module: AnsibleModule, arguments: Sequence[str], answer: Completed) -> None:
     if answer.return_code != 0:
         said = answer.stderr.strip() or f"exit status {answer.return_code}"
         module.fail_json(msg=f"systemctl {' '.join(arguments)} failed: {said}")

@@ -25,6 +25,7 @@ FACTS = {
 # What the playbooks read of the inventory or the command line, and the facts of a host's GPUs.
 PLAYBOOKS = "gpufleet"
 PLAYBOOK_VARIABLES = {
+    "gpufleet_benchmark_restore",
     "gpufleet_benchmark_serial",
     "gpufleet_drift_fail",
     "gpufleet_gpu",

@@ -24,6 +24,7 @@ ACTIONS = {
     "fail": {"paths", "status", "error", "after"},
     "hang": {"paths", "seconds", "after"},
     "drop": {"paths", "after", "tokens"},
+    "cut_short": {"paths", "after", "tokens"},
     "exit_in_request": {"paths", "after", "tokens", "status"},
     "busy_above": {"in_flight"},
     "spill": {"parallel"},

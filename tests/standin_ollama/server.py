@@ -329,6 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_in_stream(timings.tokens)
                 if stream:
                     self._chunk({**self._head(data), **body(token), "done": False})
+                    if self._is_cut_short(timings.tokens):
+                        self._end_chunks()
+                        return
                 text += token
             end = {**self._head(data), **body("" if stream else text), "done": True, "done_reason": reason}
             if self.path.endswith("/api/generate") and not data.get("raw"):
@@ -351,15 +354,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({**self._head(data), **body, "done": False})
 
     def _break_in_stream(self, tokens: int) -> None:
+        for fault in self._faults_at(tokens, "drop", "exit_in_request"):
+            self._break(fault)
+
+    def _is_cut_short(self, tokens: int) -> bool:
+        return bool(self._faults_at(tokens, "cut_short"))
+
+    def _faults_at(self, tokens: int, *actions: str) -> list[Fault]:
         path = urlsplit(self.path).path
-        for fault in self.scheduler.faults:
-            if (
-                fault.action in ("drop", "exit_in_request")
-                and _concerns(fault, path)
-                and self.answered[path] > int(fault.options.get("after", 0))
-                and tokens >= int(fault.options.get("tokens", tokens + 1))
-            ):
-                self._break(fault)
+        return [
+            fault
+            for fault in self.scheduler.faults
+            if fault.action in actions
+            and _concerns(fault, path)
+            and self.answered[path] > int(fault.options.get("after", 0))
+            and tokens >= int(fault.options.get("tokens", tokens + 1))
+        ]
 
     def _embed(self) -> None:
         data = self._request({"model": str, "options": dict})

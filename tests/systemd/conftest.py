@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,18 @@ class Host:
         """What the report of the last playbook says of each host, by name."""
         report = json.loads((self.folder / "report" / "report.json").read_text())
         return {told["name"]: told for told in report["hosts"]}
+
+    def reboot(self) -> None:
+        """Boot the host again; it is up when this returns."""
+        hosts.engine.podman("restart", "--time=30", self.fleet.container(self.name))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                if self.property("ActiveState", "multi-user.target") == "active":
+                    return
+            except hosts.engine.HostsError:  # systemd does not answer yet
+                assert time.monotonic() < deadline, f"{self.name} did not boot"
+            time.sleep(0.2)
 
     def make_writable(self, path: str) -> None:
         """Remount what was mounted read-only, which a host cannot do from within."""

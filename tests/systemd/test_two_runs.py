@@ -12,7 +12,7 @@ import pytest
 
 D = "/etc/systemd/system/ollama.service.d"
 DROPIN = f"{D}/zz-gpufleet.conf"
-BENCHMARK_DROPIN = f"{D}/zzz-gpufleet-benchmark.conf"
+BENCHMARK_DROPIN = "/run/systemd/system/ollama.service.d/zzz-gpufleet-benchmark.conf"
 FORMER = "/var/lib/gpufleet/ollama.service/former/zz-gpufleet.conf"
 IMPATIENT = {"ollama_override_health_timeout": 20, "ollama_override_stable_seconds": 1}
 

@@ -20,14 +20,14 @@ from ansible.parsing.dataloader import DataLoader
 Host = Callable[[str], Any]
 CHECKOUT = Path(__file__).resolve().parents[3]
 RESULT = "/var/lib/gpufleet/ollama.service/benchmark.json"
-DROP_IN = "/etc/systemd/system/ollama.service.d/zzz-gpufleet-benchmark.conf"
-TIMER = "gpufleet-benchmark-ollama-service.timer"
+DROP_IN = "/run/systemd/system/ollama.service.d/zzz-gpufleet-benchmark.conf"
+TIMER = "gpufleet-ollama_2e_service-zzz-gpufleet-benchmark.timer"
 
 
 def as_it_is(service: Any) -> tuple[Any, ...]:
     """What must be the same before and after: the plan's drop-in, what the process has, and no timer left."""
     ours = {name: value for name, value in service.process_environment.items() if name.startswith("OLLAMA_")}
-    timers = service.sh("systemctl list-units --all --no-legend 'gpufleet-benchmark-*'")
+    timers = service.sh("systemctl list-units --all --no-legend 'gpufleet-*'")
     return service.drop_in_text, ours, service.host.file(DROP_IN).exists, timers
 
 

@@ -55,7 +55,11 @@ class Workload:
             "options": {
                 "num_predict": self.output_lengths[turn % len(self.output_lengths)],
                 "seed": self.seed,
-                "temperature": 0,
+                # Ollama cuts an answer off that repeats itself: each token is less likely the more often it came.
+                "temperature": 0.8,
+                "repeat_penalty": 1.1,
+                "repeat_last_n": 64,
+                "frequency_penalty": 1.0,
             },
         }
 

@@ -24,6 +24,7 @@ _MOST_ERRORS_SHOWN = 5
 class Sent:
     """One request: times in seconds of one clock, counts in tokens, the server's own durations in seconds.
 
+    cut_short: the server ended the answer before its end and told no counts of its own; the tokens are those that came.
     outcome: C(ok), C(busy) (the server's queue was full, HTTP 503) or C(failed) with an error.
     """
 
@@ -36,6 +37,7 @@ class Sent:
     output_tokens: int = 0
     output_s: float = 0.0
     error: str = ""
+    cut_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def figures(concurrency: int, rounds: Sequence[Round]) -> dict[str, Any]:
         "answered": len(answered),
         "busy": sum(one.outcome == BUSY for one in sent),
         "failed": sum(one.outcome == FAILED for one in sent),
+        "cut_short": sum(one.cut_short for one in sent),
         "errors": errors[:_MOST_ERRORS_SHOWN],
         "seconds": _rounded(sum(part.seconds for part in rounds)),
         "prompt_tokens": sum(one.prompt_tokens for one in answered),

@@ -34,10 +34,17 @@ def measured_parallel(result: Mapping[str, Any], now: Conditions) -> Measured:
     """What a stored result says of a host as it is now; it never raises, a broken result is ignored."""
     if "problem" in result:
         return Measured(None, f"the stored benchmark is ignored: {result['problem']}")
+    form = result.get("format")
+    if isinstance(form, int) and form > FORMAT:
+        return Measured(
+            None,
+            f"the stored benchmark is ignored: it has format {form!r:.20}, and this version of gpufleet.ollama reads {FORMAT}; "
+            "use the version that wrote it, or measure again",
+        )
     try:
         when = str(result["measured_at"])
-        if result["format"] != FORMAT:
-            return _ignored(when, f"it has format {result['format']!r:.20}, this version reads {FORMAT}")
+        if form != FORMAT:
+            return _ignored(when, f"it has format {form!r:.20}, this version reads {FORMAT}: measure again")
         knee = result["knee"]
         parallel, reason = knee["parallel"], str(knee["reason"])
         conditions = Conditions.from_dict(result["conditions"])

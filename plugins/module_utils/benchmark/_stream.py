@@ -26,6 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import
 MAX_LINE_BYTES = 4 * 1024 * 1024
 # All lines of an answer of tens of thousands of tokens, some 200 bytes each.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_READ_BYTES = 64 * 1024
 _QUEUE_FULL = 503
 _NANOSECONDS = 1e9
 
@@ -62,6 +63,8 @@ class Open:
 @dataclass
 class _Answer:
     first_token_s: float | None = None
+    tokens: int = 0
+    is_whole: bool = False
     end: Mapping[str, Any] | None = None
     error: str = ""
 
@@ -98,29 +101,50 @@ def ask(api: Api, request: Mapping[str, Any], timeout_s: float, open_connections
     sent = Sent(started, time.monotonic(), first_token_s=answer.first_token_s)
     if status == _QUEUE_FULL:
         return replace(sent, outcome=BUSY, error=answer.error)
-    if answer.error or answer.end is None:
-        return replace(sent, outcome=FAILED, error=answer.error or "the answer ended before it was whole")
-    return _counted(sent, answer.end)
+    if answer.error:
+        return replace(sent, outcome=FAILED, error=answer.error)
+    if answer.end is not None:
+        return _counted(sent, answer.end)
+    if not answer.is_whole or not answer.tokens:
+        return replace(sent, outcome=FAILED, error="the answer ended before it was whole")
+    # Ollama ends an answer after more than 30 equal tokens, without a last line and its counts.
+    # Source: Ollama v0.33.0-rc2 llm/llama_server.go (tokenRepeat).
+    return replace(sent, output_tokens=answer.tokens, cut_short=True)
 
 
 def _read(response: http.client.HTTPResponse, answer: _Answer) -> None:
-    while answer.end is None:
-        line = response.readline(MAX_LINE_BYTES)
-        if not line:
+    pending = bytearray()
+    while answer.end is None and not answer.error:
+        # Not readline(), which takes a chunked answer that broke off for one that has ended.
+        part = response.read1(_READ_BYTES)
+        if not part:
+            answer.is_whole = response.chunked and not pending
             return
-        try:
-            part = json.loads(line)
-        except RecursionError as error:
-            raise ValueError("a line is nested too deep") from error
-        if not isinstance(part, dict):
-            raise ValueError("a line is no JSON mapping")
-        if "error" in part:
-            answer.error = shown(part["error"])
-            return
-        if answer.first_token_s is None and (part.get("response") or part.get("thinking")):
+        pending += part
+        if b"\n" in part:
+            *lines, rest = pending.split(b"\n")
+            pending = bytearray(rest)
+            for line in lines:
+                _take(bytes(line), answer)
+        if len(pending) > MAX_LINE_BYTES:
+            raise ValueError(f"a line is longer than {MAX_LINE_BYTES} bytes")
+
+
+def _take(line: bytes, answer: _Answer) -> None:
+    try:
+        part = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("a line is nested too deep") from error
+    if not isinstance(part, dict):
+        raise ValueError("a line is no JSON mapping")
+    if "error" in part:
+        answer.error = shown(part["error"])
+    elif part.get("response") or part.get("thinking"):
+        answer.tokens += 1  # a line is one token
+        if answer.first_token_s is None:
             answer.first_token_s = time.monotonic()
-        if part.get("done"):
-            answer.end = part
+    if part.get("done"):
+        answer.end = part
 
 
 def _counted(sent: Sent, end: Mapping[str, Any]) -> Sent:

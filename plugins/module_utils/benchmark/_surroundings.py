@@ -39,9 +39,7 @@ class Surroundings:
     def others(self) -> str | None:
         """Who is connected to the API; only asked while we are not."""
         load, _url = activity(self.run, self.scope, self.unit)
-        if not load.connections:
-            return None
-        return f"{load.connections} {'client is' if load.connections == 1 else 'clients are'} connected to the API"
+        return load.connected if load.connections else None
 
     def memory(self, model: str) -> Memory:
         """What the model's runner holds now."""

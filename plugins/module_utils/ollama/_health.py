@@ -14,6 +14,7 @@ RESTART_LOOP = 3
 # A runner that computes keeps a CPU busy even while the GPU works (its threads poll); an idle one does not.
 BUSY_CPU_SHARE = 0.05
 _LINES_TOLD = 5
+_PEERS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -121,19 +122,30 @@ def told(words: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Load:
-    """What a service was doing at one moment: requests' connections, and CPU time of its runners in seconds."""
+    """What a service was doing at one moment: requests' connections, and CPU time of its runners in seconds.
+
+    C(peers): from which addresses they come.
+    """
 
     at_s: float
     connections: int
     runner_cpu_s: float
+    peers: tuple[str, ...] = ()
+
+    @property
+    def connected(self) -> str:
+        """How many are connected and from where, in words."""
+        noun = "connection" if self.connections == 1 else "connections"
+        peers = sorted(set(self.peers))
+        shown = ", ".join(peers[:_PEERS_SHOWN]) + (" and others" if len(peers) > _PEERS_SHOWN else "")
+        return f"{self.connections} {noun} to the API{' from ' if peers else ''}{shown}"
 
 
 def busy(loads: Sequence[Load]) -> str | None:
     """Why the service is not idle, from the two latest moments; None when it is idle."""
     last = loads[-1]
     if last.connections:
-        noun = "connection" if last.connections == 1 else "connections"
-        return f"{last.connections} {noun} to the API"
+        return last.connected
     if len(loads) < 2:
         return "its runners are watched for a moment"
     before = loads[-2]

@@ -128,7 +128,8 @@ def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:
         s for s in tcp_sockets([state.main_pid]) if not s.listening and s.port == port and s.pid is not None
     ]
     ticks = sum(process.cpu_ticks for process in processes if process.pid != state.main_pid)
-    return Load(time.monotonic(), len(established), ticks / os.sysconf("SC_CLK_TCK")), url
+    peers = tuple(s.peer for s in established)
+    return Load(time.monotonic(), len(established), ticks / os.sysconf("SC_CLK_TCK"), peers), url
 
 
 def loaded_models(run: Run, scope: str, unit: str) -> list[str]:

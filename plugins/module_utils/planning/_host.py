@@ -31,6 +31,7 @@ _MOST_DESCRIBED = 1024
 # An exbibyte; no host has as much.
 _MOST_BYTES = 1 << 60
 
+
 @dataclass(frozen=True)
 class Host:
     """A host as Ollama will see it after a restart; sizes in bytes, GPUs in Ollama's order.

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 
 
 def planned_models(plan: Mapping[str, Any], *, served: bool = False) -> list[dict[str, Any]]:
@@ -28,4 +30,22 @@ def planned_models(plan: Mapping[str, Any], *, served: bool = False) -> list[dic
             "placement": plan["placement"],
         }
         for name in order
+    ]
+
+
+def not_loaded(
+    plan: Mapping[str, Any], loaded: Iterable[str], installed: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """The models that are to stay loaded and are not, in the plan's order.
+
+    `loaded`: the names that the server tells. `installed`: the host's models; tags of one file share a runner, which
+    keeps the name of the first.
+    """
+    blobs = {name_key(str(model["name"])): model.get("blob") for model in installed}
+    names = {name_key(name) for name in loaded}
+    files = {blobs.get(name) for name in names} - {None}
+    return [
+        name
+        for name in plan["load_order"]
+        if name_key(name) not in names and blobs.get(name_key(name)) not in files
     ]

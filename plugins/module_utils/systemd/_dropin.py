@@ -129,10 +129,12 @@ def change(
     keep: int,
     check_mode: bool,
     taken_back: str = "",
+    runtime: bool = False,
 ) -> Outcome:
     """Brings a unit's drop-in to a state: C(present) with the content, C(absent), or C(restored).
 
     C(taken_back): the change that C(restored) takes back; empty: the last one, whoever made it.
+    C(runtime): the drop-in lies where the next boot removes it.
 
     Raises:
         DropinError: Nothing was changed; the sentence says why.
@@ -140,7 +142,8 @@ def change(
         SystemdError: systemctl failed.
     """
     scope = manager.scope
-    where = place(unit, scope, name, dropin_base_directory(scope), state_directory(scope, unit))
+    base = dropin_base_directory(scope, runtime)
+    where = place(unit, scope, name, base, state_directory(scope, unit))
     with contextlib.nullcontext() if check_mode else locked(unit, where.state_directory):
         before = current(where)
         if state == RESTORED:

@@ -191,18 +191,24 @@ def _origin(name: str, origin: Origin, show_secrets: bool) -> dict[str, Any]:
 
 
 def inspect(
-    run: Run, service_manager: Manager, unit: str, dropin_name: str, content: str | None
+    run: Run,
+    service_manager: Manager,
+    unit: str,
+    dropin_name: str,
+    content: str | None,
+    runtime: bool = False,
 ) -> Inspection:
     """Looks at a unit once; with C(content) also compares it with what our drop-in should make of it.
 
     C(content): the drop-in's text, an empty one for no drop-in, None to compare nothing.
+    C(runtime): our drop-in lies where the next boot removes it.
 
     Raises:
         DropinError: A name is not a service's or a drop-in's.
         SystemdError: systemctl failed.
     """
     scope = service_manager.scope
-    base = dropin_base_directory(scope)
+    base = dropin_base_directory(scope, runtime)
     where = place(unit, scope, dropin_name, base, state_directory(scope, unit))
     problems: list[str] = []
     state, process = _state_and_process(run, scope, unit, problems)

@@ -11,10 +11,13 @@ import os
 import time
 from typing import Iterator
 
-# A restart holds the lock while the service stops, for which systemd allows 90 s by default
-# (DefaultTimeoutStopSec= in systemd-system.conf(5)).
-PATIENCE_S = 120.0
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import stop_if_abandoned
+
+# A restart holds the lock while the service stops and starts, for each of which systemd allows 90 s by default
+# (DefaultTimeoutStopSec= and DefaultTimeoutStartSec= in systemd-system.conf(5)).
+PATIENCE_S = 200.0
 _POLL_S = 0.1
+_MOST_DIGITS = 20
 
 
 class LockError(Exception):
@@ -25,9 +28,12 @@ class LockError(Exception):
 def locked(unit: str, state_directory: str, patience_s: float | None = None) -> Iterator[None]:
     """Keeps other runs from changing a unit meanwhile; the kernel lets go when the process dies.
 
+    The file holds the number of the process that has the lock, for those that wait.
+
     C(patience_s): how many seconds to wait for them, by default C(PATIENCE_S).
 
     Raises:
+        Abandoned: Nobody waits for this module's answer any more; nothing was changed.
         LockError: Another process holds the lock for too long, or the state folder cannot be made.
     """
     try:
@@ -39,6 +45,9 @@ def locked(unit: str, state_directory: str, patience_s: float | None = None) -> 
         ) from error
     try:
         _wait_for(unit, descriptor, PATIENCE_S if patience_s is None else patience_s)
+        with contextlib.suppress(OSError):  # a full disk, say
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
@@ -52,8 +61,10 @@ def _wait_for(unit: str, descriptor: int, patience_s: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline_s:
+                owner = os.pread(descriptor, _MOST_DIGITS, 0).decode("ascii", "replace")
                 raise LockError(
-                    f"another run has been changing {unit} on this host for more than {patience_s:g} s: "
-                    "nothing was changed; run again when that one has ended"
+                    f"another run has been changing {unit} on this host for more than {patience_s:g} s "
+                    f"(process {owner or 'unknown'}): nothing was changed; run again when that one has ended"
                 ) from None
+        stop_if_abandoned()
         time.sleep(_POLL_S)

@@ -59,6 +59,7 @@ _PROPERTIES = (
     "ExecMainStartTimestampMonotonic",
     "InvocationID",
     "User",
+    "Job",
 )
 
 
@@ -111,6 +112,7 @@ class UnitState:
     """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, None while it never ran.
 
     C(started_at_s): the same in seconds since 1970, not rounded.
+    C(job): the number of what systemd is doing with it or about to do, 0 for nothing.
     """
 
     unit: str
@@ -130,6 +132,7 @@ class UnitState:
     invocation_id: str
     user: str
     started_at_s: float | None = None
+    job: int = 0
 
     @property
     def exists(self) -> bool:
@@ -202,6 +205,7 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
         invocation_id=properties.get("InvocationID", ""),
         user=properties.get("User", ""),
         started_at_s=_booted_at() + monotonic_microseconds / 1e6 if monotonic_microseconds else None,
+        job=_int(properties.get("Job")),
     )
 
 
@@ -346,8 +350,14 @@ def _journal(*arguments: str) -> list[str]:
     return output.decode("utf-8", "replace").split("\n")
 
 
-def dropin_base_directory(scope: str) -> str:
-    """The directory for unit files of the administrator (system) or of the user."""
+def dropin_base_directory(scope: str, runtime: bool = False) -> str:
+    """The directory for unit files of the administrator (system) or of the user.
+
+    C(runtime): the one that the next boot empties. Drop-ins of all directories are read in the order of their names
+    (systemd.unit(5)), so that it makes no other difference.
+    """
+    if runtime:
+        return f"/run/user/{os.geteuid()}/systemd/user" if scope == USER else "/run/systemd/system"
     if scope == USER:
         return os.path.join(_home(), ".config", "systemd", "user")
     return "/etc/systemd/system"

@@ -126,7 +126,7 @@ READ = {
 def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
     result = run_on(READ)
     assert result["plan"] == run_action(gpu=HOST, models=[GEMMA], version="0.33.0")["plan"]
-    assert set(result) == {"changed", "plan"}
+    assert set(result) == {"changed", "plan", "not_loaded"}
 
 
 def test_the_host_is_read_as_the_options_say(run_on):

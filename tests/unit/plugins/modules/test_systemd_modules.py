@@ -40,6 +40,7 @@ class Systemd:
         self.told = []
         self.properties = {"LoadState": "loaded", "ActiveState": "active", "MainPID": "0", "Environment": ""}
         self.failing = None
+        self.hanging = False
 
     def __call__(self, command):
         if "show" not in command:
@@ -55,8 +56,13 @@ def systemd(tmp_path, monkeypatch):
     for module in MODULES:
         monkeypatch.setattr(module, "runner", lambda _module: fake)
         monkeypatch.setattr(module, "manager", lambda run, scope: Manager(scope, 252, (), ()))
+    monkeypatch.setattr(
+        systemd_restart,
+        "finished_within",
+        lambda command, seconds: None if fake.hanging else fake(command),
+    )
     for room in (_dropin, _inspection):
-        monkeypatch.setattr(room, "dropin_base_directory", lambda scope: str(tmp_path / "etc"))
+        monkeypatch.setattr(room, "dropin_base_directory", lambda scope, runtime=False: str(tmp_path / "etc"))
     for room in (_dropin, _inspection, systemd_restart):
         monkeypatch.setattr(room, "state_directory", lambda scope, unit: str(tmp_path / "state"))
     return fake
@@ -173,6 +179,20 @@ def process(systemd, monkeypatch):
     systemd.properties["MainPID"] = str(os.getpid())
     monkeypatch.setattr(_inspection, "process_environment", lambda pid: environment)
     return environment
+
+
+def test_a_restart_that_does_not_end_is_cancelled_and_nothing_else_is(systemd, run_module):
+    systemd.hanging = True
+    systemd.properties.update(ActiveState="activating", SubState="start", Job="4711")
+    result = run_module(systemd_restart, timeout_seconds=7)
+    assert result["failed"]
+    assert result["msg"].startswith(
+        "ollama.service was not restarted within 7 s: it is activating (start), and systemd's"
+    )
+    assert systemd.told[-1] == ["systemctl", "cancel", "4711"]
+    systemd.properties.update(Job="")
+    run_module(systemd_restart, timeout_seconds=7)
+    assert [command for command in systemd.told if "cancel" in command] == [["systemctl", "cancel", "4711"]]
 
 
 def restarts(systemd):

@@ -54,7 +54,8 @@ def test_a_result_without_correction_tells_no_overhead():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 99}, "format 99"),
+        ({"format": 99}, "has format 99, and this version of gpufleet.ollama reads 1; use the version that wrote it"),
+        ({"format": 0}, "has format 0, this version reads 1: measure again"),
         ({"knee": {"parallel": None, "reason": "nothing worked"}}, "nothing worked"),
         ({"knee": {"parallel": 0, "reason": "zero"}}, "zero"),
         ({"knee": None}, "not in the form"),
@@ -69,6 +70,11 @@ def test_what_cannot_be_used_is_ignored_with_a_reason(change, said):
     assert found.parallel is None
     assert "ignored" in found.sentence
     assert said in found.sentence
+
+
+def test_a_result_of_a_newer_form_is_said_to_be_one_whatever_else_it_holds():
+    said = measured_parallel({"format": FORMAT + 1, "taken": "then"}, NOW).sentence
+    assert f"it has format {FORMAT + 1}, and this version of gpufleet.ollama reads {FORMAT}" in said
 
 
 def test_a_host_that_has_changed_is_told_everything_at_once():

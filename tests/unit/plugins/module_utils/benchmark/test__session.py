@@ -136,6 +136,18 @@ def test_an_answer_that_breaks_off_is_a_failure_not_a_short_answer(session):
     assert model["levels"][0]["failed"] == 1
 
 
+def test_an_answer_that_the_server_cuts_short_counts_with_the_tokens_that_came(session):
+    fault = {"action": "cut_short", "paths": GENERATE, "after": 3, "tokens": 3}
+    workload = Workload((8,), (8,), requests_per_client=3)
+    (model,) = session(parallel=1, workload=workload, faults=[fault]).measure([MODEL])
+    (level,) = model["levels"]
+    assert model["problems"] == []
+    assert (level["answered"], level["failed"], level["cut_short"]) == (3, 0, 2)
+    assert level["output_tokens"] == 8 + 3 + 3
+    assert level["latency_seconds"] is not None
+    assert level["request_tokens_per_second_by_server"]["p50"] > 0  # of the whole one
+
+
 def test_an_error_in_place_of_an_answer_is_shown(session):
     fault = {"action": "fail", "paths": GENERATE, "status": 500, "error": "something is wrong", "after": 2}
     (model,) = session(parallel=1, faults=[fault]).measure([MODEL])

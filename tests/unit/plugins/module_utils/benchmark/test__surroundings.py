@@ -98,7 +98,7 @@ def test_a_server_that_does_not_answer_tells_nothing(host):
 
 @pytest.mark.parametrize(
     ("connections", "said"),
-    [(0, None), (1, "1 client is connected to the API"), (3, "3 clients are connected to the API")],
+    [(0, None), (1, "1 connection to the API"), (3, "3 connections to the API")],
 )
 def test_who_is_connected_is_somebody_else(host, connections, said):
     assert host(FakeApi(), connections=connections).others() == said

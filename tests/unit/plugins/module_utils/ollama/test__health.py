@@ -93,6 +93,8 @@ def test_an_unknown_holder_of_a_port_that_answers_is_taken_for_ours():
     [
         ([Load(0, 2, 0)], "2 connections to the API"),
         ([Load(0, 1, 0)], "1 connection to the API"),
+        ([Load(0, 3, 0, ("10.0.0.9", "10.0.0.10", "10.0.0.9"))], "3 connections to the API from 10.0.0.10, 10.0.0.9"),
+        ([Load(0, 4, 0, ("1", "2", "3", "4"))], "4 connections to the API from 1, 2, 3 and others"),
         ([Load(0, 0, 0)], "its runners are watched for a moment"),
         ([Load(0, 0, 1.0), Load(1, 0, 1.5)], "a runner is computing"),
         ([Load(0, 0, 1.0), Load(1, 0, 1.01)], None),

@@ -5,8 +5,16 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _command
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import (
+    Abandoned,
+    finished_within,
+    runner,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 
 
@@ -36,3 +44,24 @@ def test_a_command_is_run_in_a_known_language_without_expanding_anything():
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), PermissionError(13, "denied")])
 def test_a_program_that_cannot_be_run_is_an_answer(error):
     assert runner(Module(error))(["/bin/sh"]) == Completed(127, "", error.strerror)
+
+
+def test_a_command_that_ends_in_time_answers():
+    script = "import os, sys; print(os.environ['LC_ALL']); sys.exit('no')"
+    answer = finished_within([sys.executable, "-c", script], 30)
+    assert answer == Completed(1, "C.UTF-8\n", "no\n")
+    assert finished_within(["/absent/program"], 30).return_code == 127
+
+
+def test_a_command_that_does_not_end_is_ended():
+    began = time.monotonic()
+    assert finished_within(["/bin/sleep", "60"], 0.2) is None
+    assert time.monotonic() - began < 30
+
+
+def test_a_command_that_nobody_waits_for_is_ended(monkeypatch):
+    monkeypatch.setattr(_command, "has_reader", lambda: False)
+    began = time.monotonic()
+    with pytest.raises(Abandoned):
+        finished_within(["/bin/sleep", "60"], 60)
+    assert time.monotonic() - began < 30

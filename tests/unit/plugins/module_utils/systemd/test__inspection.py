@@ -35,7 +35,9 @@ class World:
             "NeedDaemonReload": "no",
             "Environment": "",
         }
-        monkeypatch.setattr(_inspection, "dropin_base_directory", lambda scope: str(root / "etc"))
+        monkeypatch.setattr(
+            _inspection, "dropin_base_directory", lambda scope, runtime=False: str(root / "etc")
+        )
         monkeypatch.setattr(_inspection, "state_directory", lambda scope, unit: str(root / "state"))
         self.write("lib/ollama.service", "[Service]\nEnvironment=PATH=/bin\nExecStart=/bin/ollama serve\n")
 

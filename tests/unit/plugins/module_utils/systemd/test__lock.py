@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _command
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError, locked
 
 UNIT = "ollama.service"
@@ -31,11 +35,33 @@ def test_the_second_waits_for_the_first(tmp_path):
 
 
 def test_waiting_ends_with_one_sentence(tmp_path):
-    too_long = pytest.raises(LockError, match=r"another run has been changing ollama.service on this host")
+    said = rf"another run has been changing ollama.service on this host .* \(process {os.getpid()}\): nothing was changed"
+    too_long = pytest.raises(LockError, match=said)
     with locked(UNIT, str(tmp_path)), too_long, locked(UNIT, str(tmp_path), patience_s=0.2):
         pass
     with locked(UNIT, str(tmp_path), patience_s=0):
         pass  # nobody holds it any more
+
+
+def test_a_lock_whose_owner_was_killed_is_free(tmp_path):
+    holding = (
+        "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); "
+        "print('', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", holding, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
+        owner.stdout.readline()
+        with pytest.raises(LockError), locked(UNIT, str(tmp_path), patience_s=0):
+            pass
+        owner.kill()
+        with locked(UNIT, str(tmp_path), patience_s=30):
+            pass
+
+
+def test_nobody_waits_for_a_run_that_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(_command, "has_reader", lambda: False)
+    with locked(UNIT, str(tmp_path)), pytest.raises(_command.Abandoned), locked(UNIT, str(tmp_path)):
+        pass
 
 
 def test_units_do_not_wait_for_each_other(tmp_path):

@@ -206,6 +206,9 @@ def test_where_dropins_and_state_lie(monkeypatch):
     monkeypatch.setattr(_show.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir="/home/u"))
     assert _show.dropin_base_directory("system") == "/etc/systemd/system"
     assert _show.dropin_base_directory("user") == "/home/u/.config/systemd/user"
+    monkeypatch.setattr(_show.os, "geteuid", lambda: 1000)
+    assert _show.dropin_base_directory("system", runtime=True) == "/run/systemd/system"
+    assert _show.dropin_base_directory("user", runtime=True) == "/run/user/1000/systemd/user"
     assert _show.state_directory("system", "o.service") == "/var/lib/gpufleet/o.service"
     assert _show.state_directory("user", "o.service") == "/home/u/.local/state/gpufleet/o.service"
 
