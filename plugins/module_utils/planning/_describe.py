@@ -8,13 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    DeviceMemory,
-    MemoryEstimate,
-    estimate,
-    split,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import side_files_note
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
@@ -35,9 +29,8 @@ def loaded_in_order(
     server = judge.server(setting)
     planned = []
     for model in order:
-        after, outcome = server.load(model)
-        planned.append(_planned(judge, model, server, outcome))
-        server = after
+        server, outcome = server.load(model)
+        planned.append(_planned(judge.host, model, outcome))
     return tuple(planned), server
 
 
@@ -48,7 +41,6 @@ def each_alone(judge: Judge, models: Sequence[SchedulerModel], setting: Setting)
 
 def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
     """The GPUs with what the server has loaded on them."""
-    host: Host = judge.host
     return tuple(
         PlannedGpu(
             index=gpu.index,
@@ -61,21 +53,14 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
             engine_margin_bytes=server.margin_bytes,
             headroom_bytes=judge.simulation.headroom_bytes,
         )
-        for gpu, free in zip(host.gpus, server.free_bytes())
+        for gpu, free in zip(judge.host.gpus, server.free_bytes())
     )
 
 
-def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadOutcome) -> PlannedModel:
+def _planned(host: Host, model: SchedulerModel, outcome: LoadOutcome) -> PlannedModel:
     if outcome.failure or model.shape is None:
         return PlannedModel(name=model.name, planned=True, note=outcome.failure)
-    used = [position for position, size_bytes in enumerate(outcome.gpu_bytes) if size_bytes]
-    settings = before.load_settings(outcome.context_length, outcome.parallel, outcome.batch, used)
-    alone = estimate(model.shape, settings, version=judge.simulation.version)
-    memories: Sequence[MemoryEstimate | DeviceMemory] = (alone,)
-    if outcome.split:
-        free = [max(before.free_bytes()[position] - before.cuda_context_bytes, 0) for position in used]
-        memories = split(model.shape, settings, free, version=judge.simulation.version)
-    side_files = side_files_note(model.shape)
+    memory, side_files = outcome.memory, side_files_note(model.shape)
     return PlannedModel(
         name=model.name,
         planned=True,
@@ -83,32 +68,23 @@ def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadO
         num_parallel=outcome.parallel,
         batch=outcome.batch,
         predicted_bytes=outcome.predicted_bytes,
-        system_memory_bytes=judge.simulation.system_bytes(model, settings),
-        basis="estimate" if side_files else alone.basis,
-        note="; ".join(filter(None, (alone.note, side_files))),
-        gpus=tuple(
-            _share(
-                judge.host.gpus[position],
-                model.shape,
-                memory,
-                judge.simulation.runner_overhead_bytes if memory.cuda_context_bytes else 0,
-            )
-            for position, memory in zip(used, memories)
-        ),
+        system_memory_bytes=memory.host.total_bytes,
+        system_memory_layers=memory.host.layers,
+        basis="estimate" if side_files else memory.basis,
+        note="; ".join(filter(None, (memory.note, side_files))),
+        gpus=tuple(_share(gpu, here) for gpu, here in zip(host.gpus, memory.gpus) if here.total_bytes),
     )
 
 
-def _share(
-    gpu: GpuDevice, shape: ModelShape, memory: MemoryEstimate | DeviceMemory, context_bytes: int
-) -> GpuShare:
+def _share(gpu: GpuDevice, memory: GpuMemory) -> GpuShare:
     return GpuShare(
         index=gpu.index,
         uuid=gpu.uuid,
-        layers=memory.layers if isinstance(memory, DeviceMemory) else shape.block_count + 1,
+        layers=memory.layers,
         weights_bytes=memory.weights_bytes,
         kv_cache_bytes=memory.kv_cache.total_bytes,
         compute_bytes=memory.compute_bytes,
         projector_bytes=memory.projector_bytes,
         projector_compute_bytes=memory.projector_compute_bytes,
-        cuda_context_bytes=context_bytes,
+        cuda_context_bytes=memory.cuda_context_bytes,
     )

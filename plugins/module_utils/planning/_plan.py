@@ -46,6 +46,7 @@ class PlannedModel:
     batch: int = 0
     predicted_bytes: int = 0
     system_memory_bytes: int = 0
+    system_memory_layers: int = 0
     basis: str = ""
     note: str = ""
     gpus: tuple[GpuShare, ...] = ()

@@ -57,9 +57,9 @@ def started(name: str, free_gib: list[float], **changes: object) -> EngineLoad:
 def test_a_model_that_leaves_the_margin_lies_wholly_on_the_gpu() -> None:
     load = started("llama3.1_8b", [12])
     alone = estimate(model("llama3.1_8b").shape, LoadSettings(4096, 1), version="0.33.0")
-    assert load.used_bytes == load.logged_bytes == (alone.buffers_bytes,)
+    assert load.used_bytes == load.logged_bytes == (alone.gpus[0].buffers_bytes,)
     assert not load.spilled
-    assert load.gpu_layers == load.layers == 33
+    assert load.memory.gpu_layers == load.layers == 33
 
 
 def test_the_margin_decides_to_the_byte() -> None:
@@ -67,13 +67,13 @@ def test_the_margin_decides_to_the_byte() -> None:
     fits, spills = (ENGINE.start(model("llama3.1_8b"), launch(), (needed - missing,)) for missing in (0, 1))
     assert not fits.spilled
     assert spills.spilled
-    assert spills.gpu_layers < spills.layers
+    assert spills.memory.gpu_layers < spills.layers
     assert "moves layers to the CPU" in spills.explanation[0]
 
 
 def test_the_recurrent_state_counts_twice_while_fit_looks() -> None:
     shape = model("qwen3.5_9b").shape
-    state = estimate(shape, LoadSettings(4096, 1), version="0.33.0").kv_cache.recurrent_bytes
+    state = estimate(shape, LoadSettings(4096, 1), version="0.33.0").gpus[0].kv_cache.recurrent_bytes
     needed = started("qwen3.5_9b", [80]).used_bytes[0] + GIB + state
     assert state > 0
     assert not ENGINE.start(model("qwen3.5_9b"), launch(), (needed,)).spilled
@@ -82,7 +82,7 @@ def test_the_recurrent_state_counts_twice_while_fit_looks() -> None:
 
 def test_ollama_does_not_see_the_full_attention_cache_of_a_sliding_window_model() -> None:
     load = started("gemma3_4b", [24])
-    cache = estimate(model("gemma3_4b").shape, LoadSettings(4096, 1), version="0.33.0").kv_cache
+    cache = estimate(model("gemma3_4b").shape, LoadSettings(4096, 1), version="0.33.0").gpus[0].kv_cache
     assert cache.full_attention_bytes > 0
     assert load.used_bytes[0] - load.logged_bytes[0] == cache.full_attention_bytes
 
@@ -90,7 +90,7 @@ def test_ollama_does_not_see_the_full_attention_cache_of_a_sliding_window_model(
 def test_a_mixture_of_experts_fills_the_gpu_and_keeps_its_layers_there() -> None:
     load = started("gpt-oss_20b", [12], context_length=8192, batch=1024)
     assert load.spilled
-    assert load.gpu_layers == load.layers
+    assert load.memory.gpu_layers == load.layers
     assert load.used_bytes == (11 * GIB,)
     assert load.logged_bytes[0] < load.used_bytes[0]
 
@@ -98,19 +98,19 @@ def test_a_mixture_of_experts_fills_the_gpu_and_keeps_its_layers_there() -> None
 def test_a_mixture_of_experts_loses_layers_where_not_even_its_dense_parts_fit() -> None:
     load = started("gpt-oss_20b", [1.1])
     assert load.spilled
-    assert load.gpu_layers == 0
+    assert load.memory.gpu_layers == 0
 
 
 def test_without_gpus_everything_lies_on_the_cpu() -> None:
     for load in (started("llama3.1_8b", []), started("llama3.1_8b", [24], num_gpu=0)):
         assert load.spilled
-        assert load.gpu_layers == 0
+        assert load.memory.gpu_layers == 0
         assert sum(load.used_bytes) == 0
 
 
 def test_a_number_of_layers_is_kept_as_asked() -> None:
     load = started("llama3.1_8b", [24], num_gpu=20)
-    assert (load.gpu_layers, load.layers, load.spilled) == (20, 33, True)
+    assert (load.memory.gpu_layers, load.layers, load.spilled) == (20, 33, True)
     assert load.used_bytes < started("llama3.1_8b", [24]).used_bytes
 
 
