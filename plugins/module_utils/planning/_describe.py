@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
@@ -27,11 +28,13 @@ def loaded_in_order(
 ) -> tuple[tuple[PlannedModel, ...], Server]:
     """The models as they lie when they are loaded in this order, and the server with all of them."""
     server = judge.server(setting)
-    planned = []
+    planned: dict[str, PlannedModel] = {}
     for model in order:
         server, outcome = server.load(model)
-        planned.append(_planned(judge.host, model, outcome))
-    return tuple(planned), server
+        for name in outcome.evicted:
+            planned[name] = replace(planned[name], evicted_by=model.name)
+        planned[model.name] = _planned(judge.host, model, outcome)
+    return tuple(planned.values()), server
 
 
 def each_alone(judge: Judge, models: Sequence[SchedulerModel], setting: Setting) -> tuple[PlannedModel, ...]:
@@ -52,8 +55,9 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
             free_bytes=free,
             engine_margin_bytes=server.margin_bytes,
             headroom_bytes=judge.simulation.headroom_bytes,
+            **_parts([runner.memory.gpus[position] for runner in server.runners]),
         )
-        for gpu, free in zip(judge.host.gpus, server.free_bytes())
+        for position, (gpu, free) in enumerate(zip(judge.host.gpus, server.free_bytes()))
     )
 
 
@@ -77,14 +81,16 @@ def _planned(host: Host, model: SchedulerModel, outcome: LoadOutcome) -> Planned
 
 
 def _share(gpu: GpuDevice, memory: GpuMemory) -> GpuShare:
-    return GpuShare(
-        index=gpu.index,
-        uuid=gpu.uuid,
-        layers=memory.layers,
-        weights_bytes=memory.weights_bytes,
-        kv_cache_bytes=memory.kv_cache.total_bytes,
-        compute_bytes=memory.compute_bytes,
-        projector_bytes=memory.projector_bytes,
-        projector_compute_bytes=memory.projector_compute_bytes,
-        cuda_context_bytes=memory.cuda_context_bytes,
-    )
+    return GpuShare(index=gpu.index, uuid=gpu.uuid, layers=memory.layers, **_parts([memory]))
+
+
+def _parts(held: Sequence[GpuMemory]) -> dict[str, int]:
+    """The parts of a GPU's memory, of all models on it together."""
+    return {
+        "weights_bytes": sum(one.weights_bytes for one in held),
+        "kv_cache_bytes": sum(one.kv_cache.total_bytes for one in held),
+        "compute_bytes": sum(one.compute_bytes for one in held),
+        "projector_bytes": sum(one.projector_bytes for one in held),
+        "projector_compute_bytes": sum(one.projector_compute_bytes for one in held),
+        "cuda_context_bytes": sum(one.cuda_context_bytes for one in held),
+    }
