@@ -209,7 +209,8 @@ def placed(
                 is_out_of_memory=True,
             )
         sentence = _margin_sentence(used, free_bytes)
-        return _load(launch, units, gpus, free_bytes, sentence, spilled=is_partial)
+        load = _load(launch, units, gpus, free_bytes, sum(used))
+        return replace(load, spilled=is_partial, explanation=(sentence,))
     has_experts = units.shape.number("expert_count") > 0
     bounds, is_whole = _refitted(units, room, has_experts=has_experts)
     targets = "/".join(str(one // MIB) for one in launch.fit_targets_bytes)
@@ -221,8 +222,8 @@ def placed(
         gpus = _without_experts(units, room)
     else:
         gpus = units.on_gpus(bounds, units.computes(bounds))
-    load = _load(launch, units, gpus, free_bytes, sentence, spilled=not is_whole)
-    return replace(load, refitted=True, whole_bytes=sum(used) + load.memory.gpus[0].all_projector_bytes)
+    load = _load(launch, units, gpus, free_bytes, sum(used))
+    return replace(load, spilled=not is_whole, explanation=(sentence,), refitted=True)
 
 
 def _without_experts(units: UnitSums, room: Sequence[int]) -> list[GpuMemory]:
@@ -279,7 +280,7 @@ def _refitted(units: UnitSums, room: Sequence[int], *, has_experts: bool) -> tup
         if units.total(0, last, computes[position]) <= room[position]:
             return [0] * (position + 1) + firsts, True
         first = last
-        while first > 1 and units.total(first - 1, last, with_cpu[position]) <= room[position]:
+        while first and units.total(first - 1, last, with_cpu[position]) <= room[position]:
             first -= 1
         firsts.insert(0, first)
     return firsts, False
@@ -290,10 +291,9 @@ def _load(
     units: UnitSums,
     gpus: Sequence[GpuMemory],
     free_bytes: Sequence[int],
-    sentence: str,
-    *,
-    spilled: bool,
+    usual_bytes: int,
 ) -> EngineLoad:
+    """What the engine took; `usual_bytes`: what the usual split takes, without a projector."""
     alone = units.alone
     logged = []
     for gpu in gpus:
@@ -310,6 +310,7 @@ def _load(
             ),
             *gpus[1:],
         ]
+        usual_bytes += projector.all_projector_bytes
         # Of the projector Ollama counts the compute buffer that is reserved at the start, but not the weights.
         logged[0] += projector_compute(units.shape).reserved_bytes
     host = units.rest(alone.host, gpus)
@@ -318,8 +319,6 @@ def _load(
             alone, gpus=tuple(gpu.at_most(free) for gpu, free in zip(gpus, free_bytes)), host=host
         ),
         logged_bytes=tuple(min(one, free) for one, free in zip(logged, free_bytes)),
-        spilled=spilled,
         layers=units.count,
-        whole_bytes=sum(gpu.total_bytes for gpu in gpus),
-        explanation=(sentence,),
+        whole_bytes=usual_bytes,
     )

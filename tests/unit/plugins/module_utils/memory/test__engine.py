@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import unit_sums
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,
 )
@@ -101,6 +102,50 @@ def test_a_mixture_of_experts_loses_layers_where_not_even_its_dense_parts_fit() 
     assert load.memory.gpu_layers == 0
 
 
+@pytest.mark.parametrize(("free_gib", "keeps_layers"), [(2.6, False), (3.0, True)])
+def test_whether_it_keeps_its_layers_is_decided_by_its_dense_parts(free_gib: float, keeps_layers: bool) -> None:
+    load = started("gpt-oss_20b", [free_gib])
+    assert (load.memory.gpu_layers == load.layers) == keeps_layers
+
+
+def test_a_mixture_of_experts_shares_its_layers_out_over_several_gpus() -> None:
+    load = started("gpt-oss_20b", [6, 4])
+    first, second = load.memory.gpus
+    assert first.layers > second.layers > 0
+    assert first.layers + second.layers == load.layers
+    assert (first.total_bytes, second.total_bytes) == (5 * GIB, 3 * GIB)
+    units = unit_sums(model("gpt-oss_20b").shape, LoadSettings(4096, 1))
+    assert (first.compute_bytes, second.compute_bytes) == units.computes_bound(2, with_cpu=True)
+
+
+def test_the_output_of_a_mixture_of_experts_stays_on_the_last_gpu() -> None:
+    load = started("gpt-oss_20b", [24, 2.5])
+    assert "places its layers anew" in load.explanation[0]
+    assert [gpu.layers for gpu in load.memory.gpus] == [24, 1]
+
+
+def test_only_as_many_layers_go_to_the_cpu_as_must() -> None:
+    units = unit_sums(model("llama3.1_8b").shape, LoadSettings(4096, 1))
+    (compute,) = units.computes_bound(1, with_cpu=True)
+    room = units.total(1, units.count, compute)
+    for missing, on_cpu in ((0, 1), (1, 2)):
+        load = ENGINE.start(model("llama3.1_8b"), launch(), (room + GIB - missing,))
+        assert load.memory.host.layers == on_cpu
+
+
+def test_every_layer_lies_on_a_gpu_or_on_the_cpu_and_what_each_gpu_needs_on_each() -> None:
+    shape = model("llama3.1_8b").shape
+    assert shape.per_device_bytes > 0
+    (whole,) = estimate(shape, LoadSettings(4096, 1)).gpus
+    load = started("llama3.1_8b", [4, 3])
+    gpus, host = load.memory.gpus, load.memory.host
+    assert load.spilled
+    assert sum(gpu.layers for gpu in gpus) + host.layers == whole.layers
+    held = sum(gpu.weights_bytes for gpu in gpus) + host.weights_bytes
+    assert held == whole.weights_bytes + shape.per_device_bytes
+    assert sum((gpu.kv_cache for gpu in gpus), host.kv_cache) == whole.kv_cache
+
+
 def test_without_gpus_everything_lies_on_the_cpu() -> None:
     for load in (started("llama3.1_8b", []), started("llama3.1_8b", [24], num_gpu=0)):
         assert load.spilled
@@ -171,6 +216,9 @@ def test_a_projector_on_the_gpu_takes_its_memory_there() -> None:
     compute = projector_compute(shape)
     assert on_gpu.used_bytes[0] - plain.used_bytes[0] == 812 * MIB + compute.most_bytes
     assert on_gpu.logged_bytes[0] - plain.logged_bytes[0] == compute.reserved_bytes
+    spilled = ENGINE.start(with_projector, launch(projector_on_gpu=True), (3 * GIB,))
+    assert spilled.spilled
+    assert spilled.whole_bytes == on_gpu.whole_bytes == on_gpu.used_bytes[0]
 
 
 @settings(deadline=None)
