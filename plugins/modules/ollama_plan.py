@@ -362,6 +362,12 @@ plan:
         system_memory_bytes:
           description: System memory that it takes.
           type: int
+        system_memory_layers:
+          description: Layers that the CPU computes. More than 0 beside a GPU only where the plan is not safe.
+          type: int
+        evicted_by:
+          description: The model for which Ollama unloads this one, empty where the plan is safe.
+          type: str
         basis:
           description: V(exact) or V(estimate).
           type: str
@@ -370,7 +376,8 @@ plan:
           type: list
           elements: dict
     gpus:
-      description: What is planned for each GPU, with what others hold, the headroom, and what stays free.
+      description: What is planned for each GPU, in all and part by part, with what others hold, the headroom, and what
+        stays free.
       type: list
       elements: dict
     limits:

@@ -17,15 +17,14 @@ from typing import Any, Iterable
 
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    DeviceMemory,
     KvCache,
     LoadSettings,
-    MemoryEstimate,
     Refused,
     estimate,
     host_estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory, ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
     shape_from_header,
@@ -147,13 +146,14 @@ def cache_errors(cache: KvCache, row: Row, measured_mib: float) -> list[float]:
     return errors
 
 
-def compare_on_gpu(shape: ModelShape, row: Row, ours: MemoryEstimate, kinds: Iterable[Errors]) -> None:
+def compare_on_gpu(shape: ModelShape, row: Row, memory: ModelMemory, kinds: Iterable[Errors]) -> None:
     """Add the errors of a row with all of the model on one GPU."""
     total_mib = float(row["total_gpu_mib"])
     settings = settings_of(row)
+    ours = memory.gpus[0]
     for errors in kinds:
         errors.rows += 1
-        errors.basis = ours.basis
+        errors.basis = memory.basis
         errors.kv += cache_errors(ours.kv_cache, row, float(row["kv_mib"]))
         errors.weights.append(percent_off(ours.weights_bytes, float(row["model_mib"])))
         errors.total.append(percent_off(ours.buffers_bytes, total_mib))
@@ -163,11 +163,13 @@ def compare_on_gpu(shape: ModelShape, row: Row, ours: MemoryEstimate, kinds: Ite
         errors.naive.append(percent_off(naive_bytes(shape, settings), total_mib))
 
 
-def compare_on_cpu(row: Row, ours: MemoryEstimate, kinds: Iterable[Errors]) -> None:
+def compare_on_cpu(row: Row, memory: ModelMemory, kinds: Iterable[Errors]) -> None:
     """Add the errors of a row without a GPU."""
+    ours = memory.host
+    logged_bytes = ours.total_bytes - ours.repacked_bytes
     for errors in kinds:
-        errors.kv += cache_errors(ours.kv_cache_host, row, float(row["kv_mib"]))
-        errors.cpu_total.append(percent_off(ours.host_total_bytes, float(row["total_host_mib"])))
+        errors.kv += cache_errors(ours.kv_cache, row, float(row["kv_mib"]))
+        errors.cpu_total.append(percent_off(logged_bytes, float(row["total_host_mib"])))
 
 
 def compare_rows(
@@ -212,7 +214,7 @@ class DeviceErrors:
     total: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
-    def add(self, row: Row, ours: DeviceMemory) -> None:
+    def add(self, row: Row, ours: GpuMemory) -> None:
         """Compare one device of one run."""
         layers = int(row["layers"]) + int(row["has_output"])
         self.rows += 1

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import _collection
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory, ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     BelievedMemory,
@@ -57,6 +59,8 @@ GEMMA3_TOWER = Tower(
     has_windows=False,
 )
 
+# The part of a model that a logged buffer of a kind is.
+PARTS = {"model": "weights_bytes", "KV": "kv_cache"}
 CHECKS = ("placement", "batch", "eviction", "spill")
 
 
@@ -97,7 +101,7 @@ class RecordedEngine:
         load = self.loads[number] if self.loads else {}
         if load.get("oom") or (self.failed and number == len(self.loads) - 1):
             why = str(load.get("oom") or "the engine did not start")
-            return EngineLoad((), (), False, failure=why, is_out_of_memory=bool(load.get("oom")))
+            return EngineLoad(failure=why, is_out_of_memory=bool(load.get("oom")))
         return _logged_load(load, len(free_bytes))
 
     def believed(self, model: SchedulerModel, launch: Launch) -> BelievedMemory:
@@ -105,19 +109,28 @@ class RecordedEngine:
 
 
 def _logged_load(load: dict[str, Any], gpu_count: int) -> EngineLoad:
-    used = [0] * gpu_count
+    gpus = [GpuMemory()] * gpu_count
     logged: dict[tuple[str, int, str], int] = {}
     for component, backend, kind, mib in load.get("buffers") or []:
         device = re.fullmatch(r"[A-Za-z]+(\d+)", backend)
         if device and int(device.group(1)) < gpu_count:
-            used[int(device.group(1))] += int(mib * MIB)
+            position, size_bytes = int(device.group(1)), int(mib * MIB)
+            part = PARTS.get(kind, "compute_bytes")
+            held = gpus[position]
+            gpus[position] = (
+                replace(held, kv_cache=held.kv_cache + KvCache(size_bytes))
+                if part == "kv_cache"
+                else replace(held, **{part: getattr(held, part) + size_bytes})
+            )
             # Of two lines of one kind Ollama keeps the last.
             logged[component, int(device.group(1)), kind] = int(mib * MIB)
     counted = [0] * gpu_count
     for (_component, number, _kind), size in logged.items():
         counted[number] += size
     gpu_layers, layers = offloaded(load)
-    return EngineLoad(tuple(used), tuple(counted), gpu_layers < layers, gpu_layers, layers)
+    if gpus:
+        gpus[0] = replace(gpus[0], layers=gpu_layers)
+    return EngineLoad(ModelMemory(tuple(gpus)), tuple(counted), gpu_layers < layers, layers)
 
 
 def offloaded(load: dict[str, Any]) -> tuple[int, int]:

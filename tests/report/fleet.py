@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import random
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
     GpuShare,
     Limit,
+    Parts,
     Plan,
     PlannedGpu,
     PlannedModel,
@@ -100,6 +102,7 @@ def _plan(chance: random.Random) -> Plan:
     free = [total - size for size in others]
     parallel, context = chance.choice((1, 2, 3, 4, 8)), chance.choice((4096, 8192, 32768))
     models = []
+    held: list[list[GpuShare]] = [[] for _gpu in range(count)]
     for name, weights_gib, kv_kib, compute_mib in MODELS[: chance.randint(1, 3)]:
         if not count:
             models.append(PlannedModel(name, True, context, 1, 512, basis="exact"))
@@ -119,6 +122,7 @@ def _plan(chance: random.Random) -> Plan:
         if share.total_bytes + MARGIN_BYTES > free[device]:
             continue
         free[device] -= share.total_bytes
+        held[device].append(share)
         models.append(PlannedModel(name, True, context, parallel, 1024, basis="exact", gpus=(share,)))
     gpus = tuple(
         PlannedGpu(
@@ -131,6 +135,7 @@ def _plan(chance: random.Random) -> Plan:
             free_bytes=free[index],
             engine_margin_bytes=MARGIN_BYTES,
             headroom_bytes=0,
+            **{part.name: sum(getattr(share, part.name) for share in held[index]) for part in fields(Parts)},
         )
         for index in range(count)
     )

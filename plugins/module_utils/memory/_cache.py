@@ -26,6 +26,22 @@ class KvCache:
         """All of it."""
         return self.full_attention_bytes + self.sliding_window_bytes + self.recurrent_bytes
 
+    def __sub__(self, other: KvCache) -> KvCache:
+        return KvCache(
+            self.full_attention_bytes - other.full_attention_bytes,
+            self.sliding_window_bytes - other.sliding_window_bytes,
+            self.recurrent_bytes - other.recurrent_bytes,
+        )
+
+    def without(self, excess_bytes: int) -> KvCache:
+        """So much less, of full attention first; nothing is left where it is no larger."""
+        sizes = []
+        for size in (self.full_attention_bytes, self.sliding_window_bytes, self.recurrent_bytes):
+            left = max(size - excess_bytes, 0)
+            excess_bytes -= size - left
+            sizes.append(left)
+        return KvCache(*sizes)
+
     def __add__(self, other: KvCache) -> KvCache:
         return KvCache(
             self.full_attention_bytes + other.full_attention_bytes,

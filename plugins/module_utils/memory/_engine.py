@@ -9,12 +9,14 @@ from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     estimate,
+    host_estimate,
     split,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     KV_CACHE_TYPES,
     LoadSettings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import ESTIMATE, GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import (
     EngineLoad,
     Launch,
@@ -33,7 +35,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import bounds_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
+    Era,
+    parse,
+    rules,
+)
+
+OLD_ON_CPU = "on a CPU an Ollama before 0.30 is taken for one of 0.30"
 
 
 class MemoryEngine:
@@ -60,19 +68,27 @@ class MemoryEngine:
         shape = model.shape
         if shape is None:
             raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
-        if not free_bytes or launch.num_gpu == 0:
-            nothing = (0,) * len(free_bytes)
-            return EngineLoad(
-                nothing, nothing, True, 0, shape.block_count + 1, ("All of it lies on the CPU.",)
-            )
         try:
+            if not free_bytes or launch.num_gpu == 0:
+                return self._on_cpu(shape, launch, len(free_bytes))
             settings = launch.settings
-            computes = self._computes_of(shape, settings, launch.version, free_bytes)
+            computes = self._computes_of(shape, settings, free_bytes)
         except ValueError as refusal:
             failure = f"The engine refuses {model.name}: {refusal}."
-            return EngineLoad((), (), False, layers=shape.block_count + 1, failure=failure)
-        units = self._units_of(shape, settings, launch.version)
-        return placed(model, launch, units, computes, free_bytes)
+            return EngineLoad(layers=shape.block_count + 1, failure=failure)
+        return placed(model, launch, self._units_of(shape, settings), computes, free_bytes)
+
+    def _on_cpu(self, shape: ModelShape, launch: Launch, gpu_count: int) -> EngineLoad:
+        memory = host_estimate(shape, _understood(launch).settings)
+        if rules(launch.version).era is not Era.LLAMA_SERVER:
+            memory = replace(memory, basis=ESTIMATE, note="; ".join(filter(None, (memory.note, OLD_ON_CPU))))
+        return EngineLoad(
+            memory=replace(memory, gpus=(GpuMemory(),) * gpu_count),
+            logged_bytes=(0,) * gpu_count,
+            spilled=True,
+            layers=shape.block_count + 1,
+            explanation=("All of it lies on the CPU.",),
+        )
 
     def believed(self, model: Loadable, launch: Launch) -> BelievedMemory:
         """What an Ollama before 0.30 takes the model for."""
@@ -82,32 +98,34 @@ class MemoryEngine:
             if model.shape is None:
                 raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
             self._shapes[id(model.shape)] = model.shape
-            # A type that these versions do not know, and a batch that is none, leave them at their own.
-            kv_cache_type = launch.kv_cache_type if launch.kv_cache_type in KV_CACHE_TYPES else "f16"
-            launch = replace(launch, kv_cache_type=kv_cache_type, batch=max(launch.batch, 1))
-            known = self._believed[key] = believed_memory(model.shape, launch.settings, parse(launch.version))
+            settings = _understood(launch).settings
+            known = self._believed[key] = believed_memory(model.shape, settings, parse(launch.version))
         return known
 
-    def _units_of(self, shape: ModelShape, settings: LoadSettings, version: str) -> UnitSums:
-        key = (id(shape), settings, version)
+    def _units_of(self, shape: ModelShape, settings: LoadSettings) -> UnitSums:
+        key = (id(shape), settings)
         known = self._units.get(key)
         if known is None:
-            known = self._units[key] = unit_sums(shape, settings, version)
+            known = self._units[key] = unit_sums(shape, settings)
         return known
 
     def _computes_of(
-        self,
-        shape: ModelShape,
-        settings: LoadSettings,
-        version: str,
-        free_bytes: tuple[int, ...],
+        self, shape: ModelShape, settings: LoadSettings, free_bytes: tuple[int, ...]
     ) -> tuple[int, ...]:
         """Compute buffer of each GPU while all units lie on GPUs; it depends on which units those are."""
         if len(free_bytes) == 1 or not any(free_bytes):
-            return (estimate(shape, settings, version=version).compute_bytes,) * len(free_bytes)
-        key = (id(shape), settings, version, *bounds_of(shape.block_count + 1, free_bytes))
+            return (estimate(shape, settings).gpus[0].compute_bytes,) * len(free_bytes)
+        key = (id(shape), settings, *bounds_of(shape.block_count + 1, free_bytes))
         known = self._computes.get(key)
         if known is None:
-            devices = split(shape, settings, free_bytes, version=version)
+            devices = split(shape, settings, free_bytes)
             known = self._computes[key] = tuple(device.compute_bytes for device in devices)
         return known
+
+
+def _understood(launch: Launch) -> Launch:
+    """The launch as Ollama before 0.30 takes it: what it does not understand leaves it at its own."""
+    if rules(launch.version).era is Era.LLAMA_SERVER:
+        return launch
+    kv_cache_type = launch.kv_cache_type if launch.kv_cache_type in KV_CACHE_TYPES else "f16"
+    return replace(launch, kv_cache_type=kv_cache_type, batch=max(launch.batch, 1))

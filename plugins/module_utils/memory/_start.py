@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import NOTHING, ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     BelievedMemory,
 )
@@ -53,21 +54,27 @@ class Launch:
 
 @dataclass(frozen=True)
 class EngineLoad:
-    """What the engine took, per visible GPU and without CUDA context.
+    """What the engine took: `memory` has one entry per visible GPU, without CUDA context; none where it failed.
 
-    `logged_bytes` is what Ollama counts of it. `spilled`: at least one layer lies on the CPU.
+    `logged_bytes` is what Ollama counts of it on each of them. `whole_bytes`: what the usual split takes, or would
+    take, of all GPUs together. `spilled`: something that could lie on a GPU lies on the CPU.
     `refitted`: not the default split of the layers, but the one that the engine's fit made of it.
     """
 
-    used_bytes: tuple[int, ...]
-    logged_bytes: tuple[int, ...]
-    spilled: bool
-    gpu_layers: int = 0
+    memory: ModelMemory = NOTHING
+    logged_bytes: tuple[int, ...] = ()
+    spilled: bool = False
     layers: int = 0
+    whole_bytes: int = 0
     explanation: tuple[str, ...] = ()
     failure: str = ""
     is_out_of_memory: bool = False
     refitted: bool = False
+
+    @property
+    def used_bytes(self) -> tuple[int, ...]:
+        """What it took of each visible GPU."""
+        return tuple(gpu.total_bytes for gpu in self.memory.gpus)
 
 
 class Loadable(Protocol):

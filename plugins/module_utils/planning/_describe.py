@@ -6,15 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    DeviceMemory,
-    MemoryEstimate,
-    estimate,
-    split,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import side_files_note
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
@@ -33,12 +28,13 @@ def loaded_in_order(
 ) -> tuple[tuple[PlannedModel, ...], Server]:
     """The models as they lie when they are loaded in this order, and the server with all of them."""
     server = judge.server(setting)
-    planned = []
+    planned: dict[str, PlannedModel] = {}
     for model in order:
-        after, outcome = server.load(model)
-        planned.append(_planned(judge, model, server, outcome))
-        server = after
-    return tuple(planned), server
+        server, outcome = server.load(model)
+        for name in outcome.evicted:
+            planned[name] = replace(planned[name], evicted_by=model.name)
+        planned[model.name] = _planned(judge.host, model, outcome)
+    return tuple(planned.values()), server
 
 
 def each_alone(judge: Judge, models: Sequence[SchedulerModel], setting: Setting) -> tuple[PlannedModel, ...]:
@@ -48,7 +44,6 @@ def each_alone(judge: Judge, models: Sequence[SchedulerModel], setting: Setting)
 
 def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
     """The GPUs with what the server has loaded on them."""
-    host: Host = judge.host
     return tuple(
         PlannedGpu(
             index=gpu.index,
@@ -60,22 +55,16 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
             free_bytes=free,
             engine_margin_bytes=server.margin_bytes,
             headroom_bytes=judge.simulation.headroom_bytes,
+            **_parts([runner.memory.gpus[position] for runner in server.runners]),
         )
-        for gpu, free in zip(host.gpus, server.free_bytes())
+        for position, (gpu, free) in enumerate(zip(judge.host.gpus, server.free_bytes()))
     )
 
 
-def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadOutcome) -> PlannedModel:
+def _planned(host: Host, model: SchedulerModel, outcome: LoadOutcome) -> PlannedModel:
     if outcome.failure or model.shape is None:
         return PlannedModel(name=model.name, planned=True, note=outcome.failure)
-    used = [position for position, size_bytes in enumerate(outcome.gpu_bytes) if size_bytes]
-    settings = before.load_settings(outcome.context_length, outcome.parallel, outcome.batch, used)
-    alone = estimate(model.shape, settings, version=judge.simulation.version)
-    memories: Sequence[MemoryEstimate | DeviceMemory] = (alone,)
-    if outcome.split:
-        free = [max(before.free_bytes()[position] - before.cuda_context_bytes, 0) for position in used]
-        memories = split(model.shape, settings, free, version=judge.simulation.version)
-    side_files = side_files_note(model.shape)
+    memory, side_files = outcome.memory, side_files_note(model.shape)
     return PlannedModel(
         name=model.name,
         planned=True,
@@ -83,32 +72,25 @@ def _planned(judge: Judge, model: SchedulerModel, before: Server, outcome: LoadO
         num_parallel=outcome.parallel,
         batch=outcome.batch,
         predicted_bytes=outcome.predicted_bytes,
-        system_memory_bytes=judge.simulation.system_bytes(model, settings),
-        basis="estimate" if side_files else alone.basis,
-        note="; ".join(filter(None, (alone.note, side_files))),
-        gpus=tuple(
-            _share(
-                judge.host.gpus[position],
-                model.shape,
-                memory,
-                judge.simulation.runner_overhead_bytes if memory.cuda_context_bytes else 0,
-            )
-            for position, memory in zip(used, memories)
-        ),
+        system_memory_bytes=memory.host.total_bytes,
+        system_memory_layers=memory.host.layers,
+        basis="estimate" if side_files else memory.basis,
+        note="; ".join(filter(None, (memory.note, side_files))),
+        gpus=tuple(_share(gpu, here) for gpu, here in zip(host.gpus, memory.gpus) if here.total_bytes),
     )
 
 
-def _share(
-    gpu: GpuDevice, shape: ModelShape, memory: MemoryEstimate | DeviceMemory, context_bytes: int
-) -> GpuShare:
-    return GpuShare(
-        index=gpu.index,
-        uuid=gpu.uuid,
-        layers=memory.layers if isinstance(memory, DeviceMemory) else shape.block_count + 1,
-        weights_bytes=memory.weights_bytes,
-        kv_cache_bytes=memory.kv_cache.total_bytes,
-        compute_bytes=memory.compute_bytes,
-        projector_bytes=memory.projector_bytes,
-        projector_compute_bytes=memory.projector_compute_bytes,
-        cuda_context_bytes=context_bytes,
-    )
+def _share(gpu: GpuDevice, memory: GpuMemory) -> GpuShare:
+    return GpuShare(index=gpu.index, uuid=gpu.uuid, layers=memory.layers, **_parts([memory]))
+
+
+def _parts(held: Sequence[GpuMemory]) -> dict[str, int]:
+    """The parts of a GPU's memory, of all models on it together."""
+    return {
+        "weights_bytes": sum(one.weights_bytes for one in held),
+        "kv_cache_bytes": sum(one.kv_cache.total_bytes for one in held),
+        "compute_bytes": sum(one.compute_bytes for one in held),
+        "projector_bytes": sum(one.projector_bytes for one in held),
+        "projector_compute_bytes": sum(one.projector_compute_bytes for one in held),
+        "cuda_context_bytes": sum(one.cuda_context_bytes for one in held),
+    }

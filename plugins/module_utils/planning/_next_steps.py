@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
@@ -38,25 +37,14 @@ def limits_of(
 
 
 def used_bytes(judge: Judge, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
-    """Memory that these models take in all, each loaded alone and wholly; None where one does not start."""
-    total = 0
-    for model in judge.runners(models, setting):
-        outcome = judge.alone_outcome(model, setting)
-        if outcome.failure or model.shape is None:
-            return None
-        if judge.host.gpus and not outcome.spilled:
-            total += sum(outcome.gpu_bytes)
-            continue
-        used = [position for position, size_bytes in enumerate(outcome.gpu_bytes) if size_bytes]
-        settings = judge.server(setting).load_settings(
-            outcome.context_length, outcome.parallel, outcome.batch, used
-        )
-        total += (
-            estimate(model.shape, settings, version=judge.simulation.version).gpu_total_bytes
-            if judge.host.gpus
-            else judge.simulation.system_bytes(model, settings)
-        )
-    return total
+    """Memory that these models take in all, each loaded alone and wholly; None where one does not start.
+
+    That is GPU memory, but for a model that uses no GPU.
+    """
+    outcomes = [judge.alone_outcome(model, setting) for model in judge.runners(models, setting)]
+    if any(outcome.failure for outcome in outcomes):
+        return None
+    return sum(outcome.whole_bytes or outcome.memory.host.total_bytes for outcome in outcomes)
 
 
 def verdict_of(judge: Judge, goal: Goal, setting: Setting, loaded: int) -> Verdict:

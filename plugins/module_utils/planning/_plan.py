@@ -10,12 +10,9 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class GpuShare:
-    """What one model takes of one GPU. Sizes in bytes; `layers` counts the output layer too."""
+class Parts:
+    """What models take of one GPU, part by part. Sizes in bytes."""
 
-    index: int
-    uuid: str
-    layers: int
     weights_bytes: int
     kv_cache_bytes: int
     compute_bytes: int
@@ -24,7 +21,8 @@ class GpuShare:
     cuda_context_bytes: int
 
     @property
-    def total_bytes(self) -> int:
+    def parts_bytes(self) -> int:
+        """All of it."""
         return (
             self.weights_bytes
             + self.kv_cache_bytes
@@ -36,8 +34,25 @@ class GpuShare:
 
 
 @dataclass(frozen=True)
+class GpuShare(Parts):
+    """What one model takes of one GPU; `layers` counts the output layer too."""
+
+    index: int
+    uuid: str
+    layers: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.parts_bytes
+
+
+@dataclass(frozen=True)
 class PlannedModel:
-    """One model as the plan sees it; `planned` is False where the plan does not count on it."""
+    """One model as the plan sees it; `planned` is False where the plan does not count on it.
+
+    `system_memory_layers`: layers that the CPU computes. `evicted_by`: the model for which this one is unloaded, where
+    the plan is not safe; it then takes nothing any more of what is planned on the GPUs.
+    """
 
     name: str
     planned: bool
@@ -46,17 +61,19 @@ class PlannedModel:
     batch: int = 0
     predicted_bytes: int = 0
     system_memory_bytes: int = 0
+    system_memory_layers: int = 0
+    evicted_by: str = ""
     basis: str = ""
     note: str = ""
     gpus: tuple[GpuShare, ...] = ()
 
 
 @dataclass(frozen=True)
-class PlannedGpu:
+class PlannedGpu(Parts):
     """One GPU with all that is planned on it. Sizes in bytes.
 
-    total = others + planned + free; `free_bytes` is at least `engine_margin_bytes` + `headroom_bytes` where the
-    plan is safe and a model lies on the GPU.
+    total = others + planned + free; the parts are those of all models that are loaded at once, and add up to planned.
+    `free_bytes` is at least `engine_margin_bytes` + `headroom_bytes` where the plan is safe and a model lies on the GPU.
     """
 
     index: int

@@ -86,7 +86,9 @@ def _model_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for model in plan["models"]:
         if not model["planned"]:
             continue
-        shares = model["gpus"] or [None]
+        # What the CPU computes comes after the GPUs, whose own share of system memory is no row.
+        on_cpu = [None] if model["system_memory_layers"] or not model["gpus"] else []
+        shares = [*model["gpus"], *on_cpu]
         for number, share in enumerate(shares):
             first = (
                 model["name"],
@@ -100,11 +102,12 @@ def _model_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _share_cells(model: Mapping[str, Any], share: Mapping[str, Any] | None) -> tuple[str, ...]:
     if share is None:
-        return ("CPU", "", "", "", gib_number(model["system_memory_bytes"]))
+        where = f"CPU, {model['system_memory_layers']} layers" if model["gpus"] else "CPU"
+        return (where, "", "", "", gib_number(model["system_memory_bytes"]))
     projector = share["projector_bytes"] + share["projector_compute_bytes"]
     other = share["compute_bytes"] + projector + share["cuda_context_bytes"]
     return (
-        str(share["index"]),
+        f"{share['index']} until evicted" if model["evicted_by"] else str(share["index"]),
         gib_number(share["weights_bytes"]),
         gib_number(share["kv_cache_bytes"]),
         gib_number(other),

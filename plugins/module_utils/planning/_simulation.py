@@ -12,12 +12,7 @@ from math import comb, factorial
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    CUDA_CONTEXT_BYTES,
-    LoadSettings,
-    estimate,
-    host_estimate,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
@@ -232,13 +227,7 @@ class Simulation:
         return ""
 
     def _system_memory_failure(self, server: Server) -> str:
-        models = {model.name: model for model in self.models}
-        needed = sum(
-            self.system_bytes(
-                models[one.name], server.load_settings(one.options.context_length, one.options.parallel)
-            )
-            for one in server.runners
-        )
+        needed = sum(runner.memory.host.total_bytes for runner in server.runners)
         available = self.host.system_memory_available_bytes
         if needed <= available:
             return ""
@@ -249,15 +238,6 @@ class Simulation:
         """What Ollama predicts for a model, without the surcharge of a batch."""
         server = self.server(setting)
         return predicted_bytes(model, server.context_length(model), server.slots(model))
-
-    def system_bytes(self, model: SchedulerModel, settings: LoadSettings) -> int:
-        """System memory that a loaded model takes: its host buffers beside a GPU, all of it without one."""
-        if model.shape is None:
-            return model.file_bytes
-        if self.gpus:
-            return estimate(model.shape, settings, version=self.version).host_total_bytes
-        memory = host_estimate(model.shape, settings, version=self.version)
-        return memory.host_total_bytes + memory.repacked_bytes
 
 
 def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:

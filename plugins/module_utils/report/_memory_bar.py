@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping
+from typing import Any, Mapping
 
 # Kinds of a bar in the order drawn, with the word that a reader sees.
 KINDS = {
@@ -19,7 +19,7 @@ KINDS = {
     "headroom": "headroom",
     "free": "free",
 }
-_SHARE_KEYS = {
+_PART_KEYS = {
     "weights": ("weights_bytes", "projector_bytes"),
     "kv_cache": ("kv_cache_bytes",),
     "compute": ("compute_bytes", "projector_compute_bytes"),
@@ -52,15 +52,9 @@ class MemoryBar:
         }
 
 
-def bar_of_plan(gpu: Mapping[str, Any], models: Iterable[Mapping[str, Any]]) -> MemoryBar:
-    """The bar of one of a plan's `gpus`; the plan's `models` tell what its planned memory consists of."""
-    parts = dict.fromkeys(_SHARE_KEYS, 0)
-    for model in models:
-        for share in model.get("gpus", ()) if model.get("planned") else ():
-            if (share["index"], share["uuid"]) == (gpu["index"], gpu["uuid"]):
-                for kind, keys in _SHARE_KEYS.items():
-                    parts[kind] += sum(int(share[key]) for key in keys)
-    parts = _scaled(parts, int(gpu["planned_bytes"]))
+def bar_of_plan(gpu: Mapping[str, Any]) -> MemoryBar:
+    """The bar of one of a plan's `gpus`, whose parts are those of the models that are loaded at once."""
+    parts = {kind: sum(int(gpu[key]) for key in keys) for kind, keys in _PART_KEYS.items()}
     free = max(int(gpu["free_bytes"]), 0)
     reserve = int(gpu["engine_margin_bytes"]) + int(gpu["headroom_bytes"]) if int(gpu["planned_bytes"]) else 0
     headroom = min(reserve, free)
@@ -82,15 +76,3 @@ def bar_of_facts(gpu: Mapping[str, Any]) -> MemoryBar:
     ours = min(int(gpu.get("memory_ours_bytes") or 0), total - free)
     parts = {"ollama": ours, "others": total - free - ours, "free": free}
     return MemoryBar(int(gpu.get("index") or 0), str(gpu.get("uuid")), str(gpu.get("name")), total, parts)
-
-
-def _scaled(parts: Mapping[str, int], planned: int) -> dict[str, int]:
-    """The parts as shares of what is planned at once: not every planned model need be loaded at a time."""
-    total = sum(parts.values())
-    if total == planned:
-        return dict(parts)
-    if total == 0:
-        return {**parts, "weights": planned}
-    scaled = {kind: size * planned // total for kind, size in parts.items()}
-    scaled["weights"] += planned - sum(scaled.values())
-    return scaled

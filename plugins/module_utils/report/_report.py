@@ -146,7 +146,7 @@ def _drifts(host: HostData) -> tuple[Drift, ...]:
 
 def _bars(host: HostData) -> list[MemoryBar]:
     if host.plan is not None:
-        return [bar_of_plan(gpu, host.plan["models"]) for gpu in host.plan["gpus"]]
+        return [bar_of_plan(gpu) for gpu in host.plan["gpus"]]
     return [bar_of_facts(gpu) for gpu in (host.gpu or {}).get("devices", ())]
 
 

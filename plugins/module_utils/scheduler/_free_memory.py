@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import Options, SchedulerGpu
 
 # More orders than these are told apart only by the most and the least free memory per GPU.
@@ -17,10 +18,10 @@ MOST_VIEWS = 64
 
 @dataclass(frozen=True)
 class Runner:
-    """A loaded model; memory per GPU by position in the server's list, in bytes.
+    """A loaded model; `placement`: positions in the server's list of GPUs.
 
-    `used_bytes` is what it takes, CUDA context included. `logged_bytes` and `free_at_load_bytes` are what
-    Ollama read from its log, by the number that the runner itself gives the GPU.
+    `memory`: what it takes of each GPU of that list, CUDA context included. `logged_bytes` and `free_at_load_bytes` are
+    what Ollama read from its log, by the number that the runner itself gives the GPU.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Runner:
     placement: tuple[int, ...]
     keep_alive_seconds: float
     expires_at: float
-    used_bytes: Mapping[int, int]
+    memory: ModelMemory
     logged_bytes: tuple[int, ...]
     free_at_load_bytes: tuple[int, ...]
     is_busy: bool = False
@@ -40,8 +41,8 @@ def really_free(gpus: Sequence[SchedulerGpu], runners: Sequence[Runner]) -> tupl
     """Memory that is free on each GPU."""
     free = [gpu.free_bytes for gpu in gpus]
     for runner in runners:
-        for position, used in runner.used_bytes.items():
-            free[position] -= used
+        for position in runner.placement:
+            free[position] -= runner.memory.gpus[position].total_bytes
     return tuple(free)
 
 

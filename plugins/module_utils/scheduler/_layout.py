@@ -8,27 +8,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
 
+NO_GPU = GpuMemory()
 # Steps of the search for the smallest share of the free memory that still holds all layers.
 BALANCING_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a model lies: positions in the list of GPUs, and the bytes that Ollama counts on each of them.
-
-    `layers`, the output included, are those on GPUs.
-    """
+    """Where a model lies: positions in the list of GPUs, and what each of them holds."""
 
     placement: tuple[int, ...]
-    bytes_each: tuple[int, ...]
-    layers: int
+    gpus: tuple[GpuMemory, ...]
     is_whole: bool
+
+    @property
+    def layers(self) -> int:
+        """Layers on GPUs, the output included."""
+        return sum(gpu.layers for gpu in self.gpus)
+
+    @property
+    def bytes_each(self) -> tuple[int, ...]:
+        """What Ollama counts on each GPU, with what it sets aside there."""
+        return tuple(gpu.total_bytes + MINIMUM_GPU_BYTES for gpu in self.gpus)
 
 
 def lay_out(
@@ -45,7 +53,7 @@ def lay_out(
 
     Source: ollama llm/memory.go, pickBestFullFitByLibrary(); llm/server.go, assignLayers() (0.11.8).
     """
-    best = Layout((), (), 0, False)
+    best = Layout((), (), False)
     if num_gpu == 0:
         return best
     count_all = len(memory.layers_bytes) + 1
@@ -57,21 +65,22 @@ def lay_out(
             chosen = order[:count]
             free = [free_bytes[i] for i in chosen]
             fill = _fill_go_engine if is_go_engine else _fill_formula
-            used, layers = fill(memory, free, asked, overhead_bytes)
-            layout = Layout(tuple(chosen), tuple(used), layers, layers >= asked)
+            held = fill(memory, free, asked, overhead_bytes)
+            layout = _layout(chosen, held, asked)
             if layout.is_whole:
-                return _in_order(layout)
-            if layers > best.layers:
+                return layout
+            if layout.layers > best.layers:
                 best = layout
-    return _in_order(best)
+    return best
 
 
-def _in_order(layout: Layout) -> Layout:
+def _layout(chosen: Sequence[int], held: Sequence[GpuMemory], asked: int) -> Layout:
     """Without the GPUs that got nothing, by position."""
-    pairs = sorted((i, used) for i, used in zip(layout.placement, layout.bytes_each) if used)
-    return Layout(
-        tuple(i for i, _unused in pairs), tuple(used for _unused, used in pairs), layout.layers, layout.is_whole
+    pairs = sorted(
+        ((position, gpu) for position, gpu in zip(chosen, held) if gpu.layers), key=lambda pair: pair[0]
     )
+    is_whole = sum(gpu.layers for gpu in held) >= asked
+    return Layout(tuple(position for position, _gpu in pairs), tuple(gpu for _i, gpu in pairs), is_whole)
 
 
 def _libraries(gpus: Sequence[SchedulerGpu]) -> list[list[int]]:
@@ -83,8 +92,8 @@ def _libraries(gpus: Sequence[SchedulerGpu]) -> list[list[int]]:
 
 def _fill_formula(
     memory: BelievedMemory, free_bytes: Sequence[int], asked: int, overhead_bytes: int
-) -> tuple[list[int], int]:
-    """Bytes on each GPU and the number of layers there, layers dealt out in turn.
+) -> list[GpuMemory]:
+    """What each GPU holds, layers dealt out in turn.
 
     Source: ollama llm/memory.go, estimateGPULayers() (0.11.8).
     """
@@ -92,7 +101,7 @@ def _fill_formula(
     full_graph = memory.partial_graph_bytes if several else memory.graph_bytes
     graph = max(memory.partial_graph_bytes, full_graph)
     used = [0] * len(free_bytes)
-    counts = [0] * len(free_bytes)
+    held: list[list[int]] = [[] for _unused in free_bytes]
     room: list[int] = []
     for position, free in enumerate(free_bytes):
         first = 0 if room else memory.first_gpu_bytes
@@ -100,6 +109,7 @@ def _fill_formula(
             continue
         room.append(position)
         used[position] = MINIMUM_GPU_BYTES + memory.buffer_bytes + first
+    first_room = room[0] if room else None
     sizes = memory.layers_bytes
     layers = 0
     for index in range(len(sizes) - 1, -1, -1):
@@ -109,7 +119,7 @@ def _fill_formula(
             position = room[index % len(room)]
             if free_bytes[position] > overhead_bytes + used[position] + graph + sizes[index]:
                 used[position] += sizes[index]
-                counts[position] += 1
+                held[position].append(index)
                 layers += 1
                 break
             room.remove(position)
@@ -123,19 +133,21 @@ def _fill_formula(
         ]
         if fitting:
             used[fitting[0]] += memory.last_bytes
-            counts[fitting[0]] += 1
+            held[fitting[0]].append(len(sizes))
             layers += 1
         else:
             is_whole = False
-    for position, count in enumerate(counts):
-        used[position] += (full_graph if is_whole else memory.partial_graph_bytes) if count else 0
-    return [one if count else 0 for one, count in zip(used, counts)], layers
+    compute_bytes = memory.buffer_bytes + (full_graph if is_whole else memory.partial_graph_bytes)
+    return [
+        memory.gpu(units, compute_bytes=compute_bytes, is_first=position == first_room) if units else NO_GPU
+        for position, units in enumerate(held)
+    ]
 
 
 def _fill_go_engine(
     memory: BelievedMemory, free_bytes: Sequence[int], asked: int, overhead_bytes: int
-) -> tuple[list[int], int]:
-    """Bytes on each GPU and the number of layers there, filled from the last GPU and evened out.
+) -> list[GpuMemory]:
+    """What each GPU holds, filled from the last GPU and evened out.
 
     Where not all fits, the output stays on the CPU.
 
@@ -158,21 +170,23 @@ def _fill_go_engine(
             held, high = tried, middle
         else:
             low = middle
-    used = [sum(one) + memory.graph_bytes + MINIMUM_GPU_BYTES if one else 0 for one in held]
-    return used, most
+    return [
+        memory.gpu(units, compute_bytes=memory.graph_bytes, is_first=False) if units else NO_GPU
+        for units in held
+    ]
 
 
 def _greedy(sizes: Sequence[int], room: Sequence[int], asked: int, capacity: float) -> list[list[int]]:
-    """The sizes of the layers on each GPU, the last layers on the last GPU, each filled to a share."""
+    """The layers on each GPU, the last layers on the last GPU, each filled to a share."""
     held: list[list[int]] = [[] for _unused in room]
     device = len(room) - 1
     left = int(room[device] * capacity)
-    for size in sizes[::-1][:asked]:
-        while size > left:
+    for index in reversed(range(max(len(sizes) - asked, 0), len(sizes))):
+        while sizes[index] > left:
             device -= 1
             if device < 0:
                 return held
             left = int(room[device] * capacity)
-        held[device].append(size)
-        left -= size
+        held[device].append(index)
+        left -= sizes[index]
     return held

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
-    MINIMUM_GPU_BYTES,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
+    NOTHING,
+    GpuMemory,
+    ModelMemory,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
     runs_in_go_engine,
 )
@@ -86,11 +88,12 @@ class LoadRequest:
 class LoadOutcome:
     """What became of one load.
 
-    `placement` holds GPU indexes, empty for the CPU; `gpu_bytes` one value per GPU of the server, CUDA
-    context included. `spilled`: at least one layer lies on the CPU. `refitted`: the engine splits the
-    layers over the GPUs otherwise than usual, because the usual split does not fit. `is_undecided`: Ollama may
-    also do something else, depending on the order of a Go map or on when a log line is read; see
-    Server.possible_loads. `failure` is empty unless the load fails. `explanation`: one sentence a step.
+    `placement` holds GPU indexes, empty for the CPU; `memory` has one entry per GPU of the server, CUDA
+    context included. `spilled`: at least one layer lies on the CPU. `whole_bytes`: what the usual split of all
+    layers takes, or would take, of the GPUs together. `refitted`: the engine splits the layers over the GPUs
+    otherwise than usual, because the usual split does not fit. `is_undecided`: Ollama may also do something
+    else, depending on the order of a Go map or on when a log line is read; see Server.possible_loads.
+    `failure` is empty unless the load fails. `explanation`: one sentence a step.
     """
 
     model: str
@@ -103,14 +106,24 @@ class LoadOutcome:
     evicted: tuple[str, ...] = ()
     spilled: bool = False
     refitted: bool = False
-    gpu_bytes: tuple[int, ...] = ()
-    gpu_layers: int = 0
+    memory: ModelMemory = NOTHING
+    whole_bytes: int = 0
     layers: int = 0
     projector_on_gpu: bool = False
     reused: bool = False
     is_undecided: bool = False
     failure: str = ""
     explanation: tuple[str, ...] = ()
+
+    @property
+    def gpu_bytes(self) -> tuple[int, ...]:
+        """What it takes of each GPU of the server."""
+        return tuple(gpu.total_bytes for gpu in self.memory.gpus)
+
+    @property
+    def gpu_layers(self) -> int:
+        """Layers on GPUs."""
+        return self.memory.gpu_layers
 
 
 @dataclass(frozen=True)
@@ -345,15 +358,25 @@ class Server:
             )
             return
         layers = len(memory.layers_bytes) + 1
-        started = EngineLoad(
-            used_bytes=tuple(max(one - MINIMUM_GPU_BYTES, 0) for one in layout.bytes_each),
-            logged_bytes=layout.bytes_each,
-            spilled=layout.layers < layers,
-            gpu_layers=layout.layers,
-            layers=layers,
-        )
+        if layout.placement:
+            started = EngineLoad(
+                memory=memory.with_rest(*layout.gpus),
+                logged_bytes=layout.bytes_each,
+                spilled=layout.layers < layers,
+                layers=layers,
+                whole_bytes=memory.whole_bytes(len(layout.placement)),
+            )
+        else:
+            started = replace(
+                self.engine.start(job.model, launch, ()),
+                explanation=(),
+                whole_bytes=memory.whole_bytes(1) if gpus else 0,
+            )
+        if started.failure:
+            yield self, self._failed(job, decision, started)
+            return
         visible_free = tuple(free[position] for position in layout.placement)
-        yield self._with_runner(job, decision, started, visible_free), self._outcome(job, decision, started)
+        yield self._loaded(job, decision, started, visible_free)
 
     def _launch(self, job: _Job, placement: Sequence[int], batch: int, projector_on_gpu: bool) -> Launch:
         return Launch(
@@ -433,9 +456,9 @@ class Server:
                 yield from server._schedule(job)
                 return
         if started.failure:
-            yield self, self._outcome(job, decision, started, failure=started.failure)
+            yield self, self._failed(job, decision, started)
             return
-        yield self._with_runner(job, decision, started, visible_free), self._outcome(job, decision, started)
+        yield self._loaded(job, decision, started, visible_free)
 
     def _retry(self, job: _Job, failure: str) -> tuple[Server, _Job] | None:
         """Source: ollama server/sched.go, load() and evictAllAndWait() (v0.33.0-rc2)."""
@@ -456,14 +479,16 @@ class Server:
         job = replace(job.after(*steps, evicted=evicted), options=options, has_retried=True)
         return replace(self, runners=()), job
 
-    def _with_runner(
+    def _loaded(
         self, job: _Job, decision: Decision, started: EngineLoad, visible_free: tuple[int, ...]
-    ) -> Server:
+    ) -> tuple[Server, LoadOutcome]:
+        memory = self._memory(decision.placement, started.memory)
+        outcome = self._outcome(job, decision, started, memory)
         keep_alive = job.request.keep_alive_seconds
         if keep_alive is None:
             keep_alive = self.settings.keep_alive_seconds
         if keep_alive <= 0:
-            return self
+            return self, outcome
         runner = Runner(
             name=job.model.name,
             key=job.model.key,
@@ -472,21 +497,28 @@ class Server:
             placement=decision.placement,
             keep_alive_seconds=keep_alive,
             expires_at=self.now + keep_alive,
-            used_bytes=self._used_bytes(decision.placement, started),
+            memory=memory,
             logged_bytes=started.logged_bytes,
             free_at_load_bytes=visible_free,
         )
-        return replace(self, runners=(*self.runners, runner))
+        return replace(self, runners=(*self.runners, runner)), outcome
 
-    def _used_bytes(self, placement: Sequence[int], started: EngineLoad) -> dict[int, int]:
+    def _failed(self, job: _Job, decision: Decision, started: EngineLoad) -> LoadOutcome:
+        outcome = self._outcome(job, decision, started, self._memory((), NOTHING))
+        return replace(outcome, failure=started.failure, explanation=(*outcome.explanation, started.failure))
+
+    def _memory(self, placement: Sequence[int], memory: ModelMemory) -> ModelMemory:
+        """What a load takes of each GPU of the server, which is no more than is free there."""
         free = self.free_bytes()
-        return {
-            position: min(used + self.cuda_context_bytes, max(free[position], 0))
-            for position, used in zip(placement, started.used_bytes)
-        }
+        gpus = [GpuMemory()] * len(self.gpus)
+        for position, gpu in zip(placement, memory.gpus):
+            gpus[position] = replace(gpu, cuda_context_bytes=self.cuda_context_bytes).at_most(free[position])
+        return replace(memory, gpus=tuple(gpus))
 
-    def _outcome(self, job: _Job, decision: Decision, started: EngineLoad, failure: str = "") -> LoadOutcome:
-        used = {} if failure else self._used_bytes(decision.placement, started)
+    def _outcome(
+        self, job: _Job, decision: Decision, started: EngineLoad, memory: ModelMemory
+    ) -> LoadOutcome:
+        contexts_bytes = self.cuda_context_bytes * max(len(decision.placement), 1)
         return LoadOutcome(
             model=job.model.name,
             placement=tuple(self.gpus[position].index for position in decision.placement),
@@ -498,12 +530,11 @@ class Server:
             evicted=job.evicted,
             spilled=started.spilled,
             refitted=started.refitted,
-            gpu_bytes=tuple(used.get(position, 0) for position in range(len(self.gpus))),
-            gpu_layers=started.gpu_layers,
+            memory=memory,
+            whole_bytes=started.whole_bytes + contexts_bytes if started.whole_bytes else 0,
             layers=started.layers,
             projector_on_gpu=decision.projector_on_gpu,
-            failure=failure,
-            explanation=job.steps + ((failure,) if failure else started.explanation),
+            explanation=job.steps + started.explanation,
         )
 
     def _reuse(self, loaded: Runner, job: _Job) -> tuple[Server, LoadOutcome]:
@@ -520,7 +551,8 @@ class Server:
             split=len(loaded.placement) > 1,
             parallel=loaded.options.parallel,
             context_length=loaded.options.context_length,
-            gpu_bytes=tuple(loaded.used_bytes.get(position, 0) for position in range(len(self.gpus))),
+            memory=loaded.memory,
+            whole_bytes=loaded.memory.gpu_bytes,
             reused=True,
             explanation=(f"{loaded.name} is loaded with the same options and answers at once.",),
         )

@@ -5,10 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
+    ESTIMATE,
+    NO_CACHE,
+    GpuMemory,
+    HostMemory,
+    ModelMemory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._families import family
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Version
@@ -21,7 +29,8 @@ MINIMUM_GPU_BYTES = 457 * MIB
 class BelievedMemory:
     """What Ollama before 0.30 believes a model to take, layer by layer. Sizes in bytes.
 
-    `last_bytes`: the output with what Ollama keeps beside it. `first_gpu_bytes`: a separate projector.
+    `output_bytes`: weights of the output. `beside_output_bytes`: a projector that Ollama keeps with them.
+    `first_gpu_bytes`: a separate projector.
     `graph_bytes` where all layers lie on one GPU, `partial_graph_bytes` on each GPU otherwise.
     `buffer_bytes`: what is set aside on each GPU for one more layer. `host_bytes`: the input embeddings.
     `caches`: of each layer.
@@ -29,13 +38,19 @@ class BelievedMemory:
 
     layer_weights_bytes: tuple[int, ...]
     caches: tuple[KvCache, ...]
-    last_bytes: int
+    output_bytes: int
+    beside_output_bytes: int
     first_gpu_bytes: int
     graph_bytes: int
     partial_graph_bytes: int
     buffer_bytes: int
     host_bytes: int
     note: str
+
+    @property
+    def last_bytes(self) -> int:
+        """The output with what Ollama keeps beside it."""
+        return self.output_bytes + self.beside_output_bytes
 
     @property
     def layers_bytes(self) -> tuple[int, ...]:
@@ -46,22 +61,50 @@ class BelievedMemory:
 
     @property
     def kv_cache(self) -> KvCache:
-        total = KvCache()
-        for cache in self.caches:
-            total += cache
-        return total
+        return sum(self.caches, NO_CACHE)
 
     @property
     def required_bytes(self) -> int:
         """All of it on one GPU, with what Ollama sets aside there."""
-        return (
-            MINIMUM_GPU_BYTES
-            + self.buffer_bytes
-            + sum(self.layers_bytes)
-            + self.last_bytes
-            + self.first_gpu_bytes
-            + self.graph_bytes
+        return MINIMUM_GPU_BYTES + self.whole_bytes(1)
+
+    def gpu(self, units: Sequence[int], *, compute_bytes: int, is_first: bool) -> GpuMemory:
+        """What a GPU holds with these layers, the number after the last one for the output."""
+        last = len(self.layer_weights_bytes)
+        has_output = last in units
+        layers = [unit for unit in units if unit < last]
+        return GpuMemory(
+            layers=len(units),
+            weights_bytes=sum(self.layer_weights_bytes[layer] for layer in layers)
+            + (self.output_bytes if has_output else 0),
+            kv_cache=sum((self.caches[layer] for layer in layers), NO_CACHE),
+            compute_bytes=compute_bytes,
+            projector_bytes=(self.first_gpu_bytes if is_first else 0)
+            + (self.beside_output_bytes if has_output else 0),
         )
+
+    def whole_bytes(self, gpu_count: int) -> int:
+        """What so many GPUs hold together with all of it, each with a graph; without what is set aside there."""
+        graph_bytes = self.graph_bytes if gpu_count == 1 else self.partial_graph_bytes
+        once_bytes = sum(self.layers_bytes) + self.last_bytes + self.first_gpu_bytes
+        return once_bytes + gpu_count * (graph_bytes + self.buffer_bytes)
+
+    def on_one_gpu(self) -> ModelMemory:
+        """All of it on one GPU, without what Ollama sets aside there."""
+        units = range(len(self.layer_weights_bytes) + 1)
+        compute_bytes = self.graph_bytes + self.buffer_bytes
+        return self.with_rest(self.gpu(units, compute_bytes=compute_bytes, is_first=True))
+
+    def with_rest(self, *gpus: GpuMemory) -> ModelMemory:
+        """What lies on these GPUs, and the rest of the model in system memory."""
+        weights_bytes = sum(self.layer_weights_bytes) + self.output_bytes
+        host = HostMemory(
+            layers=len(self.layer_weights_bytes) + 1 - sum(gpu.layers for gpu in gpus),
+            embeddings_bytes=self.host_bytes,
+            weights_bytes=weights_bytes - sum(gpu.weights_bytes for gpu in gpus),
+            kv_cache=self.kv_cache - sum((gpu.kv_cache for gpu in gpus), NO_CACHE),
+        )
+        return ModelMemory(gpus, host, ESTIMATE, self.note)
 
 
 def uses_flash_attention(shape: ModelShape, flash_attention: str, version: Version) -> bool:

@@ -103,7 +103,8 @@ def formula_memory(shape: ModelShape, settings: LoadSettings, version: Version) 
     return BelievedMemory(
         layer_weights_bytes=layer_weights,
         caches=caches,
-        last_bytes=shape.output_bytes + inline + (vision_graph_bytes(shape) if inline else 0),
+        output_bytes=shape.output_bytes,
+        beside_output_bytes=inline + vision_graph_bytes(shape) if inline else 0,
         first_gpu_bytes=separate,
         graph_bytes=full or partial,
         partial_graph_bytes=partial,

@@ -57,7 +57,8 @@ def go_engine_memory(shape: ModelShape, settings: LoadSettings, version: Version
     return BelievedMemory(
         layer_weights_bytes=tuple(layer.weights_bytes for layer in shape.layers),
         caches=caches,
-        last_bytes=shape.output_bytes + projector,
+        output_bytes=shape.output_bytes,
+        beside_output_bytes=projector,
         first_gpu_bytes=0,
         graph_bytes=graph,
         partial_graph_bytes=graph,

@@ -12,8 +12,13 @@ from itertools import accumulate
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import MemoryEstimate, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
+    GpuMemory,
+    HostMemory,
+    ModelMemory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import (
     EngineLoad,
     Launch,
@@ -24,7 +29,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     cells,
     layer_cache,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import resolved
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
+    devices_compute_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import (
+    Attention,
+    resolved,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,
 )
@@ -41,19 +52,17 @@ class UnitSums:
 
     shape: ModelShape
     settings: LoadSettings
-    version: str
     weights_bytes: tuple[int, ...]
     full_bytes: tuple[int, ...]
     sliding_bytes: tuple[int, ...]
     recurrent_bytes: tuple[int, ...]
     per_device_bytes: int
-    first_only_bytes: int
-    streaming_bytes: int
+    copied_bytes: int
 
     @property
-    def alone(self) -> MemoryEstimate:
-        """All of them on one GPU; few of those that lie on several need it."""
-        return estimate(self.shape, self.settings, version=self.version)
+    def alone(self) -> ModelMemory:
+        """All of them on one GPU."""
+        return estimate(self.shape, self.settings)
 
     @property
     def count(self) -> int:
@@ -71,18 +80,54 @@ class UnitSums:
             self.recurrent_bytes[last] - self.recurrent_bytes[first],
         )
 
-    def computes_without_pipeline(self, gpu_count: int) -> tuple[int, ...]:
-        """Compute buffer of each GPU while the GPUs take turns: the first prepares what others only read.
+    def computes_bound(self, gpu_count: int, *, with_cpu: bool) -> tuple[int, ...]:
+        """A bound of each GPU's compute buffer before it is known what lies there, while the GPUs take turns.
 
-        Measured: tests/data/engine_memory_multi_gpu.csv, mode `ngl=L-1layer`.
+        None needs more than the whole graph on one GPU. While layers lie on the CPU, the first GPU computes prompts for
+        them too, one operation at a time: what that reads is copied there. The bound for that GPU is never below the
+        176 buffers measured and at the median 0.1 GiB above (tests/data/engine_memory_multi_gpu.csv, `ngl=L-1layer`).
+        Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph, op_offload (b10488).
         """
-        first = self.alone.compute_bytes
-        return (first, *[max(first - self.first_only_bytes, 0)] * (gpu_count - 1))
+        whole = self.alone.gpus[0].compute_bytes
+        return (whole + (self.copied_bytes if with_cpu else 0), *[whole] * (gpu_count - 1))
 
-    def computes_with_cpu(self, gpu_count: int) -> tuple[int, ...]:
-        """Compute buffer of each GPU while layers lie on the CPU: the first GPU computes those too."""
-        computes = self.computes_without_pipeline(gpu_count)
-        return (max(computes[0], self.streaming_bytes), *computes[1:])
+    def computes(self, bounds: Sequence[int]) -> tuple[int, ...]:
+        """Compute buffer of each GPU with the units from one bound to the next, while the GPUs take turns.
+
+        Of a first GPU that computes for the CPU too it is the bound.
+        """
+        layout, attention = _resolved(self.shape, self.settings)
+        here = tuple(range(first, last) for first, last in zip(bounds, bounds[1:]))
+        computes = devices_compute_bytes(self.shape, layout, attention, self.settings.kv_cache_type, here, 1)
+        if not bounds[0]:
+            return computes
+        return (*self.computes_bound(1, with_cpu=True), *computes[1:])
+
+    def on_gpus(self, bounds: Sequence[int], computes: Sequence[int]) -> list[GpuMemory]:
+        """What each GPU holds with the units from one bound to the next.
+
+        The first GPU has a compute buffer without any of them, where it computes for the CPU.
+        """
+        return [
+            GpuMemory(
+                layers=last - first,
+                weights_bytes=self.weights(first, last),
+                kv_cache=self.kv_cache(first, last),
+                compute_bytes=compute if last > first or (bounds[0] and not position) else 0,
+            )
+            for position, (first, last, compute) in enumerate(zip(bounds, bounds[1:], computes))
+        ]
+
+    def rest(self, host: HostMemory, gpus: Sequence[GpuMemory]) -> HostMemory:
+        """What is in system memory beside these GPUs; `host`: with all units on GPUs."""
+        on_gpus = sum((gpu.kv_cache for gpu in gpus), KvCache())
+        copies = sum(gpu.weights_bytes > 0 for gpu in gpus) * self.per_device_bytes
+        return replace(
+            host,
+            layers=self.count - sum(gpu.layers for gpu in gpus),
+            weights_bytes=max(self.weights_bytes[-1] + copies - sum(gpu.weights_bytes for gpu in gpus), 0),
+            kv_cache=self.kv_cache(0, self.count) - on_gpus,
+        )
 
     def total(self, first: int, last: int, compute_bytes: int) -> int:
         """Bytes of the units from `first` up to but without `last` on one GPU."""
@@ -91,9 +136,13 @@ class UnitSums:
         return self.weights(first, last) + self.kv_cache(first, last).total_bytes + compute_bytes
 
 
-def unit_sums(shape: ModelShape, settings: LoadSettings, version: str) -> UnitSums:
+def _resolved(shape: ModelShape, settings: LoadSettings) -> tuple[Cells, Attention]:
     layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
-    attention = resolved(shape, settings.flash_attention, settings.kv_cache_type)
+    return layout, resolved(shape, settings.flash_attention, settings.kv_cache_type)
+
+
+def unit_sums(shape: ModelShape, settings: LoadSettings) -> UnitSums:
+    layout, attention = _resolved(shape, settings)
     caches = [
         layer_cache(
             shape, index, layout, settings.kv_cache_type, transposed_values=attention.transposes_values
@@ -107,34 +156,22 @@ def unit_sums(shape: ModelShape, settings: LoadSettings, version: str) -> UnitSu
     return UnitSums(
         shape=shape,
         settings=settings,
-        version=version,
         weights_bytes=(0, *accumulate(weights)),
         full_bytes=(0, *accumulate(cache.full_attention_bytes for cache in caches)),
         sliding_bytes=(0, *accumulate(cache.sliding_window_bytes for cache in caches)),
         recurrent_bytes=(0, *accumulate(cache.recurrent_bytes for cache in caches)),
         per_device_bytes=shape.per_device_bytes,
-        first_only_bytes=_first_only_bytes(shape, layout.batch),
-        streaming_bytes=_streaming_bytes(shape, layout, max(cache.total_bytes for cache in caches)),
+        copied_bytes=_largest_tensor_bytes(shape) + max(cache.total_bytes for cache in caches),
     )
 
 
-def _streaming_bytes(shape: ModelShape, layout: Cells, layer_cache_bytes: int) -> int:
-    """What the first GPU needs to compute a layer that lies on the CPU with a large cache.
-
-    The layer's cache is copied there, but for llama by half once more, beside the mask and three rows of
-    queries: fitted to the buffers that spilled loads logged (tests/data/ollama_scheduler.jsonl).
-    """
-    queries = max(layer.head_count * layer.key_length for layer in shape.layers)
-    mask_bytes = 2 * layout.batch * layout.full
-    copies_percent = 100 if shape.architecture == "llama" else 150
-    return mask_bytes + layer_cache_bytes * copies_percent // 100 + 3 * 4 * layout.batch * queries
-
-
-def _first_only_bytes(shape: ModelShape, batch: int) -> int:
-    """With sliding windows, the queries of one layer, in 32 bits: fitted to the same measurements."""
-    if not shape.sliding_window:
-        return 0
-    return 4 * batch * max(layer.head_count * layer.key_length for layer in shape.layers)
+def _largest_tensor_bytes(shape: ModelShape) -> int:
+    """Bytes of the largest tensor of any layer, by the number of elements."""
+    largest = 0
+    for layer in shape.layers:
+        elements = [math.prod(lengths) for _name, lengths in shape.forms[layer.form]]
+        largest = max(largest, layer.weights_bytes * max(elements) // max(sum(elements), 1))
+    return largest
 
 
 def placed(
@@ -144,29 +181,26 @@ def placed(
     computes: tuple[int, ...],
     free_bytes: tuple[int, ...],
 ) -> EngineLoad:
-    """Where the units go. Source: llama.cpp common/fit.cpp, common_params_fit_impl (b10488)."""
-    shape = units.shape
+    """Where the units go; `computes`: the compute buffers, pipelined, where all of them lie on GPUs as usual.
+
+    Source: llama.cpp common/fit.cpp, common_params_fit_impl (b10488).
+    """
     count = units.count
     asked_units = launch.num_gpu if 0 < launch.num_gpu < count else count
     bounds = [count - asked_units + one for one in bounds_of(asked_units, free_bytes)]
     is_partial = asked_units < count
     if is_partial:
-        computes = units.computes_with_cpu(len(free_bytes))
-    used = _used(units, bounds, computes)
+        computes = units.computes(bounds)
+    gpus = units.on_gpus(bounds, computes)
+    used = [gpu.total_bytes for gpu in gpus]
     # The recurrent state is allocated while fit looks at the free memory.
-    seen_free = [
-        free - units.kv_cache(first, last).recurrent_bytes
-        for free, first, last in zip(free_bytes, bounds, bounds[1:])
-    ]
+    seen_free = [free - gpu.kv_cache.recurrent_bytes for free, gpu in zip(free_bytes, gpus)]
     room = [free - target for free, target in zip(seen_free, launch.fit_targets_bytes)]
     fits = all(one <= most for one, most in zip(used, room))
     if fits or not launch.fit or is_partial:
         shortage = [position for position, one in enumerate(used) if one > free_bytes[position]]
         if shortage:
             return EngineLoad(
-                (),
-                (),
-                False,
                 layers=count,
                 failure=(
                     f"The engine runs out of GPU memory: {model.name} needs {used[shortage[0]] // MIB} MiB, "
@@ -174,45 +208,46 @@ def placed(
                 ),
                 is_out_of_memory=True,
             )
-        return _load(launch, units, bounds, computes, free_bytes, _margin_sentence(used, free_bytes))
-    has_experts = shape.number("expert_count") > 0
+        sentence = _margin_sentence(used, free_bytes)
+        load = _load(launch, units, gpus, free_bytes, sum(used))
+        return replace(load, spilled=is_partial, explanation=(sentence,))
+    has_experts = units.shape.number("expert_count") > 0
     bounds, is_whole = _refitted(units, room, has_experts=has_experts)
     targets = "/".join(str(one // MIB) for one in launch.fit_targets_bytes)
     sentence = (
         f"It needs {sum(used) // MIB} of {sum(free_bytes) // MIB} MiB free and is to leave {targets} MiB, "
         f"so the engine {'places its layers anew' if is_whole else 'moves layers to the CPU'}."
     )
-    if not is_whole:
-        computes = units.computes_with_cpu(len(free_bytes))
-        if has_experts and _dense_bytes(shape, units) <= sum(room):
-            return _experts_on_cpu(units, room, sentence)
-    placed = _load(launch, units, bounds, computes, free_bytes, sentence)
-    return replace(placed, refitted=True)
+    if has_experts and not is_whole and _dense_bytes(units) <= sum(room):
+        gpus = _without_experts(units, room)
+    else:
+        gpus = units.on_gpus(bounds, units.computes(bounds))
+    load = _load(launch, units, gpus, free_bytes, sum(used))
+    return replace(load, spilled=not is_whole, explanation=(sentence,), refitted=True)
 
 
-def _experts_on_cpu(units: UnitSums, room: Sequence[int], sentence: str) -> EngineLoad:
-    """All layers on GPUs but for experts, which fill what room is left; the last of them go to the CPU."""
-    used = tuple(max(one, 0) for one in room)
-    cache = units.kv_cache(0, units.count)
-    hidden = cache.full_attention_bytes if cache.sliding_window_bytes else 0
-    return EngineLoad(
-        used_bytes=used,
-        logged_bytes=tuple(max(one - hidden * one // max(sum(used), 1), 0) for one in used),
-        spilled=True,
-        gpu_layers=units.count,
-        layers=units.count,
-        explanation=(sentence,),
-    )
+def _without_experts(units: UnitSums, room: Sequence[int]) -> list[GpuMemory]:
+    """All layers on GPUs but for experts, which fill what room is left; the last of them go to the CPU.
+
+    Which GPU gets which is not told apart: layers are shared out by the room.
+    """
+    room = [max(one, 0) for one in room]
+    bounds = bounds_of(units.count, tuple(room))
+    computes = units.computes_bound(len(room), with_cpu=True)
+    return [
+        replace(gpu, weights_bytes=max(gpu.weights_bytes + most - gpu.total_bytes, 0)).at_most(most)
+        for gpu, most in zip(units.on_gpus(bounds, computes), room)
+    ]
 
 
-def _dense_bytes(shape: ModelShape, units: UnitSums) -> int:
+def _dense_bytes(units: UnitSums) -> int:
     """Bytes of a mixture of experts without its experts, by the number of elements."""
     expert_bytes = 0
-    for layer in shape.layers:
-        elements = {name: math.prod(lengths) for name, lengths in shape.forms[layer.form]}
+    for layer in units.shape.layers:
+        elements = {name: math.prod(lengths) for name, lengths in units.shape.forms[layer.form]}
         of_experts = sum(count for name, count in elements.items() if EXPERT_TENSOR in name)
         expert_bytes += layer.weights_bytes * of_experts // max(sum(elements.values()), 1)
-    return units.total(0, units.count, units.alone.compute_bytes) - expert_bytes
+    return units.alone.gpus[0].buffers_bytes - expert_bytes
 
 
 def _margin_sentence(used: Sequence[int], free_bytes: Sequence[int]) -> str:
@@ -227,7 +262,7 @@ def _refitted(units: UnitSums, room: Sequence[int], *, has_experts: bool) -> tup
     Layers fill the last GPU first. Mixtures of experts fill the first GPU first, once their dense parts fit.
     """
     count = units.count
-    computes = units.computes_without_pipeline(len(room))
+    computes = units.computes_bound(len(room), with_cpu=False)
     if has_experts:
         bounds = [0]
         for most, compute in zip(room[:-1], computes):
@@ -239,50 +274,51 @@ def _refitted(units: UnitSums, room: Sequence[int], *, has_experts: bool) -> tup
         if units.total(bounds[-2], count, computes[-1]) <= room[-1]:
             return bounds, True
     firsts = [count]
-    streaming = units.computes_with_cpu(len(room))
+    with_cpu = units.computes_bound(len(room), with_cpu=True)
     for position in reversed(range(len(room))):
         last = firsts[0]
         if units.total(0, last, computes[position]) <= room[position]:
             return [0] * (position + 1) + firsts, True
         first = last
-        while first > 1 and units.total(first - 1, last, streaming[position]) <= room[position]:
+        while first and units.total(first - 1, last, with_cpu[position]) <= room[position]:
             first -= 1
         firsts.insert(0, first)
     return firsts, False
 
 
-def _used(units: UnitSums, bounds: Sequence[int], computes: Sequence[int]) -> list[int]:
-    return [units.total(first, last, compute) for first, last, compute in zip(bounds, bounds[1:], computes)]
-
-
 def _load(
     launch: Launch,
     units: UnitSums,
-    bounds: Sequence[int],
-    computes: Sequence[int],
+    gpus: Sequence[GpuMemory],
     free_bytes: Sequence[int],
-    sentence: str,
+    usual_bytes: int,
 ) -> EngineLoad:
-    used = _used(units, bounds, computes)
+    """What the engine took; `usual_bytes`: what the usual split takes, without a projector."""
+    alone = units.alone
     logged = []
-    for one, first, last in zip(used, bounds, bounds[1:]):
-        cache = units.kv_cache(first, last)
+    for gpu in gpus:
         # Of two lines about key-value caches Ollama keeps the last, which is the sliding one.
-        hidden = cache.full_attention_bytes if cache.sliding_window_bytes else 0
-        logged.append(one - hidden)
-    if bounds[0] == units.count:
-        # Without any layer the first GPU still computes for the CPU.
-        used[0] = logged[0] = computes[0]
+        hidden = gpu.kv_cache.full_attention_bytes if gpu.kv_cache.sliding_window_bytes else 0
+        logged.append(gpu.buffers_bytes - hidden)
     if launch.projector_on_gpu:
-        compute = projector_compute(units.shape)
-        used[0] += units.shape.projector_bytes + units.shape.inline_projector_bytes + compute.most_bytes
+        projector = alone.gpus[0]
+        gpus = [
+            replace(
+                gpus[0],
+                projector_bytes=projector.projector_bytes,
+                projector_compute_bytes=projector.projector_compute_bytes,
+            ),
+            *gpus[1:],
+        ]
+        usual_bytes += projector.all_projector_bytes
         # Of the projector Ollama counts the compute buffer that is reserved at the start, but not the weights.
-        logged[0] += compute.reserved_bytes
+        logged[0] += projector_compute(units.shape).reserved_bytes
+    host = units.rest(alone.host, gpus)
     return EngineLoad(
-        used_bytes=tuple(min(one, free) for one, free in zip(used, free_bytes)),
+        memory=replace(
+            alone, gpus=tuple(gpu.at_most(free) for gpu, free in zip(gpus, free_bytes)), host=host
+        ),
         logged_bytes=tuple(min(one, free) for one, free in zip(logged, free_bytes)),
-        spilled=bounds[0] > 0,
-        gpu_layers=units.count - bounds[0],
         layers=units.count,
-        explanation=(sentence,),
+        whole_bytes=usual_bytes,
     )

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import unit_sums
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,
 )
@@ -57,9 +58,9 @@ def started(name: str, free_gib: list[float], **changes: object) -> EngineLoad:
 def test_a_model_that_leaves_the_margin_lies_wholly_on_the_gpu() -> None:
     load = started("llama3.1_8b", [12])
     alone = estimate(model("llama3.1_8b").shape, LoadSettings(4096, 1), version="0.33.0")
-    assert load.used_bytes == load.logged_bytes == (alone.buffers_bytes,)
+    assert load.used_bytes == load.logged_bytes == (alone.gpus[0].buffers_bytes,)
     assert not load.spilled
-    assert load.gpu_layers == load.layers == 33
+    assert load.memory.gpu_layers == load.layers == 33
 
 
 def test_the_margin_decides_to_the_byte() -> None:
@@ -67,13 +68,13 @@ def test_the_margin_decides_to_the_byte() -> None:
     fits, spills = (ENGINE.start(model("llama3.1_8b"), launch(), (needed - missing,)) for missing in (0, 1))
     assert not fits.spilled
     assert spills.spilled
-    assert spills.gpu_layers < spills.layers
+    assert spills.memory.gpu_layers < spills.layers
     assert "moves layers to the CPU" in spills.explanation[0]
 
 
 def test_the_recurrent_state_counts_twice_while_fit_looks() -> None:
     shape = model("qwen3.5_9b").shape
-    state = estimate(shape, LoadSettings(4096, 1), version="0.33.0").kv_cache.recurrent_bytes
+    state = estimate(shape, LoadSettings(4096, 1), version="0.33.0").gpus[0].kv_cache.recurrent_bytes
     needed = started("qwen3.5_9b", [80]).used_bytes[0] + GIB + state
     assert state > 0
     assert not ENGINE.start(model("qwen3.5_9b"), launch(), (needed,)).spilled
@@ -82,7 +83,7 @@ def test_the_recurrent_state_counts_twice_while_fit_looks() -> None:
 
 def test_ollama_does_not_see_the_full_attention_cache_of_a_sliding_window_model() -> None:
     load = started("gemma3_4b", [24])
-    cache = estimate(model("gemma3_4b").shape, LoadSettings(4096, 1), version="0.33.0").kv_cache
+    cache = estimate(model("gemma3_4b").shape, LoadSettings(4096, 1), version="0.33.0").gpus[0].kv_cache
     assert cache.full_attention_bytes > 0
     assert load.used_bytes[0] - load.logged_bytes[0] == cache.full_attention_bytes
 
@@ -90,7 +91,7 @@ def test_ollama_does_not_see_the_full_attention_cache_of_a_sliding_window_model(
 def test_a_mixture_of_experts_fills_the_gpu_and_keeps_its_layers_there() -> None:
     load = started("gpt-oss_20b", [12], context_length=8192, batch=1024)
     assert load.spilled
-    assert load.gpu_layers == load.layers
+    assert load.memory.gpu_layers == load.layers
     assert load.used_bytes == (11 * GIB,)
     assert load.logged_bytes[0] < load.used_bytes[0]
 
@@ -98,19 +99,63 @@ def test_a_mixture_of_experts_fills_the_gpu_and_keeps_its_layers_there() -> None
 def test_a_mixture_of_experts_loses_layers_where_not_even_its_dense_parts_fit() -> None:
     load = started("gpt-oss_20b", [1.1])
     assert load.spilled
-    assert load.gpu_layers == 0
+    assert load.memory.gpu_layers == 0
+
+
+@pytest.mark.parametrize(("free_gib", "keeps_layers"), [(2.6, False), (3.0, True)])
+def test_whether_it_keeps_its_layers_is_decided_by_its_dense_parts(free_gib: float, keeps_layers: bool) -> None:
+    load = started("gpt-oss_20b", [free_gib])
+    assert (load.memory.gpu_layers == load.layers) == keeps_layers
+
+
+def test_a_mixture_of_experts_shares_its_layers_out_over_several_gpus() -> None:
+    load = started("gpt-oss_20b", [6, 4])
+    first, second = load.memory.gpus
+    assert first.layers > second.layers > 0
+    assert first.layers + second.layers == load.layers
+    assert (first.total_bytes, second.total_bytes) == (5 * GIB, 3 * GIB)
+    units = unit_sums(model("gpt-oss_20b").shape, LoadSettings(4096, 1))
+    assert (first.compute_bytes, second.compute_bytes) == units.computes_bound(2, with_cpu=True)
+
+
+def test_the_output_of_a_mixture_of_experts_stays_on_the_last_gpu() -> None:
+    load = started("gpt-oss_20b", [24, 2.5])
+    assert "places its layers anew" in load.explanation[0]
+    assert [gpu.layers for gpu in load.memory.gpus] == [24, 1]
+
+
+def test_only_as_many_layers_go_to_the_cpu_as_must() -> None:
+    units = unit_sums(model("llama3.1_8b").shape, LoadSettings(4096, 1))
+    (compute,) = units.computes_bound(1, with_cpu=True)
+    room = units.total(1, units.count, compute)
+    for missing, on_cpu in ((0, 1), (1, 2)):
+        load = ENGINE.start(model("llama3.1_8b"), launch(), (room + GIB - missing,))
+        assert load.memory.host.layers == on_cpu
+
+
+def test_every_layer_lies_on_a_gpu_or_on_the_cpu_and_what_each_gpu_needs_on_each() -> None:
+    shape = model("llama3.1_8b").shape
+    assert shape.per_device_bytes > 0
+    (whole,) = estimate(shape, LoadSettings(4096, 1)).gpus
+    load = started("llama3.1_8b", [4, 3])
+    gpus, host = load.memory.gpus, load.memory.host
+    assert load.spilled
+    assert sum(gpu.layers for gpu in gpus) + host.layers == whole.layers
+    held = sum(gpu.weights_bytes for gpu in gpus) + host.weights_bytes
+    assert held == whole.weights_bytes + shape.per_device_bytes
+    assert sum((gpu.kv_cache for gpu in gpus), host.kv_cache) == whole.kv_cache
 
 
 def test_without_gpus_everything_lies_on_the_cpu() -> None:
     for load in (started("llama3.1_8b", []), started("llama3.1_8b", [24], num_gpu=0)):
         assert load.spilled
-        assert load.gpu_layers == 0
+        assert load.memory.gpu_layers == 0
         assert sum(load.used_bytes) == 0
 
 
 def test_a_number_of_layers_is_kept_as_asked() -> None:
     load = started("llama3.1_8b", [24], num_gpu=20)
-    assert (load.gpu_layers, load.layers, load.spilled) == (20, 33, True)
+    assert (load.memory.gpu_layers, load.layers, load.spilled) == (20, 33, True)
     assert load.used_bytes < started("llama3.1_8b", [24]).used_bytes
 
 
@@ -171,6 +216,9 @@ def test_a_projector_on_the_gpu_takes_its_memory_there() -> None:
     compute = projector_compute(shape)
     assert on_gpu.used_bytes[0] - plain.used_bytes[0] == 812 * MIB + compute.most_bytes
     assert on_gpu.logged_bytes[0] - plain.logged_bytes[0] == compute.reserved_bytes
+    spilled = ENGINE.start(with_projector, launch(projector_on_gpu=True), (3 * GIB,))
+    assert spilled.spilled
+    assert spilled.whole_bytes == on_gpu.whole_bytes == on_gpu.used_bytes[0]
 
 
 @settings(deadline=None)

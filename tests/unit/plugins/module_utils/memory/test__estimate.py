@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -131,7 +132,7 @@ class TestTheBenchOnOtherTables:
 class TestTheCaseEveryReaderKnows:
     """gemma3:4b at 4096 tokens, as docs/arithmetic.md derives it."""
 
-    three = estimate(shape("gemma3_4b"), LoadSettings(4096, 3, batch=1024))
+    three = estimate(shape("gemma3_4b"), LoadSettings(4096, 3, batch=1024)).gpus[0]
 
     def test_full_attention(self) -> None:
         assert self.three.kv_cache.full_attention_bytes == 5 * 3 * 4096 * 4096
@@ -144,7 +145,9 @@ class TestTheCaseEveryReaderKnows:
 
     def test_the_context_of_the_process_comes_on_top(self) -> None:
         parts = self.three.weights_bytes + self.three.kv_cache.total_bytes + self.three.compute_bytes
-        assert self.three.gpu_total_bytes == parts + CUDA_CONTEXT_BYTES
+        assert self.three.total_bytes == parts
+        in_a_process = replace(self.three, cuda_context_bytes=CUDA_CONTEXT_BYTES)
+        assert in_a_process.total_bytes == parts + 600 * MIB
 
 
 class TestWhatTheEngineDoesNotStart:
@@ -189,7 +192,7 @@ def started(tag: str, asked: LoadSettings) -> bool:
 def test_a_longer_context_never_takes_less(tag: str, parallel: int, step: int, batch: int) -> None:
     shorter, longer = (LoadSettings(2048 * count, parallel, batch) for count in (step, step + 1))
     if started(tag, shorter) and started(tag, longer):
-        assert estimate(shape(tag), shorter).gpu_total_bytes <= estimate(shape(tag), longer).gpu_total_bytes
+        assert estimate(shape(tag), shorter).gpu_bytes <= estimate(shape(tag), longer).gpu_bytes
 
 
 @settings(max_examples=60, deadline=None)
@@ -197,7 +200,7 @@ def test_a_longer_context_never_takes_less(tag: str, parallel: int, step: int, b
 def test_one_slot_more_never_needs_a_smaller_cache(tag: str, parallel: int, context: int) -> None:
     fewer, more = (LoadSettings(context, count) for count in (parallel, parallel + 1))
     if started(tag, fewer) and started(tag, more):
-        caches = [estimate(shape(tag), one).kv_cache.total_bytes for one in (fewer, more)]
+        caches = [estimate(shape(tag), one).gpus[0].kv_cache.total_bytes for one in (fewer, more)]
         assert caches == sorted(caches)
 
 
@@ -210,7 +213,7 @@ def test_every_layer_and_every_byte_of_the_cache_lies_on_one_of_the_gpus(
     if not started(tag, asked):
         return
     devices = split(shape(tag), asked, free)
-    whole = estimate(shape(tag), asked)
+    (whole,) = estimate(shape(tag), asked).gpus
     assert sum(device.layers for device in devices) == shape(tag).block_count + 1
     assert sum(device.weights_bytes for device in devices) == pytest.approx(whole.weights_bytes, rel=0.005)
     assert sum(device.kv_cache.total_bytes for device in devices) == pytest.approx(whole.kv_cache.total_bytes, rel=0.005)
@@ -219,8 +222,9 @@ def test_every_layer_and_every_byte_of_the_cache_lies_on_one_of_the_gpus(
 @pytest.mark.parametrize("tag", STEMS)
 def test_on_the_cpu_no_gpu_is_needed(tag: str) -> None:
     alone = host_estimate(shape(tag), LoadSettings(512, 1))
-    assert alone.gpu_total_bytes == 0
-    assert alone.host_total_bytes > alone.weights_host_bytes > 0
+    assert alone.gpus == ()
+    assert alone.host.total_bytes > alone.host.weights_bytes > 0
+    assert alone.host.layers == shape(tag).block_count + 1
 
 
 def test_no_free_memory_at_all_is_one_sentence() -> None:

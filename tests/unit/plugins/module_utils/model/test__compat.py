@@ -82,8 +82,8 @@ def test_a_tower_in_the_same_file_is_a_projector(stem: str) -> None:
     assert "vision" in found.capabilities
     assert found.tensor_count == wanted.tensor_count
     settings = LoadSettings(4096, 1)
-    assert estimate(found, settings).projector_bytes == TOWER_BYTES
-    assert estimate(found, settings).buffers_bytes == estimate(wanted, settings).buffers_bytes
+    assert estimate(found, settings).gpus[0].projector_bytes == TOWER_BYTES
+    assert estimate(found, settings).gpus[0].buffers_bytes == estimate(wanted, settings).gpus[0].buffers_bytes
 
 
 def test_latent_attention_by_the_length_of_its_heads() -> None:
@@ -104,8 +104,8 @@ def test_latent_attention_by_the_length_of_its_heads() -> None:
     assert found.is_latent_attention
     assert found.layers == wanted.layers
     settings = LoadSettings(8192, 2)
-    assert estimate(found, settings).kv_cache == estimate(wanted, settings).kv_cache
-    assert estimate(found, settings).compute_bytes == estimate(wanted, settings).compute_bytes
+    assert estimate(found, settings).gpus[0].kv_cache == estimate(wanted, settings).gpus[0].kv_cache
+    assert estimate(found, settings).gpus[0].compute_bytes == estimate(wanted, settings).gpus[0].compute_bytes
 
 
 def test_kv_heads_for_each_layer_of_a_delta_net_are_one_number() -> None:
@@ -129,7 +129,7 @@ def test_layers_that_predict_ahead_are_numbered_after_the_others() -> None:
     assert found.number("nextn_predict_layers") == 2
     assert found.block_count == wanted.block_count + 2
     settings = LoadSettings(4096, 1)
-    assert estimate(found, settings).buffers_bytes == estimate(wanted, settings).buffers_bytes
+    assert estimate(found, settings).gpus[0].buffers_bytes == estimate(wanted, settings).gpus[0].buffers_bytes
     named = {**plain, "tensors": plain["tensors"] + ahead[1:]}
     assert shape(named).number("nextn_predict_layers") == 1
 

@@ -241,8 +241,8 @@ def test_whatever_a_header_says_it_is_refused_or_sized_soon(stem: str, data: st.
         found = shape_from_header(plain, name="m")
         for size in (estimate, host_estimate):
             sized = size(found, LoadSettings(4096, 2))
-            assert sized.gpu_total_bytes >= 0
-            assert sized.host_total_bytes >= 0
+            assert sized.gpu_bytes >= 0
+            assert sized.host.total_bytes >= 0
         split(found, LoadSettings(4096, 1), [GIB, GIB])
     except ValueError as error:
         sentence = str(error) or "nothing\n"

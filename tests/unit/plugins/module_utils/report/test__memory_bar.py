@@ -20,11 +20,26 @@ from hypothesis import strategies as st
 GIB = 1 << 30
 
 
-def share(weights: int, kv_cache: int = 0, projector: int = 0, index: int = 0) -> dict[str, Any]:
+def planned_gpu(
+    weights: int = 0,
+    kv_cache: int = 0,
+    projector: int = 0,
+    others: int = 0,
+    free: int = 0,
+    margin: int = GIB,
+    headroom: int = 0,
+) -> dict[str, Any]:
+    planned = weights + kv_cache + projector
     return {
-        "index": index,
-        "uuid": f"GPU-{index}",
-        "layers": 1,
+        "index": 0,
+        "uuid": "GPU-0",
+        "name": "card",
+        "total_bytes": others + planned + free,
+        "others_bytes": others,
+        "planned_bytes": planned,
+        "free_bytes": free,
+        "engine_margin_bytes": margin,
+        "headroom_bytes": headroom,
         "weights_bytes": weights,
         "kv_cache_bytes": kv_cache,
         "compute_bytes": 0,
@@ -34,28 +49,8 @@ def share(weights: int, kv_cache: int = 0, projector: int = 0, index: int = 0) -
     }
 
 
-def planned_gpu(
-    planned: int, others: int = 0, total: int = 24 * GIB, margin: int = GIB, headroom: int = 0
-) -> dict[str, Any]:
-    return {
-        "index": 0,
-        "uuid": "GPU-0",
-        "name": "card",
-        "total_bytes": total,
-        "others_bytes": others,
-        "planned_bytes": planned,
-        "free_bytes": total - others - planned,
-        "engine_margin_bytes": margin,
-        "headroom_bytes": headroom,
-    }
-
-
 def test_a_plan_is_shown_kind_by_kind() -> None:
-    models = [
-        {"planned": True, "gpus": [share(4 * GIB, 2 * GIB, projector=GIB), share(9 * GIB, index=1)]},
-        {"planned": False, "gpus": [share(8 * GIB)]},
-    ]
-    drawn = bar_of_plan(planned_gpu(7 * GIB, others=3 * GIB, headroom=GIB), models)
+    drawn = bar_of_plan(planned_gpu(4 * GIB, 2 * GIB, GIB, others=3 * GIB, free=14 * GIB, headroom=GIB))
     assert drawn.parts == {
         "weights": 5 * GIB,
         "kv_cache": 2 * GIB,
@@ -69,27 +64,12 @@ def test_a_plan_is_shown_kind_by_kind() -> None:
 
 
 def test_what_is_missing_of_the_headroom_is_told() -> None:
-    drawn = bar_of_plan(
-        planned_gpu(23 * GIB, others=GIB // 2, headroom=GIB), [{"planned": True, "gpus": [share(23 * GIB)]}]
-    )
+    drawn = bar_of_plan(planned_gpu(23 * GIB, free=GIB // 2, headroom=GIB))
     assert (drawn.parts["headroom"], drawn.parts["free"], drawn.short_bytes) == (GIB // 2, 0, 3 * GIB // 2)
 
 
 def test_a_gpu_with_nothing_planned_needs_no_headroom() -> None:
-    assert bar_of_plan(planned_gpu(0), []).parts["headroom"] == 0
-
-
-def test_models_that_are_never_loaded_together_share_what_is_planned() -> None:
-    models = [
-        {"planned": True, "gpus": [share(4 * GIB, 2 * GIB)]},
-        {"planned": True, "gpus": [share(4 * GIB, 2 * GIB)]},
-    ]
-    drawn = bar_of_plan(planned_gpu(6 * GIB), models)
-    assert (drawn.parts["weights"], drawn.parts["kv_cache"]) == (4 * GIB, 2 * GIB)
-
-
-def test_planned_memory_without_a_division_counts_as_weights() -> None:
-    assert bar_of_plan(planned_gpu(6 * GIB), []).parts["weights"] == 6 * GIB
+    assert bar_of_plan(planned_gpu(free=24 * GIB)).parts["headroom"] == 0
 
 
 def test_without_a_plan_the_facts_are_shown() -> None:
@@ -114,12 +94,11 @@ def test_a_gpu_that_cannot_be_read_has_an_empty_bar(facts: dict[str, Any]) -> No
 sizes = st.integers(min_value=0, max_value=96 * GIB)
 
 
-@given(sizes, sizes, sizes, sizes, st.lists(st.builds(share, sizes, sizes, sizes), max_size=3))
+@given(sizes, sizes, sizes, sizes, sizes, sizes)
 def test_every_bar_adds_up(
-    planned: int, others: int, free: int, headroom: int, shares: list[dict[str, Any]]
+    weights: int, kv_cache: int, projector: int, others: int, free: int, headroom: int
 ) -> None:
-    gpu = planned_gpu(planned, others, planned + others + free, headroom=headroom)
-    drawn = bar_of_plan(gpu, [{"planned": True, "gpus": shares}])
+    drawn = bar_of_plan(planned_gpu(weights, kv_cache, projector, others, free, headroom=headroom))
     assert sum(drawn.parts.values()) == drawn.total_bytes
     assert min(drawn.parts.values()) >= 0
     assert set(drawn.parts) <= set(KINDS)

@@ -36,8 +36,9 @@ IN_SYNC = {
 
 
 def plan(safe: bool = True, free: int = 15 * GIB, limits: tuple[Limit, ...] = ()) -> dict[str, Any]:
-    share = GpuShare(0, "GPU-0", 33, 4 * GIB, 2 * GIB, GIB // 2, 0, 0, GIB // 2)
-    gpu = PlannedGpu(0, "GPU-0", "card", 7 * GIB + free + 2 * GIB, 2 * GIB, 7 * GIB, free, GIB, 0)
+    parts = (4 * GIB, 2 * GIB, GIB // 2, 0, 0, GIB // 2)
+    share = GpuShare(*parts, 0, "GPU-0", 33)
+    gpu = PlannedGpu(*parts, 0, "GPU-0", "card", 7 * GIB + free + 2 * GIB, 2 * GIB, 7 * GIB, free, GIB, 0)
     models = (
         PlannedModel("llama3.1:8b", True, 4096, 3, 1024, basis="exact", gpus=(share,)),
         PlannedModel("other:1b", False),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory, ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_memory import (
     Beliefs,
     Runner,
@@ -31,6 +32,7 @@ def gpus(*totals: int, libraries: str = "CCCCCCCC", taken: int = 0) -> list[Sche
 
 def runner(placement: tuple[int, ...], logged: int, used: int | None = None, free: int = 100) -> Runner:
     """A model that takes `used` and logs `logged` on each of its GPUs, which had `free` free at its start."""
+    used = logged if used is None else used
     return Runner(
         name="m",
         key="m",
@@ -39,7 +41,7 @@ def runner(placement: tuple[int, ...], logged: int, used: int | None = None, fre
         placement=placement,
         keep_alive_seconds=300,
         expires_at=300,
-        used_bytes=dict.fromkeys(placement, logged if used is None else used),
+        memory=ModelMemory(tuple(GpuMemory(weights_bytes=used if i in placement else 0) for i in range(8))),
         logged_bytes=(logged,) * len(placement),
         free_at_load_bytes=(free,) * len(placement),
     )

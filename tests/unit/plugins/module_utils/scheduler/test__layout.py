@@ -20,7 +20,15 @@ MIB = 1 << 20
 
 
 def memory(layers: int = 10, layer_mib: int = 100, **changes_mib: int) -> BelievedMemory:
-    sizes = {"last": 200, "first_gpu": 0, "graph": 300, "partial_graph": 400, "buffer": 100, **changes_mib}
+    sizes = {
+        "output": 150,
+        "beside_output": 50,
+        "first_gpu": 0,
+        "graph": 300,
+        "partial_graph": 400,
+        "buffer": 100,
+        **changes_mib,
+    }
     return BelievedMemory(
         layer_weights_bytes=(layer_mib * MIB,) * layers,
         caches=(KvCache(),) * layers,

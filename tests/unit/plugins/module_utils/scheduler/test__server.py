@@ -15,6 +15,7 @@ from typing import Any, Callable, Sequence
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory, ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     BelievedMemory,
@@ -50,8 +51,9 @@ class SizedEngine:
         used = tuple(min(size, free) for free in free_bytes)
         spilled = not free_bytes or any(size + GIB > free for free in free_bytes)
         if not launch.fit and spilled:
-            return EngineLoad((), (), False, failure="Out of memory.", is_out_of_memory=True)
-        return EngineLoad(used, used, spilled)
+            return EngineLoad(failure="Out of memory.", is_out_of_memory=True)
+        gpus = tuple(GpuMemory(weights_bytes=one) for one in used)
+        return EngineLoad(ModelMemory(gpus), used, spilled)
 
     def believed(self, model: SchedulerModel, launch: Launch) -> BelievedMemory:
         return MemoryEngine().believed(model, launch)

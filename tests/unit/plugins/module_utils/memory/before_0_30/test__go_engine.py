@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+    MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
@@ -139,8 +140,9 @@ def test_the_memory_room_tells_the_same_by_version(name: str, version: str) -> N
     vision = replace(shape(name), inline_projector_bytes=812 * MIB)
     told = estimate(vision, LoadSettings(4096, 2), version=version)
     believed = believed_memory(vision, LoadSettings(4096, 2), parse(version))
-    assert told.gpu_total_bytes == believed.required_bytes
-    assert told.kv_cache == believed.kv_cache
+    assert told.gpu_bytes + MINIMUM_GPU_BYTES == believed.required_bytes
+    assert told.gpus[0].kv_cache == believed.kv_cache
+    assert told.host.layers == 0
     assert told.basis == "estimate"
     assert told.note == believed.note
 

@@ -66,8 +66,8 @@ def test_it_is_part_of_what_a_model_takes_and_no_part_of_the_text_models_buffers
     shape = own("gemma3_4b")
     found, plain = estimate(shape, SETTINGS), estimate(replace(shape, inline_projector_bytes=0), SETTINGS)
     compute = projector_compute(shape).most_bytes
-    assert found.buffers_bytes == plain.buffers_bytes
-    assert found.gpu_total_bytes - plain.gpu_total_bytes == shape.inline_projector_bytes + compute
+    assert found.gpus[0].buffers_bytes == plain.gpus[0].buffers_bytes
+    assert found.gpu_bytes - plain.gpu_bytes == shape.inline_projector_bytes + compute
     assert (found.basis, found.note) == ("exact", "")
 
 
@@ -85,7 +85,7 @@ def test_a_text_model_has_none() -> None:
 def test_of_another_tower_it_is_a_bound_that_says_so() -> None:
     found = estimate(seeing(LLAMA4), SETTINGS)
     # Scores of 88 elements a head, for which there is no kernel, are kept for all pairs of patches.
-    assert found.projector_compute_bytes > 4 * 576 * 576 * 16
+    assert found.gpus[0].projector_compute_bytes > 4 * 576 * 576 * 16
     assert found.basis == "estimate"
     assert "the projector of llama3.2_1b (llama4) is counted for the largest image" in found.note
 
@@ -99,11 +99,11 @@ def test_larger_images_take_more_than_is_reserved_at_the_start() -> None:
 
 def test_of_an_unknown_tower_it_is_what_ollama_leaves_for_it() -> None:
     found = estimate(seeing(None), SETTINGS)
-    assert found.projector_compute_bytes == GIB
+    assert found.gpus[0].projector_compute_bytes == GIB
     assert found.basis == "estimate"
     assert "the projector of llama3.2_1b is not known" in found.note
 
 
 def test_on_the_cpu_no_gpu_memory_is_counted() -> None:
     found = host_estimate(seeing(None), SETTINGS)
-    assert (found.projector_compute_bytes, found.basis) == (0, "exact")
+    assert (found.gpu_bytes, found.basis) == (0, "exact")

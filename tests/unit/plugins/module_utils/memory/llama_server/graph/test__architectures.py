@@ -67,24 +67,25 @@ def test_further_architectures(name: str, model: dict[str, Any]) -> None:
             continue
         weights_mib, cache_mib, compute_mib = row[SETTINGS:]
         found = estimate(shape, settings)
-        assert within(found.weights_bytes, weights_mib, 0.0001), row
-        assert within(found.kv_cache.total_bytes, cache_mib, 0.001), row
+        (gpu,) = found.gpus
+        assert within(gpu.weights_bytes, weights_mib, 0.0001), row
+        assert within(gpu.kv_cache.total_bytes, cache_mib, 0.001), row
         if shape.architecture in UNKNOWN:
             assert found.basis == "estimate"
             assert shape.architecture in found.note
-            assert found.compute_bytes > compute_mib * MIB, row
+            assert gpu.compute_bytes > compute_mib * MIB, row
         else:
             assert found.basis == "exact"
-            assert within(found.compute_bytes, compute_mib, 0.0001), row
+            assert within(gpu.compute_bytes, compute_mib, 0.0001), row
 
 
 @pytest.mark.parametrize(("name", "model"), architectures().items(), ids=list(architectures()))
 def test_each_is_estimated_on_the_cpu_and_on_two_gpus_too(name: str, model: dict[str, Any]) -> None:
     shape, settings = shape_of(name, model), LoadSettings(2048, 1)
-    alone = estimate(shape, settings)
-    on_cpu = host_estimate(shape, settings)
-    assert on_cpu.compute_host_bytes > 0
-    assert on_cpu.kv_cache_host.total_bytes <= 1.02 * alone.kv_cache.total_bytes
+    (alone,) = estimate(shape, settings).gpus
+    on_cpu = host_estimate(shape, settings).host
+    assert on_cpu.compute_bytes > 0
+    assert on_cpu.kv_cache.total_bytes <= 1.02 * alone.kv_cache.total_bytes
     both = split(shape, settings, [24 * GIB, 12 * GIB])
     assert [device.layers for device in both] == sorted((device.layers for device in both), reverse=True)
     assert sum(device.weights_bytes for device in both) == pytest.approx(alone.weights_bytes, rel=0.001)

@@ -1,0 +1,85 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compute buffers while GPUs take turns, against those that an engine allocated with one layer on the CPU."""
+
+from __future__ import annotations
+
+import csv
+from functools import lru_cache
+from itertools import groupby
+from statistics import median
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import unit_sums
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
+
+MIB = 1 << 20
+GIB = 1 << 30
+# The engine logs two decimals of a MiB.
+ROUNDING_MIB = 0.1
+
+
+@lru_cache(maxsize=1)
+def differences_mib() -> tuple[list[float], list[float]]:
+    """How much more is foretold than was allocated: on first GPUs, which compute for the CPU too, and on others."""
+    with (DATA / "engine_memory_multi_gpu.csv").open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if (row["mode"], row["status"]) == ("ngl=L-1layer", "ok")]
+    first: list[float] = []
+    others: list[float] = []
+    rows.sort(key=lambda row: (row["run_id"], int(row["device"])))
+    for _run, devices in groupby(rows, key=lambda row: row["run_id"]):
+        run = list(devices)
+        row = run[0]
+        model = shape(row["model"].replace(":", "_"))
+        settings = LoadSettings(int(row["ctx"]), int(row["parallel"]), int(row["ubatch"]), row["kv_type"], row["fa"])
+        counts = [int(device["layers"]) + int(device["has_output"]) for device in run]
+        bounds = [model.block_count + 1 - sum(counts[position:]) for position in range(len(counts) + 1)]
+        assert bounds[0] == 1
+        computes = unit_sums(model, settings).computes(bounds)
+        off = [ours / MIB - float(device["compute_mib"]) for ours, device in zip(computes, run)]
+        first.append(off[0])
+        others += off[1:]
+    return first, others
+
+
+def test_the_first_gpus_bound_is_never_below_what_it_took_for_a_layer_on_the_cpu() -> None:
+    first, _others = differences_mib()
+    assert len(first) == 176
+    assert min(first) > 0
+    assert median(first) < 128
+
+
+def test_the_other_gpus_need_what_the_graph_over_these_gpus_gives() -> None:
+    _first, others = differences_mib()
+    assert len(others) == 352
+    assert sum(abs(one) < ROUNDING_MIB for one in others) == 183
+    assert min(others) > -52
+    assert max(others) < 170
+
+
+@pytest.mark.parametrize("name", ["llama3.1_8b", "gemma3_4b", "gpt-oss_20b"])
+def test_the_bound_is_the_whole_graph_and_for_the_cpu_a_tensor_and_a_layers_cache(name: str) -> None:
+    units = unit_sums(shape(name), LoadSettings(8192, 2))
+    whole = units.alone.gpus[0].compute_bytes
+    without, with_cpu = (units.computes_bound(3, with_cpu=one) for one in (False, True))
+    assert without == (whole,) * 3
+    assert with_cpu[1:] == without[1:]
+    model = shape(name)
+    largest_cache = max(
+        units.kv_cache(index, index + 1).total_bytes for index in range(model.block_count)
+    )
+    largest_layer = max(layer.weights_bytes for layer in model.layers)
+    assert largest_cache < with_cpu[0] - whole < largest_cache + largest_layer
+
+
+def test_without_a_layer_the_first_gpu_still_computes_for_the_cpu() -> None:
+    units = unit_sums(shape("llama3.1_8b"), LoadSettings(4096, 1))
+    bounds = [20, 20, 33]
+    first, second = units.on_gpus(bounds, units.computes(bounds))
+    assert (first.layers, first.weights_bytes, first.kv_cache.total_bytes) == (0, 0, 0)
+    assert first.compute_bytes == units.computes_bound(1, with_cpu=True)[0]
+    assert second.layers == 13
+    first, _second = units.on_gpus([0, 0, 33], units.computes([0, 0, 33]))
+    assert first.total_bytes == 0
