@@ -10,19 +10,19 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
-    Simulation,
     loads_of_all_orders,
     scheduler_gpu,
     simulates,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
+    MIB,
+    model,
+    simulation,
+)
 
 GIB = 1 << 30
-MIB = 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -80,46 +80,7 @@ def test_a_gpu_has_what_a_plan_may_count_on(changes, expected):
     assert (gpu.total_bytes, gpu.free_bytes, gpu.library) == expected
 
 
-class SizedEngine:
-    """An engine whose models take what a table says, in MiB, on one GPU or evenly on all; what is not free spills."""
-
-    def __init__(self, **sizes_mib: int) -> None:
-        self.sizes_mib = sizes_mib
-
-    def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
-        size = self.sizes_mib[model.name] * MIB // max(len(free_bytes), 1)
-        if size < 0:
-            return EngineLoad((), (), False, failure="It cannot be.")
-        used = tuple(min(size, free) for free in free_bytes)
-        spilled = any(size > free for free in free_bytes)
-        return EngineLoad(used, used, spilled, explanation=("It is large.",), refitted=model.name == "refitted")
-
-
-def model(name: str, file_mib: int = 100, **changes: object) -> SchedulerModel:
-    return replace(SchedulerModel(name, name, file_mib * MIB, 0, 131072, 32), **changes)
-
-
-def simulation(gpus_mib: list[int], models: list[SchedulerModel], headroom_mib: int = 0, **sizes_mib: int):
-    gpus = tuple(
-        GpuDevice(
-            number, f"GPU-{number}", "", "nvidia", "", memory_total_bytes=mib * MIB, memory_free_bytes=mib * MIB
-        )
-        for number, mib in enumerate(gpus_mib)
-    )
-    host = Host(gpus, 1000 * MIB, 1000 * MIB, {}, ())
-    return Simulation(
-        host,
-        models,
-        version="0.33.0",
-        environment={},
-        headroom_bytes=headroom_mib * MIB,
-        runner_overhead_bytes=0,
-        engine=SizedEngine(**sizes_mib),
-    )
-
-
 SETTING = Setting(1, 4096)
-NO_ORDER = ()
 
 
 # The engine leaves 1024 MiB free of each GPU that it uses, the default of LLAMA_ARG_FIT_TARGET.
@@ -149,13 +110,13 @@ NO_ORDER = ()
 )
 def test_what_is_not_safe_about_one_model_is_said(gpus_mib, name, size_mib, changes, headroom_mib, reason):
     one = model(name, **changes)
-    verdict = simulation(gpus_mib, [one], headroom_mib, **{name: size_mib}).alone(one, SETTING).verdict
+    verdict = simulation(gpus_mib, [one], headroom_mib=headroom_mib, **{name: size_mib}).alone(one, SETTING).verdict
     assert (verdict.is_safe, verdict.order, verdict.reason) == (not reason, (name,), reason)
 
 
 def test_the_most_that_a_model_takes_of_one_gpu_is_known_and_of_several_it_is_not():
     one = model("a", num_batch=256)
-    peak = simulation([8192], [one], 100, a=2000).alone(one, SETTING).peak
+    peak = simulation([8192], [one], headroom_mib=100, a=2000).alone(one, SETTING).peak
     assert peak is not None
     assert (peak.used_bytes, peak.to_stay_free_bytes) == (2000 * MIB, 1124 * MIB)
     assert (peak.options.context_length, peak.options.parallel, peak.options.num_batch) == (4096, 1, 256)
@@ -214,7 +175,7 @@ def test_no_number_of_models_makes_the_server_evict():
 
 def test_another_host_is_simulated_with_the_same_settings():
     one = model("a")
-    small = simulation([4096], [one], 1024, a=2049)
+    small = simulation([4096], [one], headroom_mib=1024, a=2049)
     large = replace(small.host, gpus=(replace(small.host.gpus[0], memory_free_bytes=4097 * MIB, memory_total_bytes=4097 * MIB),))
     assert not small.alone(one, SETTING).verdict.is_safe
     assert small.on(large).alone(one, SETTING).verdict.is_safe
