@@ -178,7 +178,7 @@ def test_an_unknown_version_is_planned_as_the_newest_and_said(version, rules):
 
 
 def test_a_version_is_a_text():
-    with pytest.raises(ValueError, match="the version of Ollama is 3, expected a text like 0.33.0"):
+    with pytest.raises(ValueError, match=r"the version of Ollama is 3, expected a text like 0\.33\.0"):
         read(version=3)
 
 

@@ -13,7 +13,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     believed_memory,
     runs_in_go_engine,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import formula_memory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+    formula_memory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
     go_engine_memory,
 )

@@ -183,8 +183,9 @@ def test_queries_keys_and_values_come_from_three_projections_or_are_pieces_of_on
 
 def attended(attention_kind=Attention.FLASH, layer=LAYER, model=LLAMA, heads=None, **options):
     """The context after one layer's attention, and its result."""
-    here = context(model, attention_kind, **{key: value for key, value in options.items() if key in ("cache_type", "layout", "here", "on_cpu")})
-    asked = {key: value for key, value in options.items() if key in ("soft_cap", "has_sinks", "decompressed_length")}
+    of_context = ("cache_type", "layout", "here", "on_cpu")
+    here = context(model, attention_kind, **{key: value for key, value in options.items() if key in of_context})
+    asked = {key: value for key, value in options.items() if key not in of_context}
     key = (layer.key_length, layer.head_count_kv, here.tokens)
     given = heads or Heads(
         Tensor((layer.key_length, layer.head_count, here.tokens)),
@@ -295,7 +296,8 @@ def test_an_encoder_needs_keys_and_values():
 
 
 HIDDEN = 64
-UP, GATE, DOWN = ({f"ffn_{name}.weight": lengths} for name, lengths in (("up", (WIDTH, HIDDEN)), ("gate", (WIDTH, HIDDEN)), ("down", (HIDDEN, WIDTH))))
+UP, GATE = ({f"ffn_{name}.weight": (WIDTH, HIDDEN)} for name in ("up", "gate"))
+DOWN = {"ffn_down.weight": (HIDDEN, WIDTH)}
 HIDDEN_ROW = (HIDDEN, TOKENS, 1, 1)
 
 
