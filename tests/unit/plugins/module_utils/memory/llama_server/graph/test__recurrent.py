@@ -50,6 +50,31 @@ def test_every_token_of_every_slot_comes_back_as_wide_as_it_went_in(name, mixer)
     assert result.shape == (shape.embedding_length, 513, 1, 1)
 
 
+def test_a_fused_projection_has_queries_keys_values_and_gate_side_by_side():
+    """llama.cpp src/models/qwen3next.cpp, build_qkvz: files made before the projections were split have ssm_in and ssm_ba."""
+    shape = shape_of("qwen3-next:80b-split", architectures()["qwen3-next:80b-split"])
+    # Header: 16 key heads of 128, 32 heads, values of 4096 in all.
+    names = ("ssm.group_count", "ssm.state_size", "ssm.time_step_rank", "ssm.inner_size")
+    assert [shape.number(name) for name in names] == [16, 128, 32, 4096]
+    split = dict(shape.forms[shape.layers[0].form])
+    fused = {**split, "ssm_in.weight": (2048, 12288), "ssm_ba.weight": (2048, 64)}
+    context = Context(shape, cells(shape, 1024, 2, 512), Attention.FLASH, cache_type="f16", here=range(48))
+    result = context.graph.expand(gated_delta_net(context, fused, Tensor((2048, 512))))
+    made = {node.shape for node in context.graph.nodes if not node.is_view}
+    assert {
+        (2 * 16 * 128 + 2 * 4096, 512, 1, 1),  # all of it, of every token
+        (16 * 128, 256, 2, 1),  # queries, keys
+        (2 * 16 * 128, 256, 2, 1),  # both
+        (2 * 16 * 128 + 4096, 256, 2, 1),  # with the values
+        (4096 // 16, 16, 256, 2),  # the gate by key heads
+        (2 * 32, 512, 1, 1),  # strength and decay
+        (32 // 16, 16, 256, 2),  # the strength by key heads
+        (32, 256, 2, 1),  # the decay
+        (128, 2, 16, 512),  # queries and keys, repeated for two heads each
+    } <= made
+    assert result.shape == (2048, 512, 1, 1)
+
+
 # build_rs of llama-graph.cpp: of each state that is read seven operations show or write memory that lies elsewhere, and
 # one more writes what is kept of the convolution and of the recurrence.
 @pytest.mark.parametrize(
