@@ -56,7 +56,7 @@ DRIFTS: tuple[tuple[tuple[str, str | None, str], ...], ...] = (
 
 def fleet(size: int, seed: int = 1) -> dict[str, dict[str, Any]]:
     """Host name to facts; about one host in ten is not as planned."""
-    chance = random.Random(seed)  # noqa: S311  (no secret is made of it)
+    chance = random.Random(seed)
     return {f"gpu{number:04d}.example.org": _facts(chance) for number in range(size)}
 
 

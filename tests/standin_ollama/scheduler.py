@@ -70,7 +70,7 @@ class Scheduler:
         self.config = config
         self.program = program
         self.faults = config.active_faults(os.environ)
-        self.random = random.Random(config.throughput.seed)  # noqa: S311
+        self.random = random.Random(config.throughput.seed)
         self._changed = threading.Condition()
         self._loading = False
         self._requests = 0

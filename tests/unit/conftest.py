@@ -29,6 +29,13 @@ from ansible_collections.gpufleet.ollama.tests.unit.data import CAPTURES, TESTS
 # The same examples at every run: a change is judged by what it changes. Other examples: --hypothesis-profile=default.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
+# For `make mutants`: what fails is not made small.
+hypothesis.settings.register_profile(
+    "mutants",
+    derandomize=True,
+    deadline=None,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
 
 MODEL = "gemma3-270m"
 START_SECONDS = 20

@@ -14,6 +14,9 @@ from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 from graphlib import TopologicalSorter
 
 ROOMS = CHECKOUT / "plugins" / "module_utils"
+TESTS = CHECKOUT / "tests" / "unit" / "plugins" / "module_utils"
+# These are tested by the file that is their only caller.
+TESTED_ABOVE = {"memory.llama_server._fit", "planning._describe"}
 PACKAGE = "ansible_collections.gpufleet.ollama.plugins.module_utils."
 
 # The pure rooms, the lowest first: each may import those before it.
@@ -144,6 +147,15 @@ def test_no_generation_of_memory_rules_knows_another() -> None:
     for own, other in (generations, generations[::-1]):
         of_other = {one for name, names in house().items() if name.startswith(own) for one in names}
         assert {one for one in of_other if one.startswith(other)} == set()
+
+
+def test_every_file_of_a_pure_room_has_a_test_of_its_own() -> None:
+    tests = {
+        ".".join(path.relative_to(TESTS).with_suffix("").parts).replace(".test_", ".")
+        for path in TESTS.rglob("test__*.py")
+    }
+    pure = {name for name in house() if room_of(name) in FLOORS}
+    assert pure - tests - TESTED_ABOVE == set()
 
 
 def test_every_door_is_used() -> None:

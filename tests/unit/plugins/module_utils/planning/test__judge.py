@@ -13,6 +13,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
+    model,
+    simulation,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,8 +38,8 @@ def judge_of(sizes_mib, shapes, **values):
 def is_safe_in_every_order(judge, models, setting):
     for order in permutations(models):
         servers = [judge.server(setting)]
-        for model in order:
-            results = [result for server in servers for result in server.possible_loads(model)]
+        for one in order:
+            results = [result for server in servers for result in server.possible_loads(one)]
             if any(outcome.evicted or outcome.spilled or outcome.failure for _after, outcome in results):
                 return False
             servers = [after for after, _outcome in results]
@@ -115,3 +119,56 @@ def test_the_smallest_gpu_that_would_do_is_found(installed):
     for size, is_safe in ((enough, True), (enough - (1 << 30), False)):
         other = judge_of([size // MIB], [installed("llama3.1:8b")])
         assert other.any_order(other.simulation.models, setting).is_safe is is_safe
+
+
+@pytest.mark.parametrize(
+    ("needed_gib", "enough_gib"),
+    # Beside what the model takes the engine leaves a GiB; of GPUs up to 1024 GiB is thought.
+    [(1, 2), (1.1, 3), (9, 10), (1023, 1024), (1024, None)],
+)
+def test_the_smallest_gpu_is_looked_for_in_steps_of_a_gib(needed_gib, enough_gib):
+    one = model("a")
+    judge = Judge(simulation([1024], [one], a=int(needed_gib * 1024)))
+    enough = judge.bytes_of_one_gpu([one], Setting(1, 4096))
+    assert enough == (None if enough_gib is None else enough_gib << 30)
+
+
+SIZES = {"a": 1000, "b": 500, "c": 250, "d": 125, "e": 60}
+MODELS = [model(name) for name in SIZES]
+
+
+def sized(gpu_mib, count=5):
+    models = MODELS[:count]
+    return Judge(simulation([gpu_mib], models, **SIZES)), models
+
+
+@pytest.mark.parametrize(
+    ("gpu_mib", "most", "least", "loaded"),
+    [
+        # With a margin of 1024, one takes 1000, two 1500, three 1750, four 1875, five 1935.
+        (1024 + 1935, 5, 1, 5),
+        (1024 + 1934, 5, 1, 4),
+        (1024 + 1935, 3, 1, 3),
+        (1024 + 1749, 5, 1, 2),
+        (1024 + 1000, 5, 1, 1),
+        (1024 + 999, 5, 1, 0),
+        # Not so many as are asked for at the least.
+        (1024 + 1749, 5, 3, 0),
+        (1024 + 1750, 5, 3, 3),
+        (1024 + 1935, 9, 9, 5),
+    ],
+)
+def test_as_many_are_loaded_as_any_combination_allows(gpu_mib, most, least, loaded):
+    judge, models = sized(gpu_mib)
+    assert judge.most_loaded(models, Setting(1, 4096), most, least) == loaded
+
+
+def test_the_largest_prediction_is_loaded_first_and_of_the_same_the_name_decides():
+    models = [model("b"), model("c", 300), model("a")]
+    judge = Judge(simulation([9000], models, a=1, b=1, c=1))
+    assert [one.name for one in judge.load_order(models, Setting(1, 4096))] == ["c", "a", "b"]
+
+
+def test_models_that_are_none_are_safe():
+    judge, _models = sized(1024)
+    assert judge.any_order([], Setting(1, 4096)).is_safe

@@ -127,3 +127,22 @@ def test_the_environment_is_text():
 def test_a_model_that_is_not_installed_is_named_with_the_nearest_that_is(name, installed, words):
     assert f"model '{name}' is wanted but not installed" in unknown_model(name, installed)
     assert words in unknown_model(name, installed)
+
+
+@pytest.mark.parametrize(
+    ("option", "least", "most"),
+    [
+        ("requests", 1, 256),
+        ("min_parallel", 1, 256),
+        ("num_parallel", 1, 256),
+        ("context_length", 1, 1 << 24),
+        ("max_loaded_models", 1, 1024),
+        ("headroom_bytes", 0, 1 << 40),
+    ],
+)
+def test_a_number_is_within_its_bounds(option, least, most):
+    for value in (least, most):
+        assert getattr(policy_from_dict({option: value}), option) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(ValueError, match=f"{option} must be a whole number from {least} to {most}, found {value}"):
+            policy_from_dict({option: value})

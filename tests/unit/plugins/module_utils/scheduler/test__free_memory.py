@@ -115,6 +115,13 @@ def test_too_many_orders_are_narrowed_to_the_extremes() -> None:
     assert found == [(80, 80), (61, 60)]
 
 
+@pytest.mark.parametrize(("first", "second", "seen"), [(8, 8, 64), (13, 5, 2)])
+def test_64_orders_are_told_apart_and_not_one_more(first: int, second: int, seen: int) -> None:
+    answers = [runner((0,), 1, free=60 - number) for number in range(first)]
+    answers += [runner((1,), 1, free=60 - number) for number in range(second)]
+    assert len(views(gpus(100, 100), *answers, renumbers=False)) == seen
+
+
 def test_versions_before_0_30_always_see_what_is_free() -> None:
     on = gpus(100, 100, taken=10)
     assert believed_free_by_layout(on, [runner((0,), 30, used=40), runner((0, 1), 20)]) == (30, 70)

@@ -105,9 +105,14 @@ def test_the_own_engine_packs_a_model_by_its_real_sizes(
 
 
 def test_the_own_engine_evens_out_what_lies_on_several_gpus() -> None:
-    layout = laid_out([1700, 1700], is_go_engine=True)
-    small, large = sorted(layout.bytes_each)
-    assert large - small <= 200 * MIB
+    # The output and four layers on the last one, six layers on the first, and on each a graph and what is set aside.
+    assert laid_out([1700, 1700], is_go_engine=True).bytes_each == ((600 + 300 + 457) * MIB,) * 2
+
+
+@pytest.mark.parametrize(("free_mib", "layers"), [(457 + 400 + 2 * 200 - 1, 0), (457 + 400 + 2 * 200, 1)])
+def test_the_formula_takes_a_gpu_with_room_for_two_more_layers(free_mib: int, layers: int) -> None:
+    # With what is set aside for one, a graph and a layer there would be room from 1157 on.
+    assert laid_out([free_mib], memory(buffer=200)).layers == layers
 
 
 @pytest.mark.parametrize("is_go_engine", [False, True])

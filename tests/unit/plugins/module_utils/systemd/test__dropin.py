@@ -89,10 +89,11 @@ def test_a_second_time_changes_nothing_and_asks_nothing(world):
     assert (outcome.changed, outcome.diff, systemd.asked) == (False, "", [])
 
 
-def test_before_systemd_250_the_option_is_left_out(world):
+@pytest.mark.parametrize(("version", "options"), [(249, []), (250, ["--recursive-errors=no"])])
+def test_before_systemd_250_the_option_is_left_out(world, version, options):
     systemd = FakeSystemd()
-    apply(systemd, content=TEXT.format(1), version=247)
-    assert systemd.asked[-1][2:] == ["systemd-analyze", "verify", UNIT]
+    apply(systemd, content=TEXT.format(1), version=version)
+    assert systemd.asked[-1][2:] == ["systemd-analyze", "verify", *options, UNIT]
 
 
 def test_a_user_unit_is_verified_by_the_users_rules(world):
@@ -302,6 +303,13 @@ def test_the_difference_shows_no_secret():
     )
     assert difference("/d", None, after).startswith("--- /dev/null\n+++ /d\n")
     assert difference("/d", after, None).startswith("--- /d\n+++ /dev/null\n")
+
+
+@pytest.mark.parametrize(("secret", "is_hidden"), [("abcd", True), ("abc", False)])
+def test_a_secret_of_four_characters_is_hidden_wherever_it_stands(secret, is_hidden):
+    text = difference("/d", None, f'[Service]\nEnvironment="A_TOKEN={secret}"\nEnvironment="B=x{secret}y"\n')
+    assert f"A_TOKEN={secret}" not in text
+    assert (f"x{secret}y" in text) is not is_hidden
 
 
 TEXT_WITH_BOTH = '[Service]\nEnvironment="A={}"\nEnvironment="HF_TOKEN={}"\n'

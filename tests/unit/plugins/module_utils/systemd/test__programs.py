@@ -72,6 +72,20 @@ def test_what_is_not_there_and_links_in_a_circle_are_errors(way):
         changeable_part(str(way / "links" / "one"))
 
 
+@pytest.mark.parametrize(("count", "is_followed"), [(40, True), (41, False)])
+def test_40_links_are_followed_as_by_linux(way, count, is_followed):
+    """path_resolution(7): "a maximum limit of 40"."""
+    (way / "links" / "0").write_text("")
+    (way / "links" / "0").chmod(0o755)
+    for number in range(count):
+        (way / "links" / str(number + 1)).symlink_to(str(number))
+    if is_followed:
+        assert changeable_part(str(way / "links" / str(count))) is None
+    else:
+        with pytest.raises(OSError, match="symbolic links"):
+            changeable_part(str(way / "links" / str(count)))
+
+
 def test_a_program_is_looked_for_in_path_past_those_that_others_can_change(way, monkeypatch):
     monkeypatch.setenv("PATH", f"relative::{way}/none:{way}/a/b:{way}/links/link")
     assert program("tool") == f"{way}/a/b/tool"

@@ -245,6 +245,13 @@ def test_an_odd_number_is_none(text):
     assert (state.main_pid, state.restarts, parse_version("9" * 5000)) == (0, 0, 999_999_999)
 
 
+def test_64_environment_files_are_read(tmp_path):
+    for number in range(64):
+        (tmp_path / f"{number:02}.env").write_text("A=b")
+    found = _show.environment_files([EnvironmentFileReference(str(tmp_path / "*"), "unit", 1)], "/d/zz.conf", None)
+    assert len(found) == 64
+
+
 @pytest.mark.parametrize(
     ("count", "size_bytes", "message"),
     [(65, 1, r"\* names more than 64 files"), (3, 2_000_000, "they are longer than 4194304 bytes in all")],

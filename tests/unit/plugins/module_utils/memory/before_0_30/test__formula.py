@@ -100,6 +100,108 @@ def test_the_graph_of_an_architecture(name: str, context_length: int, graph_mib:
     assert of(name, context_length).graph_bytes / MIB == pytest.approx(graph_mib, rel=1e-3)
 
 
+# llama3.2:3b by other names: embedding, heads, KV heads, length of a head, of a key as the header has it, context, batch.
+E, H, KV, L, K, C, B = 3072, 24, 8, 128, 96, 4096, 512
+FEW, MANY = 10, 10_000_000
+MOVED, OUT = E * MANY * 105 // 128, 4 * B * (E + MANY)
+EXPERTS = {"expert_count": 8, "feed_forward_length": 8192}
+GATE_BYTES = 8 * 8192 * E
+
+
+# Term by term as GraphSize() has them, (full, partial); each case of a max once by a small and once by a large vocabulary.
+@pytest.mark.parametrize(
+    ("architecture", "vocabulary", "full", "partial"),
+    [
+        (
+            "llama",
+            FEW,
+            4 * B * (1 + 4 * E + C * (1 + H)),
+            4 * B * E + 4 * B * (1 + E + C) + E * E * 9 // 16 + 4 * C * (B * H + L * KV),
+        ),
+        ("llama4", MANY, OUT, 4 * B * E + OUT + MOVED),
+        *(
+            (
+                gemma,
+                FEW,
+                times * 4 * B * (2 + C + C * H + 2 * E + 2 * K * H),
+                times * (4 * B * (2 * E + 1 + 2 * K * H + C + C * H) + 4 * K * C * 8 + E * K * H * 9 // 16),
+            )
+            for gemma, times in (("gemma", 1), ("gemma2", 1), ("gemma3n", 4))
+        ),
+        ("gemma", MANY, OUT, OUT + MOVED),
+        ("gemma3n", MANY, 4 * OUT, 4 * (OUT + MOVED)),
+        (
+            "command-r",
+            FEW,
+            4 * B * (2 + 4 * E + C * (1 + H)),
+            4 * B * (1 + 2 * E + C * (1 + H)) + 4 * E * C + E * E * 9 // 16,
+        ),
+        ("command-r", MANY, OUT, OUT + MOVED),
+        (
+            "qwen2",
+            FEW,
+            4 * B * (1 + 2 * E + C + C * H),
+            4 * (B * (1 + 2 * E + C * (1 + H)) + E * (1 + C)),
+        ),
+        ("qwen2", MANY, OUT, OUT + MOVED),
+        ("phi2", FEW, 4 * B * (1 + 4 * E + C + C * H), 4 * B * (2 + 3 * E + C + C * H)),
+        ("phi2", MANY, OUT, 4 * B * (2 * E + MANY) + MOVED),
+        ("stablelm", FEW, 4 * B * (C * (1 + H) + 3 * E + 2), 4 * B * (C * (1 + H) + 3 * E + 2)),
+        ("stablelm", MANY, 4 * B * (C * (1 + H) + 3 * E + 2), 4 * B * (MANY + 2 * E)),
+        (
+            "deepseek2",
+            FEW,
+            4 * B * (3 * E + 2 + C * (1 + KV) + 2 * K * KV),
+            4 * B * (2 * E + 1 + 2 * K * KV + C + C * KV) + 4 * K * C * KV + E * K * KV * 9 // 16,
+        ),
+        ("deepseek2", MANY, 4 * B * (3 * E + MANY), 4 * B * (3 * E + MANY) + MOVED),
+        ("chatglm", MANY, OUT, OUT + MOVED),
+    ],
+)
+def test_the_graphs_are_those_of_graph_size(architecture: str, vocabulary: int, full: int, partial: int) -> None:
+    plain = shape("llama3.2_3b")
+    numbers = {**plain.numbers, "attention.key_length": K}
+    memory = of(replace(plain, architecture=architecture, vocabulary_size=vocabulary, numbers=numbers))
+    assert (memory.graph_bytes, memory.partial_graph_bytes) == (full, partial)
+
+
+@pytest.mark.parametrize(
+    ("gate_bytes", "context", "partial"),
+    [
+        # The gates thrice and the results beside them, or the scores where the context is long.
+        (GATE_BYTES, 512, 3 * GATE_BYTES + 4 * 512 * (2 * 8192 + KV + E + 512 + L * KV)),
+        (8, C, 4 * (C * B * H + C * L * KV + B * 1024 + L * KV * B)),
+    ],
+)
+def test_the_partial_graph_of_experts(gate_bytes: int, context: int, partial: int) -> None:
+    plain = shape("llama3.2_3b")
+    # Half of a layer's elements are its gates.
+    form = (("ffn_gate_exps.weight", (E, 8)), ("ffn_up_exps.weight", (E, 8)))
+    layers = tuple(replace(layer, form=0, weights_bytes=2 * gate_bytes) for layer in plain.layers)
+    model = replace(plain, forms=(form,), layers=layers, numbers={**plain.numbers, **EXPERTS})
+    assert of(model, context).partial_graph_bytes == partial
+
+
+@pytest.mark.parametrize(
+    ("asked", "context", "batch"), [(512, 4096, 512), (512, 512, 512), (512, 511, 511), (1024, 4096, 1024)]
+)
+def test_no_more_tokens_are_computed_at_once_than_one_slot_has(asked: int, context: int, batch: int) -> None:
+    model = replace(shape("llama3.2_3b"), architecture="chatglm", vocabulary_size=MANY)
+    assert of(model, context, 3, batch=asked).graph_bytes == 4 * batch * (E + MANY)
+
+
+def test_a_recurrent_state_is_what_the_header_says_in_32_bits() -> None:
+    """fs/ggml/ggml.go, GraphSize(): nEmbdS and nEmbdR of a layer without KV heads."""
+    plain = shape("llama3.2_3b")
+    numbers = {"ssm.state_size": 16, "ssm.inner_size": 512, "ssm.group_count": 2, "ssm.conv_kernel": 4}
+    layers = (replace(plain.layers[0], head_count_kv=0), *plain.layers[1:])
+    of_first = [
+        of(replace(plain, layers=layers, numbers=given)).caches[0].total_bytes
+        for given in (numbers, {**numbers, "ssm.conv_kernel": 0})
+    ]
+    assert of_first == [4 * (16 * 512 + 3 * (512 + 2 * 2 * 16)), 4 * 16 * 512]
+
+
 def test_the_graph_of_gpt_oss_halved_with_0_11_5_and_is_small_with_flash_attention() -> None:
     newer, older = of("gpt-oss_20b"), of("gpt-oss_20b", version="0.11.4")
     assert older.graph_bytes == 2 * newer.graph_bytes

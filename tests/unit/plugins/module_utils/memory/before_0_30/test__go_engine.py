@@ -105,6 +105,64 @@ def test_without_flash_attention_the_graph_grows_with_the_heads() -> None:
     assert quantised.total_bytes == with_flash.kv_cache.total_bytes * 34 // 64
 
 
+# llama3.2:3b: embedding, heads and their length, network; context and batch.
+E, H, L, F, C, B = 3072, 24, 128, 8192, 4096, 512
+MASKS = B * C
+CHOSEN = {"expert_used_count": 2, "expert_feed_forward_length": 10_000}
+
+
+# Half as much again as the widest point of a layer, and the masks.
+@pytest.mark.parametrize(
+    ("flash_attention", "numbers", "changes", "masks", "widest"),
+    [
+        ("on", {}, {}, 2 * MASKS, 3 * F + 2 * E + H * L),
+        ("on", {}, {"value_length": 64}, None, None),
+        ("off", {}, {}, 4 * MASKS, H * C + 2 * E + 2 * H * L),
+        # Experts: gate, up and what they make of the input, or the results of all that are chosen.
+        ("on", CHOSEN, {}, 2 * MASKS, 3 * 2 * 10_000 + 2 * E + H * L),
+        (
+            "on",
+            {"expert_used_count": 8, "expert_feed_forward_length": 64},
+            {},
+            2 * MASKS,
+            2 * 8 * E + 8 * 64 + 2 * E,
+        ),
+        # Scores of a window are over its cells: 256 tokens and a batch.
+        ("off", {}, {"attention": "sliding"}, 4 * MASKS + 4 * B * (256 + B), 3 * F + 2 * E + H * L),
+    ],
+)
+def test_the_graph_is_the_widest_point_of_a_layer(flash_attention, numbers, changes, masks, widest) -> None:
+    plain = shape("llama3.2_3b")
+    layers = tuple(replace(layer, **changes) for layer in plain.layers)
+    window = 256 if "attention" in changes else 0
+    model = replace(plain, layers=layers, sliding_window=window, numbers={**plain.numbers, **numbers})
+    graph = of(model, flash_attention=flash_attention).graph_bytes
+    if masks is None:
+        # Keys and values of different lengths: no flash attention, and the longer one counts.
+        masks, widest = 4 * MASKS, H * C + 2 * E + 2 * H * L
+    assert graph == masks + 4 * B * widest * 3 // 2
+
+
+def test_a_projector_has_at_least_its_own_graph() -> None:
+    plain = shape("llama3.2_3b")
+    inside = replace(plain, inline_projector_bytes=MIB)
+    apart = replace(plain, projector_bytes=2 * MIB, inline_projector_bytes=MIB)
+    # Half as much again as the 122 MiB that llama.cpp needs for gemma3's, unless the text needs more.
+    assert of(inside, flash_attention="on").graph_bytes == 183 * MIB
+    assert of(inside, flash_attention="off").graph_bytes == of(plain, flash_attention="off").graph_bytes > 183 * MIB
+    lasts = [of(model).last_bytes - of(plain).last_bytes for model in (inside, apart)]
+    assert lasts == [MIB, 2 * MIB]
+
+
+@pytest.mark.parametrize(
+    ("context", "parallel", "batch", "cells"),
+    [(4000, 1, 512, 4096), (4000, 3, 512, 12032), (100, 1, 512, 256), (100, 3, 512, 512)],
+)
+def test_cells_are_padded_in_all(context: int, parallel: int, batch: int, cells: int) -> None:
+    cache = of("llama3.2_3b", context, parallel, batch=batch).kv_cache
+    assert cache.total_bytes == cells * 28 * 2 * 8 * 128 * 2
+
+
 @pytest.mark.parametrize(
     ("name", "version", "own"),
     [

@@ -5,19 +5,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells, cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
+    Knowledge,
+    bound_bytes,
     build,
+    compute_bytes,
+    cpu_compute_bytes,
+    devices_compute_bytes,
+    host_compute_bytes,
+    knowledge,
+    layers_of_kinds,
     layers_on,
     pattern_of,
+    spreads_unevenly,
+    units_of,
     used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     buffer_bytes,
 )
-from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
 
 LAYOUTS = ((4096, 1, 512), (32768, 3, 1024), (8192, 4, 2048))
 CACHES = ((Attention.FLASH, "f16"), (Attention.FLASH, "q8_0"), (Attention.PLAIN, "f16"))
@@ -65,3 +77,161 @@ def test_layers_that_are_built(installed, name, built):
     pattern = pattern_of(shape, used_layers(shape))
     assert pattern.built == built
     assert len(pattern.order) == shape.block_count
+
+
+LLAMA, GEMMA3N, HYBRID = shape("llama3.1:8b"), shape("gemma3n:e2b"), shape("qwen3.5:9b")
+UNHEARD = replace(LLAMA, architecture="unheard of")
+# A layer that may keep a state of an unheard kind: nothing is known of what it computes.
+STATES = {"convolution_state_size": 100, "recurrent_state_size": 1000}
+STRANGE = replace(
+    UNHEARD, layers=(replace(LLAMA.layers[0], is_recurrent=True), *LLAMA.layers[1:]), **STATES
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        (LLAMA, Knowledge.KNOWN),
+        (UNHEARD, Knowledge.LIKE_OTHERS),
+        (STRANGE, Knowledge.NONE),
+        # An architecture that is known, with a header that lacks its tensors.
+        (replace(LLAMA, forms=((("attn_norm.weight", (4096,)),),) * len(LLAMA.forms)), Knowledge.NONE),
+    ],
+)
+def test_what_is_known_of_a_graph(model, known):
+    assert knowledge(model) is known
+
+
+def test_a_graph_that_is_only_like_others_gets_half_as_much_again():
+    layout = cells(LLAMA, 4096, 1, 512)
+    exact, guarded = (compute_bytes(one, layout, Attention.FLASH, "f16") for one in (LLAMA, UNHEARD))
+    assert guarded == int(exact * 1.5)
+
+
+TOKENS, SLOTS = 6, 2
+LAYOUT = Cells(256, 512, SLOTS, TOKENS)
+# A layer of llama3.1:8b: queries, keys, values and what they give back; gate, up and down of a network.
+RESULTS = 4096 + 1024 + 1024 + 4096 + 2 * 14336 + 4096
+# The masks of full and sliding layers; embeddings, values of the widest layer twice, and sixteen more.
+MASKED = TOKENS * (256 + 512)
+INPUTS = 2 * MASKED + 4 * TOKENS * (4096 + 2 * 1024 + 16)
+PLAIN_INPUTS = INPUTS + 2 * MASKED
+STATE = 3 * 4 * (100 + 1000) * SLOTS
+# All results thrice and five rows more; queries and what is attended to.
+ROWS = 3 * RESULTS + 5 * 4096 + 2 * 32 * 128
+
+
+@pytest.mark.parametrize(
+    ("model", "attention", "cache_type", "bound"),
+    [
+        (UNHEARD, Attention.FLASH, "f16", INPUTS + 4 * TOKENS * ROWS),
+        (UNHEARD, Attention.PLAIN, "f16", PLAIN_INPUTS + 4 * TOKENS * (ROWS + 2 * 32 * 256)),
+        # A quantised cache is copied to half precision.
+        (UNHEARD, Attention.FLASH, "q8_0", INPUTS + 4 * TOKENS * ROWS + 2 * SLOTS * 256 * 2048),
+        (STRANGE, Attention.FLASH, "f16", INPUTS + 4 * TOKENS * ROWS + STATE),
+        # A window has its own cells.
+        (
+            replace(UNHEARD, layers=tuple(replace(one, attention="sliding") for one in LLAMA.layers)),
+            Attention.PLAIN,
+            "f16",
+            PLAIN_INPUTS + 4 * TOKENS * (ROWS + 2 * 32 * 512),
+        ),
+        # Without attention there are no queries.
+        (
+            replace(UNHEARD, layers=tuple(replace(one, attention="none") for one in LLAMA.layers)),
+            Attention.FLASH,
+            "q8_0",
+            INPUTS + 4 * TOKENS * (3 * RESULTS + 5 * 4096),
+        ),
+        # Chosen experts count as often as they are used: matrices with a third length, and a row more each.
+        (
+            replace(
+                UNHEARD,
+                numbers={"expert_used_count": 3},
+                forms=((("ffn_up_exps.weight", (4096, 64, 8)), ("attn_q.weight", (4096, 4096))),) * len(LLAMA.forms),
+            ),
+            Attention.FLASH,
+            "f16",
+            INPUTS + 4 * TOKENS * (3 * (3 * 64 + 4096) + 7 * 4096 + 2 * 32 * 128),
+        ),
+    ],
+)
+def test_the_bound_of_an_unknown_graph_adds_up(model, attention, cache_type, bound):
+    assert bound_bytes(model, LAYOUT, attention, cache_type) == bound
+
+
+def test_where_nothing_is_known_the_bound_counts_and_copies_for_requests_in_flight():
+    bound = bound_bytes(STRANGE, LAYOUT, Attention.FLASH, "f16")
+    assert compute_bytes(STRANGE, LAYOUT, Attention.FLASH, "f16") == bound
+    assert cpu_compute_bytes(STRANGE, LAYOUT, Attention.FLASH, "f16") == bound
+    # Three more copies of the inputs, and four of what layers with a state may hand to and fro.
+    copied = bound + 3 * INPUTS + 4 * 4 * TOKENS * RESULTS
+    assert compute_bytes(STRANGE, LAYOUT, Attention.FLASH, "f16", None, 4) == copied
+    assert host_compute_bytes(STRANGE, LAYOUT, Attention.FLASH, "f16") == 2 * 4 * 4096 * TOKENS + INPUTS
+
+
+def test_layers_with_inputs_of_their_own_may_hand_them_on_with_the_caches_that_they_read():
+    numbers = {"attention.shared_kv_layers": 2, "embedding_length_per_layer_input": 10}
+    model = replace(UNHEARD, numbers=numbers)
+    plain, shared = (
+        devices_compute_bytes(one, LAYOUT, Attention.FLASH, "f16", (range(16), range(16, 33)), 4)
+        for one in (UNHEARD, model)
+    )
+    inputs = 4 * TOKENS * 10 * 32
+    # Keys and values of the last two layers, which are on the second GPU.
+    caches = 2 * 2 * 1024 * 256 * SLOTS * 2
+    assert [more - less for more, less in zip(shared, plain)] == [4 * inputs, 4 * (inputs + caches)]
+
+
+@pytest.mark.parametrize(
+    ("model", "attention", "unevenly"),
+    [
+        (LLAMA, Attention.FLASH, False),
+        (LLAMA, Attention.FLASH_ON_HOST, True),
+        (HYBRID, Attention.FLASH, True),
+        (replace(LLAMA, architecture="olmo"), Attention.FLASH, True),
+    ],
+)
+def test_which_models_hand_over_more_than_the_residual_stream(model, attention, unevenly):
+    assert spreads_unevenly(model, attention) is unevenly
+
+
+PREDICTS = replace(LLAMA, numbers={**LLAMA.numbers, "nextn_predict_layers": 2})
+
+
+@pytest.mark.parametrize(
+    ("model", "units", "layers"),
+    [
+        (LLAMA, range(33), range(32)),
+        (LLAMA, range(10, 20), range(10, 20)),
+        (LLAMA, range(32, 33), range(32, 32)),
+        # The last two only predict further tokens ahead.
+        (PREDICTS, range(33), range(30)),
+        (PREDICTS, range(31, 33), range(30, 30)),
+    ],
+)
+def test_the_layers_that_a_graph_runs_through(model, units, layers):
+    assert layers_on(model, units) == layers
+
+
+def test_so_many_layers_of_each_kind_and_the_last():
+    # Three recurrent layers, then one with attention, by turns.
+    assert layers_of_kinds(HYBRID, times=1) == [0, 3, 31]
+    assert layers_of_kinds(HYBRID, times=2) == [0, 1, 3, 7, 31]
+
+
+@pytest.mark.parametrize(
+    ("model", "one", "other", "alike"),
+    [
+        # In the middle one layer is like another; the first, the last and the output are not.
+        (LLAMA, range(5, 10), range(10, 20), True),
+        (LLAMA, range(5), range(5, 10), False),
+        (LLAMA, range(27, 32), range(5, 10), False),
+        (LLAMA, range(27, 33), range(27, 32), False),
+        # Where states or inputs live across layers, it matters which.
+        (HYBRID, range(4, 8), range(8, 12), False),
+        (GEMMA3N, range(5, 10), range(10, 15), False),
+    ],
+)
+def test_units_are_alike_that_need_the_same_buffer(model, one, other, alike):
+    assert (units_of(model, one) == units_of(model, other)) is alike

@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    LoadSettings,
+    Refused,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
@@ -14,8 +20,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._refusals import graph_size
-from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._refusals import (
+    TABLE_SIZES,
+    check,
+    graph_size,
+    most_nodes,
+)
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
 
 
 @pytest.mark.parametrize("name", STEMS)
@@ -33,3 +44,75 @@ def test_a_graph_has_as_many_operations_as_all_layers_add(installed, name, atten
         ).graph
         counted = graph_size(shape, attention, cache_type != "f16", slots > 1)
         assert counted == (whole.node_count, whole.node_count + whole.leafs)
+
+
+LLAMA, ENCODER = shape("llama3.1:8b"), shape("nomic-embed-text")
+LARGE = replace(LLAMA, architecture="qwen3next")
+
+
+# llama-context.cpp, graph_max_nodes: max(1024, 8 x tensors); for graphs known to be large max(40 x tokens, 32 x tensors).
+@pytest.mark.parametrize(
+    ("model", "tensors", "tokens", "most"),
+    [
+        (LLAMA, 128, 512, 1024),
+        (LLAMA, 129, 512, 8 * 129),
+        (LARGE, 100, 512, 40 * 512),
+        (LARGE, 641, 512, 32 * 641),
+    ],
+)
+def test_a_graph_has_room_by_the_tensors_of_the_model(model, tensors, tokens, most):
+    assert most_nodes(replace(model, tensor_count=tensors), cells(model, 4096, 1, tokens)) == most
+
+
+def test_the_table_of_tensors_has_primes_that_double():
+    """ggml.c, ggml_hash_size: "next primes after powers of two" from 1024 on."""
+
+    def is_prime(number):
+        return all(number % divisor for divisor in range(2, int(number**0.5) + 1))
+
+    nexts = [next(n for n in range((1 << power) + 1, 1 << (power + 1)) if is_prime(n)) for power in range(10, 22)]
+    assert list(TABLE_SIZES) == nexts
+
+
+def test_a_graph_that_has_no_room_is_refused_to_the_operation():
+    model = shape("gemma3:27b")
+    nodes, tensors = graph_size(model, Attention.FLASH, False, False)
+    # More than every graph has room for, and the table of so many has room for the tensors.
+    assert 1024 < nodes < tensors <= 4099
+    layout, asked = cells(model, 4096, 1, 512), LoadSettings(4096, 1)
+    with pytest.raises(Refused, match=f"makes a graph of {tensors} tensors, more than the 4099 that the engine"):
+        check(replace(model, tensor_count=nodes // 8), layout, asked, Attention.FLASH)
+    check(replace(model, tensor_count=nodes // 8 + 1), layout, asked, Attention.FLASH)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "attention", "sentence"),
+    [
+        (LLAMA, LoadSettings(4096, 1, kv_cache_type="q8_0"), Attention.PLAIN, "while flash attention is off"),
+        (LLAMA, LoadSettings(4096, 1, kv_cache_type="q8_0"), Attention.FLASH, None),
+        (
+            replace(LLAMA, layers=(replace(LLAMA.layers[0], value_length=80), *LLAMA.layers[1:])),
+            LoadSettings(4096, 1, kv_cache_type="q4_0"),
+            Attention.FLASH,
+            "its heads have 80 elements, no multiple of the 32 of a block",
+        ),
+        (
+            replace(LLAMA, layers=(replace(LLAMA.layers[0], value_length=96), *LLAMA.layers[1:])),
+            LoadSettings(4096, 1, kv_cache_type="q4_0"),
+            Attention.FLASH,
+            None,
+        ),
+        (ENCODER, LoadSettings(2048, 3), Attention.FLASH, "a batch of 512 cannot be shared evenly by 3 slots"),
+        (ENCODER, LoadSettings(2048, 2), Attention.FLASH, None),
+        # Only where tokens are averaged, and only for embeddings.
+        (replace(ENCODER, numbers={**ENCODER.numbers, "pooling_type": 2}), LoadSettings(2048, 3), Attention.FLASH, None),
+        (LLAMA, LoadSettings(2048, 3), Attention.FLASH, None),
+    ],
+)
+def test_what_the_engine_aborts_on_is_refused(model, settings, attention, sentence):
+    layout = cells(model, settings.context_length, settings.parallel, settings.batch)
+    if sentence is None:
+        check(model, layout, settings, attention)
+    else:
+        with pytest.raises(Refused, match=sentence):
+            check(model, layout, settings, attention)

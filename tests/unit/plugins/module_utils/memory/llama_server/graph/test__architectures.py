@@ -1,16 +1,10 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Architectures without rows in the measured tables, against what llama.cpp reserves for one model of each.
-
-tests/data/architectures.json has, by model, metadata and tensors (those of several blocks once, with the blocks), and
-rows: context, slots, batch, cache type, flash attention; then MiB of weights, cache and compute buffer, or how it failed.
-They are from llama.cpp's own graphs and allocator (b10488), with a backend that answers as CUDA does and computes nothing.
-"""
+"""Architectures without rows in the measured tables, against what llama.cpp reserves for one model of each."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -21,39 +15,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate i
     host_estimate,
     split,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
-    ModelShape,
-    shape_from_header,
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.llama_server.graph.reserved import (
+    FAILED,
+    MIB,
+    SETTINGS,
+    architectures,
+    shape_of,
+    within,
 )
-from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 
 GIB = 1 << 30
-MIB = 1 << 20
-# The table gives MiB with four decimals.
-ROUNDING_MIB = 0.0002
-SETTINGS = 5
 UNKNOWN = ("grok", "kimi-linear", "rwkv7")
-
-
-def within(ours_bytes: int, measured_mib: float, share: float) -> bool:
-    return abs(ours_bytes / MIB - measured_mib) <= ROUNDING_MIB + share * measured_mib
-
-
-def architectures() -> dict[str, Any]:
-    models: dict[str, Any] = json.loads((DATA / "architectures.json").read_text())
-    return models
-
-
-def shape_of(name: str, model: dict[str, Any]) -> ModelShape:
-    tensors = []
-    for entry in model["tensors"]:
-        pattern, type_name, lengths = entry[:3]
-        for run in entry[3].split() if len(entry) > 3 else [""]:
-            first, _dash, last = run.partition("-")
-            for block in range(int(first or 0), int(last or first or 0) + 1):
-                tensors.append([pattern.replace("*", str(block)), type_name, lengths])
-    header = {"file_bytes": 1, "metadata": model["metadata"], "tensors": tensors}
-    return shape_from_header(header, name=name)
 
 
 @pytest.mark.parametrize(("name", "model"), architectures().items(), ids=list(architectures()))
@@ -61,7 +33,7 @@ def test_further_architectures(name: str, model: dict[str, Any]) -> None:
     shape = shape_of(name, model)
     for row in model["rows"]:
         settings = LoadSettings(*row[:SETTINGS])
-        if row[SETTINGS] in ("fail", "crash"):
+        if row[SETTINGS] in FAILED:
             with pytest.raises(Refused):
                 estimate(shape, settings)
             continue

@@ -1,0 +1,202 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Change one operator, number or condition of a room at a time and see whether the room's own tests notice.
+
+python tests/gates/mutants.py [--seed NUMBER] [--count NUMBER] [--jobs NUMBER] [--only PART_OF_A_PATH]
+
+Prints what survives by file and line. mutants.yml beside this file says of what may survive why it may. Fails where more
+than a tenth survives. The mutations are cosmic-ray's; they are made in copies of the checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import itertools
+import queue
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import yaml
+from _tree import BIN, ROOT, copy_checkout
+from cosmic_ray.commands.init import _all_work_items
+from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.testing import run_tests
+from cosmic_ray.work_item import MutationSpec, TestOutcome
+
+ROOMS = ("memory", "scheduler", "planning", "systemd")
+CODE = PurePosixPath("plugins/module_utils")
+TESTS = PurePosixPath("tests/unit/plugins/module_utils")
+SURVIVORS = Path(__file__).with_suffix(".yml")
+MOST_SURVIVORS_PERCENT = 10
+# `==` and `is` say the same of numbers, texts and None wherever the tests could tell.
+SAME_IN_EFFECT = ("Eq_Is", "NotEq_IsNot", "Is_Eq", "IsNot_NotEq")
+# A mutant may make a loop endless: it has so many times what the unchanged room takes, and so much more.
+PATIENCE = 3
+LEAST_PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one file, whose path is relative to the checkout."""
+
+    path: PurePosixPath
+    mutation: MutationSpec
+
+    @property
+    def room(self) -> str:
+        return self.path.relative_to(CODE).parts[0]
+
+    @property
+    def line(self) -> int:
+        return self.mutation.start_pos[0]
+
+
+def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """From where to where the file's types stand: nothing evaluates them."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.append(node.returns)
+        if isinstance(node, (ast.arg, ast.AnnAssign)):
+            found.append(node.annotation)
+    return [((one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset)) for one in found if one]
+
+
+def mutants_of(path: PurePosixPath) -> list[list[Mutant]]:
+    """All mutants of a file, in one list for each place that can be changed."""
+    types = annotations((ROOT / path).read_text(encoding="utf-8"))
+    places: dict[tuple[tuple[int, int], tuple[int, int]], list[Mutant]] = defaultdict(list)
+    for item in _all_work_items([ROOT / path], {}):
+        (mutation,) = item.mutations
+        if mutation.operator_name.endswith(SAME_IN_EFFECT):
+            continue
+        if not any(start <= mutation.start_pos < end for start, end in types):
+            places[mutation.start_pos, mutation.end_pos].append(Mutant(path, mutation))
+    return list(places.values())
+
+
+def sample(seed: int, count: int, only: str) -> list[Mutant]:
+    """So many mutants, at most one at each place: else a single sum, which has ten, would outweigh a condition."""
+    files = sorted(path for room in ROOMS for path in (ROOT / CODE / room).rglob("_*.py"))
+    paths = [PurePosixPath(path.relative_to(ROOT).as_posix()) for path in files if only in path.as_posix()]
+    places = [place for path in paths if path.name != "__init__.py" for place in mutants_of(path)]
+    print(f"{len(places)} places in {len(paths)} files, seed {seed}", flush=True)
+    choice = random.Random(seed)
+    return [choice.choice(place) for place in choice.sample(places, min(count, len(places)))]
+
+
+def command(tree: Path, room: str, first: PurePosixPath | None = None) -> str:
+    """What runs the tests of a room in a copy of the checkout, those of one file before the others."""
+    own = [tree / TESTS / first] if first and (tree / TESTS / first).exists() else []
+    imports = f"{tree.parents[2]} {tree / 'tests/model_store'}"
+    options = f"-q -x -p no:cacheprovider -p no:xdist --tb=line --hypothesis-profile=mutants -o 'pythonpath={imports}'"
+    return f"{BIN / 'pytest'} -c {tree / 'pyproject.toml'} {options} {' '.join(map(str, [*own, tree / TESTS / room]))}"
+
+
+def survives(tree: Path, mutant: Mutant, timeout: float) -> bool:
+    """Whether the tests of its room pass with this mutant."""
+    inside = mutant.path.relative_to(CODE)
+    first = PurePosixPath(inside.parent, f"test_{inside.name}")
+    mutation = mutant.mutation
+    spec = MutationSpec(
+        tree / mutant.path, mutation.operator_name, mutation.occurrence, mutation.start_pos, mutation.end_pos
+    )
+    result = mutate_and_test([spec], command(tree, mutant.room, first), timeout)
+    if result.test_outcome is TestOutcome.INCOMPETENT or result.diff is None:
+        raise SystemExit(f"{mutant.path}:{mutant.line} could not be tried: {result.output}")
+    return result.test_outcome is TestOutcome.SURVIVED
+
+
+def reason_for(mutant: Mutant, entries: list[dict[str, str]]) -> str:
+    """Why the mutant may survive; empty where nothing is said of it."""
+    line = (ROOT / mutant.path).read_text(encoding="utf-8").splitlines()[mutant.line - 1].strip()
+    kind = mutant.mutation.operator_name.split("/")[-1]
+    for entry in entries:
+        if (
+            mutant.path.match(entry.get("file", "*"))
+            and line.startswith(entry["line"])
+            and entry.get("mutation", kind) == kind
+        ):
+            return entry["reason"]
+    return ""
+
+
+def described(mutant: Mutant) -> str:
+    line = (ROOT / mutant.path).read_text(encoding="utf-8").splitlines()[mutant.line - 1]
+    mutation = mutant.mutation
+    place = line[mutation.start_pos[1] : mutation.end_pos[1] if mutation.end_pos[0] == mutant.line else None]
+    kind = f"{mutation.operator_name.split('/')[-1]} number {mutation.occurrence}"
+    return f"{mutant.path}:{mutant.line}: {kind} at `{place}` in `{line.strip()}`"
+
+
+def checked_survivors() -> list[dict[str, str]]:
+    """What mutants.yml says. Ends the program where it speaks of a line that no longer exists."""
+    entries = yaml.safe_load(SURVIVORS.read_text(encoding="utf-8"))
+    for entry in entries:
+        files = [path for path in (ROOT / CODE).rglob("*.py") if path.match(entry.get("file", "*"))]
+        lines = (line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines())
+        if not any(line.startswith(entry["line"]) for line in lines):
+            raise SystemExit(f"{SURVIVORS.name}: no file matching {entry.get('file', '*')} has `{entry['line']}`")
+    return entries
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Mutation tests of the rooms.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="a part of the path of the files to change")
+    options = parser.parse_args()
+    entries = checked_survivors()
+    mutants = sample(options.seed, options.count, options.only)
+    folder = Path(tempfile.mkdtemp(prefix="mutants-"))
+    try:
+        trees: queue.Queue[Path] = queue.Queue()
+        for number in range(options.jobs):
+            trees.put(copy_checkout(folder / str(number)))
+        timeouts = {}
+        tree = trees.get()
+        for room in sorted({mutant.room for mutant in mutants}):
+            began = time.monotonic()
+            outcome, output = run_tests(command(tree, room), None)
+            if outcome is not TestOutcome.SURVIVED:
+                raise SystemExit(f"the tests of {room} fail without any mutant:\n{output}")
+            timeouts[room] = LEAST_PATIENCE_SECONDS + PATIENCE * (time.monotonic() - began)
+        trees.put(tree)
+        done = itertools.count(1)
+        left = []
+
+        def tried(mutant: Mutant) -> None:
+            tree = trees.get()
+            try:
+                if survives(tree, mutant, timeouts[mutant.room]):
+                    left.append(mutant)
+                    reason = reason_for(mutant, entries)
+                    print(f"{described(mutant)}\n    {reason or 'NOT LISTED'}", flush=True)
+            finally:
+                trees.put(tree)
+            number = next(done)
+            if number % 20 == 0:
+                print(f"{number} of {len(mutants)} tried, {len(left)} survive", file=sys.stderr, flush=True)
+
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(tried, mutants))
+    finally:
+        shutil.rmtree(folder)
+    percent = 100 * len(left) / max(len(mutants), 1)
+    listed = sum(1 for mutant in left if reason_for(mutant, entries))
+    print(f"{len(left)} of {len(mutants)} survive ({percent:.1f} %), {listed} of them listed with a reason")
+    return int(percent > MOST_SURVIVORS_PERCENT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

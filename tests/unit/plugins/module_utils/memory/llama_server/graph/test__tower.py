@@ -1,0 +1,59 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The graph of a vision tower."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._tower import (
+    REPRESENTATIVE_LAYERS,
+    tower_graph,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tower import Tower
+
+PATCHES, WIDTH, HIDDEN, HEADS, PATCH = 100, 128, 512, 2, 14
+TOWER = Tower(
+    kind="gemma3",
+    embedding_length=WIDTH,
+    feed_forward_length=HIDDEN,
+    head_count=HEADS,
+    patch_length=PATCH,
+    patches_reserved=PATCHES,
+    patches_most=PATCHES,
+    is_gated=False,
+    has_windows=False,
+)
+
+
+def sizes(**changes: object) -> Counter[tuple[tuple[int, ...], int]]:
+    """How often the graph has a result in memory of its own with this shape and these bytes an element."""
+    graph = tower_graph(replace(TOWER, **changes), PATCHES)
+    return Counter((node.shape, node.element_bytes) for node in graph.nodes if not node.is_view and not node.reuses)
+
+
+def test_a_head_that_a_kernel_exists_for_has_no_scores_but_halves_of_keys_and_values():
+    found = sizes()
+    scores = ((PATCHES, PATCHES, HEADS, 1), 4)
+    # Heads of 64: keys and values of each layer are copied to half precision (clip.cpp, build_attn).
+    assert found[(WIDTH // HEADS, PATCHES, HEADS, 1), 2] == 2 * REPRESENTATIVE_LAYERS
+    assert found[scores] == 0
+    odd = sizes(head_count=4)
+    assert odd[(PATCHES, PATCHES, 4, 1), 4] == REPRESENTATIVE_LAYERS
+
+
+@pytest.mark.parametrize(("is_gated", "count"), [(False, 1), (True, 3)])
+def test_a_network_is_a_product_and_with_a_gate_two_and_the_one_by_the_other(is_gated, count):
+    assert sizes(is_gated=is_gated)[(HIDDEN, PATCHES, 1, 1), 4] == count * REPRESENTATIVE_LAYERS
+
+
+@pytest.mark.parametrize(("has_windows", "count"), [(False, 0), (True, 1)])
+def test_windows_need_a_mask_in_half_precision(has_windows, count):
+    assert sizes(has_windows=has_windows)[(PATCHES, PATCHES, 1, 1), 2] == count
+
+
+def test_an_image_comes_in_by_patches_of_three_colours():
+    assert sizes()[(3 * PATCH * PATCH, PATCHES, 1, 1), 2] == 1

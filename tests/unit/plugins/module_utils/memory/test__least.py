@@ -1,0 +1,45 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What no load of a model can do with less: held against the estimate, and counted by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._least import LeastMemory
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_the_least_is_the_estimate_without_compute_buffers_where_a_batch_changes_nothing(name):
+    model = shape(name)
+    for context, slots in ((4096, 1), (8192, 1 if model.is_embedding else 3)):
+        found = estimate(model, LoadSettings(context, slots, 1, "f16", "on")).gpus[0]
+        buffers = found.weights_bytes + found.kv_cache.total_bytes + found.projector_bytes
+        assert LeastMemory(model).bytes(context, slots, "f16") == buffers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "first_layer_bytes",
+        "output_bytes",
+        "per_device_bytes",
+        "projector_bytes",
+        "inline_projector_bytes",
+    ],
+)
+def test_every_byte_on_a_gpu_counts(name):
+    model = shape("llama3.1:8b")
+    more = replace(model, **{name: getattr(model, name) + 12345})
+    assert LeastMemory(more).bytes(4096, 1, "f16") == LeastMemory(model).bytes(4096, 1, "f16") + 12345
+
+
+def test_the_cache_counts_by_its_type():
+    model = LeastMemory(shape("llama3.1:8b"))
+    # 32 layers, 8 KV heads of 128, keys and values; two bytes an element, or 34 for 32 of them.
+    elements = 32 * 2 * 8 * 128 * 4096
+    assert model.bytes(4096, 1, "f16") - model.bytes(4096, 1, "q8_0") == elements * 2 - elements * 34 // 32

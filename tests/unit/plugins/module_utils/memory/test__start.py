@@ -1,0 +1,36 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a launch the memory depends on."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Launch
+
+LAUNCH = {
+    "context_length": 8192,
+    "parallel": 3,
+    "batch": 1024,
+    "kv_cache_type": "q8_0",
+    "flash_attention": "on",
+    "num_gpu": -1,
+    "fit": True,
+    "fit_targets_bytes": (),
+    "projector_on_gpu": False,
+    "version": "0.33.0",
+}
+
+
+def test_a_launch_has_all_settings_of_a_load():
+    settings = Launch(**LAUNCH).settings
+    assert settings == LoadSettings(8192, 3, 1024, "q8_0", "on")
+    assert {one.name for one in fields(LoadSettings)} <= {one.name for one in fields(Launch)}
+
+
+def test_what_the_engine_refuses_is_refused():
+    with pytest.raises(ValueError, match="kv_cache_type is q5_1"):
+        _settings = Launch(**{**LAUNCH, "kv_cache_type": "q5_1"}).settings

@@ -1,0 +1,116 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the scheduler knows of a model, by its shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    Options,
+    effective_context,
+    has_single_slot,
+    predicted_bytes,
+    prediction_bytes_per_token,
+    scheduler_model,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape
+
+SHAPE = shape("llama3.1:8b")
+MODEL = scheduler_model(SHAPE)
+
+
+# PredictServerVRAM: 2 (keys and values) x layers x KV heads x head length x 2 bytes; the heads that are fewest and most.
+@pytest.mark.parametrize(
+    ("layers", "kv_heads", "embedding", "heads", "expected"),
+    [
+        (32, 8, 4096, 32, 2 * 32 * 8 * 128 * 2),
+        (32, 0, 4096, 32, 2 * 32 * 1 * 128 * 2),
+        (10, 3, 100, 3, 2 * 10 * 3 * 33 * 2),
+        (32, 8, 4096, 0, 0),
+    ],
+)
+def test_a_token_is_predicted_as_if_all_layers_were_alike(layers, kv_heads, embedding, heads, expected):
+    assert prediction_bytes_per_token(layers, kv_heads, embedding, heads) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "per_token"),
+    [
+        ({}, 2 * 32 * 8 * 128 * 2),
+        # Ollama counts one KV head where the header has none, though the model has as many as heads.
+        ({"numbers": {}}, 2 * 32 * 1 * 128 * 2),
+        # The fewest KV heads and the most heads of any layer.
+        (
+            {"layers": (replace(SHAPE.layers[0], head_count_kv=2, head_count=64), *SHAPE.layers[1:])},
+            2 * 32 * 2 * 64 * 2,
+        ),
+        ({"layers": (replace(SHAPE.layers[0], head_count_kv=16, head_count=8), *SHAPE.layers[1:])}, 2 * 32 * 8 * 128 * 2),
+    ],
+)
+def test_the_heads_come_from_the_layers(changes, per_token):
+    assert scheduler_model(replace(SHAPE, **changes)).prediction_bytes_per_token == per_token
+
+
+PER_TOKEN = 2 * 32 * 8 * 128 * 2
+
+
+@pytest.mark.parametrize(
+    ("context", "slots", "tokens"),
+    [(4096, 1, 4096), (4096, 3, 12288), (1 << 20, 1, 131072), (1 << 20, 2, 262144), (4096, 0, 4096)],
+)
+def test_the_prediction_is_the_file_and_every_token_it_was_trained_for(context, slots, tokens):
+    for model in (SHAPE, MODEL):
+        assert predicted_bytes(model, context, slots) == SHAPE.file_bytes + PER_TOKEN * tokens
+
+
+@pytest.mark.parametrize(("trained", "context"), [(131072, 131072), (1 << 21, 1 << 20), (0, 1 << 20)])
+def test_no_model_gets_more_context_than_it_was_trained_for_where_it_says_so(trained, context):
+    assert effective_context(replace(MODEL, context_length_trained=trained), 1 << 20) == context
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        ({"digest": "sha256-1"}, "key", "sha256-1"),
+        ({"digest": ""}, "key", SHAPE.name),
+        ({"projector_bytes": 5}, "projector_bytes", 5),
+        ({"inline_projector_bytes": 7}, "projector_bytes", 7),
+        ({"capabilities": ("completion", "vision")}, "is_vision", True),
+        ({"capabilities": ("completion",)}, "is_vision", False),
+        ({"capabilities": ("embedding",)}, "is_embedding", True),
+        ({"num_ctx": 2048}, "num_ctx", 2048),
+        ({"parameters": {"num_batch": 256}}, "num_batch", 256),
+        ({"parameters": {"num_gpu": "0"}}, "num_gpu", 0),
+        ({"parameters": {"main_gpu": 1}}, "main_gpu", 1),
+        # Whatever is no whole number says nothing.
+        ({"parameters": {"num_batch": True}}, "num_batch", None),
+        ({"parameters": {"num_batch": "many"}}, "num_batch", None),
+        ({"parameters": {"num_batch": 1.5}}, "num_batch", None),
+        ({}, "main_gpu", None),
+    ],
+)
+def test_what_is_known_of_a_model(changes, field, value):
+    assert getattr(scheduler_model(replace(SHAPE, **changes)), field) == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "version", "has_one"),
+    [
+        ({}, "0.33.0", False),
+        ({"is_embedding": True}, "0.33.0", True),
+        ({"family": "mllama"}, "0.33.0", True),
+        # server/sched.go names it from 0.17.1 on.
+        ({"family": "qwen35"}, "0.17.1", True),
+        ({"family": "qwen35"}, "0.17.0", False),
+    ],
+)
+def test_some_models_get_one_slot(changes, version, has_one):
+    assert has_single_slot(replace(MODEL, **changes), rules(version)) is has_one
+
+
+def test_the_context_of_all_slots_is_theirs_together():
+    assert Options(4096, False, 3, None, -1, None).total_context == 12288
