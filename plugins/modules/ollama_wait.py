@@ -90,7 +90,7 @@ version:
   returned: when O(condition=healthy)
   type: str
 journal:
-  description: The last lines that the service wrote, credentials masked.
+  description: The last lines that the service wrote since it was started last, credentials masked.
   returned: when it is not healthy
   type: list
   elements: str
@@ -137,7 +137,7 @@ def main() -> None:
 
 def _wait_until_healthy(module: AnsibleModule, run: Run) -> None:
     unit, scope = module.params["unit"], module.params["scope"]
-    began = time.monotonic()
+    began, since_s = time.monotonic(), time.time()
     sights = []
     while True:
         sights.append(_service.look(run, scope, unit))
@@ -155,10 +155,11 @@ def _wait_until_healthy(module: AnsibleModule, run: Run) -> None:
         "waited_seconds": round(waited, 1),
     }
     if not verdict.healthy:
-        result["journal"] = _service.last_words(run, scope, unit)
-        words = "; ".join(result["journal"][-5:]) or "it wrote nothing"
+        result["journal"] = _service.last_words(run, scope, unit, since_s)
+        words = "; ".join(result["journal"][-5:])
+        told = f"Its journal ends: {words}" if words else "Its journal holds nothing of this start"
         if not module.check_mode:
-            module.fail_json(msg=f"{verdict.reason}. Its journal ends: {words}", **result)
+            module.fail_json(msg=f"{verdict.reason}. {told}", **result)
     module.exit_json(changed=False, **result)
 
 

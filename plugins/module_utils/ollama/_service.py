@@ -48,6 +48,17 @@ def server_url(state: UnitState) -> str:
     return url_of_host(environment.get("OLLAMA_HOST", ""))
 
 
+def who_has_the_port(state: UnitState) -> str:
+    """That a process of another unit listens where the service would, in a clause; empty where none does."""
+    url = server_url(state)
+    listener = _listener(url)
+    ours = {process.pid for process in unit_processes(state.main_pid)} if state.main_pid else set()
+    if not listener or not listener.pid or listener.pid in ours:
+        return ""
+    holder = Holder(listener.pid, process_name(listener.pid), unit_of(listener.pid))
+    return f"the port of {url} is taken by {holder}, so that {state.unit} cannot listen on it"
+
+
 def look(run: Run, scope: str, unit: str) -> Sight:
     """One look at the service: systemd's state, who holds its port, what the API answers."""
     state = unit_state(run, scope, unit)
@@ -106,13 +117,14 @@ def loaded_models(url: str) -> list[str]:
         return []
 
 
-def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:
+def last_words(run: Run, scope: str, unit: str, since_s: float, lines: int = 20) -> list[str]:
     """The last lines that the service's latest run wrote to the journal, credentials in URLs masked.
 
-    A service that systemd starts again and again may not have come to write any: then the runs before it tell.
+    A service that systemd starts again and again may not have come to write any: then those of its runs since
+    C(since_s) (seconds since 1970) tell. What an older run wrote is not the reason for which this one failed.
     """
     state = unit_state(run, scope, unit)
     words = journal_of_invocation(state.invocation_id, from_end=True, lines=lines)
     if not any(line.strip() for line in words):
-        words = last_messages_of_unit(scope, unit, lines=lines)
+        words = last_messages_of_unit(scope, unit, since_s=since_s, lines=lines)
     return [masked("", line)[:_MAX_LINE_CHARACTERS] for line in words if line.strip()]

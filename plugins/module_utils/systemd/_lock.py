@@ -11,6 +11,8 @@ import os
 import time
 from typing import Iterator
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import make_state_folder
+
 # A restart holds the lock while the service stops, for which systemd allows 90 s by default
 # (DefaultTimeoutStopSec= in systemd-system.conf(5)).
 PATIENCE_S = 120.0
@@ -31,7 +33,7 @@ def locked(unit: str, state_directory: str, patience_s: float | None = None) -> 
         LockError: Another process holds the lock for too long, or the state folder cannot be made.
     """
     try:
-        os.makedirs(state_directory, mode=0o700, exist_ok=True)
+        make_state_folder(state_directory)
         descriptor = os.open(os.path.join(state_directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise LockError(

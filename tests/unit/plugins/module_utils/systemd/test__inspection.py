@@ -305,8 +305,10 @@ def test_a_secret_of_ours_wins_over_the_environment_file_of_another_and_says_who
     (conflict,) = world.look(WANTED_WITH_BOTH).conflicts
     assert f"{theirs}:1 sets HF_TOKEN" in conflict.message
     os.unlink(later)
-    world.write("etc/ollama.service.d/zzz.env", f"{MARKER}\nHF_TOKEN=benchmark\n")
-    world.dropin("zzz.conf", f"{MARKER}\n[Service]\nEnvironmentFile={world.root}/etc/{UNIT}.d/zzz.env\n")
+    benchmark = "zzz-gpufleet-benchmark"
+    world.dropin(f"{benchmark}.env", f"{MARKER}\nHF_TOKEN=benchmark\n")
+    setting = f"EnvironmentFile={world.root}/etc/{UNIT}.d/{benchmark}.env"
+    world.dropin(f"{benchmark}.conf", f"{MARKER}\n[Service]\n{setting}\n")
     (held,) = world.look(WANTED_WITH_BOTH).conflicts
     assert "another run of gpufleet.ollama wrote that file" in held.message
 
