@@ -122,6 +122,10 @@ restored:
   description: Whether a former version was brought back (in check mode, would be).
   returned: always
   type: bool
+unproven:
+  description: Whether no run has seen the service healthy on the drop-in since it was changed or brought back.
+  returned: always
+  type: bool
 told:
   description: With O(state=restored), what the unit was returned to, or why it was left as it is, in one sentence.
   returned: always

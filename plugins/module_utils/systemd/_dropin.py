@@ -150,6 +150,7 @@ class Outcome:
     change: str = ""
     restored: bool = False
     superseded: bool = False
+    unproven: bool = False
     told: str = ""
     rollouts: tuple[str, ...] = ()
     complaints: tuple[str, ...] = ()
@@ -165,6 +166,7 @@ class Outcome:
             "change": self.change,
             "restored": self.restored,
             "superseded": self.superseded,
+            "unproven": self.unproven,
             "told": self.told,
             "rollouts": list(self.rollouts),
             "complaints": list(self.complaints),
@@ -392,6 +394,7 @@ def _outcome(steps: Sequence[Step], changed: bool, complaints: Sequence[str], ch
     mine = steps[0]
     where = mine.where
     known = {c for one in _places(where) for c in _former.changes(one.former_directory)}
+    record = read_record(where)
     return Outcome(
         place=where,
         changed=changed,
@@ -399,6 +402,7 @@ def _outcome(steps: Sequence[Step], changed: bool, complaints: Sequence[str], ch
         exists=mine.after is not None,
         formers=len(_former.changes(where.former_directory)),
         change=change,
+        unproven=bool(record and not record.proven),
         rollouts=tuple(_rollouts(where, _former.in_order(known), with_gone=True)),
         complaints=tuple(complaints),
         diff="".join(difference(step.where.path, step.before, step.after) for step in steps),

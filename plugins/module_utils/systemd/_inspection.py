@@ -258,7 +258,8 @@ def inspect(
             *conflicts(environment, resolved, where.path, asked.environment, of_other_runs),
             *_exec_start.conflicts(decided, asked.environment),
         )
-    on_disk = unit_environment(files, unit)
+    # Who is to foresee what our drop-in would make of the unit counts those of ours that go with it as gone.
+    on_disk = unit_environment(files if wanted else remaining, unit)
     if asked:
         external = _environment_files(on_disk.environment_files, where, own_secrets, problems)
     now = variables(on_disk, external)
