@@ -53,7 +53,7 @@ OBSTACLES = [
     (
         "mv /etc/systemd/system/ollama.service /root; systemctl mask ollama",
         "systemctl unmask ollama; mv /root/ollama.service /etc/systemd/system; systemctl enable ollama",
-        "systemd does not load ollama.service, its state is masked: repair the unit first",
+        "systemd does not load ollama.service, its state is masked",
     ),
     (
         "systemctl disable --now ollama",

@@ -33,7 +33,7 @@ def rollouts(host):
 @pytest.fixture
 def hooks(tmp_path):
     """Task files around a restart that note on the host when they ran; `post` fails where the host says so."""
-    for name, condition in (("pre", ""), ("post", "test ! -e /run/post-fails; ")):
+    for name, condition in (("pre", ""), ("post", "test ! -e /run/post-fails && ")):
         tasks = f"- name: Hook {name}\n  ansible.builtin.shell: {condition}echo {name} >>/run/hooks\n"
         (tmp_path / f"{name}.yml").write_text(tasks)
     return {f"ollama_override_{name}_restart_tasks": str(tmp_path / f"{name}.yml") for name in ("pre", "post")}
@@ -81,17 +81,19 @@ def test_a_rollback_takes_the_fleet_back_to_before_the_last_rollout_and_no_host_
 
 
 def test_a_rollback_waits_for_the_requests_in_flight_and_passes_hosts_that_know_nothing(make_hosts):
-    slow = {"throughput": {"law": "linear", "tokens_per_second": 20, "time_scale": 1}}
-    fresh, applied = make_hosts(fresh=ONE_GPU, applied={**ONE_GPU, "ollama": slow})
+    hangs = {"faults": [{"action": "hang", "paths": ["/api/chat"], "seconds": 40}]}
+    fresh, applied = make_hosts(fresh=ONE_GPU, applied={**ONE_GPU, "ollama": hangs})
     assert applied.playbook("site", ollama_plan_num_parallel=2, **IMPATIENT).return_code == 0
     applied.shell(
-        "systemd-run --unit=client --quiet sh -c 'curl --silent --max-time 90 http://127.0.0.1:11434/api/generate "
-        '-d "{\\"model\\": \\"llama3.2:3b\\", \\"prompt\\": \\"x\\", \\"options\\": {\\"num_predict\\": 300}}" '
-        ">/tmp/answer'; sleep 3"
+        'systemd-run --quiet --unit=client python3 -c "import urllib.request as u; '
+        "u.urlopen(u.Request('http://127.0.0.1:11434/api/chat', data=b'{}')).read()\""
     )
-    back = fresh.playbook("rollback", "--limit=all", **{**IMPATIENT, "ollama_override_drain_timeout": 60})
+    # 2CAA is the port, 01 an established connection.
+    applied.shell("timeout 10 sh -c 'until grep -q \":2CAA .* 01 \" /proc/net/tcp; do sleep 0.1; done'; sleep 1")
+    back = fresh.playbook("rollback", "--limit=all", **{**IMPATIENT, "ollama_override_drain_timeout": 90})
     assert back.return_code == 0, back.output
-    assert '"done":true' in applied.read("/tmp/answer")
+    assert "although it is not idle" not in back.output
+    applied.shell("! systemctl is-active --quiet client")
     assert parallel(applied) is None
     assert "fresh: ollama.service stays as it is: no former drop-in of ollama.service is known" in " ".join(
         back.output.split()

@@ -36,6 +36,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
 
 SYSTEM = "system"
 USER = "user"
+MASKED = "masked"
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # systemd reads unit files of at most 4 MiB (READ_FULL_BYTES_MAX)
 # A pattern may name a folder that the service's user fills.
@@ -267,7 +268,7 @@ def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -
         ValueError: A file is too large.
     """
     files = []
-    if state.fragment_path:
+    if state.fragment_path and state.load_state != MASKED:  # that of a masked unit is a link to /dev/null
         files.append(UnitFile(state.fragment_path, FRAGMENT, read_text(state.fragment_path)))
     path = list(dict.fromkeys([*unit_path, own_directory]))
     listings = []
