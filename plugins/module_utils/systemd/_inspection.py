@@ -244,18 +244,12 @@ def inspect(
         environment.environment_files, where, asked.secret_file if asked else own_secrets, problems
     )
     resolved = variables(environment, external)
-    found_conflicts: tuple[Conflict, ...] = ()
     started = _exec_start.commands(files)
+    found_conflicts: tuple[Conflict, ...] = ()
     if asked:
-        of_other_runs = [
-            path
-            for file in remaining
-            if file.path != where.path and is_ours(file.text)
-            for path in (file.path, secret_file(file.path))
-        ]
         decided = _exec_start.decisions(started, script_texts(_exec_start.scripts(started)))
         found_conflicts = (
-            *conflicts(environment, resolved, where.path, asked.environment, of_other_runs),
+            *conflicts(environment, resolved, where.path, asked.environment, _of_other_runs(remaining, where)),
             *_exec_start.conflicts(decided, asked.environment),
         )
     # Who is to foresee what our drop-in would make of the unit counts those of ours that go with it as gone.
@@ -280,14 +274,12 @@ def inspect(
         of_unit = unit_differences(
             unit, dict(state.environment), variables_of(wanted.text), state.need_daemon_reload
         )
+        since = "" if differences or of_unit else _started_since(state, where, started)
+        differences += of_unit
         if process is not None:
-            since = "" if differences or of_unit else _started_since(state, where, started)
-            differences += of_unit
             differences += process_differences(
                 unit, process, wanted.environment, dropped, found_conflicts, since
             )
-        else:
-            differences += of_unit
     return Inspection(
         manager=service_manager,
         state=state,
@@ -307,6 +299,12 @@ def inspect(
         stopped=_stopped(state),
         file_edited=is_edited(where, own_whole or None),
     )
+
+
+def _of_other_runs(files: Sequence[UnitFile], where: Place) -> list[str]:
+    """The files of drop-ins of ours that lie beside this one for a while, as a benchmark's does."""
+    others = [file.path for file in files if file.path != where.path and is_ours(file.text)]
+    return [path for other in others for path in (other, secret_file(other))]
 
 
 def _name(file: UnitFile) -> str:
