@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._argument
     ARGUMENT_SPEC,
     POLICY,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
     loaded_from_list,
     unplannable_from_list,
@@ -38,6 +39,8 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options impo
 
 ROLE = "ollama_plan"
 HOST_INFO = "ollama_host_info"
+# OLLAMA_FLASH_ATTENTION is set beside some types of the KV cache.
+SET_BY_A_PLAN = (*PLANNED_VARIABLES, "OLLAMA_FLASH_ATTENTION")
 # What it returns besides the facts of the GPUs.
 READ = ("models", "service", "measured", "measured_problem")
 
@@ -63,6 +66,10 @@ class ActionModule(HostModule):
             outcome: dict[str, Any] = {"failed": True, "msg": "; ".join(read["failures"])}
         else:
             outcome = planned({**options, **found(options, host)}, task_vars or {})
+            if "plan" in outcome:
+                service = host.get("service") or {}
+                outcome["obstacles"] = obstacles(service, outcome["plan"]["environment"])
+                outcome["stopped"] = str(service.get("stopped") or "")
         if options["return_host"]:
             outcome["host"] = host
         elif outcome.get("failed"):
@@ -86,6 +93,7 @@ class ActionModule(HostModule):
         asked = {name: options[name] for name in names}
         asked["environment"] = masked_option(options["operator_environment"])
         asked["first_models"] = names_of(options["wanted"])
+        asked["variables"] = list(SET_BY_A_PLAN)
         return self.answer_of(HOST_INFO, asked, HOST_INFO_RETURNS, task_vars or {})
 
 
@@ -93,6 +101,13 @@ def parts(read: Mapping[str, Any]) -> dict[str, Any]:
     """What was read on the host, by part; `gpu` is empty where it was not."""
     gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
     return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+
+
+def obstacles(service: Mapping[str, Any], environment: Mapping[str, Any]) -> list[str]:
+    """Why what was read of the service keeps a plan from being applied there, one sentence each."""
+    decided = [one["message"] for one in service.get("conflicts") or [] if one["variable"] in environment]
+    sentences = [*(service.get("refusals") or []), *(service.get("problems") or []), *decided]
+    return list(dict.fromkeys(map(str, sentences)))
 
 
 def names_of(wanted: Any) -> list[str]:
@@ -144,6 +159,7 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
     # Ansible shows warnings without the host that they are about.
     name = task_vars.get("inventory_hostname", "host")
     unseen = [str(sentence) for sentence in options.get("unseen", ())]
+    unseen += [str(note) for note in options["service"].get("notes") or ()]
     described = plan.to_dict()
     described["warnings"] = [*unseen, *described["warnings"]]
     return {

@@ -40,6 +40,13 @@ options:
       - It is not logged, and values that look like secrets are not used.
     type: dict
     default: {}
+  variables:
+    description:
+      - Names of other variables that the drop-in O(dropin_name) will set, and those of O(environment) with it. Which of
+        them another file would decide is told as C(service.conflicts).
+    type: list
+    elements: str
+    default: []
   first_models:
     description:
       - Names of models that are read before all others, because they are wanted.
@@ -105,7 +112,7 @@ failures:
   sample: []
 """
 
-from typing import Any, Callable
+from typing import Any, Callable, Mapping, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import (
@@ -125,7 +132,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import NAME_PATTERN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
     manager,
@@ -140,6 +149,7 @@ def main() -> None:
             **SERVICE_ARGUMENTS,
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             **ENVIRONMENT_ARGUMENT,
+            "variables": {"type": "list", "elements": "str", "default": []},
             "first_models": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -192,10 +202,24 @@ def service(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     run = runner(module)
     try:
-        found = inspect(run, manager(run, options["scope"]), options["unit"], options["dropin_name"], None)
+        found = inspect(
+            run,
+            manager(run, options["scope"]),
+            options["unit"],
+            options["dropin_name"],
+            None,
+            foreseen=foreseen(options["variables"], options["environment"]),
+        )
     except (DropinError, SystemdError) as error:
         return {"service": {}}, [str(error)]
     return {"service": found.to_dict()}, []
+
+
+def foreseen(variables: Sequence[str], environment: Mapping[str, Any]) -> dict[str, bool] | None:
+    """The variables that our drop-in will set, each with whether it is secret, as a masked value tells; None for none."""
+    given = {name: MASK in str(value) for name, value in environment.items() if value is not None}
+    names = {**dict.fromkeys(variables, False), **given}
+    return {name: secret for name, secret in names.items() if NAME_PATTERN.match(name)} or None
 
 
 def measured(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:

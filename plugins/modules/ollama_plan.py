@@ -398,6 +398,18 @@ not_loaded:
   returned: success
   type: list
   elements: str
+obstacles:
+  description:
+    - Why the plan cannot be applied on the host as it is, one sentence each. A file that would overrule it, a unit that is
+      masked, and what could not be read are such reasons.
+  returned: success
+  type: list
+  elements: str
+stopped:
+  description:
+    - That somebody has stopped and disabled the service, in one sentence; else empty.
+  returned: success
+  type: str
 plan_json:
   description: The plan as JSON.
   returned: success, when O(as_json=true)

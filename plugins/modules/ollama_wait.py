@@ -90,8 +90,8 @@ version:
   returned: when O(condition=healthy)
   type: str
 journal:
-  description: The lines that tell why the service ended, such as those of a panic, else the last that it wrote; credentials
-    masked.
+  description: The lines that tell why the service ended, such as those of a panic, else the last that it wrote since it was
+    started last; credentials masked.
   returned: when it is not healthy
   type: list
   elements: str
@@ -138,7 +138,7 @@ def main() -> None:
 
 def _wait_until_healthy(module: AnsibleModule, run: Run) -> None:
     unit, scope = module.params["unit"], module.params["scope"]
-    began = time.monotonic()
+    began, since_s = time.monotonic(), time.time()
     sights = []
     while True:
         sights.append(_service.look(run, scope, unit))
@@ -156,7 +156,7 @@ def _wait_until_healthy(module: AnsibleModule, run: Run) -> None:
         "waited_seconds": round(waited, 1),
     }
     if not verdict.healthy:
-        result["journal"] = _service.last_words(run, scope, unit)
+        result["journal"] = _service.last_words(run, scope, unit, since_s)
         if not module.check_mode:
             module.fail_json(msg=f"{verdict.reason}. {told(result['journal'])}", **result)
     module.exit_json(changed=False, **result)

@@ -48,15 +48,28 @@ options:
     description:
       - V(present) puts the drop-in in place.
       - V(absent) removes it.
-      - V(restored) brings back what stood there before the last change, which may be no drop-in.
+      - V(restored) brings back what stood there before O(change) or before O(rollout), which may be no drop-in. Where that is
+        not known, or is how it stands, nothing is changed, and RV(told) says so.
+      - V(proven) notes that the service was seen healthy on O(change), so that no later run takes it back for a failure of
+        its own.
+      - A unit has one drop-in of this collection. One that was written under another O(name) is removed together with what
+        V(present) and V(absent) do, and comes back with V(restored).
     type: str
-    choices: [present, absent, restored]
+    choices: [present, absent, restored, proven]
     default: present
   change:
     description:
       - With O(state=restored), the change to take back, RV(change) of the run that made it. Where another run has changed
         the drop-in since, what that one wrote stays, and what this one wrote is not restored when that is taken back.
-      - By default the last change is taken back, whoever made it.
+      - With O(state=proven), the change on which the service is healthy.
+    type: str
+    default: ""
+  rollout:
+    description:
+      - Names the run over many hosts that makes the change, in letters, digits and hyphens. It is kept with what the change
+        replaces. That of a benchmark, V(benchmark), leaves the unit's other drop-in alone.
+      - With O(state=restored) and without O(change), all changes since the first one of this rollout are taken back; where it
+        is empty, those of the rollout that has changed this unit last, once.
     type: str
     default: ""
   runtime:
@@ -105,10 +118,29 @@ formers:
   returned: always
   type: int
 change:
-  description: Names the change that led to the drop-in as it is now, to take it back later; empty when none is known.
+  description:
+    - The change to take back if the service does not run on it, made now, or by a run that ended before it had seen the
+      service healthy. Empty where there is none.
   returned: always
   type: str
-  sample: 20260830T101500.123456Z
+  sample: change-00000012+20260830T101500Z-4f2a
+restored:
+  description: Whether a former version was brought back (in check mode, would be).
+  returned: always
+  type: bool
+unproven:
+  description: Whether no run has seen the service healthy on the drop-in since it was changed or brought back.
+  returned: always
+  type: bool
+told:
+  description: With O(state=restored), what the unit was returned to, or why it was left as it is, in one sentence.
+  returned: always
+  type: str
+rollouts:
+  description: The rollouts that are known to have changed the unit, oldest first; of a change without one, the change.
+  returned: always
+  type: list
+  elements: str
 superseded:
   description: Whether another run has changed the drop-in since O(change), so that nothing was restored.
   returned: always
@@ -124,6 +156,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import Abandoned, runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, change
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import is_rollout
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError, manager
 
@@ -134,9 +167,14 @@ def main() -> None:
             **SERVICE_ARGUMENTS,
             "name": {"type": "str", "default": "zz-gpufleet.conf"},
             "content": {"type": "str", "no_log": True},
-            "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "absent", "restored", "proven"],
+                "default": "present",
+            },
             "change": {"type": "str", "default": ""},
             "runtime": {"type": "bool", "default": False},
+            "rollout": {"type": "str", "default": ""},
             "keep": {"type": "int", "default": 5},
         },
         required_if=[("state", "present", ["content"])],
@@ -145,6 +183,10 @@ def main() -> None:
     options = module.params
     if options["keep"] < 1:
         module.fail_json(msg=f"keep is {options['keep']}: at least one former version must be kept")
+    if options["rollout"] and options["state"] != "restored" and not is_rollout(options["rollout"]):
+        module.fail_json(
+            msg=f"{options['rollout']!r} names no rollout: letters, digits and hyphens, at most 64 of them"
+        )
     run = runner(module)
     try:
         outcome = change(
@@ -158,6 +200,7 @@ def main() -> None:
             module.check_mode,
             options["change"],
             options["runtime"],
+            options["rollout"],
         )
     except (Abandoned, DropinError, LockError, SystemdError) as error:
         module.fail_json(msg=str(error))

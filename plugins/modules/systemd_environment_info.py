@@ -298,20 +298,38 @@ differences:
     message:
       description: One sentence with found, wanted and the reason.
       type: str
+    cause:
+      description: Why it differs, in a word or two, where the layer and the values do not tell; else empty.
+      type: str
 server_config:
   description: The settings as Ollama parsed them; null when not asked for or not in the journal any more.
   returned: when O(details=true)
   type: dict
 refusals:
   description: Why gpufleet.ollama does not manage the unit, one sentence each; empty when it does.
-  returned: when O(details=true)
+  returned: always
   type: list
   elements: str
+stopped:
+  description:
+    - That somebody has stopped and disabled the service, so that it is not started without being asked for, in one sentence;
+      else empty.
+  returned: always
+  type: str
 problems:
   description: What could not be read, one sentence each.
   returned: always
   type: list
   elements: str
+notes:
+  description: What is worth knowing and nothing to repair, one sentence each, as that the service will not start at boot.
+  returned: always
+  type: list
+  elements: str
+file_edited:
+  description: Whether our drop-in is another one than was put there; null where that is not known.
+  returned: always
+  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -320,6 +338,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_con
     find_server_config,
     unparsed,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import who_has_the_port
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
@@ -336,7 +355,18 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 )
 
 # What a comparison comes to.
-COMPARED = ("exists", "in_sync", "differences", "conflicts", "overrides", "problems")
+COMPARED = (
+    "exists",
+    "in_sync",
+    "differences",
+    "conflicts",
+    "refusals",
+    "stopped",
+    "overrides",
+    "problems",
+    "notes",
+    "file_edited",
+)
 
 
 def main() -> None:
@@ -387,7 +417,10 @@ def _inspect(module: AnsibleModule) -> None:
                 differing = unparsed(parsed, found.wanted.environment)
                 result["differences"] += [d.to_dict() for d in server_differences(options["unit"], differing)]
     if options["expect_active"]:
-        missing = activity_differences(options["unit"], found.state.active_state, result["refusals"])
+        because = (
+            "" if found.state.active_state == "active" else who_has_the_port(found.state) or found.stopped
+        )
+        missing = activity_differences(options["unit"], found.state.active_state, result["refusals"], because)
         result["differences"] = [d.to_dict() for d in missing] + result["differences"]
     result["in_sync"] = not result["differences"]
     if not options["details"]:

@@ -31,6 +31,7 @@ PLAYBOOK_VARIABLES = {
     "gpufleet_gpu",
     "gpufleet_hosts",
     "gpufleet_report_dir",
+    "gpufleet_rollout",
     "gpufleet_serial",
 }
 # Letters that may be too many, too few, wrong, or two that changed places; in a short name only one.

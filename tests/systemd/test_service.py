@@ -207,7 +207,7 @@ def test_an_instance_of_a_template_has_its_own_environment(host):
     assert host.process_environment("ollama@0.service")["CUDA_VISIBLE_DEVICES"] == "0"
 
 
-def test_the_former_dropins_come_back_one_by_one(host):
+def test_a_rollback_goes_back_once_and_further_where_an_older_change_is_named(host):
     rollback = [
         {
             "ansible.builtin.include_role": {
@@ -220,12 +220,14 @@ def test_the_former_dropins_come_back_one_by_one(host):
     host.service({"OLLAMA_NUM_PARALLEL": 3})
     assert host.play(rollback).return_code == 0
     assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "2"
-    assert host.play(rollback).return_code == 0
+    pid = host.property("MainPID")
+    again = host.play(rollback)
+    assert again.return_code == 0, again.output
+    assert "name an older one as gpufleet_rollout (change-00000001)" in " ".join(again.output.split())
+    assert host.property("MainPID") == pid
+    assert host.play(rollback, ollama_override_rollout="change-00000001").return_code == 0
     assert "OLLAMA_NUM_PARALLEL" not in host.process_environment()
     assert not host.exists(DROPIN)
-    nothing_left = host.play(rollback)
-    assert nothing_left.return_code != 0
-    assert "there is nothing to restore" in nothing_left.output
 
 
 def test_what_is_written_was_read_by_systemd_before(make_host):

@@ -95,7 +95,7 @@ def test_a_rollout_during_a_benchmark_is_refused_and_disturbs_nothing(host):
 
     said = " ".join(site.output.split())
     assert site.return_code != 0
-    assert f"Nothing was changed: {BENCHMARK_DROPIN}:" in said
+    assert f"No host was changed. host: {BENCHMARK_DROPIN}:" in said
     assert "wait until that run has ended" in said
     assert host.read(DROPIN) == original
     output, _unused = benchmark.communicate()

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from contextlib import suppress
 from typing import Any, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
+    make_state_folder,
+    remove_file,
+    replace_file,
+)
 
 FILE_NAME = "benchmark.json"
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -55,19 +60,11 @@ def write(path: str, result: Mapping[str, Any]) -> None:
 
     Raises: StoredError; the old one is still in place.
     """
-    temporary = f"{path}.{os.getpid()}.new"
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(result, stream, indent=1, sort_keys=True)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        make_state_folder(os.path.dirname(path))
+        parts = json.JSONEncoder(indent=1, sort_keys=True).iterencode(dict(result))
+        replace_file(path, itertools.chain(parts, "\n"), 0o600)
     except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary)
         raise StoredError(
             f"{path} cannot be written: {error.strerror}; what stood there is unchanged"
         ) from error
@@ -79,8 +76,6 @@ def remove(path: str) -> None:
     Raises: StoredError.
     """
     try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
+        remove_file(path)
     except OSError as error:
         raise StoredError(f"{path} cannot be removed: {error.strerror}") from error

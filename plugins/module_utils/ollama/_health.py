@@ -117,7 +117,7 @@ def told(words: Sequence[str]) -> str:
     """What `ending` kept, for a sentence."""
     if words and _CAUSE.match(words[0]):
         return f"Its journal says: {words[0]}"
-    return f"Its journal ends: {'; '.join(words[-_LINES_TOLD:]) or 'it wrote nothing'}"
+    return f"Its journal ends: {'; '.join(words[-_LINES_TOLD:])}" if words else "Its journal holds nothing of this start"
 
 
 @dataclass(frozen=True)

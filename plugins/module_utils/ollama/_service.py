@@ -62,11 +62,21 @@ def server_api(unit: str, main_pid: int, url: str, timeout_s: float) -> Api:
     Whoever may start a process on the host can take the port while the service does not run, and answer what it likes.
     Without root the holder cannot be seen, and what answers is taken for the service.
     """
+    holder = _foreign_holder(url, main_pid)
+    return Api(url, timeout_s, refused=f"at {url} answers {holder}, not {unit}: it is not asked" if holder else "")
+
+
+def who_has_the_port(state: UnitState) -> str:
+    """That a process of another unit listens where the service would, in a clause; empty where none does."""
+    url = server_url(state)
+    holder = _foreign_holder(url, state.main_pid)
+    return f"the port of {url} is taken by {holder}, so that {state.unit} cannot listen on it" if holder else ""
+
+
+def _foreign_holder(url: str, main_pid: int) -> Holder | None:
     ours = _own_pids(main_pid)
     holder = holder_of(url, ours)
-    if holder is None or holder.pid in ours:
-        return Api(url, timeout_s)
-    return Api(url, timeout_s, refused=f"at {url} answers {holder}, not {unit}: it is not asked")
+    return None if holder is None or holder.pid in ours else holder
 
 
 def look(run: Run, scope: str, unit: str) -> Sight:
@@ -142,14 +152,15 @@ def loaded_models(run: Run, scope: str, unit: str) -> list[str]:
         return []
 
 
-def last_words(run: Run, scope: str, unit: str, lines: int = 20) -> list[str]:
+def last_words(run: Run, scope: str, unit: str, since_s: float, lines: int = 20) -> list[str]:
     """The lines of the journal that tell why the service's latest run ended, else its last, credentials in URLs masked.
 
-    A service that systemd starts again and again may not have come to write any: then the runs before it tell.
+    A service that systemd starts again and again may not have come to write any: then those of its runs since
+    C(since_s) (seconds since 1970) tell. What an older run wrote is not the reason for which this one failed.
     """
     state = unit_state(run, scope, unit)
     words = journal_of_invocation(state.invocation_id, from_end=True, lines=_LINES_OF_AN_END)
     if not any(line.strip() for line in words):
-        words = last_messages_of_unit(scope, unit, lines=_LINES_OF_AN_END)
+        words = last_messages_of_unit(scope, unit, since_s=since_s, lines=_LINES_OF_AN_END)
     kept = ending([line for line in words if line.strip()], lines)
     return [masked("", line)[:_MAX_LINE_CHARACTERS] for line in kept]

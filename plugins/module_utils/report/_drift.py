@@ -19,13 +19,13 @@ STALE_PROCESS = "stale process"
 READ_OTHERWISE = "read otherwise"
 NOT_RUNNING = "not running"
 NOT_AS_PLANNED = "not as planned"
+REFUSED = "refused"
 
 _SENTENCES = {
-    NOT_APPLIED: "neither our drop-in nor the process has it: the plan was not applied here",
-    FILE_EDITED: "our drop-in was changed by hand, its value is not the one with which the process runs",
+    NOT_APPLIED: "our drop-in does not have it: the plan was not applied here",
+    FILE_EDITED: "our drop-in was changed by hand since this collection wrote it",
     PLAN_CHANGED: (
-        "drop-in and process agree on another value: the plan has changed since it was applied (hardware, "
-        "models or settings), or the drop-in was edited and the service restarted"
+        "our drop-in has another value: the plan has changed since it was applied (hardware, models or settings)"
     ),
     NOT_RELOADED: "the file is right, systemd has not read it yet: systemctl daemon-reload is due",
     STALE_PROCESS: "the file is right, the process was started before it: a restart is due",
@@ -62,27 +62,47 @@ class Drift:
 
 
 def explain(
-    differences: Iterable[Mapping[str, Any]], conflicts: Iterable[Mapping[str, Any]]
+    differences: Iterable[Mapping[str, Any]],
+    conflicts: Iterable[Mapping[str, Any]],
+    refusals: Iterable[str] = (),
+    file_edited: bool | None = None,
 ) -> tuple[Drift, ...]:
     """One drift for each variable in the order found, then those that are about none.
 
-    differences: `differences` of `ollama_verify_result` (layer, variable, found, wanted, message).
+    differences: `differences` of `ollama_verify_result` (layer, variable, found, wanted, message, cause).
     conflicts: its `conflicts` (variable, message), each names the file that decides a variable.
+    refusals: its `refusals`, for which `site.yml` changes nothing here. file_edited: its `file_edited`.
     """
     decided_elsewhere = {str(one["variable"]): str(one["message"]) for one in conflicts}
+    refused = [str(one) for one in refusals]
+    differences = list(differences)
+    edited = _edited(differences, file_edited)
     by_variable: dict[str, list[Mapping[str, Any]]] = {}
     without_variable = []
     for difference in differences:
         if difference["variable"] and difference["layer"] in LAYERS[:4]:
             by_variable.setdefault(str(difference["variable"]), []).append(difference)
-        else:
+        elif difference["message"] not in refused:
             without_variable.append(_without_variable(difference))
     drifts = [
-        _of_variable(name, group, decided_elsewhere.pop(name, None)) for name, group in by_variable.items()
+        _of_variable(name, group, decided_elsewhere.pop(name, None), name in edited)
+        for name, group in by_variable.items()
     ]
     # A file that will win at the next start is drift to be, even while every layer still is as planned.
     drifts += [Drift(name, None, {}, OTHER_FILE, message) for name, message in decided_elsewhere.items()]
-    return (*drifts, *without_variable)
+    return (*(Drift("", None, {}, REFUSED, message) for message in refused), *drifts, *without_variable)
+
+
+def _edited(differences: Sequence[Mapping[str, Any]], file_edited: bool | None) -> set[str]:
+    """The variables that somebody changed in our drop-in by hand."""
+    in_file = {str(one["variable"]): one["found"] for one in differences if one["layer"] == "file"}
+    if file_edited is not None:
+        return set(in_file) if file_edited else set()
+    # What was written is not known. A process that has another value than the file was started before the edit.
+    if any(one["layer"] == "process" and not one["variable"] for one in differences):
+        return set()
+    in_process = {str(one["variable"]): one["found"] for one in differences if one["layer"] == "process"}
+    return {name for name, value in in_file.items() if name not in in_process or in_process[name] != value}
 
 
 def _without_variable(difference: Mapping[str, Any]) -> Drift:
@@ -90,20 +110,31 @@ def _without_variable(difference: Mapping[str, Any]) -> Drift:
     cause = {"file": FILE_EDITED, "process": NOT_RUNNING, "unit": NOT_RELOADED}.get(layer, NOT_AS_PLANNED)
     found = {layer: _text(difference["found"])}
     return Drift(
-        str(difference["variable"]), _text(difference["wanted"]), found, cause, str(difference["message"])
+        str(difference["variable"]),
+        _text(difference["wanted"]),
+        found,
+        str(difference.get("cause") or cause),
+        str(difference["message"]),
     )
 
 
-def _of_variable(name: str, group: Sequence[Mapping[str, Any]], conflict: str | None) -> Drift:
+def _of_variable(
+    name: str, group: Sequence[Mapping[str, Any]], conflict: str | None, file_edited: bool
+) -> Drift:
     found = {str(one["layer"]): _text(one["found"]) for one in group}
     wanted = _text(group[0]["wanted"])
-    cause = OTHER_FILE if conflict else _cause(found)
-    return Drift(name, wanted, found, cause, conflict or _SENTENCES[cause])
+    if conflict:
+        return Drift(name, wanted, found, OTHER_FILE, conflict)
+    for difference in group:
+        if difference.get("cause"):
+            return Drift(name, wanted, found, str(difference["cause"]), str(difference["message"]))
+    cause = _cause(found, file_edited)
+    return Drift(name, wanted, found, cause, _SENTENCES[cause])
 
 
-def _cause(found: Mapping[str, str | None]) -> str:
+def _cause(found: Mapping[str, str | None], file_edited: bool) -> str:
     if "file" in found:
-        if "process" not in found or found["file"] != found["process"]:
+        if file_edited:
             return FILE_EDITED
         return NOT_APPLIED if found["file"] is None else PLAN_CHANGED
     if "process" in found:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import (
+    NOT_RUNNING,
+    REFUSED,
     Drift,
     explain,
     shown,
@@ -32,6 +34,8 @@ DRIFTED = "drifted"
 UNSAFE = "unsafe"
 IN_SYNC = "in sync"
 PLANNED = "planned"
+# Causes that say nothing without their sentence.
+TOLD_WHOLE = (NOT_RUNNING, REFUSED)
 # The worst first.
 STATES = (UNREACHABLE, FAILED, DRIFTED, UNSAFE, IN_SYNC, PLANNED)
 
@@ -135,13 +139,19 @@ def _host(host: HostData) -> dict[str, Any]:
 def _notes(host: HostData) -> list[str]:
     if not host.verified:
         return []
-    return [str(note) for kind in ("problems", "overrides") for note in host.verified[kind]]
+    return [str(note) for kind in ("problems", "overrides", "notes") for note in host.verified.get(kind, ())]
 
 
 def _drifts(host: HostData) -> tuple[Drift, ...]:
     if not host.verified or host.unreachable:
         return ()
-    return explain(host.verified["differences"], host.verified["conflicts"])
+    verified = host.verified
+    return explain(
+        verified["differences"],
+        verified["conflicts"],
+        verified.get("refusals", ()),
+        verified.get("file_edited"),
+    )
 
 
 def _bars(host: HostData) -> list[MemoryBar]:
@@ -192,6 +202,8 @@ def _why(host: Mapping[str, Any]) -> str:
         told = by_cause.setdefault(drift["cause"], [])
         if drift["variable"]:
             told.append(f"{drift['variable']} {_short_difference(drift)}".rstrip())
+        elif drift["cause"] in TOLD_WHOLE:
+            told.append(drift["message"])
     return "; ".join(f"{cause}: {', '.join(told)}" if told else cause for cause, told in by_cause.items())
 
 

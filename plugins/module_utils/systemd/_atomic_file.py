@@ -1,12 +1,14 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: text files that a reader finds whole, the old one or the new one."""
+"""Edge: text files that a reader finds whole, the old one or the new one, and the folders they lie in."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import tempfile
 from typing import Iterable, Union
 
 # Parts are written one by one: a long text need not be whole in memory.
@@ -20,31 +22,97 @@ def replace_file(path: str, text: Text, mode: int) -> None:
         OSError: The disk is full or read-only, ...; what stood there before is unchanged.
         Exception: Whatever making a part of the text has raised, likewise.
     """
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.new")
+    directory, name = os.path.split(path)
+    # Exclusive and of a name that nobody can foresee: nothing that lies there is written through.
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=directory or ".")
     try:
-        write_file(temporary, text, mode)
+        _write(descriptor, text, mode)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(directory or ".")
 
 
 def write_file(path: str, text: Text, mode: int) -> None:
-    """Writes a file, whatever the umask, through no symbolic link.
+    """Writes a file that is not there yet, whatever the umask, through no symbolic link.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or there is one already.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), text, mode)
+
+
+def _write(descriptor: int, text: Text, mode: int) -> None:
     with os.fdopen(descriptor, "wb") as stream:
         os.fchmod(stream.fileno(), mode)
         for part in [text] if isinstance(text, str) else text:
             stream.write(part.encode("utf-8", "surrogateescape"))
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def move_file(path: str, target: str) -> None:
+    """Renames a file within its folder, and has that reach the disk.
+
+    Raises:
+        OSError: It is not there, or the folder cannot be written.
+    """
+    os.replace(path, target)
+    sync_folder(os.path.dirname(target))
+
+
+def remove_file(path: str) -> None:
+    """Removes a file, if it is there, and has that reach the disk.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        sync_folder(os.path.dirname(path))
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Makes a folder, whatever the umask, and those above it; one that is there is left as it is.
+
+    Raises:
+        OSError: It cannot be made, or something else has its name.
+    """
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    os.makedirs(above, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # another run was quicker
+        os.mkdir(path, mode)
+        os.chmod(path, mode)
+        sync_folder(above)
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+
+def make_state_folder(path: str) -> None:
+    """Makes the folder of a unit's state, and has the one above it, that of the collection, private too.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    above = os.path.dirname(path)
+    make_folder(above, 0o700)
+    if os.stat(above).st_mode & 0o077:  # as an older version has left it
+        os.chmod(above, 0o700)
+    make_folder(path, 0o700)
+
+
+def sync_folder(path: str) -> None:
+    """Has what was renamed or removed in a folder reach the disk.
+
+    Raises:
+        OSError: The folder cannot be opened, or the disk failed.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

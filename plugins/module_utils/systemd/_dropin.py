@@ -1,22 +1,31 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: our drop-in of a unit: verified beforehand, replaced atomically, its former versions kept."""
+"""Edge: our drop-in of a unit: verified beforehand, replaced atomically, its former versions kept.
+
+A unit has one drop-in of ours, besides that of a benchmark. One that was written under another name is removed by the
+change that writes the new one, and comes back when that is taken back: a change may be about several files.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
+import json
 import os
 import posixpath
 import re
 import tempfile
-from dataclasses import dataclass
-from typing import Any, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Iterator, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
+    make_folder,
+    remove_file,
     replace_file,
+    sync_folder,
     write_file,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
@@ -63,6 +72,13 @@ RECURSIVE_ERRORS_SINCE = 250
 SHORTEST_SECRET = 4
 PRESENT = "present"
 RESTORED = "restored"
+PROVEN = "proven"
+# The rollout of a benchmark, whose drop-in lies beside ours for a while, and the name that it has had always.
+BENCHMARK = "benchmark"
+BENCHMARK_DROPIN = "zzz-gpufleet-benchmark.conf"
+# Of what a rollback tells, and of the rollouts that it names.
+_MOST_SHOWN = 400
+_MOST_ROLLOUTS = 20
 _DROPIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@+-]*\.conf\Z")
 
 
@@ -87,13 +103,43 @@ class Place:
     def withdrawn_directory(self) -> str:
         return posixpath.join(self.state_directory, "withdrawn", posixpath.basename(self.path))
 
+    @property
+    def record_path(self) -> str:
+        return posixpath.join(self.state_directory, "written", f"{posixpath.basename(self.path)}.json")
+
+    def named(self, name: str) -> Place:
+        """The place of a drop-in of another name beside this one."""
+        return replace(self, path=posixpath.join(posixpath.dirname(self.path), name))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One file of a change: what stands there, and what is to stand there; None for no drop-in."""
+
+    where: Place
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of the last change of a drop-in: its name, empty for one that brought a former version back.
+
+    C(digests): of what stood there before it and since. C(proven): whether the service was seen healthy on it.
+    """
+
+    change: str
+    digests: tuple[str, ...]
+    proven: bool
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What a change did, or in check mode would do.
 
-    C(change): the change that led to the drop-in as it is now; empty when none is known. C(superseded): what was
-    to be taken back is no longer what stands there, so that it was left alone.
+    C(change): the change to take back if the service does not run on it, made now or by a run that ended before it had
+    seen the service healthy; else empty. C(superseded): what was to be taken back is no longer what stands there, so
+    that it was left alone. C(told): what became of a rollback, in one sentence. C(rollouts): those that are known.
     """
 
     place: Place
@@ -102,7 +148,11 @@ class Outcome:
     exists: bool
     formers: int
     change: str = ""
+    restored: bool = False
     superseded: bool = False
+    unproven: bool = False
+    told: str = ""
+    rollouts: tuple[str, ...] = ()
     complaints: tuple[str, ...] = ()
     diff: str = ""
 
@@ -114,7 +164,11 @@ class Outcome:
             "exists": self.exists,
             "formers": self.formers,
             "change": self.change,
+            "restored": self.restored,
             "superseded": self.superseded,
+            "unproven": self.unproven,
+            "told": self.told,
+            "rollouts": list(self.rollouts),
             "complaints": list(self.complaints),
         }
 
@@ -130,11 +184,13 @@ def change(
     check_mode: bool,
     taken_back: str = "",
     runtime: bool = False,
+    rollout: str = "",
 ) -> Outcome:
-    """Brings a unit's drop-in to a state: C(present) with the content, C(absent), or C(restored).
+    """Brings a unit's drop-in to a state: C(present) with the content, C(absent), or C(restored); or has it C(proven).
 
-    C(taken_back): the change that C(restored) takes back; empty: the last one, whoever made it.
+    C(taken_back): the change that C(restored) takes back, or that is proven.
     C(runtime): the drop-in lies where the next boot removes it.
+    C(rollout): the one that makes the change; with C(restored) the one before which to return, empty for the last one.
 
     Raises:
         DropinError: Nothing was changed; the sentence says why.
@@ -145,18 +201,35 @@ def change(
     base = dropin_base_directory(scope, runtime)
     where = place(unit, scope, name, base, state_directory(scope, unit))
     with contextlib.nullcontext() if check_mode else locked(unit, where.state_directory):
+        if state == PROVEN:
+            return _proven(where, taken_back, check_mode)
         before = current(where)
         if state == RESTORED:
-            return _restored(run, manager, where, before, taken_back, keep, check_mode)
+            if taken_back:
+                return _taken_back(run, manager, where, before, taken_back, keep, check_mode)
+            return _returned(run, manager, where, rollout, keep, check_mode)
         after = _parted(where, with_marker(content or "")) if state == PRESENT else None
         complaints = _complaints_about(run, manager, where, before, after)
-        changed = before != after or not _secrets_as_written(where, after)
+        steps = [Step(where, before, after)]
+        if rollout != BENCHMARK:
+            steps += [Step(old, text, None) for old, text in _under_other_names(where)]
+        changed = before != after or not _secrets_as_written(where, after) or len(steps) > 1
+        made = ""
         if changed and not check_mode:
-            put(where, before, after, keep)
-        return _outcome(where, before, after, changed, complaints)
+            made = put(steps, keep, rollout)
+        return _outcome(steps, changed, complaints, made or unproven_change(where))
 
 
-def _restored(
+def _proven(where: Place, change: str, check_mode: bool) -> Outcome:
+    """Notes that the service was seen healthy on a change, unless another one came after it."""
+    record = read_record(where)
+    if record and record.change == change and not record.proven and not check_mode:
+        _write_record(where, replace(record, proven=True))
+    text = current(where)
+    return _outcome([Step(where, text, text)], False, [], unproven_change(where))
+
+
+def _taken_back(
     run: Run,
     manager: Manager,
     where: Place,
@@ -165,23 +238,149 @@ def _restored(
     keep: int,
     check_mode: bool,
 ) -> Outcome:
+    """Takes one change back, that of this run."""
     known = _former.changes(where.former_directory)
-    if not known and not taken_back:
-        raise DropinError(
-            f"no former drop-in of {where.unit} is known in {where.former_directory}: there is nothing to restore"
-        )
-    version = _former.former(where.former_directory, taken_back or known[-1])
-    if version is None or version.change != known[-1]:
+    if taken_back not in known[-1:]:
         # Another run has changed the drop-in since: what it wrote stays, and when that is taken back, ours is not
         # to return.
-        if version is not None and not check_mode:
-            withdraw(where, version, known[known.index(version.change) + 1], keep)
-        return _outcome(where, before, before, False, [], superseded=True)
-    complaints = _complaints_about(run, manager, where, before, version.text)
+        if taken_back in known and not check_mode:
+            mine = _former.former(where.former_directory, taken_back)
+            if mine:
+                withdraw(where, mine, known[known.index(taken_back) + 1], keep)
+        told = f"Another run has changed {where.path} since: what that one wrote was left in place."
+        return replace(_outcome([Step(where, before, before)], False, []), superseded=True, told=told)
+    return _restored(run, manager, where, [taken_back], keep, check_mode)
+
+
+def _returned(run: Run, manager: Manager, where: Place, rollout: str, keep: int, check_mode: bool) -> Outcome:
+    """Returns to what stood there before a rollout; where that is how it stands, or is not known, nothing is done."""
+    places = _places(where)
+    known = _former.in_order({c for one in places for c in _former.changes(one.former_directory)})
+    gone = [
+        c for one in places for c in _former.changes(one.withdrawn_directory) if _former.number_of(c)
+    ]  # before changes had numbers, what was withdrawn was named for the moment of that
+    latest = _former.in_order({*known, *gone})[-1:]
+    wanted = rollout or (_former.rollout_of(latest[0]) if latest else "")
+    first = next((c for c in known if wanted in (c, _former.rollout_of(c))), None)
+    if first is not None:
+        return _restored(run, manager, where, known[known.index(first) :], keep, check_mode)
+    if not latest:
+        told = f"no former drop-in of {where.unit} is known in {where.former_directory}"
+    elif wanted in map(_former.rollout_of, gone):
+        told = f"{_named(wanted)} was taken back before"
+        older = _rollouts(where, known)
+        if older and not rollout:
+            told += f"; to go on, name an older one as gpufleet_rollout ({', '.join(older[::-1])})"
+    else:
+        told = f"{_named(wanted)} has changed nothing of {where.unit} of which a former version is kept"
+    before = current(where)
+    told = f"{where.unit} stays as it is: {told}."
+    return replace(_outcome([Step(where, before, before)], False, []), told=told)
+
+
+def _restored(
+    run: Run, manager: Manager, where: Place, taken: Sequence[str], keep: int, check_mode: bool
+) -> Outcome:
+    """Takes changes back, oldest first, each in all its files."""
+    steps = []
+    complaints: list[str] = []
+    for one in _places(where):
+        mine = [c for c in _former.changes(one.former_directory) if c in taken]
+        if mine:
+            before, after = current(one), _former_text(one, mine[0])
+            complaints += _complaints_about(run, manager, one, before, after)
+            steps.append(Step(one, before, after))
     if not check_mode:
-        restore(where, before, version, keep)
-    # A version that equals the present one is still used up: the next restore goes on behind it.
-    return _outcome(where, before, version.text, True, complaints)
+        restore(steps, taken, keep)
+    rollout = _former.rollout_of(taken[0])
+    shown = "; ".join(_summary(step) for step in steps)
+    told = f"{where.unit} is back on what it had before {_named(rollout)}: {shown}."
+    return replace(_outcome(steps, True, complaints), restored=True, told=told)
+
+
+def _named(rollout: str) -> str:
+    return f"{'change' if _former.is_change(rollout) else 'rollout'} {rollout}"
+
+
+def _summary(step: Step) -> str:
+    """A drop-in in a few words, its secrets masked."""
+    name = posixpath.basename(step.where.path)
+    if step.after is None:
+        return f"no {name}"
+    shown = ", ".join(
+        f"{key}={masked(key, value)}" for key, value in sorted(variables_of(step.after).items())
+    )
+    return f"{name} with {shown[:_MOST_SHOWN] or 'no variable'}"
+
+
+def _former_text(where: Place, change: str) -> str | None:
+    try:
+        version = _former.former(where.former_directory, change)
+    except (OSError, ValueError) as error:
+        raise DropinError(
+            f"the former drop-in {change} in {where.former_directory} cannot be read: {_reason(error)}"
+        ) from error
+    # A version that was kept before there were environment files has its secrets in the drop-in itself.
+    return None if version is None or version.text is None else _parted(where, version.text)
+
+
+def _places(where: Place) -> list[Place]:
+    """This drop-in, and those of ours that the unit had under other names and of which something is kept."""
+    if _is_benchmarks(where):
+        return [where]
+    names = {
+        name
+        for folder in ("former", "withdrawn")
+        for name in _listed(posixpath.join(where.state_directory, folder))
+        if _DROPIN_NAME.match(name)
+    }
+    others = [where.named(name) for name in sorted(names) if name != posixpath.basename(where.path)]
+    return [where, *(other for other in others if not _is_benchmarks(other))]
+
+
+def _is_benchmarks(where: Place) -> bool:
+    """Whether a drop-in is one that a benchmark puts beside ours for a while."""
+    made_by = set()
+    with contextlib.suppress(PermissionError):  # without root, the name alone tells
+        for folder in (where.former_directory, where.withdrawn_directory):
+            made_by |= {_former.rollout_of(change) for change in _former.changes(folder)}
+    return posixpath.basename(where.path) == BENCHMARK_DROPIN or BENCHMARK in made_by
+
+
+def _under_other_names(where: Place) -> list[tuple[Place, str]]:
+    """Our drop-ins of this unit under other names, with their texts."""
+    directory = posixpath.dirname(where.path)
+    found = []
+    for name in _listed(directory):
+        other = where.named(name)
+        if other.path == where.path or not _DROPIN_NAME.match(name) or _is_benchmarks(other):
+            continue
+        try:
+            text = current(other)
+        except DropinError:  # somebody else's
+            continue
+        if text is not None:
+            found.append((other, text))
+    return found
+
+
+def is_former_name(where: Place, path: str, text: str) -> bool:
+    """Whether a file of the unit is a drop-in of ours under another name than now, which the next change removes."""
+    name = posixpath.basename(path)
+    return (
+        path != where.path
+        and posixpath.dirname(path) == posixpath.dirname(where.path)
+        and bool(_DROPIN_NAME.match(name))
+        and is_ours(text)
+        and not _is_benchmarks(where.named(name))
+    )
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
 
 
 def _complaints_about(
@@ -194,26 +393,69 @@ def _complaints_about(
     return [f"there is no {where.unit} yet, so that systemd could not verify the drop-in"]
 
 
-def _outcome(
-    where: Place,
-    before: str | None,
-    after: str | None,
-    changed: bool,
-    complaints: list[str],
-    superseded: bool = False,
-) -> Outcome:
-    known = _former.changes(where.former_directory)
+def _outcome(steps: Sequence[Step], changed: bool, complaints: Sequence[str], change: str = "") -> Outcome:
+    mine = steps[0]
+    where = mine.where
+    known = {c for one in _places(where) for c in _former.changes(one.former_directory)}
+    record = read_record(where)
     return Outcome(
         place=where,
         changed=changed,
-        existed=before is not None,
-        exists=after is not None,
-        formers=len(known),
-        change=known[-1] if known else "",
-        superseded=superseded,
+        existed=mine.before is not None,
+        exists=mine.after is not None,
+        formers=len(_former.changes(where.former_directory)),
+        change=change,
+        unproven=bool(record and not record.proven),
+        rollouts=tuple(_rollouts(where, _former.in_order(known), with_gone=True)),
         complaints=tuple(complaints),
-        diff=difference(where.path, before, after),
+        diff="".join(difference(step.where.path, step.before, step.after) for step in steps),
     )
+
+
+def _rollouts(where: Place, known: Sequence[str], *, with_gone: bool = False) -> list[str]:
+    """The rollouts of changes, oldest first; C(with_gone): those that were taken back, too."""
+    gone = {c for one in _places(where) for c in _former.changes(one.withdrawn_directory) if with_gone}
+    numbered = {c for c in gone if _former.number_of(c)}
+    names = [_former.rollout_of(c) for c in _former.in_order({*known, *numbered})]
+    return list(dict.fromkeys(names))[-_MOST_ROLLOUTS:]
+
+
+def read_record(where: Place) -> Record | None:
+    """What is remembered of the last change of a drop-in; None where nothing is, or it may not be read."""
+    try:
+        found = json.loads(read_text(where.record_path))
+        digests = tuple(str(digest) for digest in found["digests"])
+        return Record(str(found["change"]), digests, found["proven"] is True)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def is_edited(where: Place, text: str | None) -> bool | None:
+    """Whether the drop-in is another one than this collection has put there; None where that is not known."""
+    record = read_record(where)
+    return None if record is None else _digest(text) not in record.digests
+
+
+def unproven_change(where: Place) -> str:
+    """The last change, if no run has seen the service healthy on it; else empty."""
+    record = read_record(where)
+    known = _former.changes(where.former_directory)
+    return record.change if record and not record.proven and record.change in known[-1:] else ""
+
+
+def _write_record(where: Place, record: Record) -> None:
+    text = json.dumps({"change": record.change, "digests": record.digests, "proven": record.proven})
+    try:
+        make_folder(posixpath.dirname(where.record_path), 0o700)
+        replace_file(where.record_path, f"{text}\n", 0o600)
+    except OSError as error:
+        raise DropinError(
+            f"{where.record_path} cannot be written: {_reason(error)}; nothing was changed"
+        ) from error
+
+
+def _digest(text: str | None) -> str:
+    return "" if text is None else hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _parted(where: Place, text: str) -> str:
@@ -413,33 +655,61 @@ def _complaints(where: Place, text: str, staged: str, answer: Completed) -> list
     return [line for line in lines if "ignoring" in line.lower()]
 
 
-def put(where: Place, before: str | None, after: str | None, keep: int) -> None:
-    """Puts a new version (None: no drop-in) in place and keeps the one before it.
+def put(steps: Sequence[Step], keep: int, rollout: str) -> str:
+    """Makes a change, and keeps what it replaces; returns its name.
 
     Raises:
-        DropinError: The disk is full or read-only, ...; the version before is still in place.
+        DropinError: The disk is full or read-only, ...; the versions before are still in place.
     """
-    _keep(where, where.former_directory, before, keep)
+    change = _former.change_name(_next_number(steps[0].where), rollout)
     try:
-        _replace(where.path, before, after)
+        for step in steps:
+            _keep(step.where, step.where.former_directory, change, step.before, keep)
+        for step in steps:
+            _note(step, change)
+        _replace_all(steps)
     except DropinError:
-        unneeded = _former.newest(where.former_directory)
-        if unneeded:
-            _former.forget(unneeded)
+        with contextlib.suppress(OSError):
+            for step in steps:
+                _former.forget(step.where.former_directory, change)
         raise
+    return change
 
 
-def restore(where: Place, before: str | None, former: Former, keep: int) -> None:
-    """Puts a former version back; the version it replaces is kept aside and is no former version any more.
+def restore(steps: Sequence[Step], taken: Sequence[str], keep: int) -> None:
+    """Puts former versions back; what the changes C(taken) back had written is kept aside.
 
     Raises:
-        DropinError: The disk is full or read-only, ...; the version before is still in place.
+        DropinError: The disk is full or read-only, ...; the versions before are still in place.
     """
-    # A version that was kept before there were environment files has its secrets in the drop-in itself.
-    after = None if former.text is None else _parted(where, former.text)
-    _keep(where, where.withdrawn_directory, before, keep)
-    _replace(where.path, before, after)
-    _former.forget(former)
+    number = _next_number(steps[0].where)
+    for step in steps:
+        mine = [c for c in _former.changes(step.where.former_directory) if c in taken]
+        for change, following in zip(mine, [*mine[1:], None]):
+            wrote = step.before if following is None else _former_text(step.where, following)
+            name = change if _former.number_of(change) else _former.change_name(number, "")
+            _keep(step.where, step.where.withdrawn_directory, name, wrote, keep)
+        _note(step, "")
+    _replace_all(steps)
+    with contextlib.suppress(OSError):  # they are restored again by the next, which changes nothing
+        for step in steps:
+            for change in taken:
+                _former.forget(step.where.former_directory, change)
+
+
+def _note(step: Step, change: str) -> None:
+    _write_record(step.where, Record(change, (_digest(step.before), _digest(step.after)), proven=False))
+
+
+def _next_number(where: Place) -> int:
+    """Above the numbers of all changes that are known of the unit, whatever else lies there."""
+    numbers = [
+        _former.number_of(name.rpartition(".")[0])
+        for folder in ("former", "withdrawn")
+        for dropin in _listed(posixpath.join(where.state_directory, folder))
+        for name in _listed(posixpath.join(where.state_directory, folder, dropin))
+    ]
+    return max(numbers, default=0) + 1
 
 
 def withdraw(where: Place, mine: Former, next_change: str, keep: int) -> None:
@@ -451,7 +721,7 @@ def withdraw(where: Place, mine: Former, next_change: str, keep: int) -> None:
     replaced = _former.former(where.former_directory, next_change)
     if replaced is None:
         return
-    _keep(where, where.withdrawn_directory, replaced.text, keep)
+    _keep(where, where.withdrawn_directory, mine.change, replaced.text, keep)
     try:
         _former.hand_over(mine, replaced)
     except OSError as error:
@@ -463,13 +733,28 @@ def newest_former(where: Place) -> Former | None:
     return _former.newest(where.former_directory)
 
 
-def _keep(where: Place, directory: str, text: str | None, keep: int) -> None:
+def _keep(where: Place, directory: str, change: str, text: str | None, keep: int) -> None:
     try:
-        _former.keep(directory, text, keep)
+        make_folder(posixpath.dirname(directory), 0o700)
+        _former.keep(directory, change, text, keep)
     except OSError as error:
         raise DropinError(
             f"{where.path} cannot be kept in {directory}: {_reason(error)}; nothing was changed"
         ) from error
+
+
+def _replace_all(steps: Sequence[Step]) -> None:
+    """Writes what is to be there before it removes what is not, so that no setting is missing in between."""
+    done: list[Step] = []
+    for step in sorted(steps, key=lambda one: one.after is None):
+        try:
+            _replace(step.where.path, step.before, step.after)
+        except DropinError:
+            for other in done[::-1]:
+                with contextlib.suppress(DropinError):
+                    _replace(other.where.path, other.after, other.before)
+            raise
+        done.append(step)
 
 
 def _replace(path: str, before: str | None, after: str | None) -> None:
@@ -477,30 +762,26 @@ def _replace(path: str, before: str | None, after: str | None) -> None:
     secrets = None if after is None else halves(after)[1]
     directory = os.path.dirname(path)
     try:
+        if after is not None:
+            # Others than root read it: their systemctl cat, their drift.
+            make_folder(directory, 0o755)
         if secrets is not None:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
             replace_file(secret_file(path), secrets, 0o600)
-        _replace_dropin(path, after)
+        if after is None:
+            remove_file(path)
+        else:
+            replace_file(path, halves(after)[0], 0o644)
         if secrets is None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(secret_file(path))
+            remove_file(secret_file(path))
         if after is None:
             with contextlib.suppress(OSError):  # others' drop-ins keep the directory
                 os.rmdir(directory)
+                sync_folder(posixpath.dirname(directory))
     except OSError as error:
         _put_back_secrets(path, before)
         raise DropinError(
             f"{path} cannot be changed: {_reason(error)}; what stood there is unchanged"
         ) from error
-
-
-def _replace_dropin(path: str, text: str | None) -> None:
-    if text is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    else:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        replace_file(path, halves(text)[0], 0o644)
 
 
 def _put_back_secrets(path: str, before: str | None) -> None:

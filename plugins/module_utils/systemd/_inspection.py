@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _exec_start
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
     DropinError,
     Place,
     current,
+    is_edited,
     is_exposed,
+    is_former_name,
     is_ours,
     newest_former,
     place,
@@ -36,9 +39,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report im
     file_differences,
     process_differences,
     readable_secrets,
+    under_other_names,
     unit_differences,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
+    MARKER,
     halves,
     parted,
     variables_of,
@@ -53,6 +58,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     UnitState,
     dropin_base_directory,
     environment_files,
+    script_texts,
     state_directory,
     unit_files,
     unit_state,
@@ -66,6 +72,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     conflicts,
     overrides,
     secret_file,
+    secret_file_setting,
     unit_environment,
     variables,
     with_dropin,
@@ -89,7 +96,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What one look at a unit found; C(wanted) is None where nobody said what should be."""
+    """What one look at a unit found; C(wanted) is None where nobody said what should be.
+
+    C(notes): what nobody has to repair now. C(stopped): that somebody stopped and disabled the service, else empty.
+    C(file_edited): whether our drop-in is another one than was put there; None where that is not known.
+    """
 
     manager: Manager
     state: UnitState
@@ -105,6 +116,9 @@ class Inspection:
     differences: tuple[Difference, ...]
     refusals: tuple[str, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    stopped: str = ""
+    file_edited: bool | None = None
 
     @property
     def shown(self) -> dict[str, str]:
@@ -165,6 +179,9 @@ class Inspection:
             "differences": [difference.to_dict() for difference in self.differences],
             "refusals": list(self.refusals),
             "problems": list(self.problems),
+            "notes": list(self.notes),
+            "stopped": self.stopped,
+            "file_edited": self.file_edited,
         }
 
     def _variable(self, variable: Variable, show_secrets: bool) -> dict[str, Any]:
@@ -197,11 +214,14 @@ def inspect(
     dropin_name: str,
     content: str | None,
     runtime: bool = False,
+    foreseen: Mapping[str, bool] | None = None,
 ) -> Inspection:
     """Looks at a unit once; with C(content) also compares it with what our drop-in should make of it.
 
     C(content): the drop-in's text, an empty one for no drop-in, None to compare nothing.
     C(runtime): our drop-in lies where the next boot removes it.
+    C(foreseen): where nothing is compared, the variables of which the conflicts are told that there would be, each with
+    whether it would be kept secret.
 
     Raises:
         DropinError: A name is not a service's or a drop-in's.
@@ -217,43 +237,50 @@ def inspect(
     own_whole = _with_secret_file(where, own_text, problems)
     own, own_secrets = variables_of(own_whole), halves(own_whole)[1]
     wanted = None if content is None else _wanted(content, where)
-    planned = with_dropin(files, where.path, wanted.text) if wanted else list(files)
+    asked = _foreseen(foreseen, where) if wanted is None and foreseen is not None else wanted
+    old = [file for file in files if is_former_name(where, file.path, file.text)] if asked else []
+    remaining = [file for file in files if file not in old]
+    planned = with_dropin(remaining, where.path, asked.text) if asked else list(files)
     environment = unit_environment(planned, unit)
     external = _environment_files(
-        environment.environment_files, where, wanted.secret_file if wanted else own_secrets, problems
+        environment.environment_files, where, asked.secret_file if asked else own_secrets, problems
     )
     resolved = variables(environment, external)
-    of_other_runs = [
-        path
-        for file in files
-        if file.path != where.path and is_ours(file.text)
-        for path in (file.path, secret_file(file.path))
-    ]
-    found_conflicts = (
-        tuple(conflicts(environment, resolved, where.path, wanted.environment, of_other_runs))
-        if wanted
-        else ()
-    )
-    on_disk = unit_environment(files, unit)
-    if wanted:
+    started = _exec_start.commands(files)
+    found_conflicts: tuple[Conflict, ...] = ()
+    if asked:
+        decided = _exec_start.decisions(started, script_texts(_exec_start.scripts(started)))
+        found_conflicts = (
+            *conflicts(environment, resolved, where.path, asked.environment, _of_other_runs(remaining, where)),
+            *_exec_start.conflicts(decided, asked.environment),
+        )
+    # Who is to foresee what our drop-in would make of the unit counts those of ours that go with it as gone.
+    on_disk = unit_environment(files if wanted else remaining, unit)
+    if asked:
         external = _environment_files(on_disk.environment_files, where, own_secrets, problems)
     now = variables(on_disk, external)
     differences: list[Difference] = []
     if wanted and state.exists:
-        former = _former_environment(where)
+        replaced = [variables_of(_with_secret_file(where.named(_name(file)), file.text, [])) for file in old]
         dropped = dropped_variables(
-            [own, former], wanted.environment, resolved, dict(service_manager.environment)
+            [own, _former_environment(where), *replaced],
+            wanted.environment,
+            resolved,
+            dict(service_manager.environment),
         )
         differences += file_differences(where.path, own, wanted.environment)
+        differences += under_other_names(where.path, [file.path for file in old])
         differences += added_settings(where.path, own_text)
         differences += readable_secrets(where.path, own_text, exposed=is_exposed(where))
         # What an environment file sets is none of systemd's properties.
-        differences += unit_differences(
+        of_unit = unit_differences(
             unit, dict(state.environment), variables_of(wanted.text), state.need_daemon_reload
         )
+        since = "" if differences or of_unit else _started_since(state, where, started)
+        differences += of_unit
         if process is not None:
             differences += process_differences(
-                unit, process, wanted.environment, dropped, found_conflicts, _started_since(state, where)
+                unit, process, wanted.environment, dropped, found_conflicts, since
             )
     return Inspection(
         manager=service_manager,
@@ -270,17 +297,68 @@ def inspect(
         differences=tuple(differences),
         refusals=tuple(_refusals(state, where)),
         problems=tuple(problems),
+        notes=tuple(_notes(state)),
+        stopped=_stopped(state),
+        file_edited=is_edited(where, own_whole or None),
     )
 
 
-def _started_since(state: UnitState, where: Place) -> bool:
-    """Whether the process was started after our drop-in was written, and systemd gives out what that says."""
-    if state.need_daemon_reload or state.started_at_s is None:
-        return False
-    try:
-        return state.started_at_s > os.stat(where.path).st_mtime
-    except OSError:
-        return False
+def _of_other_runs(files: Sequence[UnitFile], where: Place) -> list[str]:
+    """The files of drop-ins of ours that lie beside this one for a while, as a benchmark's does."""
+    others = [file.path for file in files if file.path != where.path and is_ours(file.text)]
+    return [path for other in others for path in (other, secret_file(other))]
+
+
+def _name(file: UnitFile) -> str:
+    return os.path.basename(file.path)
+
+
+def _foreseen(foreseen: Mapping[str, bool], where: Place) -> Wanted:
+    """A drop-in of ours that sets these variables to anything."""
+    lines = [
+        MARKER,
+        "[Service]",
+        *(f'Environment="{name}=x"' for name, secret in foreseen.items() if not secret),
+    ]
+    secrets = [f'{name}="x"' for name, secret in foreseen.items() if secret]
+    if secrets:
+        lines.append(secret_file_setting(where.path))
+    text = "\n".join([*secrets, ""]) if secrets else None
+    return Wanted("\n".join([*lines, ""]), text, dict.fromkeys(foreseen, "x"))
+
+
+def _started_since(state: UnitState, where: Place, started: Sequence[_exec_start.Command]) -> str:
+    """By what the process was started, if it was since our drop-in was written; else empty."""
+    written_s = 0.0
+    for path in (where.path, secret_file(where.path)):
+        try:
+            written_s = max(written_s, os.stat(path).st_mtime)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return ""
+    if not written_s or state.started_at_s is None or state.started_at_s < written_s:
+        return ""
+    places = [f"ExecStart in {command.file}:{command.line}" for command in started[-1:]]
+    return places[0] if places else "its ExecStart"
+
+
+def _notes(state: UnitState) -> list[str]:
+    if state.unit_file_state == "disabled" and state.active_state == "active":
+        return [
+            f"{state.unit} is disabled: it runs and will not start at boot; systemctl enable {state.unit} has it started"
+        ]
+    return []
+
+
+def _stopped(state: UnitState) -> str:
+    """That somebody has stopped and disabled the service, in one sentence; empty where nobody has."""
+    if state.exists and state.active_state == "inactive" and state.unit_file_state == "disabled":
+        return (
+            f"{state.unit} is stopped and disabled, so that somebody wants it not to run: leave the host out, start it "
+            "there (systemctl enable --now), or set ollama_override_start_stopped to true"
+        )
+    return ""
 
 
 def _wanted(content: str, where: Place) -> Wanted:

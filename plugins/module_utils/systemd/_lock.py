@@ -11,6 +11,7 @@ import os
 import time
 from typing import Iterator
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import make_state_folder
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import stop_if_abandoned
 
 # A restart holds the lock while the service stops and starts, for each of which systemd allows 90 s by default
@@ -37,7 +38,7 @@ def locked(unit: str, state_directory: str, patience_s: float | None = None) -> 
         LockError: Another process holds the lock for too long, or the state folder cannot be made.
     """
     try:
-        os.makedirs(state_directory, mode=0o700, exist_ok=True)
+        make_state_folder(state_directory)
         descriptor = os.open(os.path.join(state_directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise LockError(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
@@ -23,16 +23,25 @@ UNIT = "unit"
 PROCESS = "process"
 SERVER = "server"
 
+# Why something differs, where the layer and the values do not tell.
+FORMER_NAME = "former name"
+EXPOSED = "exposed secret"
+NOT_TAKEN = "set at start"
+
 
 @dataclass(frozen=True)
 class Difference:
-    """A variable that a layer has otherwise than wanted; None stands for absent, secrets are masked."""
+    """A variable that a layer has otherwise than wanted; None stands for absent, secrets are masked.
+
+    C(cause): why, where the layer and the values do not tell.
+    """
 
     layer: str
     variable: str
     found: str | None
     wanted: str | None
     message: str
+    cause: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,16 +75,38 @@ def readable_secrets(path: str, dropin: str, *, exposed: bool) -> list[Differenc
     found = [name for name, value in variables_of(dropin).items() if masked(name, value) != value]
     reason = "it is to be written again, so that its secrets are in a file that its owner alone may read"
     differences = [
-        Difference(FILE, name, MASK, MASK, f"{path} sets {name} for all to read: {reason}") for name in found
+        Difference(FILE, name, MASK, MASK, f"{path} sets {name} for all to read: {reason}", EXPOSED)
+        for name in found
     ]
     if exposed:
         place = secret_file(path)
         differences.append(
             Difference(
-                FILE, "", "readable", "private", f"{place} can be read by others than its owner: {reason}"
+                FILE,
+                "",
+                "readable",
+                "private",
+                f"{place} can be read by others than its owner: {reason}",
+                EXPOSED,
             )
         )
     return differences
+
+
+def under_other_names(path: str, old: Iterable[str]) -> list[Difference]:
+    """Our drop-ins of before its name was changed, which are in force as long as they lie there."""
+    return [
+        Difference(
+            FILE,
+            "",
+            other,
+            None,
+            f"{other} was written by gpufleet.ollama before our drop-in was to be {path}, and is still in force: "
+            "it is to be removed",
+            FORMER_NAME,
+        )
+        for other in old
+    ]
 
 
 def unit_differences(
@@ -93,10 +124,6 @@ def unit_differences(
     return found
 
 
-_SET_BY_PROGRAM = (
-    "it was started after the drop-in was written, so what ExecStart= of the unit runs sets it itself: look at that "
-    "command for env, a shell or a script, and take the variable out of it"
-)
 
 
 def process_differences(
@@ -105,33 +132,37 @@ def process_differences(
     wanted: Mapping[str, str],
     dropped: Mapping[str, str | None],
     conflicts: Sequence[Conflict],
-    started_since: bool = False,
+    started_since: str = "",
 ) -> list[Difference]:
     """Where the running process has other values than wanted.
 
     C(dropped): variables our drop-in set before and no longer sets, each with the value that the unit's
-    other files give it (None: none). C(started_since): the process is younger than our drop-in, and systemd has read it.
+    other files give it (None: none).
+    C(started_since): where the process was started since the files and systemd have what is wanted, what it was started by.
     """
     expected: dict[str, str | None] = {**dropped, **wanted}
     reasons = {conflict.name: conflict.message for conflict in conflicts}
-    return _differences(
-        PROCESS,
-        f"{unit} runs with",
-        process,
-        expected,
-        sorted(expected),
-        _SET_BY_PROGRAM
-        if started_since
-        else "it was started before the drop-in took effect and must be restarted",
-        reasons,
-    )
+    reason = "it was started before the drop-in took effect and must be restarted"
+    if started_since:
+        reason = (
+            f"it was started after the drop-in was written, so what starts it sets another value ({started_since}), or "
+            "systemd had not read the drop-in then; if a restart does not help, remove the setting there"
+        )
+    found = _differences(PROCESS, f"{unit} runs with", process, expected, sorted(expected), reason, reasons)
+    return [replace(one, cause=NOT_TAKEN) for one in found] if started_since else found
 
 
-def activity_differences(unit: str, active_state: str, refusals: Sequence[str]) -> list[Difference]:
-    """A service that is to be active and is not; a reason for which it cannot be managed says more than its state."""
+def activity_differences(
+    unit: str, active_state: str, refusals: Sequence[str], because: str = ""
+) -> list[Difference]:
+    """A service that is to be active and is not; a reason for which it cannot be managed says more than its state.
+
+    C(because): why it cannot run, or is not run, where that was seen.
+    """
     if active_state == "active":
         return []
-    message = refusals[0] if refusals else f"{unit} is {active_state}, wanted active"
+    state = f"{unit} is {active_state}, wanted active"
+    message = refusals[0] if refusals else f"{state}: {because}" if because else state
     return [Difference(PROCESS, "", active_state, "active", message)]
 
 

@@ -36,11 +36,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
 
 SYSTEM = "system"
 USER = "user"
+MASKED = "masked"
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 FILE_LIMIT_BYTES = 4 * 1024 * 1024  # systemd reads unit files of at most 4 MiB (READ_FULL_BYTES_MAX)
 # A pattern may name a folder that the service's user fills.
 MAX_ENVIRONMENT_FILES = 64
 JOURNAL_LIMIT_BYTES = 1024 * 1024
+# What starts a service in place of its program is short.
+MAX_SCRIPTS = 8
+SCRIPT_LIMIT_BYTES = 64 * 1024
 
 _PROPERTIES = (
     "Id",
@@ -109,10 +113,9 @@ class Manager:
 
 @dataclass(frozen=True)
 class UnitState:
-    """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, None while it never ran.
+    """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, C(started_at_s) in seconds since 1970.
 
-    C(started_at_s): the same in seconds since 1970, not rounded.
-    C(job): the number of what systemd is doing with it or about to do, 0 for nothing.
+    Both are None while it never ran. C(job): the number of what systemd is doing with it or about to do, 0 for nothing.
     """
 
     unit: str
@@ -204,7 +207,7 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
         started_at=_wall_clock(monotonic_microseconds) if monotonic_microseconds else None,
         invocation_id=properties.get("InvocationID", ""),
         user=properties.get("User", ""),
-        started_at_s=_booted_at() + monotonic_microseconds / 1e6 if monotonic_microseconds else None,
+        started_at_s=_booted_at_s() + monotonic_microseconds / 1e6 if monotonic_microseconds else None,
         job=_int(properties.get("Job")),
     )
 
@@ -213,15 +216,15 @@ def _int(text: str | None) -> int:
     return whole_number(text) or 0
 
 
-def _booted_at() -> float:
-    return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
 def _wall_clock(monotonic_microseconds: int) -> str:
     moment = datetime.datetime.fromtimestamp(
-        round(_booted_at() + monotonic_microseconds / 1e6), tz=datetime.timezone.utc
+        round(_booted_at_s() + monotonic_microseconds / 1e6), tz=datetime.timezone.utc
     )
     return moment.isoformat()
+
+
+def _booted_at_s() -> float:
+    return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def parse_properties(text: str) -> dict[str, str]:
@@ -268,7 +271,7 @@ def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -
         ValueError: A file is too large.
     """
     files = []
-    if state.fragment_path:
+    if state.fragment_path and state.load_state != MASKED:  # that of a masked unit is a link to /dev/null
         files.append(UnitFile(state.fragment_path, FRAGMENT, read_text(state.fragment_path)))
     path = list(dict.fromkeys([*unit_path, own_directory]))
     listings = []
@@ -323,6 +326,20 @@ def environment_files(
     return found
 
 
+def script_texts(paths: Sequence[str]) -> dict[str, str]:
+    """The text of those files that are scripts and can be read; of a long one nothing."""
+    found = {}
+    for path in paths[:MAX_SCRIPTS]:
+        try:
+            with open_regular(path, follow_link=True) as stream:
+                content = stream.read(SCRIPT_LIMIT_BYTES + 1)
+        except (OSError, ValueError):
+            continue
+        if content.startswith(b"#!") and len(content) <= SCRIPT_LIMIT_BYTES:
+            found[path] = content.decode("utf-8", "replace")
+    return found
+
+
 def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: int = 400) -> list[str]:
     """The first (or last) messages that one run of a unit wrote to the journal; empty when there are none."""
     if not re.fullmatch("[0-9a-f]{32}", invocation_id):
@@ -331,9 +348,10 @@ def journal_of_invocation(invocation_id: str, *, from_end: bool = False, lines: 
     return text[-lines:] if from_end else text[:lines]
 
 
-def last_messages_of_unit(scope: str, unit: str, *, lines: int) -> list[str]:
-    """The last messages of a unit's runs and of systemd about them."""
-    return _journal(f"--user-unit={unit}" if scope == USER else f"--unit={unit}", f"--lines={lines}")[-lines:]
+def last_messages_of_unit(scope: str, unit: str, *, since_s: float, lines: int) -> list[str]:
+    """The last messages of a unit's runs and of systemd about them since a moment, in seconds since 1970."""
+    by_unit = f"--user-unit={unit}" if scope == USER else f"--unit={unit}"
+    return _journal(by_unit, f"--since=@{since_s:.6f}", f"--lines={lines}")[-lines:]
 
 
 def _journal(*arguments: str) -> list[str]:

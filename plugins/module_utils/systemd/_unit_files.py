@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environme
 FRAGMENT = "fragment"
 DROP_IN = "drop-in"
 ENVIRONMENT_FILE = "environment file"
+_BYTE_ORDER_MARK = re.compile("^\ufeff", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,26 @@ class Removal:
 
 
 @dataclass(frozen=True)
+class Reset:
+    """An empty C(Environment=) or C(EnvironmentFile=), which takes back all that was set by its key before."""
+
+    key: str
+    file: str
+    line: int
+    taken: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class UnitEnvironment:
-    """What a unit's files make of its environment, before the files named by C(EnvironmentFile=) are read."""
+    """What a unit's files make of its environment, before the files named by C(EnvironmentFile=) are read.
+
+    C(resets): with the files whose settings they take back.
+    """
 
     assignments: Mapping[str, tuple[Origin, ...]]
     environment_files: tuple[EnvironmentFileReference, ...]
     removals: tuple[Removal, ...]
+    resets: tuple[Reset, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,9 +119,10 @@ def service_settings(text: str) -> list[Setting]:
     """The settings of the [Service] sections, continued lines joined.
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
-    continued one is skipped, the backslash of a continued line counts as a space.
+    continued one is skipped, the backslash of a continued line counts as a space, one byte order mark is skipped.
     """
     settings = []
+    text = _BYTE_ORDER_MARK.sub("", text, count=1)
     section = ""
     pending: list[str] = []
     pending_line = 0
@@ -174,21 +190,24 @@ def unit_environment(files: Iterable[UnitFile], unit: str = "") -> UnitEnvironme
     assignments: dict[str, list[Origin]] = {}
     references: list[EnvironmentFileReference] = []
     removals: list[Removal] = []
+    resets: list[Reset] = []
     for file in files:
         for setting in service_settings(file.text):
             if setting.key == "Environment":
                 if not setting.value:
+                    taken = {origin.file for origins in assignments.values() for origin in origins}
+                    resets.append(Reset(setting.key, file.path, setting.line, tuple(sorted(taken))))
                     assignments.clear()
                 for name, value in parse_assignments(setting.value):
                     assignments.setdefault(name, []).append(Origin(file.path, setting.line, file.kind, value))
             elif setting.key == "EnvironmentFile":
                 if not setting.value:
+                    taken = {reference.file for reference in references}
+                    resets.append(Reset(setting.key, file.path, setting.line, tuple(sorted(taken))))
                     references.clear()
                 else:
                     pattern = expand_unit_specifiers(setting.value, unit)
-                    references.append(
-                        EnvironmentFileReference(pattern.lstrip("-"), file.path, setting.line)
-                    )
+                    references.append(EnvironmentFileReference(pattern.lstrip("-"), file.path, setting.line))
             elif setting.key == "UnsetEnvironment":
                 if not setting.value:
                     removals.clear()
@@ -198,7 +217,10 @@ def unit_environment(files: Iterable[UnitFile], unit: str = "") -> UnitEnvironme
                     if NAME_PATTERN.match(word.partition("=")[0])
                 )
     return UnitEnvironment(
-        {name: tuple(origins) for name, origins in assignments.items()}, tuple(references), tuple(removals)
+        {name: tuple(origins) for name, origins in assignments.items()},
+        tuple(references),
+        tuple(removals),
+        tuple(resets),
     )
 
 
@@ -262,12 +284,26 @@ def conflicts(
                     f"remove that entry"
                 )
                 found.append(Conflict(name, removal.file, removal.line, message))
+                continue
+            for reset in environment.resets[::-1]:
+                if dropin_path in reset.taken:
+                    found.append(_emptied(name, reset, dropin_path))
+                    break
         elif variable.origin.file not in (dropin_path, secret_file(dropin_path)):
             mine = variable.origin.file in of_other_runs
             found.append(
                 _held(name, variable.origin) if mine else _overruled(name, variable.origin, dropin_path)
             )
     return found
+
+
+def _emptied(name: str, reset: Reset, dropin_path: str) -> Conflict:
+    message = (
+        f"{reset.file}:{reset.line} empties {reset.key}= after our drop-in {posixpath.basename(dropin_path)} and so "
+        f"takes {name} away: remove that line or give our drop-in a name that sorts after "
+        f"{posixpath.basename(reset.file)}"
+    )
+    return Conflict(name, reset.file, reset.line, message)
 
 
 def _removal_of(environment: UnitEnvironment, name: str) -> Removal | None:

@@ -126,7 +126,8 @@ READ = {
 def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
     result = run_on(READ)
     assert result["plan"] == run_action(gpu=HOST, models=[GEMMA], version="0.33.0")["plan"]
-    assert set(result) == {"changed", "plan", "not_loaded"}
+    assert set(result) == {"changed", "plan", "not_loaded", "obstacles", "stopped"}
+    assert (result["obstacles"], result["stopped"]) == ([], "")
 
 
 def test_the_host_is_read_as_the_options_say(run_on):
@@ -134,8 +135,33 @@ def test_the_host_is_read_as_the_options_say(run_on):
     names = {"unit": "ollama@a.service", "scope": "user", "dropin_name": "zz-own.conf"}
     wanted = {"wanted": [GEMMA["name"]], "models": [GEMMA]}
     run_on(READ, gather=["models"], gpu=HOST, operator_environment=environment, **wanted, **names)
-    asked = {"gather": ["models"], "environment": environment, "first_models": [GEMMA["name"]], **names}
-    assert run_on.asked == [asked]
+    (asked,) = run_on.asked
+    assert {"OLLAMA_NUM_PARALLEL", "OLLAMA_FLASH_ATTENTION"} < set(asked.pop("variables"))
+    assert asked == {
+        "gather": ["models"],
+        "environment": environment,
+        "first_models": [GEMMA["name"]],
+        **names,
+    }
+
+
+def test_what_keeps_the_plan_from_being_applied_is_told_with_it(run_on):
+    """Of the conflicts those of variables that the plan sets, as it need not set all that it may."""
+    conflicts = [
+        {"variable": name, "file": "/x", "line": 2, "message": f"/x:2 sets {name}"}
+        for name in ("OLLAMA_NUM_PARALLEL", "OLLAMA_KV_CACHE_TYPE")
+    ]
+    service = {
+        "refusals": ["it is masked"],
+        "problems": ["/y cannot be read"],
+        "notes": ["it will not start at boot"],
+        "stopped": "it is stopped",
+        "conflicts": conflicts,
+    }
+    result = run_on({**READ, "service": service})
+    assert result["obstacles"] == ["it is masked", "/y cannot be read", "/x:2 sets OLLAMA_NUM_PARALLEL"]
+    assert result["stopped"] == "it is stopped"
+    assert "gpu01: it will not start at boot" in result["warnings"]
 
 
 def test_without_gather_nothing_is_read(run_on):

@@ -141,3 +141,16 @@ def test_a_path_is_no_unit(run_module, module, unit):
         True,
         f"{unit!r} is not the name of a systemd service: write it like ollama.service",
     )
+
+
+@pytest.mark.parametrize(
+    ("variables", "environment", "foreseen"),
+    [
+        ([], {}, None),
+        (["A"], {"B": 1, "C": None}, {"A": False, "B": False}),
+        (["A"], {"HF_TOKEN": "********"}, {"A": False, "HF_TOKEN": True}),
+        ([], {"HTTPS_PROXY": "http://********@proxy:1", "not a name": "x"}, {"HTTPS_PROXY": True}),
+    ],
+)
+def test_what_our_dropin_will_set_is_known_with_whether_it_is_secret(variables, environment, foreseen):
+    assert ollama_host_info.foreseen(variables, environment) == foreseen

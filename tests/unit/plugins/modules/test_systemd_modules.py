@@ -84,7 +84,7 @@ def test_a_dropin_is_written_and_its_diff_shows_no_secret(systemd, run_module, t
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"state": "restored"}, "there is nothing to restore"),
+        ({"content": "x", "rollout": "../x"}, "names no rollout"),
         ({"content": "x", "keep": 0}, "at least one former version must be kept"),
         ({"content": "x", "name": "../x"}, "is not a drop-in's file name"),
         ({}, "content"),
@@ -137,6 +137,7 @@ def test_a_service_that_is_to_be_active_and_is_not_is_the_first_difference(syste
         "found": "failed",
         "wanted": "active",
         "message": "ollama.service is failed, wanted active",
+        "cause": "",
     }
     assert failed["differences"][1]["layer"] == "file"
 
@@ -248,7 +249,7 @@ def test_waiting_in_vain_fails_with_the_last_words(systemd, run_module, monkeypa
         0.0, "failed", "failed", 0, 1, "http://127.0.0.1:11434", None, False, None, "refused"
     )
     monkeypatch.setattr(ollama_wait._service, "look", lambda run, scope, unit: down)
-    monkeypatch.setattr(ollama_wait._service, "last_words", lambda run, scope, unit: ["panic: no"])
+    monkeypatch.setattr(ollama_wait._service, "last_words", lambda run, scope, unit, since_s: ["panic: no"])
     result = run_module(ollama_wait)
     assert result["failed"]
     assert result["msg"] == "ollama.service failed. Its journal says: panic: no"

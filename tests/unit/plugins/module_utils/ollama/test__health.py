@@ -125,7 +125,7 @@ CAUSE = (
         (["panic: old", "started", "panic: new"], ["panic: new"], "Its journal says: panic: new"),
         (["fatal error: out of memory"], ["fatal error: out of memory"], "Its journal says: fatal error: out of memory"),
         (["a", "b", "c", "d"], ["b", "c", "d"], "Its journal ends: b; c; d"),
-        ([], [], "Its journal ends: it wrote nothing"),
+        ([], [], "Its journal holds nothing of this start"),
     ],
 )
 def test_an_end_is_told_by_its_cause(words, kept, sentence):

@@ -50,6 +50,40 @@ def test_the_layers_that_differ_tell_the_cause(found: dict[str, str | None], cau
     assert drift.difference == told
 
 
+@pytest.mark.parametrize(
+    ("found", "running", "file_edited", "cause"),
+    [
+        ({"file": "5", "process": "1"}, True, True, _drift.FILE_EDITED),
+        ({"file": "5", "process": "5"}, True, True, _drift.FILE_EDITED),
+        ({"file": "5", "process": "1"}, True, False, _drift.PLAN_CHANGED),
+        ({"file": "5"}, False, False, _drift.PLAN_CHANGED),
+        ({"file": "5"}, False, None, _drift.PLAN_CHANGED),
+        ({"file": None}, False, None, _drift.NOT_APPLIED),
+        ({"process": "1"}, True, True, _drift.STALE_PROCESS),
+    ],
+)
+def test_a_file_was_edited_only_where_it_is_another_than_was_written(
+    found: dict[str, str | None], running: bool, file_edited: bool | None, cause: str
+) -> None:
+    down = [] if running else [difference("process", "failed", "active", variable="")]
+    drifts = explain([*down, *(difference(*one) for one in found.items())], [], (), file_edited)
+    assert drifts[0].cause == cause
+
+
+def test_what_site_yml_refuses_comes_first_and_is_told_once() -> None:
+    masked = "systemd does not load ollama.service, its state is masked: repair the unit first"
+    down = {**difference("process", "inactive", "active", variable=""), "message": masked}
+    drifts = explain([down, difference("file", "2")], [], [masked])
+    assert (drifts[0].cause, drifts[0].message) == (_drift.REFUSED, masked)
+    assert [drift.message for drift in drifts].count(masked) == 1
+
+
+def test_a_cause_that_the_host_tells_stands_with_its_sentence() -> None:
+    told = {**difference("process", "9"), "cause": "set at start", "message": "ExecStart in /x:3"}
+    (drift,) = explain([told], [], (), False)
+    assert (drift.cause, drift.message) == ("set at start", "ExecStart in /x:3")
+
+
 def test_a_file_that_decides_the_variable_is_the_cause_whatever_differs() -> None:
     conflict = {
         "variable": NAME,
@@ -118,6 +152,12 @@ def test_no_difference_is_lost_and_no_variable_told_twice(found: list[dict[str, 
 
 
 def test_of_two_secrets_that_differ_another_value_is_wanted():
-    found = {"layer": "process", "variable": "HF_TOKEN", "found": "********", "wanted": "********", "message": ""}
+    found = {
+        "layer": "process",
+        "variable": "HF_TOKEN",
+        "found": "********",
+        "wanted": "********",
+        "message": "",
+    }
     (drift,) = explain([found], [])
     assert drift.difference == "******** in process, wanted another value"

@@ -175,10 +175,10 @@ def test_the_table_tells_each_cause_once(report: dict[str, Any]) -> None:
     assert table(report)[3].endswith("  stale process: V0 1, not 3, V1 1, not 3")
 
 
-def test_the_table_tells_what_is_about_no_variable_by_its_cause() -> None:
+def test_the_table_tells_why_a_service_does_not_run() -> None:
     stopped = {"layer": "process", "variable": "", "found": "inactive", "wanted": "active", "message": "m"}
     report = fleet_report([HostData("a", verified={**IN_SYNC, "differences": [stopped]})], NOW)
-    assert table(report)[1].endswith("  not running")
+    assert table(report)[1].endswith("  not running: m")
 
 
 def test_the_table_shows_a_conflict_that_has_not_struck_yet() -> None:

@@ -37,7 +37,8 @@ class FakeSystemd:
         if "verify" not in command:
             return Completed(0, f"LoadState={'loaded' if self.exists else 'not-found'}\n", "")
         directory = command[1].split("=", 1)[1].rstrip(":")
-        path = os.path.join(directory, f"{UNIT}.d", NAME)
+        (name,) = os.listdir(os.path.join(directory, f"{UNIT}.d"))
+        path = os.path.join(directory, f"{UNIT}.d", name)
         with open(path, encoding="utf-8") as stream:
             self.staged.append(stream.read())
         return Completed(self.code, "", self.complaint.replace("STAGED", path))
@@ -59,9 +60,11 @@ def apply(
     version=252,
     scope="system",
     taken_back="",
+    rollout="",
+    name=NAME,
 ):
     manager = Manager(scope, version, (), ())
-    return change(systemd, manager, UNIT, NAME, state, content, keep, check_mode, taken_back)
+    return change(systemd, manager, UNIT, name, state, content, keep, check_mode, taken_back, rollout=rollout)
 
 
 def path(world):
@@ -170,18 +173,126 @@ def test_the_directory_stays_while_others_need_it(world):
     assert path(world).parent.exists()
 
 
-def test_restoring_goes_back_one_version_at_a_time(world):
-    for number in (1, 2, 3):
-        apply(FakeSystemd(), content=TEXT.format(number))
-    seen = []
-    for _step in range(3):
-        apply(FakeSystemd(), "restored")
-        seen.append(path(world).read_text().split('"')[1] if path(world).exists() else None)
-    assert seen == ["A=2", "A=1", None]
-    with pytest.raises(DropinError, match="there is nothing to restore"):
-        apply(FakeSystemd(), "restored")
-    withdrawn = sorted((world / "state" / "withdrawn" / NAME).iterdir())
-    assert [file.read_text().split('"')[1] for file in withdrawn] == ["A=3", "A=2", "A=1"]
+def values(files):
+    return [file.read_text().split('"')[1] for file in sorted(files)]
+
+
+def value(world):
+    return values([path(world)])[0] if path(world).exists() else None
+
+
+def test_a_rollback_undoes_the_last_change_once_and_older_ones_where_they_are_named(world):
+    changes = [apply(FakeSystemd(), content=TEXT.format(number)).change for number in (1, 2, 3)]
+    first = apply(FakeSystemd(), "restored")
+    assert (value(world), first.restored, first.changed) == ("A=2", True, True)
+    assert first.told == f"{UNIT} is back on what it had before change {changes[2]}: {NAME} with A=2."
+    again = apply(FakeSystemd(), "restored")
+    assert (value(world), again.restored, again.changed) == ("A=2", False, False)
+    assert "was taken back before; to go on, name an older one as gpufleet_rollout" in again.told
+    assert f"({changes[1]}, {changes[0]})" in again.told
+    assert apply(FakeSystemd(), "restored", rollout=changes[0]).restored
+    assert value(world) is None
+    assert values((world / "state" / "withdrawn" / NAME).iterdir()) == ["A=1", "A=2", "A=3"]
+    assert apply(FakeSystemd(), content=TEXT.format(4)).change == "change-00000004"
+
+
+def test_where_nothing_is_known_a_rollback_leaves_all_as_it_is_and_says_so(world):
+    outcome = apply(FakeSystemd(), "restored")
+    assert (outcome.changed, outcome.restored, outcome.superseded) == (False, False, False)
+    assert outcome.told.startswith(f"{UNIT} stays as it is: no former drop-in of {UNIT} is known in ")
+
+
+def test_a_rollback_returns_to_before_a_rollout_and_not_one_further(world):
+    """A host that took itself back in the rollout, or was not changed by it, stays where it is."""
+    for number, rollout in enumerate(("r-1", "r-2", "r-3"), start=1):
+        last = apply(FakeSystemd(), content=TEXT.format(number), rollout=rollout)
+    assert last.change == "change-00000003+r-3"
+    apply(FakeSystemd(), "restored", taken_back=last.change)
+    for wanted in ("", "r-3"):
+        outcome = apply(FakeSystemd(), "restored", rollout=wanted)
+        assert (value(world), outcome.restored) == ("A=2", False)
+        assert "rollout r-3 was taken back before" in outcome.told
+    assert "rollout r-9 has changed nothing" in apply(FakeSystemd(), "restored", rollout="r-9").told
+    assert outcome.rollouts == ("r-1", "r-2", "r-3")
+    outcome = apply(FakeSystemd(), "restored", rollout="r-1")
+    assert (value(world), outcome.restored) == (None, True)
+    assert outcome.told == f"{UNIT} is back on what it had before rollout r-1: no {NAME}."
+
+
+def test_a_clock_that_was_ahead_changes_no_order(world):
+    former = world / "state" / "former" / NAME
+    former.mkdir(parents=True)
+    for second in range(3):
+        (former / f"20310101T00000{second}.000000Z.conf").write_text(
+            f'{MARKER}\n[Service]\nEnvironment="A=2031"\n'
+        )
+    for number in (4, 5, 6):
+        apply(FakeSystemd(), content=TEXT.format(number), keep=3)
+    assert apply(FakeSystemd(), "restored").restored
+    assert value(world) == "A=5"
+
+
+def test_what_a_killed_run_left_unproven_can_be_taken_back_and_what_is_proven_not(world):
+    made = apply(FakeSystemd(), content=TEXT.format(1)).change
+    assert apply(FakeSystemd(), content=TEXT.format(1)).change == made
+    assert apply(FakeSystemd(), "proven", taken_back="change-00000009").change == made
+    assert apply(FakeSystemd(), "proven", taken_back=made).change == ""
+    assert apply(FakeSystemd(), content=TEXT.format(1)).change == ""
+    second = apply(FakeSystemd(), content=TEXT.format(2)).change
+    apply(FakeSystemd(), "restored", taken_back=second)
+    assert apply(FakeSystemd(), content=TEXT.format(1)).change == ""
+
+
+def test_an_old_name_of_our_dropin_goes_with_the_new_one_and_comes_back_with_it(world):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"), rollout="r-1")
+    new = path(world).with_name("zzzz.conf")
+    outcome = apply(FakeSystemd(), content=TEXT.format(2), name="zzzz.conf", rollout="r-2")
+    assert (value(world), secrets(world).exists(), values([new])) == (None, False, ["A=2"])
+    assert f"+++ {new}" in outcome.diff
+    assert f"--- {path(world)}" in outcome.diff
+    assert "hunter2" not in outcome.diff
+    assert not apply(FakeSystemd(), content=TEXT.format(2), name="zzzz.conf").changed
+    back = apply(FakeSystemd(), "restored", name="zzzz.conf")
+    assert (value(world), new.exists()) == ("A=1", False)
+    assert 'HF_TOKEN="hunter2"' in secrets(world).read_text()
+    assert back.told.endswith(": no zzzz.conf; zz-gpufleet.conf with A=1, HF_TOKEN=********.")
+
+
+def test_a_benchmark_leaves_our_dropin_and_is_left(world):
+    apply(FakeSystemd(), content=TEXT.format(1), rollout="r-1")
+    for name in ("zzz-gpufleet-benchmark.conf", "zzz-mine.conf"):
+        apply(FakeSystemd(), content=TEXT.format(9), name=name, rollout="benchmark")
+        assert value(world) == "A=1"
+        assert not apply(FakeSystemd(), content=TEXT.format(1)).changed
+        assert path(world).with_name(name).exists()
+    assert apply(FakeSystemd(), "restored").told.endswith(f"before rollout r-1: no {NAME}.")
+    assert path(world).with_name("zzz-mine.conf").exists()
+
+
+def test_an_edit_by_hand_is_told_from_what_was_written(world):
+    where = _dropin.place(UNIT, "system", NAME, str(world / "etc"), str(world / "state"))
+    assert _dropin.is_edited(where, None) is None
+    apply(FakeSystemd(), content=TEXT.format(1))
+    assert _dropin.is_edited(where, path(world).read_text()) is False
+    assert _dropin.is_edited(where, path(world).read_text().replace("A=1", "A=7")) is True
+    apply(FakeSystemd(), "restored")
+    assert _dropin.is_edited(where, None) is False
+
+
+def test_folders_have_their_modes_whatever_the_umask(world):
+    (world / "etc").mkdir()
+    before = os.umask(0o077)
+    try:
+        apply(FakeSystemd(), content=TEXT.format(1))
+    finally:
+        os.umask(before)
+    assert path(world).parent.stat().st_mode & 0o777 == 0o755
+    os.umask(0o000)
+    try:
+        apply(FakeSystemd(), content=TEXT.format(2))
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (world / "state").rglob("*") if file.is_dir()} == {0o700}
 
 
 def test_each_change_can_be_taken_back_by_its_name(world):
@@ -204,8 +315,8 @@ def test_what_another_run_wrote_since_is_not_taken_back_with_ours(world):
     assert not apply(FakeSystemd(), "restored", taken_back=theirs.change).superseded
     assert "A=original" in path(world).read_text()
     assert apply(FakeSystemd(), "restored", taken_back=first.change).exists is False
-    withdrawn = sorted((world / "state" / "withdrawn" / NAME).iterdir())
-    assert [file.read_text().split('"')[1] for file in withdrawn] == ["A=mine", "A=theirs", "A=original"]
+    withdrawn = values((world / "state" / "withdrawn" / NAME).iterdir())
+    assert withdrawn == ["A=original", "A=mine", "A=theirs"]
 
 
 def test_a_change_that_another_run_took_back_already_is_left_at_that(world):
@@ -340,17 +451,17 @@ def test_another_secret_is_a_change_that_shows_without_it(world):
 
 
 def test_both_files_go_back_together(world):
-    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "first1"))
-    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(2, "second2"))
+    first = apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "first1")).change
+    second = apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(2, "second2")).change
     apply(FakeSystemd(), content=TEXT.format(3))
     assert not secrets(world).exists()
     apply(FakeSystemd(), state="restored")
     assert "A=2" in path(world).read_text()
     assert 'HF_TOKEN="second2"' in secrets(world).read_text()
-    apply(FakeSystemd(), state="restored")
+    apply(FakeSystemd(), state="restored", rollout=second)
     assert "A=1" in path(world).read_text()
     assert 'HF_TOKEN="first1"' in secrets(world).read_text()
-    apply(FakeSystemd(), state="restored")
+    apply(FakeSystemd(), state="restored", rollout=first)
     assert not path(world).parent.exists()
 
 

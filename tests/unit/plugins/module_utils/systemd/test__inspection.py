@@ -53,11 +53,11 @@ class World:
     def ours(self, text):
         return self.dropin(NAME, f"{MARKER}\n{text}")
 
-    def look(self, content=None, environment=()):
+    def look(self, content=None, environment=(), foreseen=None):
         shown = {**self.properties, "MainPID": self.pid, "FragmentPath": self.root / "lib" / "ollama.service"}
         text = "".join(f"{name}={value}\n" for name, value in shown.items())
         manager = Manager("system", 252, (str(self.root / "etc"), str(self.root / "lib")), environment)
-        return inspect(lambda command: Completed(0, text, ""), manager, UNIT, NAME, content)
+        return inspect(lambda command: Completed(0, text, ""), manager, UNIT, NAME, content, foreseen=foreseen)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_process_that_was_not_restarted_differs_from_its_own_unit(world, runni
 @pytest.mark.parametrize(
     ("after_s", "reload", "reason"),
     [
-        (1, "no", "what ExecStart= of the unit runs sets it itself"),
+        (1, "no", "so what starts it sets another value (its ExecStart)"),
         (1, "yes", "must be restarted"),
         (-1, "no", "must be restarted"),
     ],
@@ -330,8 +330,10 @@ def test_a_secret_of_ours_wins_over_the_environment_file_of_another_and_says_who
     (conflict,) = world.look(WANTED_WITH_BOTH).conflicts
     assert f"{theirs}:1 sets HF_TOKEN" in conflict.message
     os.unlink(later)
-    world.write("etc/ollama.service.d/zzz.env", f"{MARKER}\nHF_TOKEN=benchmark\n")
-    world.dropin("zzz.conf", f"{MARKER}\n[Service]\nEnvironmentFile={world.root}/etc/{UNIT}.d/zzz.env\n")
+    benchmark = "zzz-gpufleet-benchmark"
+    world.dropin(f"{benchmark}.env", f"{MARKER}\nHF_TOKEN=benchmark\n")
+    setting = f"EnvironmentFile={world.root}/etc/{UNIT}.d/{benchmark}.env"
+    world.dropin(f"{benchmark}.conf", f"{MARKER}\n[Service]\n{setting}\n")
     (held,) = world.look(WANTED_WITH_BOTH).conflicts
     assert "another run of gpufleet.ollama wrote that file" in held.message
 
@@ -349,3 +351,62 @@ def test_an_environment_file_of_ours_that_cannot_be_read_is_a_problem(world, mon
     error = PermissionError(13, "Permission denied")
     monkeypatch.setattr(_inspection, "with_secret_file", lambda path, text: fail(error))
     assert "the secret values of our drop-in cannot be read" in world.look(WANTED_WITH_BOTH).problems[0]
+
+
+def test_a_dropin_of_ours_under_a_former_name_is_still_in_force_and_no_conflict(world, running):
+    """Whether it sorts before or after the new name: the change that writes the new one removes it."""
+    world.ours(WANTED)
+    world.properties["Environment"] = "A=3 B=9"
+    running({"A": "3", "B": "9"})
+    for name in ("aa-old.conf", "zzz-old.conf"):
+        old = world.dropin(name, f'{MARKER}\n[Service]\nEnvironment="A=9" "B=9"\n')
+        found = world.look(WANTED)
+        assert [one.cause for one in found.differences] == ["former name", ""]
+        assert f"{old} was written by gpufleet.ollama before our drop-in was to be" in found.differences[0].message
+        assert layers(found) == [("file", ""), ("process", "B")]
+        assert found.conflicts == ()
+        os.unlink(old)
+
+
+def test_what_would_overrule_our_dropin_is_told_before_there_is_one(world):
+    last = world.dropin("zzz.conf", "[Service]\nEnvironment=\n")
+    found = world.look(None, foreseen={"A": False, "HF_TOKEN": True})
+    assert [(one.name, one.file) for one in found.conflicts] == [("A", last)]
+    assert found.differences == ()
+    os.unlink(last)
+    last = world.dropin("zzz.conf", "[Service]\nEnvironmentFile=\n")
+    assert [one.name for one in world.look(None, foreseen={"A": False, "HF_TOKEN": True}).conflicts] == ["HF_TOKEN"]
+    assert world.look().conflicts == ()
+
+
+def test_a_process_that_was_started_after_the_file_and_has_another_value_names_what_started_it(world, running):
+    dropin = world.ours(WANTED)
+    world.properties["Environment"] = "A=3"
+    running({"A": "9"})
+    os.utime(dropin, (1, 1))
+    world.properties["ExecMainStartTimestampMonotonic"] = "1000000"
+    (difference,) = world.look(WANTED).differences
+    assert difference.cause == "set at start"
+    assert "it was started after the drop-in was written" in difference.message
+    os.utime(dropin)
+    (difference,) = world.look(WANTED).differences
+    assert (difference.cause, "and must be restarted" in difference.message) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("active", "enabled", "stopped", "notes"),
+    [
+        ("active", "enabled", False, 0),
+        ("active", "disabled", False, 1),
+        ("active", "static", False, 0),
+        ("inactive", "enabled", False, 0),
+        ("inactive", "disabled", True, 0),
+        ("failed", "disabled", False, 0),
+    ],
+)
+def test_who_stopped_and_disabled_a_service_wants_it_not_to_run(world, active, enabled, stopped, notes):
+    world.properties.update(ActiveState=active, UnitFileState=enabled)
+    found = world.look(WANTED)
+    assert (bool(found.stopped), len(found.notes)) == (stopped, notes)
+    assert "ollama_override_start_stopped" in found.stopped or not stopped
+    assert not notes or "will not start at boot" in found.notes[0]

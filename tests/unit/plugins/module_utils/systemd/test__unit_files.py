@@ -52,6 +52,8 @@ def winner(files, name, environment_files=()):
         ("[Service]\nA=\\\\\nB=1\n", [("A", "\\\\", 2), ("B", "1", 3)]),
         ("[Service]\r\nA=1\r\n", [("A", "1", 2)]),
         ("[Service\nA=1\n", []),
+        ("\ufeff[Service]\nA=1\n", [("A", "1", 2)]),
+        ("# c\n\ufeff[Service]\nA=\ufeff1\n", [("A", "\ufeff1", 3)]),
         ("[Service]\nno setting\nA=1\n", [("A", "1", 3)]),
     ],
 )
@@ -149,6 +151,25 @@ def test_a_removal_is_a_conflict_and_a_variable_nobody_sets_is_none():
     files = with_dropin([UNIT, dropin("a.conf", "UnsetEnvironment=A")], OURS, "[Service]\nEnvironment=A=3\n")
     assert conflict_messages(files, wanted=("A", "NOBODY")) == [
         f"{D}/a.conf:2 removes A again (UnsetEnvironment=A): remove that entry"
+    ]
+
+
+@pytest.mark.parametrize("reset", ["Environment=", "Environment=\nEnvironment=PATH=/bin", "Environment=  "])
+def test_a_reset_after_ours_is_a_conflict_that_says_what_to_remove(reset):
+    files = [UNIT, UnitFile(OURS, DROP_IN, "[Service]\nEnvironment=A=1\n"), dropin("zzz.conf", reset)]
+    assert conflict_messages(files) == [
+        f"{D}/zzz.conf:2 empties Environment= after our drop-in zz-gpufleet.conf and so takes A away: "
+        "remove that line or give our drop-in a name that sorts after zzz.conf"
+    ]
+    assert conflict_messages([UNIT, dropin("a.conf", reset), files[1]]) == []
+
+
+def test_a_reset_of_the_environment_files_takes_our_secrets_away():
+    ours = UnitFile(OURS, DROP_IN, f"[Service]\nEnvironmentFile={OURS[:-5]}.env\n")
+    files = [UNIT, ours, dropin("zzz.conf", "EnvironmentFile=\nEnvironment=")]
+    assert conflict_messages(files) == [
+        f"{D}/zzz.conf:2 empties EnvironmentFile= after our drop-in zz-gpufleet.conf and so takes A away: "
+        "remove that line or give our drop-in a name that sorts after zzz.conf"
     ]
 
 

@@ -1,0 +1,159 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the command of a unit makes of the variables that systemd gives it. Pure: scripts come in as text.
+
+C(ExecStart=) comes after every file: C(env NAME=value), a shell's line or a script may set a variable again. A program
+of another kind is not looked into.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import Iterable, Iterator, Mapping, Sequence
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+    NAME_PATTERN,
+    split_words,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+    Conflict,
+    UnitFile,
+    service_settings,
+)
+
+_SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh"))
+# Options of env(1) that take the next word with them.
+_ENV_WITH_WORD = frozenset(("-C", "--chdir", "-u", "--unset"))
+_ASSIGNED = re.compile(r"(?:^|[\s;&|({\"'])([A-Za-z_][A-Za-z0-9_]*)=([^\n;&|]*)")
+_UNSET = re.compile(r"(?:^|[\s;&|({])unset\s+(?:-v\s+)?([A-Za-z_][A-Za-z0-9_ ]*)")
+# Before the path of an ExecStart=; systemd.service(5), "Special executable prefixes".
+_PREFIXES = "@-:+!|"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One C(ExecStart=) that counts: its words, and where it stands."""
+
+    words: tuple[str, ...]
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A variable that a command sets or, where C(removes), takes away; of an empty name, every variable."""
+
+    name: str
+    removes: bool
+    file: str
+    line: int
+
+
+def commands(files: Sequence[UnitFile]) -> list[Command]:
+    """The commands that start the service, in systemd's order; an empty setting takes those before it back."""
+    found: list[Command] = []
+    for file in files:
+        for setting in service_settings(file.text):
+            if setting.key != "ExecStart":
+                continue
+            if not setting.value:
+                found.clear()
+                continue
+            words = tuple(split_words(setting.value.lstrip(_PREFIXES)))
+            found.append(Command(words, file.path, setting.line))
+    return found
+
+
+def scripts(started: Sequence[Command]) -> list[str]:
+    """The paths of what may be scripts among what the commands start."""
+    paths = [script for command in started for script in [_script(_behind_env(command.words)[1])] if script]
+    return list(dict.fromkeys(paths))
+
+
+def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Decision]:
+    """What the commands make of variables; C(texts): the scripts among what they start, by path."""
+    found: list[Decision] = []
+    for command in started:
+        by_env, words = _behind_env(command.words)
+        found += [Decision(name, removes, command.file, command.line) for name, removes in by_env]
+        if _is_shell(words) and "-c" in words[1:-1]:
+            line = words[words.index("-c") + 1]
+            found += [Decision(name, gone, command.file, command.line) for name, gone in _in_line(line)]
+        script = _script(words)
+        if script in texts:
+            for number, line in enumerate(texts[script].split("\n"), start=1):
+                found += [Decision(name, gone, script, number) for name, gone in _in_line(line)]
+    return found
+
+
+def conflicts(decided: Iterable[Decision], wanted: Iterable[str]) -> list[Conflict]:
+    """The wanted variables that a command decides, each with what to remove."""
+    names = sorted(wanted)
+    found: dict[str, Conflict] = {}
+    for decision in decided:
+        for name in [decision.name] if decision.name else names:
+            if name in names:
+                does = "takes away" if decision.removes else "sets"
+                message = (
+                    f"{decision.file}:{decision.line} {does} {name} itself, after every drop-in, when it starts Ollama "
+                    "(ExecStart): remove it there"
+                )
+                found[name] = Conflict(name, decision.file, decision.line, message)
+    return [found[name] for name in sorted(found)]
+
+
+def _behind_env(words: Sequence[str]) -> tuple[list[tuple[str, bool]], Sequence[str]]:
+    """What C(env) sets and removes in front of a program, and the words from the program on."""
+    found: list[tuple[str, bool]] = []
+    while words and posixpath.basename(words[0]) == "env":
+        words = words[1:]
+        while words:
+            word = words[0]
+            name, separator, value = word.partition("=")
+            if word in ("-", "-i", "--ignore-environment"):
+                found.append(("", True))
+            elif word in _ENV_WITH_WORD:
+                found += [(words[1], True)] if word in ("-u", "--unset") and len(words) > 1 else []
+                words = words[1:]
+            elif name == "--unset" and separator:
+                found.append((value, True))
+            elif word.startswith("-u"):
+                found.append((word[2:], True))
+            elif separator and NAME_PATTERN.match(name):
+                found += [] if _refers(value, name) else [(name, False)]
+            elif not word.startswith("-"):
+                break
+            words = words[1:]
+    return found, words
+
+
+def _is_shell(words: Sequence[str]) -> bool:
+    return bool(words) and posixpath.basename(words[0]) in _SHELLS
+
+
+def _script(words: Sequence[str]) -> str:
+    """The path of what may be a script; empty where there is none."""
+    if _is_shell(words):
+        if "-c" in words:
+            return ""
+        words = [word for word in words[1:] if not word.startswith("-")]
+    return words[0] if words and words[0].startswith("/") else ""
+
+
+def _in_line(line: str) -> Iterator[tuple[str, bool]]:
+    if line.lstrip().startswith("#"):
+        return
+    for found in _ASSIGNED.finditer(line):
+        if not _refers(found[2], found[1]):
+            yield found[1], False
+    for found in _UNSET.finditer(line):
+        for name in found[1].split():
+            yield name, True
+
+
+def _refers(value: str, name: str) -> bool:
+    """Whether a value is made of the variable itself, and so keeps what it was given."""
+    return re.search(rf"\$\{{?{name}(?![A-Za-z0-9_])", value) is not None
