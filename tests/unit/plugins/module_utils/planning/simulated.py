@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory, ModelMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
+    GpuMemory,
+    HostMemory,
+    ModelMemory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
@@ -19,7 +24,10 @@ SYSTEM_MIB = 1000
 
 
 class SizedEngine:
-    """An engine whose models take what a table says, in MiB, on one GPU or evenly on all; what is not free spills."""
+    """An engine whose models take what a table says, in MiB, on one GPU or evenly on all; what is not free spills.
+
+    What lies on no GPU lies in system memory.
+    """
 
     def __init__(self, **sizes_mib: int) -> None:
         self.sizes_mib = sizes_mib
@@ -30,8 +38,19 @@ class SizedEngine:
             return EngineLoad(failure="It cannot be.")
         used = tuple(min(size, free) for free in free_bytes)
         spilled = any(size > free for free in free_bytes)
-        memory = ModelMemory(tuple(GpuMemory(weights_bytes=size) for size in used))
-        return EngineLoad(memory, used, spilled, explanation=("It is large.",), refitted=model.name == "refitted")
+        whole = size * len(free_bytes)
+        memory = ModelMemory(
+            tuple(GpuMemory(weights_bytes=size) for size in used),
+            HostMemory(weights_bytes=whole - sum(used) if free_bytes else size),
+        )
+        return EngineLoad(
+            memory,
+            used,
+            spilled,
+            whole_bytes=whole,
+            explanation=("It is large.",),
+            refitted=model.name == "refitted",
+        )
 
 
 def model(name: str, file_mib: float = 100, **changes: object) -> SchedulerModel:
@@ -46,9 +65,13 @@ def simulation(
     headroom_mib: int = 0,
     overhead_mib: int = 0,
     version: str = "0.33.0",
+    engine: MemoryEngine | None = None,
     **sizes_mib: int,
 ) -> Simulation:
-    """Models on GPUs of so many MiB, all of it free. `overhead_mib`: what each runner takes besides its size."""
+    """Models on GPUs of so many MiB, all of it free. `overhead_mib`: what each runner takes besides its size.
+
+    `engine`: one that is asked for the sizes in place of the table.
+    """
     sizes_bytes = [int(mib * MIB) for mib in gpus_mib]
     gpus = tuple(
         GpuDevice(
@@ -70,5 +93,5 @@ def simulation(
         environment={},
         headroom_bytes=headroom_mib * MIB,
         runner_overhead_bytes=overhead_mib * MIB,
-        engine=SizedEngine(**sizes_mib),
+        engine=engine or SizedEngine(**sizes_mib),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -21,7 +22,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_ste
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    scheduler_model,
+)
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
     MIB,
@@ -30,13 +34,19 @@ from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.plannin
 )
 
 ONE = Setting(1, 4096)
-A, B, C = (replace(model(name), shape=shape("llama3.2:1b")) for name in "abc")
+A, B, C = (model(name) for name in "abc")
 SIZES = {"a": 1000, "b": 500, "c": 2000}
 MARGIN = 1024
 
 
 def judge_of(*gpus_mib: float, models=(A, B, C), **sizes: int) -> Judge:
     return Judge(simulation(list(gpus_mib), list(models), **{**SIZES, **sizes}))
+
+
+def real_judge_of(*gpus_mib: float, model: SchedulerModel) -> Judge:
+    """A judge to whom the memory rules say what the model takes."""
+    context_mib = CUDA_CONTEXT_BYTES // MIB
+    return Judge(simulation(list(gpus_mib), [model], overhead_mib=context_mib, engine=MemoryEngine()))
 
 
 def goal(*models, wanted=True, **changes) -> Goal:
@@ -48,9 +58,8 @@ def goal(*models, wanted=True, **changes) -> Goal:
     [
         ((A,), {}, 1000),
         ((A, B), {}, 1500),
-        # What does not start takes nothing that could be told, and neither does what has no shape.
+        # What does not start takes nothing that could be told.
         ((A, B), {"b": -1}, None),
-        ((model("a"),), {}, None),
         ((), {}, 0),
     ],
 )
@@ -61,15 +70,13 @@ def test_models_take_together_what_each_takes_alone(models, sizes, used_mib):
 
 def test_what_spills_counts_wholly_and_without_gpu_the_systems_memory_does():
     one = scheduler_model(shape("llama3.2:1b"))
-    sizes = {one.name: 10**6}
-    spilled = Judge(simulation([2000], [one], **sizes))
+    spilled = real_judge_of(2000, model=one)
+    assert spilled.alone_outcome(one, ONE).spilled
     # tests/data/engine_memory.csv: 4096 tokens, one slot, f16, flash attention, batch 512 on a GPU.
     measured_mib = 1444.4241
     assert used_bytes(spilled, (one,), ONE) / MIB == pytest.approx(measured_mib + CUDA_CONTEXT_BYTES / MIB, abs=0.001)
-    on_cpu = Judge(simulation([], [one], **{one.name: 0}))
-    found = used_bytes(on_cpu, (one,), ONE)
-    server = on_cpu.server(ONE)
-    assert found == on_cpu.simulation.system_bytes(one, server.load_settings(4096, 1, 512))
+    # The same on a CPU.
+    assert used_bytes(real_judge_of(model=one), (one,), ONE) / MIB == pytest.approx(1448.9159, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,7 @@ def test_steps_that_change_nothing_have_their_reason():
 
 def test_steps_that_cost_something_have_theirs():
     real = scheduler_model(shape("llama3.2:1b"))
-    judge = Judge(simulation([0], [real], **{real.name: 10**6}))
+    judge = real_judge_of(0, model=real)
     found = steps(judge, goal(real, parallels=(1,), context_lengths=(4096,)), Choice(ONE, 1))
     # 4096 more tokens of 16 layers with keys and values of 8 heads of 64 elements.
     cache_mib = 4096 * 16 * 2 * 8 * 64 * 2 / MIB

@@ -15,7 +15,27 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
     PlannedModel,
 )
 
-SHARE = GpuShare(0, "GPU-0", 33, 1, 20, 300, 4000, 50000, 600000)
+PARTS = {
+    "weights_bytes": 1,
+    "kv_cache_bytes": 20,
+    "compute_bytes": 300,
+    "projector_bytes": 4000,
+    "projector_compute_bytes": 50000,
+    "cuda_context_bytes": 600000,
+}
+SHARE = GpuShare(**PARTS, index=0, uuid="GPU-0", layers=33)
+GPU = PlannedGpu(
+    **PARTS,
+    index=0,
+    uuid="GPU-0",
+    name="L4",
+    total_bytes=654333,
+    others_bytes=5,
+    planned_bytes=654321,
+    free_bytes=7,
+    engine_margin_bytes=1,
+    headroom_bytes=0,
+)
 
 
 def plan() -> Plan:
@@ -33,7 +53,7 @@ def plan() -> Plan:
         load_order=("a",),
         order_matters=False,
         models=(PlannedModel("a", True, gpus=(SHARE,)), PlannedModel("b", False)),
-        gpus=(PlannedGpu(0, "GPU-0", "L4", 10, 1, 2, 7, 1, 0),),
+        gpus=(GPU,),
         limits=(Limit("parallel", 3, False, None, "why"),),
         reasons=("because",),
         warnings=(),
@@ -42,6 +62,7 @@ def plan() -> Plan:
 
 def test_a_share_is_the_sum_of_its_parts():
     assert SHARE.total_bytes == 654321
+    assert GPU.parts_bytes == 654321
 
 
 def test_a_plan_is_plain_data_with_the_sums():
@@ -49,6 +70,8 @@ def test_a_plan_is_plain_data_with_the_sums():
     assert json.loads(json.dumps(plain)) == plain
     assert plain["load_order"] == ["a"]
     assert plain["models"][0]["gpus"][0]["total_bytes"] == 654321
+    # What a GPU has is not the sum of what is planned on it.
+    assert plain["gpus"][0]["total_bytes"] == 654333
     # Whatever is not planned takes nothing.
     unplanned = {key: value for key, value in plain["models"][1].items() if value}
     assert unplanned == {"name": "b"}

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     loads_of_all_orders,
@@ -85,31 +84,30 @@ SETTING = Setting(1, 4096)
 
 # The engine leaves 1024 MiB free of each GPU that it uses, the default of LLAMA_ARG_FIT_TARGET.
 @pytest.mark.parametrize(
-    ("gpus_mib", "name", "size_mib", "changes", "headroom_mib", "reason"),
+    ("gpus_mib", "name", "size_mib", "headroom_mib", "reason"),
     [
-        ([4096], "a", 3072, {}, 0, ""),
-        ([4096], "a", 3073, {}, 0, "a leaves 1.0 GiB of GPU 0 free, and 1.0 GiB are to stay free"),
-        ([4096], "a", 2048, {}, 1024, ""),
-        ([4096], "a", 2049, {}, 1024, "a leaves 2.0 GiB of GPU 0 free, and 2.0 GiB are to stay free"),
-        ([4096], "a", 4097, {}, 0, "a does not lie wholly in GPU memory: It is large"),
-        ([4096], "a", -1, {}, 0, "a does not start: It cannot be"),
+        ([4096], "a", 3072, 0, ""),
+        ([4096], "a", 3073, 0, "a leaves 1.0 GiB of GPU 0 free, and 1.0 GiB are to stay free"),
+        ([4096], "a", 2048, 1024, ""),
+        ([4096], "a", 2049, 1024, "a leaves 2.0 GiB of GPU 0 free, and 2.0 GiB are to stay free"),
+        ([4096], "a", 4097, 0, "a does not lie wholly in GPU memory: It is large"),
+        ([4096], "a", -1, 0, "a does not start: It cannot be"),
         (
             [4096],
             "refitted",
             100,
-            {},
             0,
             "the usual split of refitted over the GPUs does not fit, and the engine's other one may not last",
         ),
         # A GPU that nothing lies on need not have anything free.
-        ([4096, 100], "a", 2000, {}, 0, ""),
-        # Without GPU a model without shape takes what its file has, of 1000 MiB.
-        ([], "a", 0, {"file_bytes": 1000 * MIB}, 0, ""),
-        ([], "a", 0, {"file_bytes": 1001 * MIB}, 0, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([4096, 100], "a", 2000, 0, ""),
+        # Without GPU it takes system memory, of which there are 1000 MiB.
+        ([], "a", 1000, 0, ""),
+        ([], "a", 1001, 0, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )
-def test_what_is_not_safe_about_one_model_is_said(gpus_mib, name, size_mib, changes, headroom_mib, reason):
-    one = model(name, **changes)
+def test_what_is_not_safe_about_one_model_is_said(gpus_mib, name, size_mib, headroom_mib, reason):
+    one = model(name)
     verdict = simulation(gpus_mib, [one], headroom_mib=headroom_mib, **{name: size_mib}).alone(one, SETTING).verdict
     assert (verdict.is_safe, verdict.order, verdict.reason) == (not reason, (name,), reason)
 
@@ -151,13 +149,20 @@ def test_models_are_loaded_one_after_the_other(gpu_mib, in_order, in_all_orders)
         assert one.reason.endswith(", when it is loaded after a, b")
 
 
-def test_of_tags_of_one_file_the_one_with_most_context_counts_and_large_files_come_first():
+def test_of_tags_of_one_file_the_one_that_takes_most_counts_and_large_files_come_first():
     small, large = model("small", 100), model("large", 300)
-    short, long = model("short", 200, key="x", num_ctx=1024), model("long", 200, key="x", num_ctx=8192)
+    short, long = (
+        model(name, 200, key="x", num_ctx=num_ctx, prediction_bytes_per_token=10)
+        for name, num_ctx in (("short", 1024), ("long", 8192))
+    )
     found = simulation([8192], [small, short, long, large])
     assert [one.name for one in found.runners([small, short, long, large], SETTING)] == ["large", "long", "small"]
     assert [one.name for one in found.runners([long, short], SETTING)] == ["long"]
-    # Alike they come by name, and of the same context the first stays.
+    # One of them is loaded at a time: a projector counts for as much as the context that another tag has more.
+    for projector_bytes, counts in ((10 * (8192 - 1024), "long"), (10 * (8192 - 1024) + 1, "short")):
+        seeing = replace(short, projector_bytes=projector_bytes)
+        assert [one.name for one in found.runners([long, seeing], SETTING)] == [counts]
+    # Alike they come by name, and of tags that take as much the first stays.
     assert [one.name for one in found.runners([B, A], SETTING)] == ["a", "b"]
     twin = replace(long, name="twin")
     assert [one.name for one in found.runners([twin, long], SETTING)] == ["twin"]
@@ -180,4 +185,3 @@ def test_another_host_is_simulated_with_the_same_settings():
     assert not small.alone(one, SETTING).verdict.is_safe
     assert small.on(large).alone(one, SETTING).verdict.is_safe
     assert small.on(large).runner_overhead_bytes == 0
-    assert small.system_bytes(one, LoadSettings(4096, 1)) == 100 * MIB

@@ -134,7 +134,15 @@ B = model("b", key="a")
         ([A, B, model("c")], ["a, b are tags of one file: they share one runner and count as one model"]),
         (
             [A, replace(B, num_ctx=2048)],
-            ["a, b are tags of one file with different num_ctx: Ollama reloads it whenever another tag is asked for"],
+            [
+                "a, b are tags of one file with different num_ctx: one of them is loaded at a time, and Ollama reloads it "
+                "whenever another tag is asked for"
+            ],
+        ),
+        # server/sched.go, needsReload(): what the engine runs is compared, not what the Modelfiles say.
+        (
+            [A, replace(B, num_ctx=4096)],
+            ["a, b are tags of one file: they share one runner and count as one model"],
         ),
         (
             [replace(A, num_ctx=2048), replace(B, num_ctx=2048)],
@@ -143,7 +151,7 @@ B = model("b", key="a")
     ],
 )
 def test_tags_of_one_file_are_named(models, warnings):
-    assert blob_warnings(models) == warnings
+    assert blob_warnings(models, Setting(1, 4096)) == warnings
 
 
 FOREVER = ServerSettings(keep_alive_seconds=FOREVER_SECONDS)

@@ -23,7 +23,8 @@ def test_all_of_it_on_one_gpu_is_the_sum_of_its_parts_and_what_is_set_aside():
     memory = BelievedMemory(
         layer_weights_bytes=(1, 20),
         caches=(KvCache(300), KvCache(0, 4000, 50000)),
-        last_bytes=600000,
+        output_bytes=600000 - 1234,
+        beside_output_bytes=1234,
         first_gpu_bytes=7000000,
         graph_bytes=80000000,
         partial_graph_bytes=1 << 40,
@@ -33,6 +34,7 @@ def test_all_of_it_on_one_gpu_is_the_sum_of_its_parts_and_what_is_set_aside():
     )
     assert memory.layers_bytes == (301, 54020)
     assert memory.kv_cache == KvCache(300, 4000, 50000)
+    assert memory.last_bytes == 600000
     # ml/device.go, MinimumMemory(): 457 MiB. The graph of a divided model and what is on the host do not count.
     assert memory.required_bytes == 457 * MIB + 987654321
 
