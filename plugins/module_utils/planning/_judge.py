@@ -49,7 +49,7 @@ class Judge:
         return self.simulation.server(setting)
 
     def runners(self, models: Iterable[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
-        """One model for each blob, the largest file first; of tags that share a blob the one with most context."""
+        """One model for each blob, the largest file first; of tags that share a blob the one that takes most."""
         return self.simulation.runners(models, setting)
 
     def is_hopeless(self, models: Sequence[SchedulerModel], setting: Setting, loaded: int) -> bool:
