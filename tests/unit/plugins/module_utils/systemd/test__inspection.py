@@ -140,7 +140,7 @@ def test_a_process_that_was_not_restarted_differs_from_its_own_unit(world, runni
 @pytest.mark.parametrize(
     ("after_s", "reload", "reason"),
     [
-        (1, "no", "so what starts it sets another value (its ExecStart)"),
+        (1, "no", "so what starts it sets another value (ExecStart in "),
         (1, "yes", "must be restarted"),
         (-1, "no", "must be restarted"),
     ],
