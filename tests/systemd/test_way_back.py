@@ -44,7 +44,6 @@ def called(host):
     return host.shell("touch /run/hooks; cat /run/hooks; rm /run/hooks").split()
 
 
-@pytest.mark.essential
 def test_a_rollback_takes_the_fleet_back_to_before_the_last_rollout_and_no_host_one_further(make_hosts, hooks):
     faulty = {**ONE_GPU, "ollama": {"faults": [FAILS_AT_THREE]}}
     canary, other = make_hosts(canary=faulty, other=ONE_GPU)
@@ -100,6 +99,7 @@ def test_a_rollback_waits_for_the_requests_in_flight_and_passes_hosts_that_know_
     )
 
 
+@pytest.mark.essential
 def test_after_a_run_that_failed_the_host_is_back_in_service_and_the_message_says_so(make_host, hooks):
     host = make_host(ollama={"faults": [FAILS_AT_THREE]})
     run = host.service(THREE, **hooks, ollama_override_health_timeout=12)
