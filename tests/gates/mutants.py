@@ -27,8 +27,9 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 from _tree import BIN, ROOT, copy_checkout
-from cosmic_ray.commands.init import _all_work_items
-from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
+from cosmic_ray.mutating import mutate_and_test, mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
 from cosmic_ray.testing import run_tests
 from cosmic_ray.work_item import MutationSpec, TestOutcome
 
@@ -74,14 +75,29 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 def mutants_of(path: PurePosixPath) -> list[list[Mutant]]:
     """All mutants of a file, in one list for each place that can be changed."""
     types = annotations((ROOT / path).read_text(encoding="utf-8"))
+    nodes = list(ast_nodes(get_ast_from_path(ROOT / path)))
     places: dict[tuple[tuple[int, int], tuple[int, int]], list[Mutant]] = defaultdict(list)
-    for item in _all_work_items([ROOT / path], {}):
-        (mutation,) = item.mutations
-        if mutation.operator_name.endswith(SAME_IN_EFFECT):
+    for name in operator_names():
+        operator = get_operator(name)
+        # Those with arguments put in names of our choice, and we have none.
+        if operator.arguments() or name.endswith(SAME_IN_EFFECT):
             continue
-        if not any(start <= mutation.start_pos < end for start, end in types):
-            places[mutation.start_pos, mutation.end_pos].append(Mutant(path, mutation))
+        found = (place for node in nodes for place in operator().mutation_positions(node))
+        for occurrence, (start, end) in enumerate(found):
+            if not any(first <= start < last for first, last in types):
+                places[start, end].append(Mutant(path, MutationSpec(ROOT / path, name, occurrence, start, end)))
     return list(places.values())
+
+
+def compiles(mutant: Mutant) -> bool:
+    """Whether it is Python at all: the `*` before arguments with names is none that could be another operator."""
+    operator = get_operator(mutant.mutation.operator_name)()
+    code = mutate_code((ROOT / mutant.path).read_text(encoding="utf-8"), operator, mutant.mutation.occurrence)
+    try:
+        compile(code, mutant.path.name, "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 def sample(seed: int, count: int, only: str) -> list[Mutant]:
@@ -91,7 +107,8 @@ def sample(seed: int, count: int, only: str) -> list[Mutant]:
     places = [place for path in paths if path.name != "__init__.py" for place in mutants_of(path)]
     print(f"{len(places)} places in {len(paths)} files, seed {seed}", flush=True)
     choice = random.Random(seed)
-    return [choice.choice(place) for place in choice.sample(places, min(count, len(places)))]
+    choice.shuffle(places)
+    return list(itertools.islice(filter(compiles, map(choice.choice, places)), count))
 
 
 def command(tree: Path, room: str, first: PurePosixPath | None = None) -> str:
@@ -157,12 +174,12 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a part of the path of the files to change")
     options = parser.parse_args()
     entries = checked_survivors()
-    mutants = sample(options.seed, options.count, options.only)
     folder = Path(tempfile.mkdtemp(prefix="mutants-"))
     try:
         trees: queue.Queue[Path] = queue.Queue()
         for number in range(options.jobs):
             trees.put(copy_checkout(folder / str(number)))
+        mutants = sample(options.seed, options.count, options.only)
         timeouts = {}
         tree = trees.get()
         for room in sorted({mutant.room for mutant in mutants}):

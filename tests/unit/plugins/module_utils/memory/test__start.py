@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 
 LAUNCH = {
     "context_length": 8192,
@@ -34,3 +34,7 @@ def test_a_launch_has_all_settings_of_a_load():
 def test_what_the_engine_refuses_is_refused():
     with pytest.raises(ValueError, match="kv_cache_type is q5_1"):
         _settings = Launch(**{**LAUNCH, "kv_cache_type": "q5_1"}).settings
+
+
+def test_of_a_start_nothing_is_taken_for_granted():
+    assert not any(vars(EngineLoad((), (), False)).values())

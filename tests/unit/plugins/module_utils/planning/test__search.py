@@ -162,6 +162,15 @@ def test_models_of_which_none_is_wanted_are_loaded_as_many_as_fit(room, changes,
     assert best_choice([RoomJudge(room)], goal(A, B, C, wanted=False, **changes)) == choice
 
 
+def test_a_worse_cache_that_allows_no_more_models_is_not_taken():
+    class Alike(RoomJudge):
+        def taken(self, count, setting):
+            return super().taken(count, Setting(setting.parallel, setting.context_length))
+
+    types = {"wanted": False, "kv_cache_types": ("f16", "q8_0", "q4_0")}
+    assert best_choice([Alike(64)], goal(A, B, C, **types)) == Choice(Setting(2, 4096), 2)
+
+
 def test_tags_of_one_file_count_once():
     assert best_choice([RoomJudge(1 << 20)], goal(A, model("z", "a"))).loaded == 1
 

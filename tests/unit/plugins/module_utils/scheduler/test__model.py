@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
+    SchedulerModel,
     effective_context,
     has_single_slot,
     predicted_bytes,
@@ -114,3 +115,15 @@ def test_some_models_get_one_slot(changes, version, has_one):
 
 def test_the_context_of_all_slots_is_theirs_together():
     assert Options(4096, False, 3, None, -1, None).total_context == 12288
+
+
+def test_of_a_model_nothing_is_taken_for_granted():
+    plain = SchedulerModel("a", "b", 1, 2, 3, 4)
+    assert {name for name, value in vars(plain).items() if value} == {
+        "name",
+        "key",
+        "file_bytes",
+        "prediction_bytes_per_token",
+        "context_length_trained",
+        "block_count",
+    }

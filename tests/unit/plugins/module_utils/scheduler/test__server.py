@@ -707,3 +707,8 @@ def test_the_same_model_twice_changes_nothing() -> None:
 
 def scheduler_model_of(name: str) -> SchedulerModel:
     return scheduler_model(shape(name))
+
+
+def test_of_a_load_that_nothing_is_told_of_nothing_has_become() -> None:
+    told = {name: value for name, value in vars(LoadOutcome("a")).items() if value}
+    assert told == {"model": "a"}

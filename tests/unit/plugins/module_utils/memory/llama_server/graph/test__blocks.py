@@ -227,6 +227,14 @@ def test_attention_takes_the_memory_of_its_way_to_compute(kind, options, expecte
     assert result.shape == (WIDTH, TOKENS, 1, 1)
 
 
+@pytest.mark.parametrize("kind", list(Attention))
+def test_queries_are_read_by_token_of_a_slot_then_by_head(kind):
+    """build_attn_mha(): view_4d(q, length, heads, tokens / streams, streams), then permute(q, 0, 2, 1, 3)."""
+    here, _result = attended(kind)
+    read = [source.shape for node in here.graph.nodes for source in node.sources if source.is_view]
+    assert (HEAD, TOKENS // SLOTS, HEADS, SLOTS) in read
+
+
 @pytest.mark.parametrize(
     ("cache_type", "tokens_per_slot", "changes", "padding"),
     [

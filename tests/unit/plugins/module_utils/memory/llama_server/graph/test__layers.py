@@ -218,3 +218,8 @@ def test_a_query_twice_as_wide_has_a_gate_in_it():
         here.graph.expand(mixed(here, PLAIN, form, LLAMA.layers[0], source, 0))
         products = [node.shape[0] for node in here.graph.nodes if node.sources == (source,)]
         assert max(products) in widths
+
+
+def test_a_plain_style_turns_queries_and_keys_and_does_nothing_else():
+    assert {name: value for name, value in vars(PLAIN).items() if value and name != "routing"} == {"rotates": "always"}
+    assert not any(vars(Routing()).values())
