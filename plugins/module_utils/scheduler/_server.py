@@ -233,7 +233,7 @@ class Server:
             parallel,
             batch or self.rules.placement.default_batch,
             self.settings.kv_cache_type,
-            self._flash_attention(placement),
+            self.flash_attention(placement),
             self.rules.engine_build or NEWEST_BUILD,
         )
 
@@ -384,7 +384,7 @@ class Server:
             parallel=job.options.parallel,
             batch=batch,
             kv_cache_type=self.settings.kv_cache_type,
-            flash_attention=self._flash_attention(placement),
+            flash_attention=self.flash_attention(placement),
             num_gpu=job.options.num_gpu,
             fit=self.settings.fit,
             fit_targets_bytes=fit_targets_bytes(
@@ -407,7 +407,7 @@ class Server:
             self.rules.placement,
             others_loaded=bool(self.runners),
             spread=self.settings.spread,
-            flash_attention=self._flash_attention(range(len(self.gpus))),
+            flash_attention=self.flash_attention(range(len(self.gpus))),
         )
 
     def _decision_words(self, job: _Job, decision: Decision, view: View) -> tuple[str, ...]:
@@ -426,8 +426,11 @@ class Server:
             ),
         )
 
-    def _flash_attention(self, placement: Sequence[int]) -> str:
-        """Source: ollama llm/llama_server.go, LlamaServerFlashAttention; ml/device.go (v0.33.0-rc2)."""
+    def flash_attention(self, placement: Sequence[int]) -> str:
+        """What the engine is told of flash attention, 'on', 'off' or 'auto', on the GPUs at these positions.
+
+        Source: ollama llm/llama_server.go, LlamaServerFlashAttention; ml/device.go (v0.33.0-rc2).
+        """
         if self.settings.flash_attention is not None:
             return "on" if self.settings.flash_attention else "off"
         return "auto" if all(can_flash(self.gpus[position]) for position in placement) else "off"
