@@ -359,12 +359,13 @@ class Server:
             return
         layers = len(memory.layers_bytes) + 1
         if layout.placement:
+            held, is_spilled = memory.with_rest(*layout.gpus), layout.layers < layers
             started = EngineLoad(
-                memory=memory.with_rest(*layout.gpus),
+                memory=held,
                 logged_bytes=layout.bytes_each,
-                spilled=layout.layers < layers,
+                spilled=is_spilled,
                 layers=layers,
-                whole_bytes=memory.whole_bytes(len(layout.placement)),
+                whole_bytes=memory.whole_bytes(len(layout.placement)) if is_spilled else held.gpu_bytes,
             )
         else:
             started = replace(
