@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     NOTHING,
     GpuMemory,
@@ -220,22 +219,6 @@ class Server:
     def margin_bytes(self) -> int:
         """What the engine leaves free on a GPU once everything is loaded, the projector too."""
         return max(self.settings.fit_targets_bytes, default=self.rules.placement.fit_target_bytes)
-
-    def load_settings(
-        self, context_length: int, parallel: int, batch: int = 0, placement: Sequence[int] = ()
-    ) -> LoadSettings:
-        """How the engine is started for a model; `batch` 0 is the usual one, `placement` the positions of its GPUs.
-
-        Raises: ValueError for a value that the engine refuses.
-        """
-        return LoadSettings(
-            context_length,
-            parallel,
-            batch or self.rules.placement.default_batch,
-            self.settings.kv_cache_type,
-            self.flash_attention(placement),
-            self.rules.engine_build or NEWEST_BUILD,
-        )
 
     def _options(self, model: SchedulerModel, request: LoadRequest) -> tuple[Options, tuple[str, ...]]:
         asked, source = self._context(model, request)
