@@ -56,7 +56,9 @@ policies = st.builds(
     max_context_length=st.sampled_from((8192, 65536)),
     kv_cache_types=st.sampled_from((("f16",), ("q8_0",))),
     spread=st.sampled_from(("auto", "always", "never")),
-    operator_environment=st.sampled_from(({}, {}, {"OLLAMA_FLASH_ATTENTION": "0"}, {"LLAMA_ARG_FIT_TARGET": "256"})),
+    operator_environment=st.sampled_from(
+        ({}, {}, {"OLLAMA_FLASH_ATTENTION": "0"}, {"LLAMA_ARG_FIT_TARGET": "256"}, {"OLLAMA_KEEP_ALIVE": "0"})
+    ),
     on_misfit=st.just("subset"),
 )
 
@@ -124,6 +126,16 @@ def test_a_model_that_another_evicts_takes_nothing_in_the_end() -> None:
     assert (first.evicted_by, second.evicted_by) == (second.name, "")
     assert sum(share.total_bytes for share in second.gpus) == plan.gpus[0].planned_bytes
     assert any("until evicted" in line for line in plan_lines(plan.to_dict(), "h"))
+
+
+def test_models_that_are_unloaded_at_once_are_planned_as_those_that_stay() -> None:
+    plans = []
+    for keep_alive in ("0", "5m", "-1"):
+        policy = policy_from_dict({"requests": 8, "operator_environment": {"OLLAMA_KEEP_ALIVE": keep_alive}})
+        plan = planned([24 << 10], ["llama3.1_8b", "gemma3_4b"], policy)
+        plans.append((plan.num_parallel, plan.context_length, plan.gpus))
+    assert plans[0] == plans[1] == plans[2]
+    assert plans[0][2][0].planned_bytes > 0
 
 
 def on_the_cpu(system_gib: int, names: list[str], **policy: object) -> Plan:
