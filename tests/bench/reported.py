@@ -215,10 +215,10 @@ def _reason(row: Mapping[str, str], version: str, header: dict[str, Any] | None)
     return ""
 
 
-def _llama_server(row: Mapping[str, str], shape: ModelShape, version: str) -> float:
+def _llama_server(row: Mapping[str, str], shape: ModelShape, _version: str) -> float:
     """The buffers that the engine's log lines add up to."""
     settings = LoadSettings(int(row["ctx_per_slot"]), int(row["parallel"]), kv_cache_type=row["kv_type"])
-    return float(estimate(shape, settings, version=version).gpus[0].buffers_bytes)
+    return float(estimate(shape, settings).gpus[0].buffers_bytes)
 
 
 def _before_llama_server(row: Mapping[str, str], shape: ModelShape, version: str) -> float:

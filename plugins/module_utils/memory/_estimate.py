@@ -28,9 +28,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
     HostMemory,
     ModelMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
-    believed_memory,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server import _refusals
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
     Cells,
@@ -55,11 +52,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import assigned_units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
-    Era,
-    parse,
-    rules,
-)
 
 __all__ = (
     "CUDA_CONTEXT_BYTES",
@@ -144,14 +136,11 @@ def _weights_bytes(shape: ModelShape, units: range) -> int:
 
 
 @lru_cache(maxsize=4096)
-def estimate(shape: ModelShape, settings: LoadSettings, *, version: str = "") -> ModelMemory:
+def estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     """Memory of a model that lies wholly on one GPU, without CUDA context.
 
-    version: of Ollama; before 0.30 it is what Ollama itself computes, and loads by.
     Raises: Refused when the engine cannot start it so.
     """
-    if version and rules(version).era is not Era.LLAMA_SERVER:
-        return believed_memory(shape, settings, parse(version)).on_one_gpu()
     load = _resolved(shape, settings)
     basis, note = basis_of(shape)
     gpu = GpuMemory(

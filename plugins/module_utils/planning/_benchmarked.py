@@ -18,37 +18,50 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measure
     Measured,
     measured_parallel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import has_single_slot
 
 
 @dataclass(frozen=True)
-class Found:
-    """The choice with regard to a benchmark: why it is as it is, or why the benchmark changes nothing.
+class Lesson:
+    """What a benchmark teaches about a choice; without `inputs` it stays as it is, else these are to be chosen for.
 
-    `reason` stands for the reason of the parallel value, where the benchmark has decided it; else empty.
+    `decides`: whether the parallel value is the benchmark's, whose reason `reason_of` then says.
     """
 
-    chosen: Chosen
-    reason: str = ""
+    inputs: Inputs | None = None
+    measured: Measured | None = None
+    decides: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def reason_of(self, parallel: int) -> str:
+        """Why so many slots are planned; empty where the benchmark has not decided it."""
+        if not self.decides or self.measured is None:
+            return ""
+        if parallel == self.measured.parallel:
+            return f"OLLAMA_NUM_PARALLEL={parallel} is what is worth having, {self.measured.sentence}."
+        return (
+            f"OLLAMA_NUM_PARALLEL={parallel} is planned; {self.measured.parallel} is worth having, "
+            f"{self.measured.sentence}."
+        )
 
-def with_measured(
+
+def lesson_of(
     chosen: Chosen, facts: Mapping[str, Any], result: Mapping[str, Any], *, use_memory: bool
-) -> Found:
-    """The choice once more, with no more slots than were measured to be worth having.
+) -> Lesson:
+    """What to choose for once more: with no more slots than were measured to be worth having.
 
     `facts`: the host's gpufleet_gpu. `result`: what a benchmark left, empty where there is none. `use_memory`:
     whether to plan with the memory that runners were measured to take, in place of the allowance for the CUDA
     context. The operator's own parallel value stays.
     """
     if not result:
-        return Found(chosen)
+        return Lesson()
     measured = measured_parallel(result, _conditions(chosen, facts))
     if measured.parallel is None:
-        return Found(chosen, warnings=(measured.sentence,))
+        return Lesson(warnings=(measured.sentence,))
     inputs, policy = chosen.inputs, chosen.inputs.policy
     notes = []
     if use_memory and measured.overhead_bytes is not None:
@@ -59,10 +72,10 @@ def with_measured(
         )
     most = max(measured.parallel, policy.min_parallel)
     if policy.num_parallel is not None or most >= max(chosen.goal.parallels):
-        again = chosen_for(inputs) if notes else chosen
-        return Found(again, notes=(*notes, _agrees(measured)))
-    again = chosen_for(replace(inputs, policy=replace(policy, max_parallel=most)))
-    return Found(again, _reason(again, measured), tuple(notes))
+        notes.append(f"A benchmark would have up to {measured.parallel} requests at once, {measured.sentence}.")
+        return Lesson(inputs if inputs is not chosen.inputs else None, measured, notes=tuple(notes))
+    limited = replace(inputs, policy=replace(policy, max_parallel=most))
+    return Lesson(limited, measured, decides=True, notes=tuple(notes))
 
 
 def _conditions(chosen: Chosen, facts: Mapping[str, Any]) -> Conditions:
@@ -77,14 +90,3 @@ def _conditions(chosen: Chosen, facts: Mapping[str, Any]) -> Conditions:
         context_length=setting.context_length,
         kv_cache_type=setting.kv_cache_type,
     )
-
-
-def _reason(chosen: Chosen, measured: Measured) -> str:
-    parallel = chosen.choice.setting.parallel
-    if parallel == measured.parallel:
-        return f"OLLAMA_NUM_PARALLEL={parallel} is what is worth having, {measured.sentence}."
-    return f"OLLAMA_NUM_PARALLEL={parallel} is planned; {measured.parallel} is worth having, {measured.sentence}."
-
-
-def _agrees(measured: Measured) -> str:
-    return f"A benchmark would have up to {measured.parallel} requests at once, {measured.sentence}."

@@ -16,13 +16,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
     Verdict,
     simulates,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
-    SchedulerGpu,
-    SchedulerModel,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import View, decide
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import Server
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules as rules_of
 
 
 class Bounds:
@@ -144,32 +141,33 @@ class Bounds:
             if alone.peak is None:
                 return Verdict(False, reason=f"{model.name} lies on several GPUs")
             peaks.append(alone.peak)
-        context_bytes = self._simulation.server(setting).cuda_context_bytes
+        server = self._simulation.server(setting)
         if len(self._simulation.gpus) == 1:
-            return self._bound_on_one_gpu(peaks, count, context_bytes)
-        smallest = sorted(self._simulation.gpus, key=lambda gpu: -gpu.free_bytes)[count - 1]
+            return self._bound_on_one_gpu(peaks, count, server)
+        positions = range(len(self._simulation.gpus))
+        smallest = sorted(positions, key=lambda one: -self._simulation.gpus[one].free_bytes)[count - 1]
         for peak in peaks:
-            verdict = self._fits(peak, smallest, smallest.free_bytes, (), context_bytes)
+            verdict = self._fits(peak, smallest, self._simulation.gpus[smallest].free_bytes, (), server)
             if not verdict.is_safe:
                 return verdict
         return Verdict(True)
 
-    def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, context_bytes: int) -> Verdict:
+    def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, server: Server) -> Verdict:
         (gpu,) = self._simulation.gpus
         by_size = sorted(peaks, key=lambda peak: -peak.used_bytes)
         for peak in peaks:
             others = [other for other in by_size if other is not peak][: count - 1]
             free = gpu.free_bytes - sum(other.used_bytes for other in others)
-            verdict = self._fits(peak, gpu, free, others, context_bytes)
+            verdict = self._fits(peak, 0, free, others, server)
             if not verdict.is_safe:
                 return verdict
         return Verdict(True)
 
     def _fits(
-        self, peak: Peak, gpu: SchedulerGpu, free_bytes: int, others: Sequence[Peak], context_bytes: int
+        self, peak: Peak, position: int, free_bytes: int, others: Sequence[Peak], server: Server
     ) -> Verdict:
         """Whether a model starts on a GPU with so much free memory, while other models are loaded."""
-        name = peak.model.name
+        name, gpu = peak.model.name, server.gpus[position]
         free_bytes = max(free_bytes, 0)
         beside = f" beside {', '.join(other.model.name for other in others)}" if others else ""
         needed = peak.used_bytes + peak.to_stay_free_bytes
@@ -181,19 +179,19 @@ class Bounds:
                     f"and GPU {gpu.index} has {gib(free_bytes)}{beside}"
                 ),
             )
-        rules = rules_of(self._simulation.version).placement
+        rules = server.rules.placement
         decision = decide(
             peak.model,
             peak.options,
             View(
                 (gpu,),
-                (max(free_bytes - context_bytes, 0),),
+                (max(free_bytes - server.cuda_context_bytes, 0),),
                 self._simulation.host.system_memory_available_bytes,
             ),
             rules,
             others_loaded=True,
             spread=False,
-            flash_attention="auto",
+            flash_attention=server.flash_attention(range(len(server.gpus))),
         )
         if decision.must_evict:
             return Verdict(

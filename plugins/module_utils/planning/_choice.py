@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -57,13 +58,13 @@ class Chosen:
     warnings: tuple[str, ...] = ()
 
 
-def chosen_for(inputs: Inputs) -> Chosen:
-    """The settings for these inputs.
+def chosen_for(inputs: Inputs, goal: Goal, judge: Judge) -> Chosen:
+    """The settings for these inputs: the best of what the goal lets try that the judge finds safe.
 
+    Where not all models fit, the goal is that of fewer; where the operator's own values are not safe, theirs.
     Raises: ValueError where the wanted models cannot be loaded together and the policy is to fail.
     """
-    judge = inputs.judge()
-    best = _best(inputs, judge) or _for_fewer(inputs, judge, judge)
+    best = _best(inputs, goal, judge) or _for_fewer(inputs, judge, judge)
     if best is None:
         raise ValueError(_misfit(inputs, judge, _combination(inputs, judge)))
     return _with_room_for_wanted(_steady(inputs, best))
@@ -74,18 +75,22 @@ def _for_fewer(inputs: Inputs, judge: Judge, selecting: Judge) -> Chosen | None:
 
     None where no model fits that is wanted, or all have to.
     """
-    if not inputs.goal().wanted:
+    if not goal_for(inputs).wanted:
         left_out, warnings = _misfits_of_installed(inputs, selecting)
-        fewer = inputs.without(left_out)
-        some = _best(fewer, judge) or _operators(fewer, judge) or _nothing_fits(fewer, judge)
+        some = _of_fewer(inputs.without(left_out), judge) or _nothing_fits(inputs.without(left_out), judge)
         return replace(some, warnings=warnings)
-    operators = _operators(inputs, judge)
+    operators = _operators(inputs, goal_for(inputs), judge)
     if operators or inputs.policy.on_misfit == "fail":
         return operators
     names = _combination(inputs, selecting)
     fewer = inputs.without([name for name in inputs.names if name not in names])
-    chosen = (_best(fewer, judge) or _operators(fewer, judge)) if names else None
+    chosen = _of_fewer(fewer, judge) if names else None
     return chosen and replace(chosen, warnings=(_misfit(inputs, selecting, names),))
+
+
+def _of_fewer(fewer: Inputs, judge: Judge) -> Chosen | None:
+    goal = goal_for(fewer)
+    return _best(fewer, goal, judge) or _operators(fewer, goal, judge)
 
 
 def _combination(inputs: Inputs, judge: Judge) -> tuple[str, ...]:
@@ -121,9 +126,8 @@ def _misfits_of_installed(inputs: Inputs, judge: Judge) -> tuple[tuple[str, ...]
     )
 
 
-def _best(inputs: Inputs, judge: Judge) -> Chosen | None:
+def _best(inputs: Inputs, goal: Goal, judge: Judge) -> Chosen | None:
     """The best safe settings for all the models."""
-    goal = inputs.goal()
     choice = best_choice((judge,), goal)
     return Chosen(inputs, judge, goal, choice) if choice else None
 
@@ -192,12 +196,11 @@ def _near(host: Host, less_bytes: int) -> list[Host]:
     return hosts
 
 
-def _operators(inputs: Inputs, judge: Judge) -> Chosen | None:
+def _operators(inputs: Inputs, goal: Goal, judge: Judge) -> Chosen | None:
     """The operator's own values, which are not safe, with the least of everything else."""
     policy = inputs.policy
     if policy.num_parallel is None and policy.max_loaded_models is None:
         return None
-    goal = inputs.goal()
     free = best_choice((judge,), _free(inputs))
     if free is None:
         return None
@@ -216,7 +219,7 @@ def _operators(inputs: Inputs, judge: Judge) -> Chosen | None:
 
 def _nothing_fits(inputs: Inputs, judge: Judge) -> Chosen:
     """The least of everything, for a host on which there is nothing that could be planned for."""
-    goal = inputs.goal()
+    goal = goal_for(inputs)
     setting = Setting(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[0], goal.spreads[0])
     reason = "no installed model fits" if inputs.others else ""
     return Chosen(inputs, judge, goal, Choice(setting, goal.least_loaded), unsafe=reason)
@@ -224,7 +227,7 @@ def _nothing_fits(inputs: Inputs, judge: Judge) -> Chosen:
 
 def _free(inputs: Inputs) -> Goal:
     """The goal without the values that the operator set for parallel and loaded models."""
-    return inputs.goal(replace(inputs.policy, num_parallel=None, max_loaded_models=None))
+    return goal_for(inputs, replace(inputs.policy, num_parallel=None, max_loaded_models=None))
 
 
 def _why_not(judge: Judge, goal: Goal) -> str:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import side_files_note
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
@@ -21,6 +22,39 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import LoadOutcome, Server
+
+
+@dataclass(frozen=True)
+class Described:
+    """The models of a choice in the order in which to load them, and what each takes; the GPUs with what lies there."""
+
+    order: tuple[str, ...]
+    models: tuple[PlannedModel, ...]
+    gpus: tuple[PlannedGpu, ...]
+
+
+def described(chosen: Chosen) -> Described:
+    """What a choice means: of wanted models all together, else of each alone.
+
+    Then any of them may be loaded, so the GPUs are shown with those that take most.
+    """
+    judge, goal, choice = chosen.judge, chosen.goal, chosen.choice
+    order = _order(chosen)
+    if goal.wanted:
+        models, server = loaded_in_order(judge, order, choice.setting)
+    else:
+        models = each_alone(judge, judge.load_order(goal.models, choice.setting), choice.setting)
+        _largest, server = loaded_in_order(judge, order[: choice.loaded], choice.setting)
+    return Described(tuple(model.name for model in order), models, planned_gpus(judge, server))
+
+
+def _order(chosen: Chosen) -> tuple[SchedulerModel, ...]:
+    """The models in the order in which to load them."""
+    models = chosen.judge.load_order(chosen.goal.models, chosen.choice.setting)
+    if not chosen.choice.order:
+        return models
+    by_name = {model.name: model for model in models}
+    return tuple(by_name[name] for name in chosen.choice.order)
 
 
 def loaded_in_order(

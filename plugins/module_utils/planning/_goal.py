@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand, Inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
-    SchedulerModel,
-    has_single_slot,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import has_single_slot
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
 
-@dataclass(frozen=True)
-class Demand:
-    """A model with what is asked of it; None where nothing was."""
-
-    model: SchedulerModel
-    wanted: WantedModel | None = None
+def goal_for(inputs: Inputs, policy: Policy | None = None) -> Goal:
+    """The goal of these inputs, under the operator's policy or another one."""
+    return goal_of(
+        inputs.demands,
+        policy or inputs.policy,
+        inputs.rules,
+        gpu_count=len(inputs.host.gpus),
+        tier=inputs.automatic_context_length,
+    )
 
 
 def goal_of(

@@ -23,21 +23,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     short_name,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, goal_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     Host,
     host_from_facts,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     Policy,
     WantedModel,
     policy_from_dict,
     unknown_model,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,
@@ -60,6 +56,14 @@ _POLICY_OF_VARIABLE = {
 }
 # Planning takes half a minute for a thousand models on 8 GPUs.
 MAX_MODELS = 256
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A model with what is asked of it; None where nothing was."""
+
+    model: SchedulerModel
+    wanted: WantedModel | None = None
 
 
 @dataclass(frozen=True)
@@ -89,29 +93,6 @@ class Inputs:
     def settings(self) -> ServerSettings:
         """The service's other settings as Ollama parses them."""
         return settings_from_environment(self.environment)
-
-    def judge(self) -> Judge:
-        """A judge of settings for this host."""
-        return Judge(
-            Simulation(
-                self.host,
-                [*(demand.model for demand in self.demands), *self.others],
-                version=str(self.rules.version),
-                environment=self.environment,
-                headroom_bytes=self.policy.headroom_bytes,
-                runner_overhead_bytes=self.runner_overhead_bytes,
-            )
-        )
-
-    def goal(self, policy: Policy | None = None) -> Goal:
-        """What the search is to reach, under the operator's policy or another one."""
-        return goal_of(
-            self.demands,
-            policy or self.policy,
-            self.rules,
-            gpu_count=len(self.host.gpus),
-            tier=self.automatic_context_length,
-        )
 
     @property
     def automatic_context_length(self) -> int:

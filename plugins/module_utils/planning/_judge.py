@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._bounds import Bounds
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     MOST_SIMULATED_LOADS,
     Simulation,
@@ -26,6 +27,20 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server 
 
 # The largest GPU that is thought of when asking which one would do.
 MOST_GPU_BYTES = 1024 * GIB
+
+
+def judge_for(inputs: Inputs) -> Judge:
+    """A judge of settings for the models and the host of these inputs."""
+    return Judge(
+        Simulation(
+            inputs.host,
+            [*(demand.model for demand in inputs.demands), *inputs.others],
+            version=str(inputs.rules.version),
+            environment=inputs.environment,
+            headroom_bytes=inputs.policy.headroom_bytes,
+            runner_overhead_bytes=inputs.runner_overhead_bytes,
+        )
+    )
 
 
 class Judge:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     KV_CACHE_TYPES,

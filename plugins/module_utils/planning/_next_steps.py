@@ -25,7 +25,12 @@ MODELS = "models"
 def limits_of(
     judge: Judge, goal: Goal, choice: Choice, others: Sequence[SchedulerModel]
 ) -> tuple[Limit, ...]:
-    """The next step of each value; `others` are installed models that the plan does not count on."""
+    """The next step of each value; `others` are installed models that the plan does not count on.
+
+    Nothing where there is no model to plan for.
+    """
+    if not goal.models:
+        return ()
     setting = choice.setting
     more = replace(setting, parallel=setting.parallel + 1)
     longer = replace(setting, context_length=2 * setting.context_length)

@@ -1,24 +1,22 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the GPUs and models of a host and the wishes of its operator to the plan of its Ollama server."""
+"""From the GPUs and models of a host and the wishes of its operator to the plan of its Ollama server.
+
+The line of steps: inputs, candidates, verdicts, choice (once more where a benchmark has a say), next steps, words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import (
-    Found,
-    with_measured,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import Lesson, lesson_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import (
-    each_alone,
-    loaded_in_order,
-    planned_gpus,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import Described, described
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import limits_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit, Plan, PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
@@ -31,7 +29,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings
     plan_warnings,
     service_warnings,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
 
 def plan_host(
@@ -56,94 +53,101 @@ def plan_host(
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
     """
-    chosen = chosen_for(
-        read_inputs(
-            gpu=gpu,
-            models=models,
-            wanted=wanted,
-            policy=policy or Policy(),
-            version=version,
-            service=service or Service(),
-            unplannable=unplannable or {},
-            loaded=loaded or {},
-        )
+    inputs = read_inputs(
+        gpu=gpu,
+        models=models,
+        wanted=wanted,
+        policy=policy or Policy(),
+        version=version,
+        service=service or Service(),
+        unplannable=unplannable or {},
+        loaded=loaded or {},
     )
-    return _plan(with_measured(chosen, gpu, measured or {}, use_memory=use_measured_memory), loaded or {})
+    candidates, judge = goal_for(inputs), judge_for(inputs)
+    chosen = chosen_for(inputs, candidates, judge)
+    lesson = lesson_of(chosen, gpu, measured or {}, use_memory=use_measured_memory)
+    if lesson.inputs is not None:
+        candidates, judge = goal_for(lesson.inputs), judge_for(lesson.inputs)
+        chosen = chosen_for(lesson.inputs, candidates, judge)
+    shown = described(chosen)
+    next_steps = limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    return _in_words(chosen, lesson, shown, next_steps, loaded or {})
 
 
-def _plan(found: Found, now_loaded: Mapping[str, int]) -> Plan:
-    chosen = found.chosen
-    inputs, judge, goal, choice = chosen.inputs, chosen.judge, chosen.goal, chosen.choice
-    setting = choice.setting
-    order = _order(chosen)
-    if goal.wanted:
-        planned, server = loaded_in_order(judge, order, setting)
-    else:
-        planned = each_alone(judge, judge.load_order(goal.models, setting), setting)
-        # Any of them may be loaded, so the GPUs are shown with those that take most.
-        _largest, server = loaded_in_order(judge, order[: choice.loaded], setting)
-    loaded = inputs.policy.max_loaded_models or choice.loaded
-    environment = {
-        **inputs.explicit,
-        **setting.environment(loaded),
-        **inputs.host.environment,
-        **inputs.policy.operator_environment,
-    }
-    limits = limits_of(judge, goal, choice, inputs.others) if goal.models else ()
-    bases = {model.basis for model in planned}
+def _in_words(
+    chosen: Chosen,
+    lesson: Lesson,
+    shown: Described,
+    next_steps: Sequence[Limit],
+    now_loaded: Mapping[str, int],
+) -> Plan:
+    inputs, setting = chosen.inputs, chosen.choice.setting
+    environment = _environment(chosen)
+    others = [PlannedModel(name=model.name, planned=False) for model in inputs.others]
+    bases = {model.basis for model in shown.models}
     return Plan(
-        environment=dict(sorted(environment.items())),
+        environment=environment,
         safe=not chosen.unsafe,
         basis="estimate" if "estimate" in bases or set(inputs.by_numbers) & set(inputs.names) else "exact",
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
         num_parallel=setting.parallel,
-        max_loaded_models=loaded,
+        max_loaded_models=_most_loaded(chosen),
         context_length=setting.context_length,
         kv_cache_type=setting.kv_cache_type,
         spread=setting.spread,
-        load_order=tuple(model.name for model in order) if goal.wanted else (),
-        order_matters=bool(choice.order),
-        models=(*planned, *(PlannedModel(name=model.name, planned=False) for model in inputs.others)),
-        gpus=planned_gpus(judge, server),
-        limits=limits,
-        reasons=_reasons(found, limits),
-        warnings=tuple(
-            dict.fromkeys(
-                [
-                    *inputs.warnings,
-                    *chosen.warnings,
-                    *found.warnings,
-                    *plan_warnings(chosen, planned),
-                    *(
-                        warning
-                        for demand in inputs.demands
-                        for warning in model_warnings(demand, setting, inputs.rules)
-                    ),
-                    *client_warnings(planned, now_loaded, inputs.running_context_length),
-                    *blob_warnings(goal.models, setting),
-                    *service_warnings(
-                        environment,
-                        inputs.settings,
-                        inputs.service.foreign,
-                        keeps_models=goal.wanted,
-                    ),
-                ]
-            )
-        ),
+        load_order=shown.order if chosen.goal.wanted else (),
+        order_matters=bool(chosen.choice.order),
+        models=(*shown.models, *others),
+        gpus=shown.gpus,
+        limits=tuple(next_steps),
+        reasons=_reasons(chosen, lesson, next_steps),
+        warnings=_warnings(chosen, lesson, shown, environment, now_loaded),
     )
 
 
-def _reasons(found: Found, limits: Sequence[Limit]) -> tuple[str, ...]:
+def _most_loaded(chosen: Chosen) -> int:
+    return chosen.inputs.policy.max_loaded_models or chosen.choice.loaded
+
+
+def _environment(chosen: Chosen) -> dict[str, str]:
+    """The variables that the server is to be given, by name."""
+    environment = {
+        **chosen.inputs.explicit,
+        **chosen.choice.setting.environment(_most_loaded(chosen)),
+        **chosen.inputs.host.environment,
+        **chosen.inputs.policy.operator_environment,
+    }
+    return dict(sorted(environment.items()))
+
+
+def _reasons(chosen: Chosen, lesson: Lesson, next_steps: Sequence[Limit]) -> tuple[str, ...]:
     """The reasons; that of the parallel value, which is the first, is the benchmark's where it has decided."""
-    reasons = reasons_for(found.chosen, limits)
-    return (*([found.reason, *reasons[1:]] if found.reason else reasons), *found.notes)
+    reasons = reasons_for(chosen, next_steps)
+    measured = lesson.reason_of(chosen.choice.setting.parallel)
+    return (*([measured, *reasons[1:]] if measured else reasons), *lesson.notes)
 
 
-def _order(chosen: Chosen) -> tuple[SchedulerModel, ...]:
-    """The models in the order in which to load them."""
-    models = chosen.judge.load_order(chosen.goal.models, chosen.choice.setting)
-    if not chosen.choice.order:
-        return models
-    by_name = {model.name: model for model in models}
-    return tuple(by_name[name] for name in chosen.choice.order)
+def _warnings(
+    chosen: Chosen,
+    lesson: Lesson,
+    shown: Described,
+    environment: Mapping[str, str],
+    now_loaded: Mapping[str, int],
+) -> tuple[str, ...]:
+    """What the operator should know, each sentence once."""
+    inputs, goal = chosen.inputs, chosen.goal
+    warnings = [
+        *inputs.warnings,
+        *chosen.warnings,
+        *lesson.warnings,
+        *plan_warnings(chosen, shown.models),
+    ]
+    for demand in inputs.demands:
+        warnings += model_warnings(demand, chosen.choice.setting, inputs.rules)
+    warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
+    warnings += blob_warnings(goal.models, chosen.choice.setting)
+    warnings += service_warnings(
+        environment, inputs.settings, inputs.service.foreign, keeps_models=goal.wanted
+    )
+    return tuple(dict.fromkeys(warnings))

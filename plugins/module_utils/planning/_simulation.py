@@ -30,6 +30,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server 
 # Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
 MOST_SIMULATED_LOADS = 64
 
+# While requests come, models are loaded at the same time however soon they are unloaded after them.
+_KEPT_LOADED = {"OLLAMA_KEEP_ALIVE": "-1"}
 _LIBRARY_OF_VENDOR = {"nvidia": "CUDA", "amd": "ROCm"}
 _OTHER_LIBRARY = "Vulkan"
 
@@ -108,7 +110,7 @@ class Simulation:
         if server is None:
             server = self._servers[setting] = start_server(
                 self.version,
-                {**self._environment, **setting.environment(len(self.models) + 1)},
+                {**self._environment, **setting.environment(len(self.models) + 1), **_KEPT_LOADED},
                 self.gpus,
                 self.host.system_memory_available_bytes,
                 cuda_context_bytes=self.runner_overhead_bytes,

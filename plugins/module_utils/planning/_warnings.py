@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
     Setting,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     NOTHING,
     GpuMemory,
@@ -221,22 +220,6 @@ class Server:
         """What the engine leaves free on a GPU once everything is loaded, the projector too."""
         return max(self.settings.fit_targets_bytes, default=self.rules.placement.fit_target_bytes)
 
-    def load_settings(
-        self, context_length: int, parallel: int, batch: int = 0, placement: Sequence[int] = ()
-    ) -> LoadSettings:
-        """How the engine is started for a model; `batch` 0 is the usual one, `placement` the positions of its GPUs.
-
-        Raises: ValueError for a value that the engine refuses.
-        """
-        return LoadSettings(
-            context_length,
-            parallel,
-            batch or self.rules.placement.default_batch,
-            self.settings.kv_cache_type,
-            self._flash_attention(placement),
-            self.rules.engine_build or NEWEST_BUILD,
-        )
-
     def _options(self, model: SchedulerModel, request: LoadRequest) -> tuple[Options, tuple[str, ...]]:
         asked, source = self._context(model, request)
         num_batch = model.num_batch if request.num_batch is None else request.num_batch
@@ -359,12 +342,13 @@ class Server:
             return
         layers = len(memory.layers_bytes) + 1
         if layout.placement:
+            held, is_spilled = memory.with_rest(*layout.gpus), layout.layers < layers
             started = EngineLoad(
-                memory=memory.with_rest(*layout.gpus),
+                memory=held,
                 logged_bytes=layout.bytes_each,
-                spilled=layout.layers < layers,
+                spilled=is_spilled,
                 layers=layers,
-                whole_bytes=memory.whole_bytes(len(layout.placement)),
+                whole_bytes=memory.whole_bytes(len(layout.placement)) if is_spilled else held.gpu_bytes,
             )
         else:
             started = replace(
@@ -384,7 +368,7 @@ class Server:
             parallel=job.options.parallel,
             batch=batch,
             kv_cache_type=self.settings.kv_cache_type,
-            flash_attention=self._flash_attention(placement),
+            flash_attention=self.flash_attention(placement),
             num_gpu=job.options.num_gpu,
             fit=self.settings.fit,
             fit_targets_bytes=fit_targets_bytes(
@@ -407,7 +391,7 @@ class Server:
             self.rules.placement,
             others_loaded=bool(self.runners),
             spread=self.settings.spread,
-            flash_attention=self._flash_attention(range(len(self.gpus))),
+            flash_attention=self.flash_attention(range(len(self.gpus))),
         )
 
     def _decision_words(self, job: _Job, decision: Decision, view: View) -> tuple[str, ...]:
@@ -426,8 +410,11 @@ class Server:
             ),
         )
 
-    def _flash_attention(self, placement: Sequence[int]) -> str:
-        """Source: ollama llm/llama_server.go, LlamaServerFlashAttention; ml/device.go (v0.33.0-rc2)."""
+    def flash_attention(self, placement: Sequence[int]) -> str:
+        """What the engine is told of flash attention, 'on', 'off' or 'auto', on the GPUs at these positions.
+
+        Source: ollama llm/llama_server.go, LlamaServerFlashAttention; ml/device.go (v0.33.0-rc2).
+        """
         if self.settings.flash_attention is not None:
             return "on" if self.settings.flash_attention else "off"
         return "auto" if all(can_flash(self.gpus[position]) for position in placement) else "off"

@@ -14,6 +14,7 @@ from typing import Sequence
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
     Cells,
     cells,
+    kind_of_cache,
     layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
@@ -153,15 +154,9 @@ def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
 
 
 def kind_of_layer(shape: ModelShape, index: int) -> tuple[object, ...]:
-    """What tells layers apart that take different operations."""
+    """What tells layers apart that take different operations, besides what they keep."""
     layer = shape.layers[index]
-    return (
-        layer.form,
-        layer.attention,
-        layer.cache_layer == index,
-        layer.head_count_kv,
-        variant(shape, index),
-    )
+    return (*kind_of_cache(shape, index), layer.form, layer.head_count_kv, variant(shape, index))
 
 
 @dataclass(frozen=True)

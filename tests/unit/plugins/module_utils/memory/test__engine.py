@@ -57,7 +57,7 @@ def started(name: str, free_gib: list[float], **changes: object) -> EngineLoad:
 
 def test_a_model_that_leaves_the_margin_lies_wholly_on_the_gpu() -> None:
     load = started("llama3.1_8b", [12])
-    alone = estimate(model("llama3.1_8b").shape, LoadSettings(4096, 1), version="0.33.0")
+    alone = estimate(model("llama3.1_8b").shape, LoadSettings(4096, 1))
     assert load.used_bytes == load.logged_bytes == (alone.gpus[0].buffers_bytes,)
     assert not load.spilled
     assert load.memory.gpu_layers == load.layers == 33
@@ -74,7 +74,7 @@ def test_the_margin_decides_to_the_byte() -> None:
 
 def test_the_recurrent_state_counts_twice_while_fit_looks() -> None:
     shape = model("qwen3.5_9b").shape
-    state = estimate(shape, LoadSettings(4096, 1), version="0.33.0").gpus[0].kv_cache.recurrent_bytes
+    state = estimate(shape, LoadSettings(4096, 1)).gpus[0].kv_cache.recurrent_bytes
     needed = started("qwen3.5_9b", [80]).used_bytes[0] + GIB + state
     assert state > 0
     assert not ENGINE.start(model("qwen3.5_9b"), launch(), (needed,)).spilled
@@ -83,7 +83,7 @@ def test_the_recurrent_state_counts_twice_while_fit_looks() -> None:
 
 def test_ollama_does_not_see_the_full_attention_cache_of_a_sliding_window_model() -> None:
     load = started("gemma3_4b", [24])
-    cache = estimate(model("gemma3_4b").shape, LoadSettings(4096, 1), version="0.33.0").gpus[0].kv_cache
+    cache = estimate(model("gemma3_4b").shape, LoadSettings(4096, 1)).gpus[0].kv_cache
     assert cache.full_attention_bytes > 0
     assert load.used_bytes[0] - load.logged_bytes[0] == cache.full_attention_bytes
 

@@ -1,9 +1,11 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a loaded model is made of adds up, and what does not fit goes in the order of its allocation."""
+"""The parts of a loaded model add up, also where a GPU has less memory than they would take."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
@@ -12,59 +14,55 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
     HostMemory,
     ModelMemory,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 GPU = GpuMemory(
     layers=3,
-    weights_bytes=1,
-    kv_cache=KvCache(full_attention_bytes=20),
-    compute_bytes=300,
-    projector_bytes=4_000,
-    projector_compute_bytes=50_000,
-    cuda_context_bytes=600_000,
-)
-HOST = HostMemory(
-    layers=1,
-    embeddings_bytes=1,
-    weights_bytes=20,
-    kv_cache=KvCache(full_attention_bytes=300),
-    compute_bytes=4_000,
-    output_bytes=50_000,
-    repacked_bytes=600_000,
+    weights_bytes=100,
+    kv_cache=KvCache(10, 20, 30),
+    compute_bytes=40,
+    projector_bytes=50,
+    projector_compute_bytes=5,
+    cuda_context_bytes=7,
 )
 
 
-def test_the_sums_hold_every_part():
-    assert (GPU.buffers_bytes, GPU.all_projector_bytes, GPU.total_bytes) == (321, 54_000, 654_321)
-    assert HOST.total_bytes == 654_321
-    both = ModelMemory((GPU, GPU), HOST)
-    assert (both.gpu_bytes, both.gpu_layers) == (2 * 654_321, 6)
+def test_the_whole_is_the_sum_of_its_parts() -> None:
+    assert GPU.buffers_bytes == 100 + 60 + 40
+    assert GPU.total_bytes == 200 + 55 + 7
+    host = HostMemory(2, embeddings_bytes=1, weights_bytes=2, kv_cache=KvCache(4), compute_bytes=8, output_bytes=16)
+    assert replace(host, repacked_bytes=32).total_bytes == 63
+    memory = ModelMemory((GPU, GpuMemory(), GPU), host)
+    assert (memory.gpu_bytes, memory.gpu_layers) == (524, 6)
 
 
 @pytest.mark.parametrize(
-    ("limit_bytes", "context", "image", "compute", "projector", "cache", "weights"),
+    ("limit", "changes"),
     [
-        (654_321, 600_000, 50_000, 300, 4_000, 20, 1),
-        (654_320, 599_999, 50_000, 300, 4_000, 20, 1),
-        (54_320, 0, 49_999, 300, 4_000, 20, 1),
-        (4_320, 0, 0, 299, 4_000, 20, 1),
-        (4_020, 0, 0, 0, 3_999, 20, 1),
-        (20, 0, 0, 0, 0, 19, 1),
-        (0, 0, 0, 0, 0, 0, 0),
-        (-1, 0, 0, 0, 0, 0, 0),
+        (262, {}),
+        (260, {"cuda_context_bytes": 5}),
+        (254, {"cuda_context_bytes": 0, "projector_compute_bytes": 4}),
+        (210, {"cuda_context_bytes": 0, "projector_compute_bytes": 0, "compute_bytes": 0}),
+        (165, {"kv_cache": KvCache(10, 20, 30), "projector_bytes": 5}),
+        (130, {"kv_cache": KvCache(0, 0, 30), "projector_bytes": 0}),
+        (60, {"kv_cache": KvCache(), "projector_bytes": 0, "weights_bytes": 60}),
+        (-1, {"kv_cache": KvCache(), "projector_bytes": 0, "weights_bytes": 0}),
     ],
 )
-def test_what_exceeds_a_gpu_goes_from_the_last_allocation_on(
-    limit_bytes, context, image, compute, projector, cache, weights
-):
-    held = GPU.at_most(limit_bytes)
-    assert (held.cuda_context_bytes, held.projector_compute_bytes, held.compute_bytes) == (
-        context,
-        image,
-        compute,
-    )
-    assert (held.projector_bytes, held.kv_cache.total_bytes, held.weights_bytes) == (
-        projector,
-        cache,
-        weights,
-    )
-    assert held.total_bytes == max(limit_bytes, 0)
+def test_what_exceeds_a_gpu_is_taken_off_by_what_is_allocated_last(limit: int, changes: dict[str, object]) -> None:
+    if limit < 210:
+        changes = {"cuda_context_bytes": 0, "projector_compute_bytes": 0, "compute_bytes": 0, **changes}
+    assert GPU.at_most(limit) == replace(GPU, **changes)
+
+
+sizes = st.integers(0, 1 << 40)
+
+
+@given(st.builds(GpuMemory, sizes, sizes, st.builds(KvCache, sizes, sizes, sizes), sizes, sizes, sizes, sizes), sizes)
+def test_no_more_than_the_limit_is_left_and_nothing_below_zero(gpu: GpuMemory, limit: int) -> None:
+    cut = gpu.at_most(limit)
+    assert cut.total_bytes == min(gpu.total_bytes, limit)
+    cache = (cut.kv_cache.full_attention_bytes, cut.kv_cache.sliding_window_bytes, cut.kv_cache.recurrent_bytes)
+    assert min(*cache, cut.weights_bytes, cut.compute_bytes, cut.projector_bytes, cut.cuda_context_bytes) >= 0
+    assert cut.layers == gpu.layers

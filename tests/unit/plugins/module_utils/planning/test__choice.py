@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import chosen_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge, judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
     wanted_from_list,
@@ -44,9 +45,13 @@ def inputs(*free_bytes: int, models=(MODEL,), wanted=(MODEL,), running: Setting 
     )
 
 
+def choose(given):
+    return chosen_for(given, goal_for(given), judge_for(given))
+
+
 def needed_bytes(parallel: int) -> int:
     """Free memory from which on the model is safe with so many slots: what it takes, and what the engine leaves."""
-    judge = inputs(TOTAL).judge()
+    judge = judge_for(inputs(TOTAL))
     (model,) = judge.simulation.models
     setting = Setting(parallel, 8192)
     return sum(judge.alone_outcome(model, setting).gpu_bytes) + judge.server(setting).margin_bytes
@@ -73,7 +78,7 @@ def needed_bytes(parallel: int) -> int:
     ],
 )
 def test_running_values_are_left_for_better_ones_that_will_last(running, more_mib, parallel, is_kept):
-    chosen = chosen_for(
+    chosen = choose(
         inputs(needed_bytes(2) + more_mib * MIB, running=Setting(running, 8192) if running else None)
     )
     assert (chosen.choice.setting.parallel, chosen.is_kept) == (parallel, is_kept)
@@ -88,11 +93,11 @@ def test_what_is_to_last_is_tried_at_readings_around_64_mib_apart(monkeypatch):
 
     free = needed_bytes(2) + 1000 * MIB
     monkeypatch.setattr(Judge, "on", on)
-    chosen_for(inputs(free, running=Setting(1, 8192)))
+    choose(inputs(free, running=Setting(1, 8192)))
     # First what would be better with 256 MiB less; as that is safe, then what is safe with 128 MiB less.
     assert tried == [[change] for change in (-256, -192, -128, -64, 0, 64, 128, -128, -64, 0, 64, 128)]
     del tried[:]
-    chosen_for(inputs(free, free, running=Setting(1, 8192)))
+    choose(inputs(free, free, running=Setting(1, 8192)))
     both = [[change, change] for change in (-256, -192, -128, -64, 0, 64, 128)]
     # Each GPU by itself, and against the other one.
     single = [[-128, 0], [-128, 128], [128, 0], [128, -128], [0, -128], [128, -128], [0, 128], [-128, 128]]
@@ -107,7 +112,7 @@ def test_what_is_to_last_is_tried_at_readings_around_64_mib_apart(monkeypatch):
     ],
 )
 def test_the_operators_own_value_is_taken_and_judged(options, setting, unsafe):
-    chosen = chosen_for(inputs(needed_bytes(2), **options))
+    chosen = choose(inputs(needed_bytes(2), **options))
     assert chosen.choice.setting == setting
     assert chosen.unsafe.endswith(unsafe)
     assert bool(chosen.unsafe) is bool(unsafe)
@@ -127,19 +132,19 @@ SMALL = "llama3.2:1b"
 )
 def test_wanted_models_need_room_to_be_loaded_together(most, unsafe):
     names = (MODEL, SMALL)
-    chosen = chosen_for(inputs(TOTAL, models=names, wanted=names, max_loaded_models=most))
+    chosen = choose(inputs(TOTAL, models=names, wanted=names, max_loaded_models=most))
     assert (chosen.choice.loaded, chosen.unsafe) == (2, unsafe)
 
 
 def test_what_fits_nowhere_is_left_out_with_its_reason():
-    chosen = chosen_for(inputs(4 << 30, models=(MODEL, SMALL), wanted=()))
+    chosen = choose(inputs(4 << 30, models=(MODEL, SMALL), wanted=()))
     assert [model.name for model in chosen.goal.models] == [SMALL]
     (warning,) = chosen.warnings
     assert warning.startswith(f"{MODEL} is left out of the plan: {MODEL} does not lie wholly in GPU memory: ")
 
 
 def test_where_nothing_fits_the_least_of_everything_is_not_safe():
-    chosen = chosen_for(inputs(1 << 30, wanted=(), kv_cache_types=["f16", "q8_0"], min_parallel=1))
+    chosen = choose(inputs(1 << 30, wanted=(), kv_cache_types=["f16", "q8_0"], min_parallel=1))
     assert chosen.choice.setting == Setting(1, 8192, "f16")
     assert (chosen.choice.loaded, chosen.unsafe, chosen.goal.models) == (1, "no installed model fits", ())
 
@@ -147,7 +152,7 @@ def test_where_nothing_fits_the_least_of_everything_is_not_safe():
 def test_wanted_models_that_do_not_fit_together_are_refused_or_the_most_that_do_is_planned():
     names = (MODEL, SMALL)
     with pytest.raises(ValueError, match=f"the wanted models {MODEL}, {SMALL} cannot be loaded together: .*; {SMALL} can"):
-        chosen_for(inputs(6 << 30, models=names, wanted=names))
-    chosen = chosen_for(inputs(6 << 30, models=names, wanted=names, on_misfit="subset"))
+        choose(inputs(6 << 30, models=names, wanted=names))
+    chosen = choose(inputs(6 << 30, models=names, wanted=names, on_misfit="subset"))
     assert [model.name for model in chosen.goal.models] == [SMALL]
     assert chosen.warnings[0].startswith(f"the wanted models {MODEL}, {SMALL} cannot be loaded together: ")

@@ -56,7 +56,9 @@ policies = st.builds(
     max_context_length=st.sampled_from((8192, 65536)),
     kv_cache_types=st.sampled_from((("f16",), ("q8_0",))),
     spread=st.sampled_from(("auto", "always", "never")),
-    operator_environment=st.sampled_from(({}, {}, {"OLLAMA_FLASH_ATTENTION": "0"}, {"LLAMA_ARG_FIT_TARGET": "256"})),
+    operator_environment=st.sampled_from(
+        ({}, {}, {"OLLAMA_FLASH_ATTENTION": "0"}, {"LLAMA_ARG_FIT_TARGET": "256"}, {"OLLAMA_KEEP_ALIVE": "0"})
+    ),
     on_misfit=st.just("subset"),
 )
 
@@ -124,3 +126,52 @@ def test_a_model_that_another_evicts_takes_nothing_in_the_end() -> None:
     assert (first.evicted_by, second.evicted_by) == (second.name, "")
     assert sum(share.total_bytes for share in second.gpus) == plan.gpus[0].planned_bytes
     assert any("until evicted" in line for line in plan_lines(plan.to_dict(), "h"))
+
+
+def test_models_that_are_unloaded_at_once_are_planned_as_those_that_stay() -> None:
+    plans = []
+    for keep_alive in ("0", "5m", "-1"):
+        policy = policy_from_dict({"requests": 8, "operator_environment": {"OLLAMA_KEEP_ALIVE": keep_alive}})
+        plan = planned([24 << 10], ["llama3.1_8b", "gemma3_4b"], policy)
+        plans.append((plan.num_parallel, plan.context_length, plan.gpus))
+    assert plans[0] == plans[1] == plans[2]
+    assert plans[0][2][0].planned_bytes > 0
+
+
+def on_the_cpu(system_gib: int, names: list[str], **policy: object) -> Plan:
+    return plan_host(
+        gpu={"system_memory_total_bytes": system_gib * GIB, "devices": []},
+        models=[shape(name).to_dict() for name in names],
+        wanted=[WantedModel(shape(name).name) for name in names],
+        policy=policy_from_dict(policy),
+        version="0.33.0",
+    )
+
+
+def test_without_a_gpu_it_is_judged_by_the_memory_that_is_shown() -> None:
+    parallels = []
+    for system_gib in range(61, 70):
+        plan = on_the_cpu(system_gib, ["mixtral_8x7b", "command-r_35b", "gemma4_26b"], requests=3, context_length=4096)
+        parallels.append(plan.num_parallel)
+        assert plan.safe
+        assert sum(model.system_memory_bytes for model in plan.models) <= system_gib * GIB
+    assert parallels == sorted(parallels)
+    assert len(set(parallels)) > 1
+
+
+def test_what_the_engine_refuses_on_a_cpu_is_a_reason_and_not_the_end() -> None:
+    plan = on_the_cpu(64, ["phi4_14b"], requests=4, kv_cache_types=["f16", "q8_0"], context_length=16384)
+    assert plan.kv_cache_type == "f16"
+    with pytest.raises(ValueError, match=r"phi4:14b cannot be loaded: phi4:14b does not start: The engine refuses"):
+        on_the_cpu(64, ["phi4_14b"], num_parallel=4, min_parallel=4, max_parallel=4, kv_cache_types=["q8_0"])
+
+
+@pytest.mark.parametrize("version", ERAS)
+def test_the_next_step_costs_more_whether_it_fits_or_not(version: str) -> None:
+    policy = policy_from_dict({"requests": 1, "context_length": 16384})
+    fits, does_not = (planned([size_gib << 10] * 2, ["qwen2.5_32b"], policy, version) for size_gib in (48, 15))
+    assert [limit.possible for limit in fits.limits[:2]] == [True, True]
+    assert not does_not.limits[1].possible
+    for limit in (*fits.limits[:2], *does_not.limits[:2]):
+        assert limit.cost_bytes is not None
+        assert limit.cost_bytes > GIB

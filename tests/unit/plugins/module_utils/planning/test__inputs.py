@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
     MAX_MODELS,
     Inputs,
@@ -14,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs i
     read_models,
     unplannable_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
     wanted_from_list,
@@ -258,7 +260,7 @@ def test_what_the_operator_says_twice_has_to_agree(options, sentence):
 
 def test_a_policy_may_be_judged_without_the_operators_values():
     found = read(num_parallel=3)
-    assert found.goal().parallels == (3,)
-    assert found.goal(policy_from_dict({"requests": 2})).parallels == (2, 1)
-    assert found.judge().simulation.headroom_bytes == 0
-    assert read(headroom_bytes=GIB).judge().simulation.headroom_bytes == GIB
+    assert goal_for(found).parallels == (3,)
+    assert goal_for(found, policy_from_dict({"requests": 2})).parallels == (2, 1)
+    assert judge_for(found).simulation.headroom_bytes == 0
+    assert judge_for(read(headroom_bytes=GIB)).simulation.headroom_bytes == GIB

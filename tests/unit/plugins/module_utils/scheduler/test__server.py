@@ -401,15 +401,12 @@ def test_to_which_context_ollama_falls_back_is_the_versions_own() -> None:
     assert with_figures(start, lower_contexts=(20000,)).load(model())[1].context_length == 20000
 
 
-def test_a_server_says_how_it_starts_its_engine() -> None:
-    start = server(24, 24, OLLAMA_KV_CACHE_TYPE="q8_0")
+def test_a_server_says_what_a_model_gets_by_itself() -> None:
+    start = server(24, 24)
     old = replace(start.gpus[1], compute_capability="5.2")
     start = replace(start, gpus=(start.gpus[0], old))
-    asked = start.load_settings(8192, 4, 1024, (0,))
-    assert (asked.context_length, asked.parallel, asked.batch) == (8192, 4, 1024)
-    assert (asked.kv_cache_type, asked.flash_attention) == ("q8_0", "auto")
-    assert start.load_settings(8192, 4, placement=(0, 1)).flash_attention == "off"
-    assert start.load_settings(8192, 4).batch == 512
+    assert start.flash_attention((0,)) == "auto"
+    assert start.flash_attention((0, 1)) == "off"
     assert start.slots(model(is_embedding=True)) == 1
     assert start.context_length(model(num_ctx=2048)) == 2048
     assert start.context_length(model()) == 4096
@@ -711,4 +708,5 @@ def scheduler_model_of(name: str) -> SchedulerModel:
 
 def test_of_a_load_that_nothing_is_told_of_nothing_has_become() -> None:
     told = {name: value for name, value in vars(LoadOutcome("a")).items() if value}
-    assert told == {"model": "a"}
+    assert told == {"model": "a", "memory": ModelMemory()}
+    assert ModelMemory().gpu_bytes == ModelMemory().host.total_bytes == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
@@ -194,17 +194,12 @@ def test_more_never_needs_less(name: str, context_length: int, parallel: int, fl
 
 @pytest.mark.parametrize("version", ["0.10.0", "0.11.11", "0.24.0"])
 @pytest.mark.parametrize("name", ["gemma3_4b", "llama3.1_8b", "qwen3_8b"])
-def test_the_memory_room_tells_the_same_by_version(name: str, version: str) -> None:
+def test_on_one_gpu_lies_all_that_is_required_but_for_what_is_set_aside(name: str, version: str) -> None:
     vision = replace(shape(name), inline_projector_bytes=812 * MIB)
-    told = estimate(vision, LoadSettings(4096, 2), version=version)
     believed = believed_memory(vision, LoadSettings(4096, 2), parse(version))
+    told = believed.on_one_gpu()
     assert told.gpu_bytes + MINIMUM_GPU_BYTES == believed.required_bytes
     assert told.gpus[0].kv_cache == believed.kv_cache
-    assert told.host.layers == 0
+    assert (told.host.layers, told.host.weights_bytes) == (0, 0)
     assert told.basis == "estimate"
     assert told.note == believed.note
-
-
-def test_a_version_that_cannot_be_planned_is_refused_by_the_memory_room() -> None:
-    with pytest.raises(ValueError, match=r"0\.9\.6 cannot be planned"):
-        estimate(shape("llama3.1_8b"), LoadSettings(4096, 1), version="0.9.6")
