@@ -104,13 +104,13 @@ def service_settings(text: str) -> list[Setting]:
     """The settings of the [Service] sections, continued lines joined.
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
-    continued one is skipped, the backslash of a continued line counts as a space.
+    continued one is skipped, the backslash of a continued line counts as a space, and the end of the file ends it.
     """
     settings = []
     section = ""
     pending: list[str] = []
     pending_line = 0
-    for number, raw in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+    for number, raw in enumerate([*text.replace("\r\n", "\n").split("\n"), ""], start=1):
         if raw.lstrip(" \t")[:1] in ("#", ";"):
             continue
         first = pending_line or number
