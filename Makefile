@@ -10,7 +10,7 @@ PACKAGE := ansible_collections.gpufleet.ollama
 PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock link test test-all sanity lint types licences unit changelog-lint docs-lint docs artifact \
+.PHONY: help venv lock link test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint docs artifact \
 	systemd-tests fault-tests page-tests versions pictures fleet-bench bench mutants clean
 
 help: ## This list
@@ -37,7 +37,7 @@ include tests/hosts/hosts.mk
 
 test: licences types lint changelog-lint docs-lint unit artifact sanity molecule systemd-tests ## Everything that must pass before a change lands (at most 30 minutes)
 
-test-all: test molecule-all fault-tests page-tests versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
+test-all: test many-inputs molecule-all fault-tests page-tests versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
 
 sanity: venv ## ansible-test sanity, all tests, no ignores
 	$(BIN)/python tests/gates/sanity.py
@@ -56,6 +56,20 @@ licences: venv ## Every file names its licence (REUSE)
 
 unit: venv link ## Unit and property tests; coverage of the shared code at least 95 %
 	$(BIN)/pytest -q -n 2 --cov=$(PURE_ROOMS) --cov-report=term:skip-covered --cov-fail-under=95 tests/unit
+	$(BIN)/pytest -q -n 2 --hypothesis-profile=fuzz tests/fuzz
+
+many-inputs: venv link ## Ten times as many inputs for every parser as in `make unit`
+	$(BIN)/pytest -q -n 2 --hypothesis-profile=thorough tests/fuzz
+
+# Not in test-all, because it finds something else at every run.
+fuzz: venv link .build/atheris/installed ## Fuzz the parsers, guided by coverage, SECONDS=60 each (TARGETS="gguf host" for some)
+	@PYTHONPATH=.build/atheris $(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60) $(TARGETS)
+
+.build/atheris/installed: requirements/fuzz.txt
+	@echo "==> Installing atheris into .build/atheris (only there)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: --upgrade \
+		--target $(@D) --requirement $< || { echo "atheris has wheels for Linux on x86-64 with Python 3.11 to 3.13 only"; exit 1; }
+	@touch $@
 
 changelog-lint: venv ## Changelog fragments
 	$(BIN)/antsibull-changelog lint

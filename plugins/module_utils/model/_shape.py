@@ -209,7 +209,7 @@ class ModelShape:
         missing = [one.name for one in fields(cls) if one.name not in values]
         unknown = sorted(set(values) - {one.name for one in fields(cls)})
         if missing or unknown:
-            wrong = f"lacks {', '.join(missing)}" if missing else f"has the unknown field {unknown[0]}"
+            wrong = f"lacks {', '.join(missing)}" if missing else f"has the unknown field {shown(unknown[0])}"
             raise ValueError(f"the shape of model {values.get('name', '?')} {wrong}: gather the models again")
         try:
             values["forms"] = tuple(_form_from(form) for form in values["forms"])

@@ -59,8 +59,10 @@ class Address:
         Source: Go src/net (JoinHostPort), src/net/url (URL.String, shouldEscape).
         """
         scheme = f"{self.scheme}:" if self.scheme else ""
-        host = quote(f"{_bracketed(self.host)}:{self.port}", safe="!$&'()*+,;=:[]<>\"")
-        return f"{scheme}//{host}{'/' if self.path else ''}{quote(self.path, safe='$&+,/:;=@')}"
+        # What is no text can be in no environment, and ends here as what it is.
+        host = quote(f"{_bracketed(self.host)}:{self.port}", "!$&'()*+,;=:[]<>\"", errors="surrogatepass")
+        path = quote(self.path, "$&+,/:;=@", errors="surrogatepass")
+        return f"{scheme}//{host}{'/' if self.path else ''}{path}"
 
     @property
     def client_url(self) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -211,9 +212,10 @@ def parse_socket_table(text: str) -> list[Socket]:
         fields = line.split()
         if len(fields) < 10 or fields[3] not in (_TCP_LISTEN, _TCP_ESTABLISHED):
             continue
-        address, port = _endpoint(fields[1])
-        peer, peer_port = _endpoint(fields[2])
-        sockets.append(Socket(address, port, fields[3] == _TCP_LISTEN, peer, peer_port, int(fields[9])))
+        with contextlib.suppress(ValueError):  # a line that no kernel writes
+            address, port = _endpoint(fields[1])
+            peer, peer_port = _endpoint(fields[2])
+            sockets.append(Socket(address, port, fields[3] == _TCP_LISTEN, peer, peer_port, int(fields[9])))
     return sockets
 
 

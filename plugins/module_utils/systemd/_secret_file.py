@@ -75,7 +75,7 @@ def parted(text: str, path: str) -> str:
         ValueError: A secret cannot be moved; the sentence names the variable, or the line, and what to do.
     """
     dropin, secret_file = halves(text)
-    secrets = dict(assignment for _line, assignment in parse_environment_file(secret_file or ""))
+    secrets: dict[str, str] = {}
     moved: list[tuple[Setting, list[str]]] = []
     for setting in service_settings(dropin):
         if setting.key != "Environment":
@@ -103,6 +103,8 @@ def parted(text: str, path: str) -> str:
             )
         if len(kept) < len(words):
             moved.append((setting, kept))
+    # systemd reads the file behind all lines: neither they nor an empty one take back what it sets.
+    secrets.update(assignment for _line, assignment in parse_environment_file(secret_file or ""))
     for name, value in secrets.items():
         _check(name, value)
     if not secrets:  # what was moved is set again behind it, or taken back

@@ -119,14 +119,15 @@ def service_settings(text: str) -> list[Setting]:
     """The settings of the [Service] sections, continued lines joined.
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
-    continued one is skipped, the backslash of a continued line counts as a space, one byte order mark is skipped.
+    continued one is skipped, the backslash of a continued line counts as a space, the end of the file ends it, one byte
+    order mark is skipped.
     """
     settings = []
     text = _BYTE_ORDER_MARK.sub("", text, count=1)
     section = ""
     pending: list[str] = []
     pending_line = 0
-    for number, raw in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+    for number, raw in enumerate([*text.replace("\r\n", "\n").split("\n"), ""], start=1):
         if raw.lstrip(" \t")[:1] in ("#", ";"):
             continue
         first = pending_line or number

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 
 import pytest
@@ -13,21 +12,12 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
     HOST_INFO,
-    HOST_INFO_RETURNS,
     ActionModule,
-    found,
-    parts,
-    planned,
 )
 from ansible_collections.gpufleet.ollama.plugins.doc_fragments import _service
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_plan
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import UnfitAnswer, checked
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 GIB = 1 << 30
 GEMMA = {"name": "gemma3:4b", "header": header("gemma3:4b")}
@@ -320,87 +310,3 @@ def test_of_too_many_models_the_wanted_and_the_loaded_are_planned(run_action):
     names = [model["name"] for model in result["plan"]["models"]]
     assert sorted(names) == [f"m{number:03}:4b" for number in (*range(254), 298, 299)]
     assert "44 of 300 installed models are left out: at most 256 are planned" in result["warnings"][0]
-
-
-ODD = st.sampled_from(
-    (
-        *(None, True, 0, -1, 2**31, 2**63, 10**400, 0.5, float("inf"), float("nan")),
-        *("", "x", "²", "9" * 5000, "\x00", "\ud800", "A" * 100_000, "llama", "0.33.0"),
-        *([], {}, [None], [[]], {"a": 1}, [1] * 1000),
-    )
-)
-
-
-def places(value, place=()):
-    """Every place in plain data, of lists the first three."""
-    inner = (
-        value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
-    )
-    for key, one in inner:
-        yield (*place, key)
-        yield from places(one, (*place, key))
-
-
-@pytest.fixture(scope="module")
-def answer():
-    """What a host answers, of every kind that a plan is made from."""
-    shape = shape_from_header(GEMMA["header"], name="gemma3:4b", digest="sha256-" + "a" * 64).to_dict()
-    gpu = GpuDevice(
-        0, "GPU-0", "0000:01:00.0", "nvidia", "A GPU", memory_total_bytes=24 * GIB, memory_free_bytes=23 * GIB
-    )
-    facts = HostGpus("now", devices=(gpu,), visible_devices=("GPU-0",), system_memory_total_bytes=64 * GIB)
-    conditions = {
-        "gpus": [{"name": "A GPU", "uuid": "GPU-0"}],
-        "driver_version": None,
-        "ollama_version": "0.33.0",
-        "models": {"gemma3:4b": shape["digest"]},
-        "context_length": 4096,
-        "kv_cache_type": "f16",
-    }
-    variables = {"OLLAMA_NUM_PARALLEL": {"value": "4", "file": "/etc/zz.conf"}}
-    return {
-        "ansible_facts": {"gpufleet_gpu": facts.to_dict()},
-        "models": {
-            "models": [shape],
-            "unplannable": [{"name": "a", "reason": "b"}],
-            "loaded": [{"name": "gemma3:4b", "context_length": 4096}],
-            "unseen": ["a sentence"],
-            "version": "0.33.0",
-        },
-        "service": {
-            "process_environment": {"OLLAMA_HOST": "0.0.0.0"},
-            "dropin_path": "/x",
-            "variables": variables,
-        },
-        "measured": {
-            "format": 1,
-            "measured_at": "x",
-            "knee": {"parallel": 2, "reason": "r"},
-            "conditions": conditions,
-        },
-        "measured_problem": "",
-    }
-
-
-@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_whatever_a_host_answers_is_a_plan_or_one_sentence(answer, data):
-    changed = json.loads(json.dumps(answer))
-    for _turn in range(data.draw(st.integers(1, 3))):
-        *above, last = data.draw(st.sampled_from(list(places(changed)) or [("models",)]))
-        inner = changed
-        for key in above:
-            inner = inner[key]
-        inner[last] = copy.deepcopy(data.draw(ODD))
-    result = planned_with(changed)
-    assert json.dumps(result["plan"]) if "plan" in result else 0 < len(result["msg"]) < 2000
-
-
-def planned_with(read):
-    """The result for a host that answers so."""
-    defaults = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()}
-    try:
-        taken = checked(read, HOST_INFO_RETURNS)
-        return planned({**defaults, **found(defaults, parts(taken))}, {})
-    except (UnfitAnswer, ValueError) as error:
-        return {"msg": str(error)}

@@ -189,8 +189,10 @@ class TestPlainData:
             ValueError, match=r"the shape of model \? lacks name, digest: gather the models again"
         ):
             ModelShape.from_dict({key: plain[key] for key in plain if key not in ("name", "digest")})
-        with pytest.raises(ValueError, match=r"the shape of model llama3.2_1b has the unknown field colour"):
+        with pytest.raises(ValueError, match=r"the shape of model llama3.2_1b has the unknown field 'colour'"):
             ModelShape.from_dict({**plain, "colour": 1})
+        with pytest.raises(ValueError, match=r"has the unknown field '9{1,100}\.\.\.: gather"):
+            ModelShape.from_dict({**plain, "9" * 5000: 1})
 
     @pytest.mark.parametrize("value", [None, "5", -1, True, 1.5])
     def test_sizes_of_another_kind(self, value: Any) -> None:

@@ -82,6 +82,8 @@ ADDRESSES = [
     ("1.2.3.4:+8080", "http://1.2.3.4:+8080", "http://1.2.3.4:8080"),
     (":+8080", "http://:+8080", "http://127.0.0.1:8080"),
     ("1.2.3.4:08080", "http://1.2.3.4:08080", "http://1.2.3.4:8080"),
+    # Not text: from a byte that is not UTF-8, or in JSON.
+    ("gpu\udcff:80/\ud800", "http://gpu%ED%B3%BF:80/%ED%A0%80", "http://gpu\udcff:80"),
 ]
 # The same, where the port is none and Ollama takes the default.
 PORTS_REFUSED = [

@@ -47,7 +47,9 @@ REFERENCE = "EnvironmentFile=/etc/systemd/system/o.service.d/zz.env"
 )
 def test_where_each_variable_goes(lines, left, moved):
     text = "\n".join(["[Service]", *lines, ""])
-    dropin, secret_file = halves(parted(text, PATH))
+    whole = parted(text, PATH)
+    assert parted(whole, PATH) == whole
+    dropin, secret_file = halves(whole)
     assert dropin == "\n".join(["[Service]", *left, ""])
     assert (None if secret_file is None else variables_of(joined("", secret_file))) == moved
 

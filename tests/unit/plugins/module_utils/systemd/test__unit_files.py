@@ -227,6 +227,11 @@ def test_specifiers_that_the_name_decides_are_expanded(text, expanded):
     assert expand_unit_specifiers(text, "a@b.service") == expanded
 
 
+def test_a_line_that_is_continued_by_nothing_ends_with_the_file():
+    (setting,) = service_settings("[Service]\nEnvironment=A=1\\")
+    assert (setting.key, setting.value) == ("Environment", "A=1")
+
+
 def test_a_line_continued_a_million_times_is_soon_read():
     began = time.monotonic()
     (setting,) = service_settings("[Service]\nA=" + "a\\\n" * 1_000_000 + "b\n")

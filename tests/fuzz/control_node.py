@@ -1,0 +1,101 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the control node makes of a host's whole answer: what of it is taken, the plan, and the report of the fleet."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
+    HOST_INFO_RETURNS,
+    found,
+    parts,
+    planned,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
+    HostData,
+    fleet_report,
+    table,
+)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import UnfitAnswer, checked, shown
+from ansible_collections.gpufleet.ollama.tests.fuzz.gpu import FACTS
+from ansible_collections.gpufleet.ollama.tests.fuzz.ollama import HEADER
+from ansible_collections.gpufleet.ollama.tests.fuzz.target import Target, changed
+
+MODEL = shape_from_header(HEADER, name="m:latest", digest="sha256-" + "a" * 64).to_dict()
+ANSWER = {
+    "ansible_facts": {"gpufleet_gpu": FACTS},
+    "models": {
+        "models": [MODEL],
+        "unplannable": [{"name": "a", "reason": "b"}],
+        "loaded": [{"name": "m:latest", "context_length": 4096}],
+        "unseen": ["a sentence"],
+        "version": "0.33.0",
+    },
+    "service": {
+        "process_environment": {"OLLAMA_HOST": "0.0.0.0"},
+        "dropin_path": "/x",
+        "variables": {"OLLAMA_NUM_PARALLEL": {"value": "4", "file": "/etc/zz.conf"}},
+    },
+    "measured": {
+        "format": 1,
+        "measured_at": "x",
+        "knee": {"parallel": 2, "reason": "r"},
+        "conditions": {
+            "gpus": [{"name": "A GPU", "uuid": "GPU-0"}],
+            "driver_version": None,
+            "ollama_version": "0.33.0",
+            "models": {"m:latest": MODEL["digest"]},
+            "context_length": 4096,
+            "kv_cache_type": "f16",
+        },
+        "correction": {"cuda_context_bytes": 1, "compute_excess_bytes": 2},
+    },
+    "measured_problem": "",
+    "msg": "",
+    "warnings": [],
+}
+OPTIONS = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()}
+
+
+def _gate(data: bytes) -> None:
+    _taken(data)
+
+
+def _taken(data: bytes) -> dict[str, Any]:
+    """What is taken is documented and plain data that a terminal and a file can show."""
+    answer = changed(ANSWER, data)
+    taken = checked(answer if isinstance(answer, dict) else {}, HOST_INFO_RETURNS)
+    assert json.dumps(taken, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    assert set(taken) <= {*HOST_INFO_RETURNS, "changed", "failed", "skipped", "msg", "warnings", "diff"}
+    assert set(taken.get("ansible_facts") or {}) <= {"gpufleet_gpu"}
+    assert taken.get("msg", "") == shown(taken.get("msg", ""))
+    return taken
+
+
+def _plan(data: bytes) -> None:
+    """A host's answer is a plan or one sentence, and the report of the fleet has both."""
+    way, data = data[:1], data[1:]
+    options = {
+        **OPTIONS,
+        "use_measured_memory": way > b"\x40",
+        "on_gpu_fault": "exclude" if way > b"\x80" else "fail",
+    }
+    host = parts(_taken(data))
+    outcome = planned({**options, **found(options, host)}, {})
+    failure = outcome.get("msg", "")
+    assert "plan" in outcome or 0 < len(failure) < 2000
+    json.dumps(outcome)
+    report = fleet_report([HostData("gpu01", outcome.get("plan"), gpu=host["gpu"], failure=failure)], "now")
+    json.dumps(report)
+    table(report)
+
+
+TARGETS = (
+    Target("answer", _gate, (UnfitAnswer,)),
+    Target("plan", _plan, (UnfitAnswer, ValueError)),
+)
