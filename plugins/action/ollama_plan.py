@@ -10,6 +10,7 @@ from typing import Any, Mapping
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import gone
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
     ARGUMENT_SPEC,
     POLICY,
@@ -62,6 +63,11 @@ class ActionModule(HostModule):
             outcome: dict[str, Any] = {"failed": True, "msg": "; ".join(read["failures"])}
         else:
             outcome = planned({**options, **found(options, host)}, task_vars or {})
+        outcome["service_id"] = str((read.get("service") or {}).get("service_id") or "")
+        if "plan" in outcome:
+            outcome["hardware"] = hardware(outcome["plan"], read, options)
+        elif gone_gpus(read):
+            outcome["msg"] += f"; gone since the plan was applied: {', '.join(gone_gpus(read))}"
         if options["return_host"]:
             outcome["host"] = host
         elif outcome.get("failed"):
@@ -92,6 +98,28 @@ def parts(read: Mapping[str, Any]) -> dict[str, Any]:
     """What was read on the host, by part; `gpu` is empty where it was not."""
     gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
     return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+
+
+def hardware(
+    plan: Mapping[str, Any], read: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What became of the GPUs that the plan of the host was applied for; nothing where they were described."""
+    planned_with = [{"uuid": gpu["uuid"], "name": gpu["name"]} for gpu in plan["gpus"]]
+    before = read.get("planned_gpus")
+    problem = str(read.get("planned_gpus_problem") or "")
+    as_remembered = "planned_gpus" not in read or bool(problem) or before == planned_with
+    return {
+        "gone": gone_gpus(read),
+        "gone_is_accepted": options["on_gpu_fault"] == "exclude",
+        "to_remember": None if as_remembered else planned_with,
+        "problem": problem,
+    }
+
+
+def gone_gpus(read: Mapping[str, Any]) -> list[str]:
+    """The GPUs that the plan of the host was applied for and that the host no longer has."""
+    facts = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
+    return gone(read.get("planned_gpus") or [], facts.get("devices") or [])
 
 
 def names_of(wanted: Any) -> list[str]:
