@@ -19,6 +19,9 @@ STALE_PROCESS = "stale process"
 READ_OTHERWISE = "read otherwise"
 NOT_RUNNING = "not running"
 NOT_AS_PLANNED = "not as planned"
+GPU_GONE = "gpu gone"
+# What a run of site.yml makes right by itself, whatever else it finds.
+MENDED_BY_SITE = frozenset((NOT_APPLIED, PLAN_CHANGED, FILE_EDITED, NOT_RELOADED, STALE_PROCESS))
 
 _SENTENCES = {
     NOT_APPLIED: "neither our drop-in nor the process has it: the plan was not applied here",
@@ -83,6 +86,15 @@ def explain(
     # A file that will win at the next start is drift to be, even while every layer still is as planned.
     drifts += [Drift(name, None, {}, OTHER_FILE, message) for name, message in decided_elsewhere.items()]
     return (*drifts, *without_variable)
+
+
+def gone(gpu: str) -> Drift:
+    """A GPU that the plan was applied for and that the host no longer has."""
+    message = (
+        f"{gpu}, which the plan was applied for, is gone: repair it, or run site.yml with ollama_plan_on_gpu_fault=exclude "
+        "to go on without it"
+    )
+    return Drift("", None, {}, GPU_GONE, message)
 
 
 def _without_variable(difference: Mapping[str, Any]) -> Drift:

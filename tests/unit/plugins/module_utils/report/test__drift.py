@@ -118,6 +118,12 @@ def test_no_difference_is_lost_and_no_variable_told_twice(found: list[dict[str, 
 
 
 def test_of_two_secrets_that_differ_another_value_is_wanted():
-    found = {"layer": "process", "variable": "HF_TOKEN", "found": "********", "wanted": "********", "message": ""}
+    found = {
+        "layer": "process",
+        "variable": "HF_TOKEN",
+        "found": "********",
+        "wanted": "********",
+        "message": "",
+    }
     (drift,) = explain([found], [])
     assert drift.difference == "******** in process, wanted another value"
