@@ -10,6 +10,7 @@ from typing import Any, Mapping
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import gone
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
     ARGUMENT_SPEC,
     POLICY,
@@ -66,10 +67,14 @@ class ActionModule(HostModule):
             outcome: dict[str, Any] = {"failed": True, "msg": "; ".join(read["failures"])}
         else:
             outcome = planned({**options, **found(options, host)}, task_vars or {})
-            if "plan" in outcome:
-                service = host.get("service") or {}
-                outcome["obstacles"] = obstacles(service, outcome["plan"]["environment"])
-                outcome["stopped"] = str(service.get("stopped") or "")
+        service = read.get("service") or {}
+        outcome["service_id"] = str(service.get("service_id") or "")
+        if "plan" in outcome:
+            outcome["hardware"] = hardware(outcome["plan"], read, options)
+            outcome["obstacles"] = obstacles(service, outcome["plan"]["environment"])
+            outcome["stopped"] = str(service.get("stopped") or "")
+        elif gone_gpus(read):
+            outcome["msg"] += f"; gone since the plan was applied: {', '.join(gone_gpus(read))}"
         if options["return_host"]:
             outcome["host"] = host
         elif outcome.get("failed"):
@@ -108,6 +113,28 @@ def obstacles(service: Mapping[str, Any], environment: Mapping[str, Any]) -> lis
     decided = [one["message"] for one in service.get("conflicts") or [] if one["variable"] in environment]
     sentences = [*(service.get("refusals") or []), *(service.get("problems") or []), *decided]
     return list(dict.fromkeys(map(str, sentences)))
+
+
+def hardware(
+    plan: Mapping[str, Any], read: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What became of the GPUs that the plan of the host was applied for; nothing where they were described."""
+    planned_with = [{"uuid": gpu["uuid"], "name": gpu["name"]} for gpu in plan["gpus"]]
+    before = read.get("planned_gpus")
+    problem = str(read.get("planned_gpus_problem") or "")
+    as_remembered = "planned_gpus" not in read or bool(problem) or before == planned_with
+    return {
+        "gone": gone_gpus(read),
+        "gone_is_accepted": options["on_gpu_fault"] == "exclude",
+        "to_remember": None if as_remembered else planned_with,
+        "problem": problem,
+    }
+
+
+def gone_gpus(read: Mapping[str, Any]) -> list[str]:
+    """The GPUs that the plan of the host was applied for and that the host no longer has."""
+    facts = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
+    return gone(read.get("planned_gpus") or [], facts.get("devices") or [])
 
 
 def names_of(wanted: Any) -> list[str]:

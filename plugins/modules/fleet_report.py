@@ -13,8 +13,10 @@ description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
     there is neither, decides the state of each host, and writes C(report.html) and C(report.json).
   - Reads of each host the variables C(ollama_plan_result.plan_json) or C(ollama_plan), C(ollama_verify_result),
-    C(ansible_facts.gpufleet_gpu), C(ollama_report_failure), C(ollama_report_gpu) and C(ollama_report_unreachable). A host
-    that has none of them counts as failed, as does one whose C(ollama_verify_result) is that of a failed task.
+    C(ansible_facts.gpufleet_gpu), C(ollama_report_failure), C(ollama_report_gpu), C(ollama_report_unreachable) and
+    C(ollama_report_phase). A host that has none of them counts as failed, as does one whose C(ollama_verify_result) is that of a
+    failed task. Odd data of one host cost that host its row and no other.
+  - Where the files cannot be written it fails, and returns the rest nevertheless.
   - A report describes what was found and is no part of the fleet's state. It is written in check mode too and counts as
     no change.
 author:
@@ -51,6 +53,19 @@ options:
     description: The title of the page.
     type: str
     default: Ollama GPU fleet
+  lost:
+    description:
+      - The hosts that the run has lost, which count as unreachable where they have no reason of their own.
+    type: list
+    elements: str
+    default: []
+  changing:
+    description:
+      - The hosts whose change begins now. Those that are not as planned are reported as if the run ended here, because
+        nothing is executed any more, not even a report, when Ansible has lost all of them.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -71,12 +86,12 @@ EXAMPLES = r"""
 RETURN = r"""
 dir:
   description: The folder, as an absolute path.
-  returned: success
+  returned: always
   type: str
   sample: /home/operator/gpufleet-report
 summary:
   description: The counts. The hosts themselves are in C(report.json).
-  returned: success
+  returned: always
   type: dict
   contains:
     hosts:
@@ -85,9 +100,12 @@ summary:
     states:
       description: How many of them in which state, the worst state first.
       type: dict
-      sample: {"unreachable": 0, "failed": 1, "drifted": 2, "unsafe": 0, "in sync": 97, "planned": 0}
+      sample: {"unreachable": 0, "failed": 1, "unknown": 0, "drifted": 2, "unsafe": 0, "in sync": 97, "planned": 0}
     not_as_planned:
-      description: How many of them are unreachable, failed or drifted.
+      description: How many of them are unreachable, failed, unknown or drifted.
+      type: int
+    mended_by_site:
+      description: How many of them C(site.yml) makes as planned by itself.
       type: int
     gpus:
       description: How many GPUs there are.
@@ -104,7 +122,14 @@ summary:
       elements: str
 table:
   description: One line for each host, the worst first, and one with the counts.
-  returned: success
+  returned: always
+  type: list
+  elements: str
+refusals:
+  description:
+    - Why C(site.yml) changes no host, one sentence each. Of a host nobody knows whether it is as planned, or it has lost a GPU,
+      or two names of the inventory stand for one service (which is a warning, too).
+  returned: always
   type: list
   elements: str
 """

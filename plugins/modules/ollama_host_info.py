@@ -87,6 +87,25 @@ ansible_facts:
       description: What is known of the host's GPUs.
       returned: always
       type: dict
+planned_gpus:
+  description:
+    - The GPUs that the plan of the service was applied for, as M(gpufleet.ollama.planned_gpus) has remembered them. Null where
+      it has not.
+  returned: when O(gather) has V(gpu)
+  type: list
+  elements: dict
+  contains:
+    uuid:
+      description: The UUID.
+      type: str
+    name:
+      description: The name.
+      type: str
+planned_gpus_problem:
+  description: Why what is remembered cannot be read.
+  returned: when O(gather) has V(gpu)
+  type: str
+  sample: ""
 models:
   description: What M(gpufleet.ollama.ollama_model_info) returns. Empty where the models cannot be read.
   returned: when O(gather) has V(models)
@@ -123,6 +142,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import json_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import RecordError, remembered
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import path_in as planned_gpus_in
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import API, InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
@@ -183,7 +204,13 @@ def fitting(
 def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     facts = gpu_facts(runner(module), options["scope"], options["unit"], options["environment"])
-    return {"ansible_facts": {"gpufleet_gpu": facts}}, []
+    problem = ""
+    try:
+        before = remembered(planned_gpus_in(state_directory(options["scope"], options["unit"])))
+    except RecordError as error:
+        before, problem = None, str(error)
+    found = {"ansible_facts": {"gpufleet_gpu": facts}, "planned_gpus": before, "planned_gpus_problem": problem}
+    return found, []
 
 
 def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:

@@ -200,6 +200,7 @@ options:
     description:
       - What to do with a GPU that has a fault or whose memory cannot be read. V(exclude) hides it from Ollama and
         plans without it, with a warning.
+      - C(site.yml) refuses a host that has lost a GPU which its plan was applied for, and goes on without it with V(exclude).
     type: str
     choices: [fail, exclude]
     default: fail
@@ -414,6 +415,29 @@ plan_json:
   description: The plan as JSON.
   returned: success, when O(as_json=true)
   type: str
+service_id:
+  description: As M(gpufleet.ollama.systemd_environment_info) returns it. Empty where the service was not read.
+  returned: always
+  type: str
+hardware:
+  description: What became of the GPUs that the plan of the host was applied for, as M(gpufleet.ollama.planned_gpus) remembers.
+  returned: success
+  type: dict
+  contains:
+    gone:
+      description: Name and UUID of each of them that the host no longer has.
+      type: list
+      elements: str
+    gone_is_accepted:
+      description: Whether O(on_gpu_fault=exclude), so that C(site.yml) goes on without them.
+      type: bool
+    to_remember:
+      description: The GPUs of this plan, where others or none are remembered; null where there is nothing to write.
+      type: list
+      elements: dict
+    problem:
+      description: Why what is remembered cannot be read; empty where it can.
+      type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule

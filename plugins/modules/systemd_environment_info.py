@@ -99,6 +99,13 @@ scope:
   description: Whether it is a service of the system or of a user.
   returned: when O(details=true)
   type: str
+service_id:
+  description:
+    - Names the service on its machine, and is the same for two inventory names of one service, until the machine is started
+      again. Empty where the machine has no id.
+  returned: always
+  type: str
+  sample: 8c7dd922ad47494fc02c388e12c00eac
 systemd_version:
   description: systemd's major version.
   returned: when O(details=true)
@@ -274,7 +281,7 @@ overrides:
   type: list
   elements: str
 in_sync:
-  description: Whether RV(differences) is empty.
+  description: Whether RV(differences) and RV(unseen) are empty.
   returned: always
   type: bool
 differences:
@@ -316,8 +323,15 @@ stopped:
       else empty.
   returned: always
   type: str
+unseen:
+  description:
+    - What the comparison needs and could not be read, mostly because the user may not, one sentence each. The service is
+      then not RV(in_sync), whatever else was found.
+  returned: always
+  type: list
+  elements: str
 problems:
-  description: What could not be read, one sentence each.
+  description: RV(unseen), and what is not there to be read, such as a line that the journal no longer holds.
   returned: always
   type: list
   elements: str
@@ -350,6 +364,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
+    journal_is_closed,
     journal_of_invocation,
     manager,
 )
@@ -357,12 +372,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 # What a comparison comes to.
 COMPARED = (
     "exists",
+    "service_id",
     "in_sync",
     "differences",
     "conflicts",
     "refusals",
     "stopped",
     "overrides",
+    "unseen",
     "problems",
     "notes",
     "file_edited",
@@ -404,13 +421,20 @@ def _inspect(module: AnsibleModule) -> None:
     result = found.to_dict(options["show_secrets"])
     result["listening"] = listening(found)
     result["server_config"] = None
+    unseen, notes = result["problems"], []
     if options["server_config"] and found.state.main_pid:
         parsed = find_server_config(journal_of_invocation(found.state.invocation_id))
         if parsed is None:
-            result["problems"].append(
-                f"the journal no longer holds the server config line of {options['unit']}: "
-                "how Ollama parsed its environment is not checked"
-            )
+            if journal_is_closed(options["scope"]):
+                unseen.append(
+                    f"the journal of {options['unit']} may not be read, so that how Ollama parsed its environment is "
+                    "not known: run as root (become), or put the user into the group systemd-journal"
+                )
+            else:
+                notes.append(
+                    f"the journal no longer holds the server config line of {options['unit']}: "
+                    "how Ollama parsed its environment is not checked"
+                )
         else:
             result["server_config"] = parsed if options["show_secrets"] else masked_environment(parsed)
             if found.wanted:
@@ -422,7 +446,9 @@ def _inspect(module: AnsibleModule) -> None:
         )
         missing = activity_differences(options["unit"], found.state.active_state, result["refusals"], because)
         result["differences"] = [d.to_dict() for d in missing] + result["differences"]
-    result["in_sync"] = not result["differences"]
+    result.update(unseen=unseen, problems=unseen + notes)
+    # What was not seen may be anything.
+    result["in_sync"] = not (result["differences"] or unseen)
     if not options["details"]:
         result = {name: result[name] for name in COMPARED}
     module.exit_json(changed=False, **result)

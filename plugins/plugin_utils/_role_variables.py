@@ -17,7 +17,12 @@ ROLES = Path(__file__).parents[2] / "roles"
 FACTS = {
     "ollama_benchmark": {"ollama_benchmark_report", "ollama_benchmark_result"},
     "ollama_plan": {"ollama_plan_result"},
-    "ollama_report": {"ollama_report_failure", "ollama_report_gpu", "ollama_report_unreachable"},
+    "ollama_report": {
+        "ollama_report_failure",
+        "ollama_report_gpu",
+        "ollama_report_phase",
+        "ollama_report_unreachable",
+    },
     "ollama_override": {"ollama_override_changed", "ollama_override_outcome", "ollama_override_rolled_back"},
     "ollama_verify": {"ollama_verify_result"},
 }

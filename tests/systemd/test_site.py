@@ -144,7 +144,7 @@ def test_a_rollout_ends_with_the_canary_that_fails_and_the_report_says_so(make_h
     assert not other.exists(DROPIN)
     assert other.property("MainPID") == before
     told = canary.report()
-    assert {name: host["state"] for name, host in told.items()} == {"canary": "failed", "other": "planned"}
+    assert {name: host["state"] for name, host in told.items()} == {"canary": "failed", "other": "drifted"}
     assert "The former drop-in is back and ollama.service runs on it." in told["canary"]["problem"]
     assert told["canary"]["num_parallel"] == 2
     assert "The former drop-in is back" in (canary.folder / "report" / "report.html").read_text()

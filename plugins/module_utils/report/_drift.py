@@ -20,6 +20,9 @@ READ_OTHERWISE = "read otherwise"
 NOT_RUNNING = "not running"
 NOT_AS_PLANNED = "not as planned"
 REFUSED = "refused"
+GPU_GONE = "gpu gone"
+# What a run of site.yml makes right by itself, whatever else it finds.
+MENDED_BY_SITE = frozenset((NOT_APPLIED, PLAN_CHANGED, FILE_EDITED, NOT_RELOADED, STALE_PROCESS))
 
 _SENTENCES = {
     NOT_APPLIED: "our drop-in does not have it: the plan was not applied here",
@@ -103,6 +106,15 @@ def _edited(differences: Sequence[Mapping[str, Any]], file_edited: bool | None) 
         return set()
     in_process = {str(one["variable"]): one["found"] for one in differences if one["layer"] == "process"}
     return {name for name, value in in_file.items() if name not in in_process or in_process[name] != value}
+
+
+def gone(gpu: str) -> Drift:
+    """A GPU that the plan was applied for and that the host no longer has."""
+    message = (
+        f"{gpu}, which the plan was applied for, is gone: repair it, or run site.yml with ollama_plan_on_gpu_fault=exclude "
+        "to go on without it"
+    )
+    return Drift("", None, {}, GPU_GONE, message)
 
 
 def _without_variable(difference: Mapping[str, Any]) -> Drift:

@@ -25,6 +25,19 @@ _PART_KEYS = {
     "compute": ("compute_bytes", "projector_compute_bytes"),
     "cuda_context": ("cuda_context_bytes",),
 }
+# No machine has more, and beyond it nothing can be drawn.
+MOST_BYTES = 1 << 63
+
+
+def size_of(value: Any) -> int:
+    """A number of bytes.
+
+    Raises: ValueError, TypeError or OverflowError where it is none that a machine has.
+    """
+    size = int(value)
+    if abs(size) > MOST_BYTES:
+        raise ValueError("a number of bytes that no machine has")
+    return size
 
 
 @dataclass(frozen=True)
@@ -54,16 +67,16 @@ class MemoryBar:
 
 def bar_of_plan(gpu: Mapping[str, Any]) -> MemoryBar:
     """The bar of one of a plan's `gpus`, whose parts are those of the models that are loaded at once."""
-    parts = {kind: sum(int(gpu[key]) for key in keys) for kind, keys in _PART_KEYS.items()}
-    free = max(int(gpu["free_bytes"]), 0)
-    reserve = int(gpu["engine_margin_bytes"]) + int(gpu["headroom_bytes"]) if int(gpu["planned_bytes"]) else 0
+    parts = {kind: sum(size_of(gpu[key]) for key in keys) for kind, keys in _PART_KEYS.items()}
+    free = max(size_of(gpu["free_bytes"]), 0)
+    reserve = size_of(gpu["engine_margin_bytes"]) + size_of(gpu["headroom_bytes"]) if size_of(gpu["planned_bytes"]) else 0
     headroom = min(reserve, free)
-    parts.update(others=int(gpu["others_bytes"]), headroom=headroom, free=free - headroom)
+    parts.update(others=size_of(gpu["others_bytes"]), headroom=headroom, free=free - headroom)
     return MemoryBar(
         index=int(gpu["index"]),
         uuid=str(gpu["uuid"]),
         name=str(gpu["name"]),
-        total_bytes=int(gpu["total_bytes"]),
+        total_bytes=size_of(gpu["total_bytes"]),
         parts=parts,
         short_bytes=reserve - headroom,
     )
@@ -71,8 +84,8 @@ def bar_of_plan(gpu: Mapping[str, Any]) -> MemoryBar:
 
 def bar_of_facts(gpu: Mapping[str, Any]) -> MemoryBar:
     """The bar of one device of `gpufleet_gpu`, for a host without a plan; all 0 where it cannot be read."""
-    total = int(gpu.get("memory_total_bytes") or 0)
-    free = min(int(gpu.get("memory_free_bytes") or 0), total)
-    ours = min(int(gpu.get("memory_ours_bytes") or 0), total - free)
+    total = size_of(gpu.get("memory_total_bytes") or 0)
+    free = min(size_of(gpu.get("memory_free_bytes") or 0), total)
+    ours = min(size_of(gpu.get("memory_ours_bytes") or 0), total - free)
     parts = {"ollama": ours, "others": total - free - ours, "free": free}
     return MemoryBar(int(gpu.get("index") or 0), str(gpu.get("uuid")), str(gpu.get("name")), total, parts)

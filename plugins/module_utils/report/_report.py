@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import (
+    MENDED_BY_SITE,
     NOT_RUNNING,
     REFUSED,
     Drift,
     explain,
+    gone,
     shown,
     shown_wanted,
 )
@@ -22,14 +25,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar
     MemoryBar,
     bar_of_facts,
     bar_of_plan,
+    size_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 
 # Raised when a key of the report changes its meaning or goes.
 FORMAT = 1
+MOST_OF_A_PROBLEM = 1000
 
 UNREACHABLE = "unreachable"
 FAILED = "failed"
+UNKNOWN = "unknown"
 DRIFTED = "drifted"
 UNSAFE = "unsafe"
 IN_SYNC = "in sync"
@@ -37,7 +43,12 @@ PLANNED = "planned"
 # Causes that say nothing without their sentence.
 TOLD_WHOLE = (NOT_RUNNING, REFUSED)
 # The worst first.
-STATES = (UNREACHABLE, FAILED, DRIFTED, UNSAFE, IN_SYNC, PLANNED)
+STATES = (UNREACHABLE, FAILED, UNKNOWN, DRIFTED, UNSAFE, IN_SYNC, PLANNED)
+# Of these nobody has seen whether they are as planned, or even made a plan.
+NOT_SEEN = (UNREACHABLE, FAILED, UNKNOWN)
+# When a host was compared, where the run has changed it or has begun to.
+BEFORE_CHANGE = "before its change"
+AFTER_CHANGE = "after its change"
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class HostData:
     """What a run knows of one host; what it does not know is None, or an empty reason.
 
     `plan`: the fact ollama_plan; `verified`: the fact ollama_verify_result; `gpu`: the fact gpufleet_gpu.
+    `unseen`: what could not be looked at; `gpus_gone`: the GPUs that the plan was applied for and that are gone;
+    `compared`: BEFORE_CHANGE or AFTER_CHANGE where the run has changed the host.
     """
 
     name: str
@@ -53,14 +66,18 @@ class HostData:
     gpu: Mapping[str, Any] | None = None
     failure: str = ""
     unreachable: str = ""
+    unseen: tuple[str, ...] = ()
+    gpus_gone: tuple[str, ...] = ()
+    compared: str = ""
+    notes: tuple[str, ...] = field(default=())
 
 
 def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]:
     """The report of a fleet. Sizes in bytes, `generated_at` in ISO 8601.
 
-    Raises: ValueError in one sentence where data of a host are not in the form that the collection's roles set.
+    A host whose data are not in the form that the collection's roles set is failed, and costs the others nothing.
     """
-    described = sorted((_host(host) for host in hosts), key=_badness)
+    described = sorted((_described(host) for host in hosts), key=_badness)
     states = Counter(host["state"] for host in described)
     gpus = [gpu for host in described for gpu in host["gpus"]]
     return {
@@ -73,7 +90,8 @@ def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]
             "gpu_memory_total_bytes": sum(gpu["memory_total_bytes"] for gpu in gpus),
             "kinds": [kind for kind in KINDS if any(gpu[f"{kind}_bytes"] for gpu in gpus)],
             "gpu_memory_free_bytes": sum(gpu["free_bytes"] for gpu in gpus),
-            "not_as_planned": sum(states[state] for state in (UNREACHABLE, FAILED, DRIFTED)),
+            "not_as_planned": sum(states[state] for state in (*NOT_SEEN, DRIFTED)),
+            "mended_by_site": sum(host["mended_by_site"] for host in described),
         },
         "hosts": described,
     }
@@ -102,55 +120,89 @@ def table(report: Mapping[str, Any]) -> list[str]:
     return [*lines, ", ".join(counts) or "no hosts"]
 
 
-def _host(host: HostData) -> dict[str, Any]:
+def _described(host: HostData) -> dict[str, Any]:
     try:
-        plan = host.plan or {}
-        drifts = _drifts(host)
-        gpus = _bars(host)
-        return {
-            "name": host.name,
-            "state": _state(host, drifts),
-            "problem": host.unreachable or host.failure,
-            "drift": [drift.to_dict() for drift in drifts],
-            "notes": _notes(host),
-            "safe": plan.get("safe"),
-            "basis": plan.get("basis"),
-            "placement": plan.get("placement"),
-            "version": plan.get("version"),
-            "num_parallel": plan.get("num_parallel"),
-            "max_loaded_models": plan.get("max_loaded_models"),
-            "context_length": plan.get("context_length"),
-            "kv_cache_type": plan.get("kv_cache_type"),
-            "environment": masked_option(plan.get("environment", {})),
-            "models": [_model(model) for model in plan.get("models", ()) if model["planned"]],
-            "gpus": [gpu.to_dict() for gpu in gpus],
-            "limits": [dict(limit) for limit in plan.get("limits", ())],
-            "limit": _limit(plan),
-            "reasons": list(plan.get("reasons", ())),
-            "warnings": list(plan.get("warnings", ())),
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"the data of host {host.name} are not in the form of ollama_plan and ollama_verify_result: "
-            f"{type(error).__name__} {error}; run the playbook again with roles and modules of one version"
-        ) from error
+        described = _host(host)
+        # Neither file can hold what this refuses: numbers that are none, or half a character.
+        json.dumps(described, allow_nan=False, ensure_ascii=False).encode()
+        return described
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        problem = (
+            f"its data are not in the form of ollama_plan and ollama_verify_result ({type(error).__name__}: {error}); "
+            "run the playbook again with roles and modules of one version, and look at who is root on the host"
+        )
+        return _host(HostData(printable(host.name), failure=printable(problem[:MOST_OF_A_PROBLEM])))
+
+
+def _host(host: HostData) -> dict[str, Any]:
+    plan = host.plan or {}
+    drifts = _drifts(host)
+    gpus = _bars(host)
+    state = _state(host, drifts)
+    return {
+        "name": host.name,
+        "state": state,
+        "problem": _problem(host, state),
+        "drift": [drift.to_dict() for drift in drifts],
+        "mended_by_site": state == DRIFTED and all(drift.cause in MENDED_BY_SITE for drift in drifts),
+        "compared": host.compared,
+        "notes": _notes(host),
+        "safe": plan.get("safe"),
+        "basis": plan.get("basis"),
+        "placement": plan.get("placement"),
+        "version": plan.get("version"),
+        "num_parallel": plan.get("num_parallel"),
+        "max_loaded_models": plan.get("max_loaded_models"),
+        "context_length": plan.get("context_length"),
+        "kv_cache_type": plan.get("kv_cache_type"),
+        "environment": masked_option(plan.get("environment", {})),
+        "models": [_model(model) for model in plan.get("models", ()) if model["planned"]],
+        "gpus": [gpu.to_dict() for gpu in gpus],
+        "limits": [_step(limit) for limit in plan.get("limits", ())],
+        "limit": _limit(plan),
+        "reasons": [str(reason) for reason in plan.get("reasons", ())],
+        "warnings": [str(warning) for warning in plan.get("warnings", ())],
+    }
+
+
+def _problem(host: HostData, state: str) -> str:
+    if state == UNKNOWN:
+        return "; ".join(host.unseen)
+    return host.unreachable or host.failure
+
+
+def _step(limit: Mapping[str, Any]) -> dict[str, Any]:
+    cost = limit["cost_bytes"]
+    told = {name: limit[name] for name in ("step", "value", "possible", "reason")}
+    return {**told, "cost_bytes": None if cost is None else size_of(cost)}
+
+
+def printable(text: str) -> str:
+    """The text without halves of characters, which no file can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _notes(host: HostData) -> list[str]:
-    if not host.verified:
-        return []
-    return [str(note) for kind in ("problems", "overrides", "notes") for note in host.verified.get(kind, ())]
+    found = host.verified or {}
+    told = (str(note) for kind in ("problems", "overrides", "notes") for note in found.get(kind, ()))
+    return [*host.notes, *told]
 
 
 def _drifts(host: HostData) -> tuple[Drift, ...]:
-    if not host.verified or host.unreachable:
+    if host.unreachable:
         return ()
+    lost = tuple(gone(gpu) for gpu in host.gpus_gone)
+    if not host.verified:
+        return lost
     verified = host.verified
-    return explain(
-        verified["differences"],
-        verified["conflicts"],
-        verified.get("refusals", ()),
-        verified.get("file_edited"),
+    return (
+        *lost,
+        *explain(
+            verified["differences"],
+            verified["conflicts"],
+            verified.get("refusals", ()),
+            verified.get("file_edited"),
+        ),
     )
 
 
@@ -165,6 +217,8 @@ def _state(host: HostData, drifts: tuple[Drift, ...]) -> str:
         return UNREACHABLE
     if host.failure:
         return FAILED
+    if host.unseen:
+        return UNKNOWN
     if drifts:
         return DRIFTED
     if host.plan is not None and not host.plan["safe"]:
@@ -177,7 +231,7 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "name": model["name"],
         "context_length": model["context_length"],
         "num_parallel": model["num_parallel"],
-        "gpu_memory_bytes": sum(int(share["total_bytes"]) for share in model["gpus"]),
+        "gpu_memory_bytes": sum(size_of(share["total_bytes"]) for share in model["gpus"]),
         "basis": model["basis"],
     }
 

@@ -59,6 +59,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     dropin_base_directory,
     environment_files,
     script_texts,
+    service_id,
     state_directory,
     unit_files,
     unit_state,
@@ -119,6 +120,7 @@ class Inspection:
     notes: tuple[str, ...] = ()
     stopped: str = ""
     file_edited: bool | None = None
+    service_id: str = ""
 
     @property
     def shown(self) -> dict[str, str]:
@@ -145,6 +147,7 @@ class Inspection:
         return {
             "unit": state.unit,
             "scope": self.manager.scope,
+            "service_id": self.service_id,
             "systemd_version": self.manager.version,
             "exists": state.exists,
             "load_state": state.load_state,
@@ -232,9 +235,12 @@ def inspect(
     where = place(unit, scope, dropin_name, base, state_directory(scope, unit))
     problems: list[str] = []
     state, process = _state_and_process(run, scope, unit, problems)
+    unread_of_the_process = len(problems)
     files = _files(state, service_manager, base, problems)
     own_text = next((file.text for file in files if file.path == where.path), "")
     own_whole = _with_secret_file(where, own_text, problems)
+    # What our drop-in sets is known only where all of it could be read.
+    own_is_known = len(problems) == unread_of_the_process
     own, own_secrets = variables_of(own_whole), halves(own_whole)[1]
     wanted = None if content is None else _wanted(content, where)
     asked = _foreseen(foreseen, where) if wanted is None and foreseen is not None else wanted
@@ -268,7 +274,8 @@ def inspect(
             resolved,
             dict(service_manager.environment),
         )
-        differences += file_differences(where.path, own, wanted.environment)
+        if own_is_known:
+            differences += file_differences(where.path, own, wanted.environment)
         differences += under_other_names(where.path, [file.path for file in old])
         differences += added_settings(where.path, own_text)
         differences += readable_secrets(where.path, own_text, exposed=is_exposed(where))
@@ -300,6 +307,7 @@ def inspect(
         notes=tuple(_notes(state)),
         stopped=_stopped(state),
         file_edited=is_edited(where, own_whole or None),
+        service_id=service_id(scope, state),
     )
 
 
@@ -382,7 +390,7 @@ def _files(state: UnitState, service_manager: Manager, base: str, problems: list
     try:
         return unit_files(state, service_manager.unit_path, base)
     except (OSError, ValueError) as error:
-        problems.append(f"a file of {state.unit} cannot be read: {error}")
+        problems.append(f"a file of {state.unit} cannot be read: {error}; run as root (become)")
         return []
 
 
@@ -392,7 +400,7 @@ def _environment_files(
     try:
         return environment_files(references, where.path, own)
     except (OSError, ValueError) as error:
-        problem = f"an environment file cannot be read: {error}"
+        problem = f"an environment file cannot be read: {error}; run as root (become)"
         problems += [] if problem in problems else [problem]
         return []
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import glob
+import hashlib
 import itertools
 import os
 import pwd
@@ -45,6 +46,9 @@ JOURNAL_LIMIT_BYTES = 1024 * 1024
 # What starts a service in place of its program is short.
 MAX_SCRIPTS = 8
 SCRIPT_LIMIT_BYTES = 64 * 1024
+JOURNALS = ("/run/log/journal", "/var/log/journal")  # systemd-journald.service(8)
+MACHINE_ID = "/etc/machine-id"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 _PROPERTIES = (
     "Id",
@@ -352,6 +356,44 @@ def last_messages_of_unit(scope: str, unit: str, *, since_s: float, lines: int) 
     """The last messages of a unit's runs and of systemd about them since a moment, in seconds since 1970."""
     by_unit = f"--user-unit={unit}" if scope == USER else f"--unit={unit}"
     return _journal(by_unit, f"--since=@{since_s:.6f}", f"--lines={lines}")[-lines:]
+
+
+def journal_is_closed(scope: str) -> bool:
+    """Whether there is a journal that holds a service's messages and that this user may not read.
+
+    Source: systemd-journald.service(8): `system.journal` is readable by root and the group systemd-journal; where the
+    journal is kept on disk, a user's own messages are in `user-UID.journal`, which that user may read.
+    """
+    if scope == USER and any(
+        os.access(path, os.R_OK) for path in _journal_files(f"user-{os.geteuid()}.journal")
+    ):
+        return False
+    return any(not os.access(path, os.R_OK) for path in _journal_files("system.journal"))
+
+
+def _journal_files(name: str) -> list[str]:
+    return [path for root in JOURNALS for path in glob.glob(os.path.join(root, "*", name))]
+
+
+def service_id(scope: str, state: UnitState) -> str:
+    """Tells a service from every other one of a fleet, without telling which machine it is; empty where unknown.
+
+    Two inventory names with the same one manage the same unit of the same machine. Cloned machines often share their
+    machine id, but never a boot id. Source: machine-id(5), which asks for a hash in its place.
+    """
+    try:
+        machine, boot = _id_in(MACHINE_ID), _id_in(BOOT_ID)
+    except OSError:
+        return ""
+    owner = os.geteuid() if scope == USER else "-"
+    name = min(state.aliases, default=state.unit)
+    text = "\0".join(("gpufleet.ollama", machine, boot, scope, str(owner), name))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _id_in(path: str) -> str:
+    with open_regular(path, follow_link=True) as stream:
+        return stream.read(64).decode("ascii", "replace").strip()
 
 
 def _journal(*arguments: str) -> list[str]:

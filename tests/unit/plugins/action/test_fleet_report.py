@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import NOTHING_KNOWN, ActionModule
+from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import (
+    BEGUN,
+    LOST,
+    NOTHING_KNOWN,
+    ActionModule,
+)
 from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 
 VERIFIED = {"differences": [], "conflicts": [], "problems": [], "overrides": []}
@@ -106,7 +111,7 @@ def test_counts_and_table_come_with_it_and_the_hosts_do_not(write: Write, folder
     assert (result["summary"]["hosts"], result["summary"]["not_as_planned"]) == (2, 1)
     assert [line.split()[0] for line in result["table"][:-1]] == ["HOST", "a", "b"]
     assert result["table"][-1] == "1 failed, 1 in sync"
-    assert set(result) == {"changed", "dir", "summary", "table"}
+    assert set(result) == {"changed", "dir", "summary", "table", "refusals"}
 
 
 def test_the_page_is_filled_with_the_same(write: Write, folder: Path) -> None:
@@ -122,15 +127,100 @@ def test_the_page_of_the_benchmarks_is_linked_to_where_it_lies_beside_it(write: 
     assert "benchmark.html" in (folder / "report.html").read_text()
 
 
-def test_variables_in_another_form_are_refused_and_the_former_report_stays(
-    write: Write, folder: Path
+class Unreadable(dict[str, Any]):
+    def get(self, *_arguments: Any) -> Any:
+        raise RuntimeError("a variable refers to another that is not there")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"ollama_verify_result": {"in_sync": True}},
+        {"ollama_verify_result": "x"},
+        {"ollama_plan_result": {"plan_json": "{"}},
+        {"ollama_plan_result": 10**400},
+        {"ollama_report_gpu": {"devices": [{"memory_total_bytes": float("inf")}]}},
+        {"ollama_plan": {"gpus": 5}},
+        Unreadable(),
+    ],
+)
+def test_one_hosts_odd_variables_cost_it_its_row_and_the_others_nothing(
+    report: Report, odd: dict[str, Any]
 ) -> None:
-    write({"a": {}})
-    former = (folder / "report.json").read_text()
-    result = write({"a": {"ollama_verify_result": {"in_sync": True}}})
-    assert result["failed"]
-    assert "the data of host a " in result["msg"]
-    assert (folder / "report.json").read_text() == former
+    told = {
+        host["name"]: host["state"] for host in report({"a": odd, "b": {"ollama_verify_result": VERIFIED}})
+    }
+    assert told == {"a": "failed", "b": "in sync"}
+
+
+LOST_TASK = {"unreachable": True, "msg": "Task failed: timed out"}
+BLIND = {**VERIFIED, "in_sync": False, "unseen": ["run as root"]}
+
+
+@pytest.mark.parametrize(
+    ("known", "options", "state", "problem"),
+    [
+        ({"ollama_plan_result": LOST_TASK}, {}, "unreachable", "timed out"),
+        (
+            {"ollama_plan_result": LOST_TASK, "ollama_verify_result": {"skipped": True}},
+            {},
+            "unreachable",
+            "timed out",
+        ),
+        ({"ollama_plan_result": {"unreachable": True, "msg": "\x1b[2J"}}, {}, "unreachable", "\\x1b[2J"),
+        ({"ollama_verify_result": BLIND}, {}, "unknown", "run as root"),
+        ({"ollama_verify_result": VERIFIED}, {"lost": ["a"]}, "unreachable", LOST.format("")),
+        (
+            {"ollama_verify_result": VERIFIED, "ollama_report_phase": "changing"},
+            {"lost": ["a"]},
+            "unreachable",
+            LOST.format(" after its change had begun"),
+        ),
+        ({"ollama_report_failure": "x", "ollama_verify_result": VERIFIED}, {"lost": ["a"]}, "failed", "x"),
+        ({"ollama_verify_result": VERIFIED}, {"changing": ["a"]}, "unreachable", BEGUN),
+        ({"ollama_verify_result": {**VERIFIED, "in_sync": True}}, {"changing": ["a"]}, "in sync", ""),
+    ],
+)
+def test_what_a_run_has_not_seen_or_has_lost_is_said_so(
+    write: Write, folder: Path, known: dict[str, Any], options: dict[str, Any], state: str, problem: str
+) -> None:
+    result = write({"a": known}, **options)
+    (host,) = json.loads((folder / "report.json").read_text())["hosts"]
+    assert (host["state"], host["problem"]) == (state, problem)
+    assert result["refusals"] == ([] if state == "in sync" else [f"a: {problem}"])
+
+
+@pytest.mark.parametrize(
+    ("phase", "compared"), [("changing", "before its change"), ("changed", "after its change"), ("", "")]
+)
+def test_a_comparison_says_whether_it_was_made_before_the_change(
+    report: Report, phase: str, compared: str
+) -> None:
+    (host,) = report({"a": {"ollama_verify_result": VERIFIED, "ollama_report_phase": phase}})
+    assert host["compared"] == compared
+
+
+def test_two_names_of_one_service_are_a_warning_and_a_refusal(write: Write) -> None:
+    one, other = ({**VERIFIED, "service_id": name} for name in ("s1", "s2"))
+    planned_only = {"ollama_plan_result": {"service_id": "s2"}, "ollama_report_failure": "no model"}
+    hosts = {"b": one, "a": one, "c": other}
+    result = write(
+        {**{name: {"ollama_verify_result": found} for name, found in hosts.items()}, "d": planned_only}
+    )
+    assert [warning.split(" are names")[0] for warning in result["warnings"]] == ["a and b", "c and d"]
+    assert result["refusals"] == ["d: no model", *result["warnings"]]
+
+
+def test_a_gpu_that_is_gone_is_a_refusal_until_it_is_accepted(write: Write) -> None:
+    gone = {"gone": ["RTX (GPU-1)"], "gone_is_accepted": False}
+    known = {"ollama_plan_result": {"hardware": gone}, "ollama_verify_result": VERIFIED}
+    (refusal,) = write({"a": known})["refusals"]
+    assert refusal.startswith("a: RTX (GPU-1), which the plan was applied for, is gone")
+    gone["gone_is_accepted"] = True
+    result = write({"a": known})
+    assert (result["refusals"], result["summary"]["states"]["drifted"]) == ([], 1)
+    result = write({"a": {**known, "ollama_report_phase": "changed"}})
+    assert result["summary"]["states"]["in sync"] == 1
 
 
 @pytest.mark.parametrize(
@@ -144,3 +234,4 @@ def test_a_path_that_cannot_be_used_is_one_sentence(write: Write, options: dict[
     result = write({"a": {}}, **options)
     assert result["failed"]
     assert told in result["msg"]
+    assert result["table"][-1] == "1 failed"

@@ -116,8 +116,44 @@ READ = {
 def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
     result = run_on(READ)
     assert result["plan"] == run_action(gpu=HOST, models=[GEMMA], version="0.33.0")["plan"]
-    assert set(result) == {"changed", "plan", "not_loaded", "obstacles", "stopped"}
+    assert set(result) == {"changed", "plan", "not_loaded", "obstacles", "stopped", "service_id", "hardware"}
     assert (result["obstacles"], result["stopped"]) == ([], "")
+
+
+OURS = {"uuid": "GPU-1", "name": "RTX"}
+THERE = {**HOST["devices"][0], "index": 0, "uuid": "GPU-1", "name": "RTX"}
+
+
+@pytest.mark.parametrize(
+    ("remembered", "options", "told"),
+    [
+        ([OURS], {}, {"gone": [], "to_remember": None}),
+        (None, {}, {"gone": [], "to_remember": [OURS]}),
+        ([], {}, {"gone": [], "to_remember": [OURS]}),
+        ([OURS, {"uuid": "GPU-2", "name": "A"}], {}, {"gone": ["A (GPU-2)"], "to_remember": [OURS]}),
+        (
+            [{"uuid": "GPU-2", "name": "A"}],
+            {"on_gpu_fault": "exclude"},
+            {"gone": ["A (GPU-2)"], "gone_is_accepted": True, "to_remember": [OURS]},
+        ),
+    ],
+)
+def test_gpus_that_the_plan_was_applied_for_are_looked_for(run_on, remembered, options, told):
+    facts = {"gpufleet_gpu": {"devices": [THERE]}}
+    read = {**READ, "ansible_facts": facts, "planned_gpus": remembered, "planned_gpus_problem": ""}
+    hardware = run_on(read, **options)["hardware"]
+    assert hardware == {"gone_is_accepted": False, "problem": "", **told}
+
+
+def test_a_plan_that_fails_says_which_gpu_is_gone(run_on):
+    read = {**READ, "planned_gpus": [OURS], "planned_gpus_problem": ""}
+    result = run_on(read, wanted=["absent:7b"])
+    assert result["failed"]
+    assert result["msg"].endswith("; gone since the plan was applied: RTX (GPU-1)")
+
+
+def test_the_service_is_named_for_the_report(run_on):
+    assert run_on({**READ, "service": {"service_id": "8c7d"}})["service_id"] == "8c7d"
 
 
 def test_the_host_is_read_as_the_options_say(run_on):

@@ -148,6 +148,26 @@ def test_a_journal_that_no_longer_has_the_line_is_a_problem(systemd, run_module,
     result = run_module(systemd_environment_info, server_config=True)
     assert result["server_config"] is None
     assert "no longer holds the server config line" in result["problems"][-1]
+    assert (result["unseen"], result["in_sync"]) == ([], True)
+
+
+def test_a_journal_that_may_not_be_read_is_not_in_sync(systemd, run_module, monkeypatch):
+    systemd.properties.update(MainPID=str(os.getpid()))
+    monkeypatch.setattr(systemd_environment_info, "journal_of_invocation", lambda invocation: [])
+    monkeypatch.setattr(systemd_environment_info, "journal_is_closed", lambda scope: True)
+    result = run_module(systemd_environment_info, server_config=True)
+    assert "the journal of ollama.service may not be read" in result["unseen"][0]
+    assert (result["problems"], result["in_sync"]) == (result["unseen"], False)
+
+
+def test_a_process_that_may_not_be_read_is_not_in_sync(systemd, run_module, monkeypatch):
+    def refuse(pid):
+        raise PermissionError
+
+    systemd.properties.update(MainPID=str(os.getpid()))
+    monkeypatch.setattr(_inspection, "process_environment", refuse)
+    result = run_module(systemd_environment_info)
+    assert ("may not be read: run as root" in result["unseen"][0], result["in_sync"]) == (True, False)
 
 
 def test_a_restart_reads_the_files_first_and_forgets_failed_starts(systemd, run_module):

@@ -77,6 +77,7 @@ FLEET = [
     HostData("good", plan=plan(), verified=IN_SYNC),
     HostData("unsafe", plan=plan(safe=False), verified=IN_SYNC),
     HostData("stale", plan=plan(), verified=drifted()),
+    HostData("blind", plan=plan(), verified=drifted(), unseen=("run as root", "read the journal")),
     HostData("staler", plan=plan(), verified=drifted(2)),
     HostData(
         "broken",
@@ -94,7 +95,7 @@ def report() -> dict[str, Any]:
 
 def test_the_worst_hosts_come_first(report: dict[str, Any]) -> None:
     assert [host["name"] for host in report["hosts"]] == [
-        "gone", "broken", "staler", "stale", "unsafe", "good", "planned",
+        "gone", "broken", "blind", "staler", "stale", "unsafe", "good", "planned",
     ]  # fmt: skip
 
 
@@ -104,17 +105,19 @@ def test_states_are_counted(report: dict[str, Any]) -> None:
     assert summary["states"] == {
         "unreachable": 1,
         "failed": 1,
+        "unknown": 1,
         "drifted": 2,
         "unsafe": 1,
         "in sync": 1,
         "planned": 1,
     }
-    assert (summary["hosts"], summary["not_as_planned"], summary["gpus"]) == (7, 4, 6)
+    assert (summary["hosts"], summary["not_as_planned"], summary["gpus"]) == (8, 5, 7)
+    assert summary["mended_by_site"] == 2
 
 
 def test_memory_is_summed_over_the_fleet(report: dict[str, Any]) -> None:
-    assert report["summary"]["gpu_memory_total_bytes"] == 5 * 24 * GIB + 8 * GIB
-    assert report["summary"]["gpu_memory_free_bytes"] == 5 * 14 * GIB
+    assert report["summary"]["gpu_memory_total_bytes"] == 6 * 24 * GIB + 8 * GIB
+    assert report["summary"]["gpu_memory_free_bytes"] == 6 * 14 * GIB
     assert "ollama" not in report["summary"]["kinds"]
 
 
@@ -166,13 +169,13 @@ def test_the_table_has_a_line_for_each_host_and_the_counts(report: dict[str, Any
     lines = table(report)
     assert lines[0].split() == ["HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY"]
     assert lines[1] == "gone     unreachable  -         -       -        timed out"
-    assert lines[4] == "stale    drifted      3         1       4096     stale process: V0 1, not 3"
-    assert lines[6] == "good     in sync      3         1       4096"
-    assert lines[-1] == "1 unreachable, 1 failed, 2 drifted, 1 unsafe, 1 in sync, 1 planned"
+    assert lines[5] == "stale    drifted      3         1       4096     stale process: V0 1, not 3"
+    assert lines[7] == "good     in sync      3         1       4096"
+    assert lines[-1] == "1 unreachable, 1 failed, 1 unknown, 2 drifted, 1 unsafe, 1 in sync, 1 planned"
 
 
 def test_the_table_tells_each_cause_once(report: dict[str, Any]) -> None:
-    assert table(report)[3].endswith("  stale process: V0 1, not 3, V1 1, not 3")
+    assert table(report)[4].endswith("  stale process: V0 1, not 3, V1 1, not 3")
 
 
 def test_the_table_tells_why_a_service_does_not_run() -> None:
@@ -192,7 +195,57 @@ def test_an_empty_fleet_has_a_report() -> None:
     assert (report["hosts"], table(report)[-1]) == ([], "no hosts")
 
 
-@pytest.mark.parametrize("wrong", [{"models": []}, {"gpus": [{}], "models": []}, "text"])
-def test_a_plan_in_another_form_is_refused_by_the_hosts_name(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="the data of host a1 are not in the form of ollama_plan"):
-        fleet_report([HostData("a1", plan=wrong)], NOW)
+def test_what_was_not_seen_is_not_in_sync_and_the_table_says_what(report: dict[str, Any]) -> None:
+    blind = next(host for host in report["hosts"] if host["name"] == "blind")
+    assert (blind["state"], blind["problem"]) == ("unknown", "run as root; read the journal")
+    assert not blind["mended_by_site"]
+    assert any(
+        line.startswith("blind") and line.endswith("run as root; read the journal") for line in table(report)
+    )
+
+
+def test_a_gpu_that_is_gone_is_drift_although_every_layer_is_as_planned() -> None:
+    report = fleet_report([HostData("a", plan=plan(), verified=IN_SYNC, gpus_gone=("RTX (GPU-1)",))], NOW)
+    (host,) = report["hosts"]
+    assert (host["state"], host["drift"][0]["cause"], host["mended_by_site"]) == (
+        "drifted",
+        "gpu gone",
+        False,
+    )
+    assert "RTX (GPU-1), which the plan was applied for, is gone" in host["drift"][0]["message"]
+
+
+NOT_FINITE = {"devices": [{"memory_total_bytes": float("inf"), "memory_free_bytes": 1}]}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"plan": {"models": []}},
+        {"plan": {"gpus": [{}], "models": []}},
+        {"plan": "text"},
+        {"plan": {**plan(), "limits": [{"step": "parallel"}]}},
+        {
+            "plan": {
+                **plan(),
+                "limits": [{"step": "x", "value": 1, "possible": True, "cost_bytes": "y", "reason": ""}],
+            }
+        },
+        {"plan": {**plan(), "num_parallel": float("nan")}},
+        {"plan": {**plan(), "version": "\ud800"}},
+        {"gpu": NOT_FINITE},
+        {"gpu": {"devices": [{"memory_total_bytes": 10**400, "memory_free_bytes": 1}]}},
+        {"gpu": {"devices": [{"memory_total_bytes": "x"}]}},
+        {"gpu": {"devices": 5}},
+        {"verified": {"in_sync": True}},
+        {"verified": {**IN_SYNC, "differences": ["x"]}},
+        {"verified": {**IN_SYNC, "problems": 3}},
+    ],
+)
+def test_odd_data_of_one_host_cost_that_host_its_row_and_the_others_nothing(odd: Any) -> None:
+    report = fleet_report([HostData("good", plan=plan(), verified=IN_SYNC), HostData("odd", **odd)], NOW)
+    first, second = report["hosts"]
+    assert (first["name"], first["state"]) == ("odd", "failed")
+    assert "its data are not in the form of ollama_plan" in first["problem"]
+    assert (second["name"], second["state"]) == ("good", "in sync")
+    assert json.loads(json.dumps(report, allow_nan=False)) == report

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection, _show
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import MARKER
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Manager
@@ -249,6 +250,28 @@ def test_what_cannot_be_read_is_a_problem_and_no_crash(world, monkeypatch):
     assert "a file of ollama.service cannot be read" in world.look().problems[0]
 
 
+def test_a_drop_in_that_cannot_be_read_is_not_said_to_lack_anything(world, running, monkeypatch):
+    running({"A": "3"})
+    world.properties["Environment"] = "A=3"
+    monkeypatch.setattr(_inspection, "unit_files", lambda *_where: fail(PermissionError(13, "Permission denied")))
+    found = world.look(WANTED)
+    assert (found.differences, len(found.problems)) == ((), 1)
+
+
+def test_two_names_of_one_service_have_one_id_and_other_services_have_others(world, monkeypatch):
+    monkeypatch.setattr(_show, "MACHINE_ID", "/nowhere")
+    assert world.look().service_id == ""
+    monkeypatch.setattr(_show, "MACHINE_ID", world.write("machine-id", "0123abcd\n"))
+    found = [world.look().service_id]
+    for names in ("ollama.service", f"alias.service {UNIT}", f"{UNIT} alias.service", "other.service"):
+        world.properties["Names"] = names
+        found.append(world.look().service_id)
+    assert found[0] == found[1]
+    assert found[2] == found[3]
+    assert len({*found}) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in found)
+
+
 def test_a_process_that_ends_meanwhile_is_looked_for_again(world, running, monkeypatch):
     running({"A": "3"})
     real = _inspection.process_environment
@@ -267,7 +290,9 @@ def test_a_process_that_ends_meanwhile_is_looked_for_again(world, running, monke
 
 def test_an_environment_file_that_cannot_be_read_is_a_problem(world, monkeypatch):
     monkeypatch.setattr(_inspection, "environment_files", lambda *_references: fail(OSError("broken")))
-    assert world.look().problems == ("an environment file cannot be read: broken",)
+    assert world.look().problems == (
+        "an environment file cannot be read: broken; run as root (become)",
+    )
 
 
 def test_a_state_folder_that_cannot_be_read_is_taken_for_empty(world, monkeypatch):

@@ -261,3 +261,27 @@ def test_environment_files_are_not_read_without_end(count, size_bytes, message, 
         (tmp_path / f"{number}.env").write_text("#" * size_bytes)
     with pytest.raises(ValueError, match=message):
         _show.environment_files([EnvironmentFileReference(str(tmp_path / "*"), "unit", 1)], "/d/zz.conf", None)
+
+
+@pytest.mark.parametrize(
+    ("files", "unreadable", "scope", "closed"),
+    [
+        ([], [], "system", False),
+        (["system.journal"], [], "system", False),
+        (["system.journal"], ["system.journal"], "system", True),
+        (["system.journal"], ["system.journal"], "user", True),
+        (["system.journal", "user-7.journal"], ["system.journal"], "user", False),
+        (["system.journal", "user-7.journal"], ["system.journal"], "system", True),
+        (["system.journal", "user-8.journal"], ["system.journal"], "user", True),
+    ],
+)
+def test_a_journal_is_closed_where_it_is_there_and_may_not_be_read(
+    tmp_path, monkeypatch, files, unreadable, scope, closed
+):
+    (tmp_path / "0123").mkdir()
+    for name in files:
+        (tmp_path / "0123" / name).write_text("")
+    monkeypatch.setattr(_show, "JOURNALS", (str(tmp_path), "/nowhere"))
+    monkeypatch.setattr(_show.os, "geteuid", lambda: 7)
+    monkeypatch.setattr(_show.os, "access", lambda path, mode: path.rpartition("/")[2] not in unreadable)
+    assert _show.journal_is_closed(scope) is closed

@@ -1,0 +1,61 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which GPUs a plan was applied for is remembered on the host, and a GPU that is gone is known by its UUID."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import (
+    MAX_FILE_BYTES,
+    RecordError,
+    gone,
+    remember,
+    remembered,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+A, B = ({"uuid": f"GPU-{name}", "name": "RTX"} for name in "ab")
+
+
+def test_what_is_remembered_is_what_was_applied(tmp_path):
+    path = str(tmp_path / "state" / "planned_gpus.json")
+    assert remembered(path) is None
+    for gpus in ([A, B], [A], []):
+        remember(path, gpus)
+        assert remembered(path) == gpus
+    assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+
+
+@given(st.one_of(st.binary(max_size=60), st.sampled_from([b"{}", b'{"gpus": 5}', b'{"gpus": [{}]}', b"[" * 9999])))
+def test_a_file_of_anybody_is_one_sentence(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("state") / "planned_gpus.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"was not written by this collection: remove it"):
+        remembered(str(path))
+
+
+def test_what_cannot_be_read_or_is_too_long_is_one_sentence(tmp_path):
+    with pytest.raises(RecordError, match=r"cannot be read: .*; run as root"):
+        remembered(str(tmp_path))
+    long = tmp_path / "long"
+    long.write_text('{"gpus": []}' + " " * MAX_FILE_BYTES)
+    with pytest.raises(RecordError, match="was not written by this collection"):
+        remembered(str(long))
+    with pytest.raises(RecordError, match=r"cannot be written: .*; what stood there is unchanged"):
+        remember(str(long / "x"), [A])
+
+
+@pytest.mark.parametrize(
+    ("before", "devices", "missing"),
+    [
+        ([A, B], [A, B], []),
+        ([A, B], [B], ["RTX (GPU-a)"]),
+        ([A], [], ["RTX (GPU-a)"]),
+        ([], [A], []),
+        ([A], [{"uuid": "GPU-a", "name": "renamed", "index": 3}], []),
+    ],
+)
+def test_a_gpu_is_known_again_by_its_uuid(before, devices, missing):
+    assert gone(before, devices) == missing
