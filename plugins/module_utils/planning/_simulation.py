@@ -11,6 +11,7 @@ from math import comb, factorial
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     CUDA_CONTEXT_BYTES,
@@ -34,9 +35,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server 
 
 # Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
 MOST_SIMULATED_LOADS = 64
-
-_LIBRARY_OF_VENDOR = {"nvidia": "CUDA", "amd": "ROCm"}
-_OTHER_LIBRARY = "Vulkan"
 
 
 @dataclass(frozen=True)
@@ -266,7 +264,7 @@ def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:
         index=gpu.index,
         total_bytes=gpu.memory_total_bytes or 0,
         free_bytes=available_bytes(gpu),
-        library=_LIBRARY_OF_VENDOR.get(gpu.vendor, _OTHER_LIBRARY),
+        library=vendor_of(gpu.vendor).library,
         integrated=gpu.integrated,
         compute_capability=gpu.compute_capability,
     )
