@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One walk over NVML, the same for every binding."""
+"""What NVML tells of a host's GPUs: one walk over it, the same for every binding."""
 
 from __future__ import annotations
 
