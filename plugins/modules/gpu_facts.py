@@ -367,7 +367,7 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import DEADLINE_SECONDS, gpu_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import SOURCES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
     ENVIRONMENT_ARGUMENT,
     SERVICE_ARGUMENTS,

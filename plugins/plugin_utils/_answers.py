@@ -60,7 +60,7 @@ def documented(module: str) -> Returns:
 
 
 def shown(text: str) -> str:
-    """The text with every character that a terminal would obey, or not show, as its escape such as `\\x1b`."""
+    r"""The text with every character that a terminal would obey, or not show, as its escape such as `\x1b`."""
     if text.isprintable():
         return text
     return _NOT_SHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

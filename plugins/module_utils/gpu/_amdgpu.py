@@ -21,6 +21,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import 
     read_text,
     to_int,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import (
+    SourceFacts,
+    SourceUnavailable,
+)
 
 AMD_VENDOR_ID = 0x1002
 _DRM = "class/drm"
@@ -45,6 +49,17 @@ class KfdNode:
     unique_id: int
     cpu_cores: int
     memory_bytes: int
+
+
+def read(system: SystemMemory, sys: Path) -> SourceFacts:
+    """What the amdgpu driver says.
+
+    Raises: SourceUnavailable where it drives no GPU.
+    """
+    devices = read_amdgpu(system, sys)
+    if not devices:
+        raise SourceUnavailable("the amdgpu driver drives no GPU here")
+    return SourceFacts("amdgpu in sysfs", devices)
 
 
 def read_amdgpu(system: SystemMemory, sys: Path = SYS) -> tuple[GpuDevice, ...]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ask one source of facts in a child process, so that a driver that hangs or crashes ends only that."""
+"""How a source of facts is asked in a child process, so that a driver that hangs or crashes ends only that."""
 
 from __future__ import annotations
 

@@ -155,8 +155,9 @@ class HostGpus:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What a plan must not pass over in silence: problems of the host, of the devices that the service sees,
-        and of those that it may not see because of them.
+        """What a plan must not pass over in silence.
+
+        Problems of the host, of the devices that the service sees, and of those that it may not see because of them.
         """
         concerned = [gpu for gpu in self.devices if gpu.uuid in self.visible_devices or not gpu.is_usable]
         return (*self.problems, *(problem for gpu in concerned for problem in gpu.problems))

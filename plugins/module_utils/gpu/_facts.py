@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import bounded
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import SOURCES, Request, gather
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._service import (
     combined,
     service_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import SOURCES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import USER, Run
 
 DEADLINE_SECONDS = 30.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
@@ -17,9 +18,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import (
-    NvmlFacts,
     sysfs_bus_id,
     unified_memory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import (
+    SourceFacts,
+    SourceUnavailable,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 
@@ -31,7 +35,7 @@ MAXIMUM_DEPTH = 32
 MAXIMUM_MEMORY_BYTES = 1 << 50
 
 
-class NvidiaSmiFailed(Exception):
+class NvidiaSmiFailed(SourceUnavailable):
     """nvidia-smi gave nothing to use; the text is one sentence for people."""
 
 
@@ -72,7 +76,15 @@ class Element:
         return {"Enabled": True, "Yes": True, "Disabled": False, "No": False}.get(self.value(path) or "")
 
 
-def read_nvidia_smi(system: SystemMemory, command: tuple[str, ...] = COMMAND) -> NvmlFacts:
+def read(system: SystemMemory, _sys: Path) -> SourceFacts:
+    """What nvidia-smi says.
+
+    Raises: NvidiaSmiFailed where it is not installed, fails, or writes what cannot be read.
+    """
+    return read_nvidia_smi(system)
+
+
+def read_nvidia_smi(system: SystemMemory, command: tuple[str, ...] = COMMAND) -> SourceFacts:
     """What nvidia-smi says of this host's GPUs.
 
     Raises: NvidiaSmiFailed where it is not installed, fails, or writes what cannot be read.
@@ -94,7 +106,7 @@ def read_nvidia_smi(system: SystemMemory, command: tuple[str, ...] = COMMAND) ->
     return parse(output, system)
 
 
-def parse(output: bytes, system: SystemMemory) -> NvmlFacts:
+def parse(output: bytes, system: SystemMemory) -> SourceFacts:
     """The facts in the XML that 'nvidia-smi -q -x' writes.
 
     Raises: NvidiaSmiFailed where it is not such XML.
@@ -105,7 +117,8 @@ def parse(output: bytes, system: SystemMemory) -> NvmlFacts:
     devices: list[GpuDevice] = []
     for index, gpu in enumerate(root.all("gpu")):
         devices += _devices(index, gpu, system)
-    return NvmlFacts(
+    return SourceFacts(
+        description="nvidia-smi",
         driver_version=root.value("driver_version"),
         nvml_version=None,
         cuda_driver_version=root.value("cuda_version"),

@@ -2,13 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One walk over NVML, the same for every binding."""
+"""What NVML tells of a host's GPUs: one walk over it, the same for every binding."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
@@ -26,6 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     NvmlError,
     RunningProcess,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceFacts, SourceRefused
 
 T = TypeVar("T")
 
@@ -64,17 +64,18 @@ _HOST_FAILURES = {
 }
 
 
-@dataclass(frozen=True)
-class NvmlFacts:
-    """What NVML says of a host; versions are text, devices carry no owners of processes yet."""
+def read_through(binding: Callable[[], Nvml], system: SystemMemory) -> SourceFacts:
+    """What NVML says through a binding.
 
-    driver_version: str | None
-    nvml_version: str | None
-    cuda_driver_version: str | None
-    devices: tuple[GpuDevice, ...]
+    Raises: SourceUnavailable where there is no such binding, SourceRefused where NVML does not answer it.
+    """
+    try:
+        return read_nvml(binding(), system)
+    except NvmlError as error:
+        raise SourceRefused(explain(error)) from None
 
 
-def read_nvml(nvml: Nvml, system: SystemMemory) -> NvmlFacts:
+def read_nvml(nvml: Nvml, system: SystemMemory) -> SourceFacts:
     """All GPUs and MIG instances that NVML knows; `system` stands in where a GPU has no memory of its own.
 
     Raises: NvmlError where the library as a whole does not answer. A GPU that fails is reported as it is.
@@ -85,7 +86,8 @@ def read_nvml(nvml: Nvml, system: SystemMemory) -> NvmlFacts:
         for index in range(min(nvml.device_count(), MAXIMUM_DEVICES)):
             devices += _read_device(nvml, index, system)
         version = _known(nvml.cuda_driver_version)
-        return NvmlFacts(
+        return SourceFacts(
+            description=nvml.description,
             driver_version=_known(nvml.driver_version),
             nvml_version=_known(nvml.nvml_version),
             cuda_driver_version=None if version is None else cuda_version(version),

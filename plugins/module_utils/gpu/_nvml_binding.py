@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceUnavailable
+
 T = TypeVar("T")
 
 # Source: nvmlReturn_t in nvml.h, as nvidia-ml-py 13 declares it.
@@ -38,7 +40,7 @@ class NvmlError(Exception):
         self.code = code
 
 
-class BindingUnavailable(Exception):
+class BindingUnavailable(SourceUnavailable):
     """A binding that cannot be used on this host; the text is one sentence for people."""
 
 

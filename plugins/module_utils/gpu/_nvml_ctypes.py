@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import read_through
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import (
     FUNCTION_NOT_FOUND,
     INSUFFICIENT_SIZE,
@@ -21,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     known_bytes,
     newest,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceFacts
 
 LIBRARY = "libnvidia-ml.so.1"
 
@@ -70,6 +74,14 @@ class _Process(ctypes.Structure):
         ("gpu_instance_id", ctypes.c_uint),
         ("compute_instance_id", ctypes.c_uint),
     ]
+
+
+def read(system: SystemMemory, _sys: Path) -> SourceFacts:
+    """What NVML says through this binding.
+
+    Raises: BindingUnavailable where the library cannot be used, SourceRefused where NVML does not answer.
+    """
+    return read_through(CtypesNvml, system)
 
 
 class CtypesNvml:

@@ -10,8 +10,11 @@ import importlib
 import os
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import read_through
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import (
     FUNCTION_NOT_FOUND,
     LIBRARY_NOT_FOUND,
@@ -23,6 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     known_bytes,
     newest,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceFacts
 
 # Distributions that install a module `pynvml`, the one that is maintained first.
 # Source: the descriptions of nvidia-ml-py 13 and of pynvml 13, which calls itself deprecated.
@@ -33,6 +37,14 @@ _METADATA = re.compile(r"(?P<name>\w[\w.]*)-(?P<version>[0-9][^-]*?)(?:-py[0-9.]
 
 # Without these a binding is too old to tell what matters: reserved memory, MIG.
 NEEDED = ("nvmlMemory_v2", "nvmlDeviceGetMigMode", "nvmlDeviceGetMigDeviceHandleByIndex")
+
+
+def read(system: SystemMemory, _sys: Path) -> SourceFacts:
+    """What NVML says through this binding.
+
+    Raises: BindingUnavailable where the library cannot be used, SourceRefused where NVML does not answer.
+    """
+    return read_through(PynvmlNvml, system)
 
 
 class PynvmlNvml:

@@ -13,16 +13,14 @@ from pathlib import Path
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import UnmeasuredGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SYS, read_int
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS, vendor_of
 
 # Source: PCI code and ID assignment: base class 03 is display, 1200 is processing accelerators.
 _DISPLAY_CLASS = 0x03
 _ACCELERATOR_CLASS = 0x1200
 
 # Source: pci.ids. Vendors without a name here are given by their number.
-VENDORS = {
-    0x1002: "amd",
-    0x10DE: "nvidia",
-    0x8086: "intel",
+_VIRTUAL_OR_CONSOLE = {
     0x1A03: "aspeed",
     0x102B: "matrox",
     0x1AF4: "virtio",
@@ -32,20 +30,8 @@ VENDORS = {
     0x15AD: "vmware",
     0x1414: "microsoft",
 }
-_VIRTUAL_OR_CONSOLE = ("aspeed", "matrox", "virtio", "qemu", "cirrus", "vmware", "microsoft")
+_NAMES = {**{vendor.pci_id: vendor.name for vendor in VENDORS}, **_VIRTUAL_OR_CONSOLE}
 _PASSED_THROUGH = "vfio-pci"
-
-_NEXT_STEP = {
-    "nvidia": (
-        "the NVIDIA driver does not answer for it: look at 'lspci -k' and the kernel log, and install or "
-        "repair the driver"
-    ),
-    "amd": (
-        "the amdgpu driver does not answer for it: look at 'lspci -k' and the kernel log, and install or "
-        "load amdgpu"
-    ),
-    "intel": "its memory cannot be measured, so that no plan uses it; Ollama reaches it through Vulkan only",
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,7 @@ class PciGpu:
 
     @property
     def vendor(self) -> str:
-        return VENDORS.get(self.vendor_id, f"0x{self.vendor_id:04x}")
+        return _NAMES.get(self.vendor_id, f"0x{self.vendor_id:04x}")
 
 
 def present(sys: Path = SYS) -> list[PciGpu]:
@@ -93,7 +79,7 @@ def unmeasured(gpus: Collection[PciGpu], measured: Collection[str]) -> tuple[Unm
 
 def is_compute(gpu: PciGpu) -> bool:
     """Whether this host could compute on a GPU: no console's display, and not lent to a virtual machine."""
-    return gpu.vendor not in _VIRTUAL_OR_CONSOLE and gpu.driver != _PASSED_THROUGH
+    return gpu.vendor_id not in _VIRTUAL_OR_CONSOLE and gpu.driver != _PASSED_THROUGH
 
 
 def _reason(gpu: PciGpu) -> str:
@@ -101,7 +87,7 @@ def _reason(gpu: PciGpu) -> str:
         return "it is set aside for a virtual machine (vfio-pci)"
     if not is_compute(gpu):
         return "it only drives a display"
-    return _NEXT_STEP.get(gpu.vendor, "nothing is known of this vendor's GPUs, so that no plan uses it")
+    return vendor_of(gpu.vendor).next_step
 
 
 def _function_zero(bus_id: str) -> str:

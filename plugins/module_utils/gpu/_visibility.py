@@ -11,23 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS, Vendor, vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean
 
 # Variables that decide what Ollama sees.
-# Source: Ollama 0.33 envconfig/config.go; environment variables in the guides of CUDA and ROCm.
 VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_DEVICE_ORDER",
-    "ROCR_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "GPU_DEVICE_ORDINAL",
-    "GGML_VK_VISIBLE_DEVICES",
+    *(name for vendor in VENDORS for name in (*vendor.shown_by, *vendor.counted_by)),
     "OLLAMA_IGPU_ENABLE",
     "OLLAMA_VULKAN",
 )
-# Integrated AMD GPUs that Ollama uses without being asked; NVIDIA's are all used.
-# Source: Ollama v0.33.0-rc2 discover/runner.go (defaultIntegratedROCmGFXTargets, integratedGPUAllowedByDefault).
-_INTEGRATED_IN_USE = ("gfx1151",)
 
 
 @dataclass(frozen=True)
@@ -53,17 +45,16 @@ def is_admitted(device: GpuDevice, environment: Mapping[str, str]) -> bool:
     allowed = boolean(environment.get("OLLAMA_IGPU_ENABLE"))
     if allowed is not None:
         return allowed
-    return device.vendor == "nvidia" or device.gfx_target in _INTEGRATED_IN_USE
+    return vendor_of(device.vendor).uses_integrated(device)
 
 
 def visible(devices: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visible:
-    """The usable GPUs that a service with this environment sees: NVIDIA's first, then AMD's."""
+    """The usable GPUs that a service with this environment sees, vendor by vendor: NVIDIA's first, then AMD's."""
     usable = [device for device in devices if device.is_usable]
-    nvidia = _cuda(devices, [device for device in usable if device.vendor == "nvidia"], environment)
-    amd = _rocm([device for device in usable if device.vendor == "amd"], environment)
-    seen = nvidia.uuids + amd.uuids
+    by_vendor = [_seen(vendor, devices, environment) for vendor in VENDORS]
+    seen = [uuid for one in by_vendor for uuid in one.uuids]
     unused = [device for device in usable if device.uuid in seen and not is_admitted(device, environment)]
-    notes = list(nvidia.notes + amd.notes)
+    notes = [note for one in by_vendor for note in one.notes]
     notes += [
         f"{device.name} is integrated, which Ollama leaves unused unless OLLAMA_IGPU_ENABLE=1"
         for device in unused
@@ -75,6 +66,16 @@ def visible(devices: Sequence[GpuDevice], environment: Mapping[str, str]) -> Vis
         )
     left_out = {device.uuid for device in unused}
     return Visible(tuple(uuid for uuid in seen if uuid not in left_out), tuple(notes))
+
+
+def _seen(vendor: Vendor, devices: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visible:
+    """A vendor's GPUs in the order of its library; that of Vulkan is not known, and they stay as measured."""
+    usable = [device for device in devices if device.is_usable and device.vendor == vendor.name]
+    if vendor.library == "CUDA":
+        return _cuda(devices, usable, environment)
+    if vendor.library == "ROCm":
+        return _rocm(usable, environment)
+    return Visible(tuple(device.uuid for device in usable))
 
 
 def cuda_order(

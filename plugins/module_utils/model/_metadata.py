@@ -87,8 +87,7 @@ class Metadata:
         return [bool(one) for one in value[:layer_count]]
 
     def numbers(self) -> dict[str, int]:
-        """The whole numbers of the architecture, by their keys without its prefix; the largest of a short
-        list."""
+        """The whole numbers of the architecture, by their keys without its prefix; the largest of a short list."""
         prefix = f"{self.architecture}."
         found: dict[str, int] = {}
         for key, value in self._values.items():

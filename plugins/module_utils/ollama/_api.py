@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks a running Ollama server over HTTP. Source: ollama v0.33.0-rc2, api/types.go, server/routes.go."""
+"""What a running Ollama server answers over HTTP, and how it is asked.
+
+Source: ollama v0.33.0-rc2, api/types.go, server/routes.go.
+"""
 
 from __future__ import annotations
 

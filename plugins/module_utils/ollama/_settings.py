@@ -53,8 +53,10 @@ _LLAMA_SERVER: Release = (0, 30, 0)
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting Ollama knows: kind of value, least and greatest number, first release that reads it and
-    first that does not read it any more (None: no such release is known)."""
+    """A setting Ollama knows: kind of value, least and greatest number, and the releases that read it.
+
+    since: the first that reads it. gone: the first that does not any more. None: no such release is known.
+    """
 
     kind: str
     least: int = 0

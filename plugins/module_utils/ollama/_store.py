@@ -114,9 +114,10 @@ def installed(models_path: str) -> list[ManifestFile]:
 
 
 def look(models_path: str) -> Found:
-    """What lies in the folders of manifests. No link is followed there, because the service's user may put one to
-    anywhere and this may run as root; of one that names a blob, as the newer folder holds them, the blob is read. The
-    store itself may be a link, and its blobs may be.
+    """What lies in the folders of manifests, without following a link there.
+
+    The service's user may put one to anywhere, and this may run as root; of one that names a blob, as the newer
+    folder holds them, the blob is read. The store itself may be a link, and its blobs may be.
 
     Source: ollama baa78e711 (after v0.33.0-rc2), manifest/manifest.go, linkManifest and OpenVerifiedManifest.
     Raises: StoreError.

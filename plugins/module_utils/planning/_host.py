@@ -15,16 +15,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
     GpuDevice,
     HostGpus,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import is_admitted
-
-# The variables by which a service is shown only some of its GPUs (OLLAMA.md lists them; discover/gpu.go).
-VISIBILITY_VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "GGML_VK_VISIBLE_DEVICES",
-)
-_VISIBILITY_OF_VENDOR = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
 
 # Of so many descriptions the GPUs to be planned are chosen; more are no host's.
 _MOST_DESCRIBED = 1024
@@ -88,8 +80,8 @@ def host_from_facts(
     """
     described = isinstance(facts, Mapping) and "visible_devices" not in facts
     host = HostGpus.from_dict(_completed(facts))
-    ours = [name for name in VISIBILITY_VARIABLES if name in managed_environment]
-    visible = _visible(host, everything=described or bool(ours))
+    ours = any(name in managed_environment for vendor in VENDORS for name in vendor.shown_by)
+    visible = _visible(host, everything=described or ours)
     in_use = [gpu for gpu in visible if is_admitted(gpu, environment)]
     warnings = [
         f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use
@@ -191,10 +183,10 @@ def _without_full_stop(sentence: str) -> str:
 
 def _visibility(healthy: Sequence[GpuDevice], excluded: Sequence[GpuDevice]) -> dict[str, str]:
     """The variables that hide the excluded GPUs; an index that no GPU has hides all of a vendor."""
-    vendors = sorted({gpu.vendor for gpu in excluded} & set(_VISIBILITY_OF_VENDOR))
     return {
-        _VISIBILITY_OF_VENDOR[vendor]: ",".join(gpu.uuid for gpu in healthy if gpu.vendor == vendor) or "-1"
-        for vendor in vendors
+        vendor.hidden_by: ",".join(gpu.uuid for gpu in healthy if gpu.vendor == vendor.name) or "-1"
+        for vendor in VENDORS
+        if vendor.hidden_by and any(gpu.vendor == vendor.name for gpu in excluded)
     }
 
 

@@ -11,6 +11,7 @@ from math import comb, factorial
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
@@ -32,8 +33,6 @@ MOST_SIMULATED_LOADS = 64
 
 # While requests come, models are loaded at the same time however soon they are unloaded after them.
 _KEPT_LOADED = {"OLLAMA_KEEP_ALIVE": "-1"}
-_LIBRARY_OF_VENDOR = {"nvidia": "CUDA", "amd": "ROCm"}
-_OTHER_LIBRARY = "Vulkan"
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,7 @@ def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:
         index=gpu.index,
         total_bytes=gpu.memory_total_bytes or 0,
         free_bytes=available_bytes(gpu),
-        library=_LIBRARY_OF_VENDOR.get(gpu.vendor, _OTHER_LIBRARY),
+        library=vendor_of(gpu.vendor).library,
         integrated=gpu.integrated,
         compute_capability=gpu.compute_capability,
     )

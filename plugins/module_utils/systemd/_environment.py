@@ -225,10 +225,10 @@ def _join(parts: list[str]) -> str:
 
 
 def parse_shown_environment(text: str) -> list[Assignment]:
-    """The assignments of the C(Environment) property as C(systemctl show) prints it.
+    r"""The assignments of the C(Environment) property as C(systemctl show) prints it.
 
     Source: systemd v252 src/basic/escape.c (shell_maybe_quote): a word that needs it stands in double
-    quotes, with C(\\), C("), C($) and the backtick behind a backslash and control characters as C escapes.
+    quotes, with C(\), C("), C($) and the backtick behind a backslash and control characters as C escapes.
 
     Raises:
         ValueError: The text is not what C(systemctl show) prints.

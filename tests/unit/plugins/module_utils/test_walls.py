@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
@@ -36,6 +39,7 @@ LENT: Mapping[str, Collection[str]] = {
         "benchmark._conditions",
         "benchmark._measured",
         "gpu._device",
+        "gpu._vendors",
         "gpu._visibility",
         "ollama._names",
         "ollama._settings",
@@ -44,6 +48,8 @@ LENT: Mapping[str, Collection[str]] = {
         "systemd._secrets",
     ),
 }
+# Tables whose rows open the file of an edge when it is asked for: nothing of it is loaded with the table, which is tried below.
+OPENED_WHEN_ASKED = ("gpu._vendors",)
 # By these a file can reach the world outside, and is an edge.
 WORLD = {
     *(
@@ -75,10 +81,14 @@ WORLD = {
 }
 
 
-def imports(source: str) -> set[str]:
-    """The modules that a file imports, wherever it does: `room._file` of ours, else the first part of the name."""
+def imports(source: str, *, at_once: bool = False) -> set[str]:
+    """The modules that a file imports: `room._file` of ours, else the first part of the name.
+
+    `at_once`: only those that are loaded with the file, not those that a function of it imports when it is called.
+    """
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    module = ast.parse(source)
+    for node in module.body if at_once else ast.walk(module):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -94,9 +104,10 @@ def imports(source: str) -> set[str]:
 @lru_cache(maxsize=None)
 def house() -> dict[str, set[str]]:
     """What each file imports, by its name as `room._file`."""
+    names = {".".join(path.relative_to(ROOMS).with_suffix("").parts): path for path in ROOMS.rglob("*.py")}
     return {
-        ".".join(path.relative_to(ROOMS).with_suffix("").parts): imports(path.read_text(encoding="utf-8"))
-        for path in ROOMS.rglob("*.py")
+        name: imports(path.read_text(encoding="utf-8"), at_once=name in OPENED_WHEN_ASKED)
+        for name, path in names.items()
     }
 
 
@@ -169,6 +180,16 @@ def test_the_pure_rooms_know_no_edge() -> None:
     assert {name for name in edges(house()) if room_of(name) in (*FLOORS, "report", "_sizes")} == set()
 
 
+def test_no_edge_is_loaded_with_the_pure_rooms() -> None:
+    pure = [name for name in house() if room_of(name) in (*FLOORS, "report", "_sizes")]
+    script = f"import importlib, sys\nfor name in {pure}: importlib.import_module({PACKAGE!r} + name)\nprint(*sys.modules)"
+    surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", script], env=surroundings, capture_output=True, text=True, check=True)
+    loaded = {name[len(PACKAGE) :] for name in run.stdout.split() if name.startswith(PACKAGE)}
+    assert loaded >= set(pure)
+    assert loaded & edges(house()) == set()
+
+
 def test_no_circle() -> None:
     TopologicalSorter({name: imported & set(house()) for name, imported in house().items()}).prepare()
     TopologicalSorter(BESIDE).prepare()
@@ -188,6 +209,10 @@ def test_no_circle() -> None:
 )
 def test_an_import_is_seen_however_it_is_written(source: str, found: set[str]) -> None:
     assert imports(source) == found
+
+
+def test_what_is_opened_when_asked_is_told_from_what_is_loaded_at_once() -> None:
+    assert imports("import re\ndef late():\n    import os", at_once=True) == {"re"}
 
 
 @pytest.mark.parametrize(

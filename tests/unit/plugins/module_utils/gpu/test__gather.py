@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _gather, _nvidia_smi
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import (
+    _amdgpu,
+    _gather,
+    _nvidia_smi,
+    _nvml_ctypes,
+    _nvml_pynvml,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import HostGpus
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
@@ -46,8 +52,8 @@ def no_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
     def unavailable() -> None:
         raise BindingUnavailable("not here")
 
-    monkeypatch.setattr(_gather, "PynvmlNvml", unavailable)
-    monkeypatch.setattr(_gather, "CtypesNvml", unavailable)
+    monkeypatch.setattr(_nvml_pynvml, "PynvmlNvml", unavailable)
+    monkeypatch.setattr(_nvml_ctypes, "CtypesNvml", unavailable)
 
 
 def said(host: HostGpus) -> dict[str, tuple[bool, str]]:
@@ -83,7 +89,7 @@ def test_without_pynvml_the_library_is_called_directly(
     def unavailable() -> None:
         raise BindingUnavailable("this Python has no module pynvml")
 
-    monkeypatch.setattr(_gather, "PynvmlNvml", unavailable)
+    monkeypatch.setattr(_nvml_pynvml, "PynvmlNvml", unavailable)
     nvml("rtx3090_x2")
     host = gather(request_for())
     assert host.source == "nvml"
@@ -140,8 +146,8 @@ def test_a_source_that_crashes_leaves_the_host_to_the_next(
     request_for: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, nvml: Describe
 ) -> None:
     nvml("rtx3060_12gb")
-    monkeypatch.setattr(_gather, "PynvmlNvml", lambda: os.kill(os.getpid(), 9))
-    monkeypatch.setattr(_gather, "CtypesNvml", CtypesNvml)
+    monkeypatch.setattr(_nvml_pynvml, "PynvmlNvml", lambda: os.kill(os.getpid(), 9))
+    monkeypatch.setattr(_nvml_ctypes, "CtypesNvml", CtypesNvml)
     host = gather(request_for())
     assert "pynvml crashed with SIGKILL" in said(host)["pynvml"][1]
     assert said(host)["ctypes"][0] is True
@@ -278,23 +284,23 @@ def test_sources_say_the_same_when_asked_in_this_process(
 ) -> None:
     nvml("rtx3090_x2")
     request = request_for("rx7900xtx_x2")
-    answer = _gather.read_by(CtypesNvml, SystemMemory(), request)
+    answer = _gather.read_by(_nvml_ctypes.read, SystemMemory(), request)
     assert len(answer["devices"]) == 2
     nvml("fault_driver_not_loaded")
-    assert "modprobe nvidia" in _gather.read_by(CtypesNvml, SystemMemory(), request)["refused"]
-    assert len(_gather.read_by_amdgpu(SystemMemory(), request)["devices"]) == 2
-    assert "unavailable" in _gather.read_by_amdgpu(SystemMemory(), replace(request, sys=Path("/nowhere")))
+    assert "modprobe nvidia" in _gather.read_by(_nvml_ctypes.read, SystemMemory(), request)["refused"]
+    assert len(_gather.read_by(_amdgpu.read, SystemMemory(), request)["devices"]) == 2
+    assert "unavailable" in _gather.read_by(
+        _amdgpu.read, SystemMemory(), replace(request, sys=Path("/nowhere"))
+    )
 
 
 def test_a_missing_binding_and_program_are_told_in_this_process(
-    request_for: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+    request_for: Callable[..., Request], monkeypatch: pytest.MonkeyPatch, no_bindings: None
 ) -> None:
-    def unavailable() -> Any:
-        raise BindingUnavailable("not here")
-
-    assert _gather.read_by(unavailable, SystemMemory(), request_for()) == {"unavailable": "not here"}
+    answer = _gather.read_by(_nvml_pynvml.read, SystemMemory(), request_for())
+    assert answer == {"unavailable": "not here"}
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "cannot be run" in _gather.read_by_nvidia_smi(SystemMemory(), request_for())["unavailable"]
+    assert "cannot be run" in _gather.read_by(_nvidia_smi.read, SystemMemory(), request_for())["unavailable"]
     facts = _nvidia_smi.parse((DATA / "nvidia_smi/gb10.xml").read_bytes(), SystemMemory(1, 1))
     monkeypatch.setattr(_nvidia_smi, "read_nvidia_smi", lambda system: facts)
-    assert len(_gather.read_by_nvidia_smi(SystemMemory(), request_for())["devices"]) == 1
+    assert len(_gather.read_by(_nvidia_smi.read, SystemMemory(), request_for())["devices"]) == 1

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _nvidia_smi
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvidia_smi import NvidiaSmiFailed
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceFacts
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ MIB = 1 << 20
 SYSTEM = SystemMemory(total_bytes=128 << 30, available_bytes=100 << 30)
 
 
-def parse(name: str) -> _nvidia_smi.NvmlFacts:
+def parse(name: str) -> SourceFacts:
     return _nvidia_smi.parse((NVIDIA_SMI / f"{name}.xml").read_bytes(), SYSTEM)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -38,8 +39,9 @@ def binding(request: pytest.FixtureRequest) -> Any:
 
 
 def outcome(binding: Any) -> Any:
+    """What NVML says through a binding, without the binding's own name."""
     try:
-        return _nvml.read_nvml(binding(), SYSTEM)
+        return dataclasses.replace(_nvml.read_nvml(binding(), SYSTEM), description="")
     except NvmlError as error:
         return error.code
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _visibility
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
@@ -196,6 +198,15 @@ def test_vulkans_order_is_not_known() -> None:
 
 def test_nvidia_comes_before_amd() -> None:
     assert _visibility.visible([AMD[0], THREE[0]], {}).uuids == (THREE[0].uuid, AMD[0].uuid)
+
+
+def test_gpus_that_vulkan_reaches_come_last_and_by_their_vendors_row() -> None:
+    arc = GpuDevice(0, "arc", "0000:03:00.0", "intel", "Arc B580", memory_total_bytes=1000)
+    integrated = dataclasses.replace(arc, uuid="iris", integrated=True)
+    environment = {"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "-1"}
+    result = _visibility.visible([arc, integrated, AMD[0], THREE[0]], environment)
+    assert result.uuids == (THREE[0].uuid, "arc")
+    assert "OLLAMA_IGPU_ENABLE=1" in result.notes[0]
 
 
 def test_only_variables_that_matter_are_kept() -> None:
