@@ -45,7 +45,7 @@ from ansible.errors import AnsibleFilterError
 def benchmark_report(results: Mapping[str, Mapping[str, Any]], generated_at: str) -> dict[str, Any]:
     """The report."""
     # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._report import (
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._page import (
         benchmark_report as report_of,
     )
 

@@ -355,12 +355,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_con
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import who_has_the_port
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
     activity_differences,
     server_differences,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,

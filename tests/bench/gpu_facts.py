@@ -44,7 +44,7 @@ import os, sys, time
 sys.path[:0] = {path!r}
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
 before, started = os.times(), time.perf_counter()
 gather(Request(owner=Owner("ollama.service"), sources=[{source!r}]))
 print(time.perf_counter() - started, sum(os.times()[:4]) - sum(before[:4]))

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._amdgpu import read_amdgpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus, bounded
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._loaded import credit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvidia_smi import NvidiaSmiFailed, parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import explain, read_nvml
@@ -23,7 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     RemappedRows,
     RunningProcess,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner, attribute
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner, attribute
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import visible
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import (

@@ -8,7 +8,12 @@ from __future__ import annotations
 import json
 from typing import Iterator
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import system_memory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import system_memory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
+    added_settings,
+    file_differences,
+    readable_secrets,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import difference
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     Assignment,
@@ -24,11 +29,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process i
     process_name,
     unit_of,
     unit_processes,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
-    added_settings,
-    file_differences,
-    readable_secrets,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
     halves,

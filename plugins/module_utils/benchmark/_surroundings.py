@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers import buffers_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import Memory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import files_of, runner_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import activity

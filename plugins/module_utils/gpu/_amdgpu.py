@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import (
     SYS,
     SystemMemory,
     read_bytes,

@@ -11,8 +11,8 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import bounded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._service import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._running_environment import (
     combined,
     service_environment,
 )

@@ -19,14 +19,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import (
     _visibility,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus, Source
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import (
     PROC,
     SYS,
     SystemMemory,
     system_memory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._loaded import credit, loaded_bytes
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner, attribute
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner, attribute
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import (
     Read,
     SourceRefused,

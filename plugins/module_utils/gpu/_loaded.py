@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner, belongs_to
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner, belongs_to
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_group
 
 # What a driver keeps for itself stays below this; more that no process is known to hold wants an explanation.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import (
     DRIVER_NOT_LOADED,
     FUNCTION_NOT_FOUND,

@@ -10,7 +10,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml import read_through
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import (
     FUNCTION_NOT_FOUND,

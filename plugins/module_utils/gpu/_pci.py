@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import UnmeasuredGpu
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SYS, read_int
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SYS, read_int
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS, vendor_of
 
 # Source: PCI code and ID assignment: base class 03 is display, 1200 is processing accelerators.

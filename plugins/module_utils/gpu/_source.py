@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, UnmeasuredGpu
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SYS, read_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SYS, read_bytes
 
 # Source: Linux, Documentation/devicetree/bindings/arm/tegra.yaml: nvidia,tegra194 is Xavier, nvidia,tegra234 Orin.
 _CHIP = "nvidia,tegra"

@@ -11,6 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _exec_start
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
+    Difference,
+    added_settings,
+    dropped_variables,
+    file_differences,
+    process_differences,
+    readable_secrets,
+    under_other_names,
+    unit_differences,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
     DropinError,
     Place,
@@ -31,16 +41,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process i
     process_name,
     tcp_sockets,
     unit_processes,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
-    Difference,
-    added_settings,
-    dropped_variables,
-    file_differences,
-    process_differences,
-    readable_secrets,
-    under_other_names,
-    unit_differences,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
     MARKER,

@@ -10,7 +10,7 @@ import json
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import Conditions, Gpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measured import measured_parallel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._report import benchmark_report
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._page import benchmark_report
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._result import (
     Rules,
     for_any_such_host,

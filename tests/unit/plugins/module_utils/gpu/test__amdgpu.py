@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _amdgpu
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

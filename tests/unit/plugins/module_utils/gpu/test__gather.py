@@ -20,11 +20,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import (
     _nvml_pynvml,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import HostGpus
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import BindingUnavailable
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_ctypes import CtypesNvml
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 
 MIB = 1 << 20

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _loaded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
 
 GIB = 1 << 30
 

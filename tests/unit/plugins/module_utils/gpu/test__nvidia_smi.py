@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _nvidia_smi
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvidia_smi import NvidiaSmiFailed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceFacts
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _nvml
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import SystemMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding import (
     NvmlError,
     RunningProcess,

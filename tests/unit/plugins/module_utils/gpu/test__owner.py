@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _process
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _owner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._process import Owner
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
 
 SYSTEM = Owner("ollama.service")
 USER = Owner("ollama.service", uid=1000)
@@ -35,22 +35,22 @@ OF_USER = "/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.servic
     ],
 )
 def test_a_process_is_ours_when_its_group_lies_in_our_unit(group: str, owner: Owner, ours: bool) -> None:
-    assert _process.belongs_to(group, owner) is ours
+    assert _owner.belongs_to(group, owner) is ours
 
 
 def test_a_command_is_shown_without_arguments(proc: Callable[..., Path]) -> None:
     root = proc({7: ("/system.slice/x.service", "/opt/server --api-key hidden")})
-    assert _process.command(7, root) == "/opt/server"
+    assert _owner.command(7, root) == "/opt/server"
 
 
 def test_a_process_without_a_command_line_has_its_short_name(proc: Callable[..., Path]) -> None:
     root = proc({7: ("/", "")})
-    assert _process.command(7, root) == "name"
+    assert _owner.command(7, root) == "name"
 
 
 def test_a_process_that_is_hidden_has_no_command_unit_or_owner(proc: Callable[..., Path]) -> None:
     hidden = GpuDevice(0, "a", "", "", "", processes=(GpuProcess(pid=99, used_bytes=5),))
-    assert _process.attribute([hidden], SYSTEM, proc({})) == (hidden,)
+    assert _owner.attribute([hidden], SYSTEM, proc({})) == (hidden,)
 
 
 def test_memory_of_our_processes_is_summed_on_each_gpu(proc: Callable[..., Path]) -> None:
@@ -65,7 +65,7 @@ def test_memory_of_our_processes_is_summed_on_each_gpu(proc: Callable[..., Path]
         0, "a", "", "", "", processes=(GpuProcess(10, 100), GpuProcess(11, None), GpuProcess(12, 7))
     )
     second = GpuDevice(1, "b", "", "", "", processes=(GpuProcess(10, 30),))
-    one, two = _process.attribute([first, second], SYSTEM, root)
+    one, two = _owner.attribute([first, second], SYSTEM, root)
     assert (one.memory_ours_bytes, two.memory_ours_bytes) == (100, 30)
     assert [process.used_bytes for process in one.processes] == [100, None, 7]
     assert [process.systemd_unit for process in one.processes] == [

@@ -124,8 +124,6 @@ def unit_differences(
     return found
 
 
-
-
 def process_differences(
     unit: str,
     process: Mapping[str, str],

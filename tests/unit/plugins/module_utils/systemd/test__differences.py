@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._report import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
     added_settings,
     dropped_variables,
     file_differences,

@@ -12,7 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._files import PROC, read_bytes, read_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import (
+    PROC,
+    read_bytes,
+    read_text,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import control_groups, unit_in
 
 _USER_MANAGER = re.compile(r"user@([0-9]+)\.service")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _files
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _kernel_files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,30 +29,30 @@ from hypothesis import strategies as st
     ],
 )
 def test_a_number_is_decimal_or_hexadecimal_of_64_bits(text: str | None, number: int | None) -> None:
-    assert _files.to_int(text) == number
+    assert _kernel_files.to_int(text) == number
 
 
 @given(st.text())
 def test_no_text_makes_a_number_of_more_than_64_bits(text: str) -> None:
-    number = _files.to_int(text)
+    number = _kernel_files.to_int(text)
     assert number is None or 0 <= number < 1 << 64
 
 
 def test_a_file_is_read_to_a_bound(tmp_path: Path) -> None:
     large = tmp_path / "large"
-    large.write_bytes(b"x" * (_files.MAXIMUM_BYTES + 5))
-    assert len(_files.read_bytes(large) or b"") == _files.MAXIMUM_BYTES
+    large.write_bytes(b"x" * (_kernel_files.MAXIMUM_BYTES + 5))
+    assert len(_kernel_files.read_bytes(large) or b"") == _kernel_files.MAXIMUM_BYTES
 
 
 def test_a_file_that_is_not_there_is_no_error(tmp_path: Path) -> None:
-    assert _files.read_bytes(tmp_path / "missing") is None
-    assert _files.read_text(tmp_path) is None
-    assert _files.read_int(tmp_path / "missing") is None
+    assert _kernel_files.read_bytes(tmp_path / "missing") is None
+    assert _kernel_files.read_text(tmp_path) is None
+    assert _kernel_files.read_int(tmp_path / "missing") is None
 
 
 def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe name\n")
-    assert (_files.read_text(tmp_path / "binary") or "").endswith(" name")
+    assert (_kernel_files.read_text(tmp_path / "binary") or "").endswith(" name")
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     ],
 )
 def test_meminfo_counts_in_kib(text: str, total: int | None, available: int | None) -> None:
-    assert _files.parse_meminfo(text) == _files.SystemMemory(total, available)
+    assert _kernel_files.parse_meminfo(text) == _kernel_files.SystemMemory(total, available)
 
 
 def test_the_memory_of_this_machine_is_known() -> None:
-    memory = _files.system_memory()
+    memory = _kernel_files.system_memory()
     assert memory.total_bytes is not None
     assert memory.available_bytes is not None
     assert 0 < memory.available_bytes <= memory.total_bytes
