@@ -18,8 +18,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     GPU_IS_LOST,
     NOT_FOUND,
     NOT_SUPPORTED,
-    Memory,
     NvmlError,
+    NvmlMemory,
     RemappedRows,
     RunningProcess,
 )
@@ -126,7 +126,9 @@ class _Library:
         if call == "compute_capability":
             return self._one_of(_NUMBERS), self._one_of(_NUMBERS)
         if call == "memory":
-            return Memory(*(self._one_of(_NUMBERS) for _part in range(3)), self._one_of((None, *_NUMBERS)))
+            return NvmlMemory(
+                *(self._one_of(_NUMBERS) for _part in range(3)), self._one_of((None, *_NUMBERS))
+            )
         if call in ("compute_processes", "graphics_processes"):
             count = self._one_of((0, 1, 5, 40))
             return [

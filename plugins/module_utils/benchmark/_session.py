@@ -30,7 +30,7 @@ class ServesOthers(Exception):
 
 
 @dataclass(frozen=True)
-class Memory:
+class RunnerMemory:
     """What a model's runner holds of GPU memory, in bytes, as three sources tell it; None: not told.
 
     reported_bytes: /api/ps, logged: the runner's own log lines by kind, measured_bytes: the driver.
@@ -92,7 +92,7 @@ class Session:
     workload: Workload
     control: Control
     see_others: Callable[[], str | None]
-    see_memory: Callable[[str], Memory]
+    see_memory: Callable[[str], RunnerMemory]
     parallel: int
     concurrency: Sequence[int]
     placement: str = "gpu"
@@ -109,7 +109,7 @@ class Session:
 
     def _measure(self, name: str) -> dict[str, Any]:
         watched, problems, levels = _Watched(), [], []
-        memory = Memory()
+        memory = RunnerMemory()
         error = self._load(name)
         if error:
             problems.append(error)
@@ -176,16 +176,16 @@ class Session:
                 raise ServesOthers(seen)
             time.sleep(_IDLE_PAUSE_S)
 
-    def _slots(self, memory: Memory) -> list[str]:
+    def _slots(self, memory: RunnerMemory) -> list[str]:
         if memory.parallel is None or memory.parallel == self.parallel:
             return []
         return [f"its runner has {memory.parallel} slots, expected {self.parallel}"]
 
 
-def _most(before: Memory, after: Memory) -> Memory:
+def _most(before: RunnerMemory, after: RunnerMemory) -> RunnerMemory:
     """The larger of two readings: some buffers are allocated with the first requests."""
     measured = [one.measured_bytes for one in (before, after) if one.measured_bytes is not None]
-    return Memory(
+    return RunnerMemory(
         reported_bytes=after.reported_bytes if after.reported_bytes is not None else before.reported_bytes,
         logged=after.logged or before.logged,
         measured_bytes=max(measured, default=None),

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers import buffers_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import Memory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import RunnerMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
@@ -41,16 +41,16 @@ class Surroundings:
         load, _url = activity(self.run, self.scope, self.unit)
         return load.connected if load.connections else None
 
-    def memory(self, model: str) -> Memory:
+    def memory(self, model: str) -> RunnerMemory:
         """What the model's runner holds now."""
         state = unit_state(self.run, self.scope, self.unit)
         runner = self._runner(model, state.main_pid)
         if runner is None:
-            return Memory(self._reported(model))
+            return RunnerMemory(self._reported(model))
         messages = journal_of_invocation(state.invocation_id, from_end=True, lines=_JOURNAL_LINES)
         logged = buffers_of(messages, runner.command)
         told = runner_of(runner.pid, runner.command)
-        return Memory(
+        return RunnerMemory(
             reported_bytes=self._reported(model),
             logged=None if logged is None else logged.to_dict(),
             measured_bytes=self._measured(runner.pid),

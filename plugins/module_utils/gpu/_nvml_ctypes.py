@@ -17,8 +17,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     INSUFFICIENT_SIZE,
     SUCCESS,
     BindingUnavailable,
-    Memory,
     NvmlError,
+    NvmlMemory,
     RemappedRows,
     RunningProcess,
     known_bytes,
@@ -139,7 +139,7 @@ class CtypesNvml:
         major, minor = self._numbers("nvmlDeviceGetCudaComputeCapability", handle, 2)
         return major, minor
 
-    def memory(self, handle: Any) -> Memory:
+    def memory(self, handle: Any) -> NvmlMemory:
         return newest([lambda: self._memory_v2(handle), lambda: self._memory_v1(handle)])
 
     def compute_processes(self, handle: Any) -> list[RunningProcess]:
@@ -181,15 +181,15 @@ class CtypesNvml:
         _corrected, _uncorrected, pending, failed = self._numbers("nvmlDeviceGetRemappedRows", handle, 4)
         return RemappedRows(pending=bool(pending), failed=bool(failed))
 
-    def _memory_v2(self, handle: Any) -> Memory:
+    def _memory_v2(self, handle: Any) -> NvmlMemory:
         memory = _MemoryV2(version=MEMORY_V2)
         self._call("nvmlDeviceGetMemoryInfo_v2", handle, ctypes.byref(memory))
-        return Memory(memory.total, memory.free, memory.used, memory.reserved)
+        return NvmlMemory(memory.total, memory.free, memory.used, memory.reserved)
 
-    def _memory_v1(self, handle: Any) -> Memory:
+    def _memory_v1(self, handle: Any) -> NvmlMemory:
         memory = _Memory()
         self._call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
-        return Memory(memory.total, memory.free, memory.used, None)
+        return NvmlMemory(memory.total, memory.free, memory.used, None)
 
     def _processes(self, function: str, handle: Any) -> list[RunningProcess]:
         return newest(

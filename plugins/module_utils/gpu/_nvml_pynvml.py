@@ -19,8 +19,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     FUNCTION_NOT_FOUND,
     LIBRARY_NOT_FOUND,
     BindingUnavailable,
-    Memory,
     NvmlError,
+    NvmlMemory,
     RemappedRows,
     RunningProcess,
     known_bytes,
@@ -97,7 +97,7 @@ class PynvmlNvml:
         major, minor = self._call("nvmlDeviceGetCudaComputeCapability", handle)
         return int(major), int(minor)
 
-    def memory(self, handle: Any) -> Memory:
+    def memory(self, handle: Any) -> NvmlMemory:
         return newest([lambda: self._memory_v2(handle), lambda: self._memory_v1(handle)])
 
     def compute_processes(self, handle: Any) -> list[RunningProcess]:
@@ -134,13 +134,13 @@ class PynvmlNvml:
         _corrected, _uncorrected, pending, failed = self._call("nvmlDeviceGetRemappedRows", handle)
         return RemappedRows(pending=bool(pending), failed=bool(failed))
 
-    def _memory_v2(self, handle: Any) -> Memory:
+    def _memory_v2(self, handle: Any) -> NvmlMemory:
         memory = self._call("nvmlDeviceGetMemoryInfo", handle, version=self._module.nvmlMemory_v2)
-        return Memory(int(memory.total), int(memory.free), int(memory.used), int(memory.reserved))
+        return NvmlMemory(int(memory.total), int(memory.free), int(memory.used), int(memory.reserved))
 
-    def _memory_v1(self, handle: Any) -> Memory:
+    def _memory_v1(self, handle: Any) -> NvmlMemory:
         memory = self._call("nvmlDeviceGetMemoryInfo", handle)
-        return Memory(int(memory.total), int(memory.free), int(memory.used), None)
+        return NvmlMemory(int(memory.total), int(memory.free), int(memory.used), None)
 
     def _processes(self, function: str, handle: Any) -> list[RunningProcess]:
         entries = newest([lambda: self._call(function, handle), lambda: self._call(f"{function}_v2", handle)])

@@ -31,7 +31,7 @@ MAX_LOADED = 1024
 
 
 @dataclass(frozen=True)
-class Limit:
+class AnswerLimit:
     """What an answer may hold: bytes, its headers among them, and items of JSON."""
 
     max_bytes: int
@@ -39,10 +39,10 @@ class Limit:
 
 
 # 10,000 installed models, some 430 bytes and 20 items each.
-MOST = Limit(4 * 1024 * 1024, 250_000)
+MOST = AnswerLimit(4 * 1024 * 1024, 250_000)
 # A verbose answer lists the whole vocabulary: 6 MiB and 800,000 items were recorded for 262,144 tokens, and the merges
 # of other tokenizers are twice as many texts again.
-MOST_SHOWN = Limit(32 * 1024 * 1024, 3_000_000)
+MOST_SHOWN = AnswerLimit(32 * 1024 * 1024, 3_000_000)
 
 
 class ApiError(OSError):
@@ -140,7 +140,7 @@ class Api:
         return models
 
     def _ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, limit: Limit = MOST
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, limit: AnswerLimit = MOST
     ) -> dict[str, Any]:
         what = f"{method} {self._shown}{path}"
         try:

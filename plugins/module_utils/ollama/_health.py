@@ -60,7 +60,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Health:
     """C(healthy), C(hopeless) (waiting longer would not help) and the reason in one sentence."""
 
     healthy: bool
@@ -68,7 +68,7 @@ class Verdict:
     reason: str
 
 
-def judge(unit: str, sights: Sequence[Sight], stable_s: float) -> Verdict:
+def judge(unit: str, sights: Sequence[Sight], stable_s: float) -> Health:
     """Whether the service is healthy, from what was seen of it so far, oldest first.
 
     Healthy: the unit's own process answers, and it has been the same one, not restarted, for C(stable_s).
@@ -82,25 +82,25 @@ def judge(unit: str, sights: Sequence[Sight], stable_s: float) -> Verdict:
                 break
             since = sight.at_s
         if last.at_s - since >= stable_s:
-            return Verdict(True, False, f"{unit} answers at {last.url} (Ollama {last.answer})")
-        return Verdict(False, False, f"{unit} answers at {last.url} but not for {stable_s:g} s yet")
+            return Health(True, False, f"{unit} answers at {last.url} (Ollama {last.answer})")
+        return Health(False, False, f"{unit} answers at {last.url} but not for {stable_s:g} s yet")
     foreign = last.holder is not None and not last.holder_is_ours
     if foreign and (last.main_pid == 0 or last.active_state != "active" or restarted):
         reason = f"the port of {last.url} is taken by {last.holder}, so that {unit} cannot listen on it"
-        return Verdict(False, restarted >= RESTART_LOOP or last.active_state == "failed", reason)
+        return Health(False, restarted >= RESTART_LOOP or last.active_state == "failed", reason)
     if foreign:
         reason = f"at {last.url} answers {last.holder}, not {unit}: give one of them another OLLAMA_HOST"
-        return Verdict(False, False, reason)
+        return Health(False, False, reason)
     if last.active_state == "failed":
-        return Verdict(False, True, f"{unit} failed")
+        return Health(False, True, f"{unit} failed")
     if restarted >= RESTART_LOOP:
         reason = f"{unit} does not stay up: systemd restarted it {restarted} times"
-        return Verdict(False, True, reason)
+        return Health(False, True, reason)
     if last.main_pid == 0:
         reason = f"{unit} has no process (it is {last.active_state}, {last.sub_state})"
-        return Verdict(False, False, reason)
+        return Health(False, False, reason)
     reason = f"{unit} runs and does not answer at {last.url}: {last.error or 'no answer'}"
-    return Verdict(False, False, reason)
+    return Health(False, False, reason)
 
 
 # What Go and Ollama write when they end, before what Go tells of every goroutine.

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
     Files,
     Loaded,
-    Runner,
+    RunnerProcess,
     files_of,
     loaded_model,
     runner_of,
@@ -28,7 +28,7 @@ _ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LoadedModels:
     """Whether a model had to be loaded, and what was seen of each afterwards."""
 
     changed: bool
@@ -49,7 +49,7 @@ def load_in_order(
     timeout_s: float,
     check_mode: bool,
     together: bool = True,
-) -> Outcome:
+) -> LoadedModels:
     """Loads the models in the order given and says what became of each; in check mode only looks.
 
     C(together): all are looked at when all have been loaded; otherwise each as soon as it is, because a later one
@@ -78,7 +78,7 @@ def load_in_order(
     if together:
         models = _look(api, unit_state(run, scope, unit), names, files, errors)
     had = _entries(api, names, before, files)
-    return Outcome(any(entry is None for entry in had.values()), tuple(models))
+    return LoadedModels(any(entry is None for entry in had.values()), tuple(models))
 
 
 def _look(
@@ -139,6 +139,6 @@ def _is_embedding(show: dict[str, Any]) -> bool:
     return isinstance(capabilities, list) and "embedding" in capabilities and "completion" not in capabilities
 
 
-def _runners(state: UnitState) -> list[Runner]:
+def _runners(state: UnitState) -> list[RunnerProcess]:
     found = (runner_of(process.pid, process.command) for process in unit_processes(state.main_pid))
     return [runner for runner in found if runner is not None]

@@ -23,7 +23,7 @@ _FILE_COMMANDS = ("FROM", "ADAPTER", "DRAFT")
 
 
 @dataclass(frozen=True)
-class Runner:
+class RunnerProcess:
     """An Ollama runner as its command line tells: model blob, slots, context of all slots together in tokens.
 
     None: the command line does not say (engines before llama-server take some of it another way).
@@ -72,13 +72,13 @@ class Loaded:
         }
 
 
-def runner_of(pid: int, command: Sequence[str]) -> Runner | None:
+def runner_of(pid: int, command: Sequence[str]) -> RunnerProcess | None:
     """The runner that a process is; None when its command line is not one's."""
     model = _option(command, ("--model", "-m"))
     if model is None:
         return None
     blob = _BLOB.search(model)
-    return Runner(
+    return RunnerProcess(
         pid,
         blob.group() if blob else None,
         _number(_option(command, _CONTEXT_OPTIONS)),
@@ -122,7 +122,7 @@ def files_of(show: Mapping[str, Any]) -> Files | None:
 
 
 def loaded_model(
-    name: str, entry: Mapping[str, Any] | None, runner: Runner | None, error: str | None
+    name: str, entry: Mapping[str, Any] | None, runner: RunnerProcess | None, error: str | None
 ) -> Loaded:
     """What was seen of a model: its entry of C(/api/ps) (None: not there), its runner, the error on loading."""
     if entry is None:

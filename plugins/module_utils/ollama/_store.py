@@ -85,7 +85,7 @@ class ManifestFile:
 
 
 @dataclass
-class Found:
+class Manifests:
     """What lies in the folders of manifests: the models by lower-case name, and links, which are not followed."""
 
     models: dict[str, ManifestFile] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def installed(models_path: str) -> list[ManifestFile]:
     return sorted(look(models_path).models.values(), key=lambda manifest: manifest.name)
 
 
-def look(models_path: str) -> Found:
+def look(models_path: str) -> Manifests:
     """What lies in the folders of manifests, without following a link there.
 
     The service's user may put one to anywhere, and this may run as root; of one that names a blob, as the newer
@@ -122,7 +122,7 @@ def look(models_path: str) -> Found:
     Source: ollama baa78e711 (after v0.33.0-rc2), manifest/manifest.go, linkManifest and OpenVerifiedManifest.
     Raises: StoreError.
     """
-    found = Found()
+    found = Manifests()
     try:
         store = open_folder(models_path, follow_link=True)
         try:
@@ -215,7 +215,7 @@ class _Layer:
 
 
 def _files(
-    folder: int, name: str, parents: tuple[str, ...], depth: int, found: Found
+    folder: int, name: str, parents: tuple[str, ...], depth: int, found: Manifests
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """Files exactly `depth` levels below a folder, which lies in the one that is open; one that is not there has none.
 
@@ -254,7 +254,7 @@ def _linked_blob(name: str, folder: int) -> str:
     return target[1] if target else ""
 
 
-def _listed(folder: int, found: Found) -> list[tuple[str, str]]:
+def _listed(folder: int, found: Manifests) -> list[tuple[str, str]]:
     """Names and kinds of what lies in a folder, in their order."""
     listed = []
     with os.scandir(folder) as entries:

@@ -81,12 +81,12 @@ def lesson_of(
 def _conditions(chosen: Chosen, facts: Mapping[str, Any]) -> Conditions:
     inputs = chosen.inputs
     models = [demand.model for demand in inputs.demands if not has_single_slot(demand.model, inputs.rules)]
-    setting = chosen.choice.setting
+    candidate = chosen.choice.candidate
     return conditions_of(
         facts,
         [{"name": model.name, "digest": model.shape.digest if model.shape else ""} for model in models],
         [model.name for model in models],
         ollama_version=str(inputs.rules.version),
-        context_length=setting.context_length,
-        kv_cache_type=setting.kv_cache_type,
+        context_length=candidate.context_length,
+        kv_cache_type=candidate.kv_cache_type,
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._least import LeastMemory
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     Peak,
     Simulation,
@@ -28,95 +28,101 @@ class Bounds:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._least_memories: dict[str, LeastMemory] = {}
-        self._least: dict[tuple[str, Setting], int] = {}
+        self._least: dict[tuple[str, Candidate], int] = {}
 
-    def is_hopeless(self, models: Sequence[SchedulerModel], setting: Setting, loaded: int) -> bool:
+    def is_hopeless(self, models: Sequence[SchedulerModel], candidate: Candidate, loaded: int) -> bool:
         """Whether the largest of these models alone, or the `loaded` smallest together, exceed all GPU memory.
 
         Looks at their least memory only. What is hopeless stays so with more requests and with more context.
         """
-        if not self._knows_least(setting):
+        if not self._knows_least(candidate):
             return False
-        room = self._room_bytes(setting)
+        room = self._room_bytes(candidate)
         least = sorted(
-            self._least_bytes(model, setting) for model in self._simulation.runners(models, setting)
+            self._least_bytes(model, candidate) for model in self._simulation.runners(models, candidate)
         )
         return bool(least) and (least[-1] > room or sum(least[:loaded]) > room)
 
-    def rules_out(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+    def rules_out(self, runners: Sequence[SchedulerModel], count: int, candidate: Candidate) -> bool:
         """Whether not any `count` of these models are safe together, as far as their least memory tells."""
-        if not self._knows_least(setting):
+        if not self._knows_least(candidate):
             return False
-        least = sorted((self._least_bytes(model, setting) for model in runners), reverse=True)
-        if sum(least[:count]) > self._room_bytes(setting):
+        least = sorted((self._least_bytes(model, candidate) for model in runners), reverse=True)
+        if sum(least[:count]) > self._room_bytes(candidate):
             return True
         if count < 2 or simulates(len(runners), count):
             return False
         if len(self._simulation.gpus) > 1:
             return (
-                setting.spread
+                candidate.spread
                 or count > len(self._simulation.gpus)
-                or self._exceeds_a_gpu(runners, count, setting)
+                or self._exceeds_a_gpu(runners, count, candidate)
             )
-        return self._exceeds_beside_others(runners, count, setting)
+        return self._exceeds_beside_others(runners, count, candidate)
 
-    def _exceeds_a_gpu(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+    def _exceeds_a_gpu(self, runners: Sequence[SchedulerModel], count: int, candidate: Candidate) -> bool:
         """Whether the bound for several GPUs fails by least memory: see verdict()."""
         free = sorted((gpu.free_bytes for gpu in self._simulation.gpus), reverse=True)[count - 1]
         return any(
-            self._exceeds(model, self._least_bytes(model, setting), free, setting) for model in runners
+            self._exceeds(model, self._least_bytes(model, candidate), free, candidate) for model in runners
         )
 
-    def _exceeds_beside_others(self, runners: Sequence[SchedulerModel], count: int, setting: Setting) -> bool:
+    def _exceeds_beside_others(
+        self, runners: Sequence[SchedulerModel], count: int, candidate: Candidate
+    ) -> bool:
         """Whether the bound for one GPU fails by least memory: see _bound_on_one_gpu()."""
-        least = {model.name: self._least_bytes(model, setting) for model in runners}
+        least = {model.name: self._least_bytes(model, candidate) for model in runners}
         largest = sorted(least.values(), reverse=True)
         for model in runners:
             own = least[model.name]
             others = sum(largest[: count - 1]) if own < largest[count - 2] else sum(largest[:count]) - own
-            if self._exceeds(model, own, self._simulation.gpus[0].free_bytes - others, setting):
+            if self._exceeds(model, own, self._simulation.gpus[0].free_bytes - others, candidate):
                 return True
         return False
 
-    def _exceeds(self, model: SchedulerModel, least_bytes: int, free_bytes: int, setting: Setting) -> bool:
+    def _exceeds(
+        self, model: SchedulerModel, least_bytes: int, free_bytes: int, candidate: Candidate
+    ) -> bool:
         """Whether a model is too large for so much free memory, or Ollama predicts that it is."""
-        server = self._simulation.server(setting)
+        server = self._simulation.server(candidate)
         if least_bytes + server.margin_bytes + self._simulation.headroom_bytes > free_bytes:
             return True
         usable = free_bytes - server.cuda_context_bytes
         return (
-            self._simulation.predicted_bytes(model, setting)
+            self._simulation.predicted_bytes(model, candidate)
             > usable * server.rules.placement.load_percent // 100
         )
 
-    def _knows_least(self, setting: Setting) -> bool:
-        return bool(self._simulation.gpus) and self._simulation.server(setting).rules.era is Era.LLAMA_SERVER
+    def _knows_least(self, candidate: Candidate) -> bool:
+        return (
+            bool(self._simulation.gpus) and self._simulation.server(candidate).rules.era is Era.LLAMA_SERVER
+        )
 
-    def _room_bytes(self, setting: Setting) -> int:
+    def _room_bytes(self, candidate: Candidate) -> int:
         """All that models may take of the GPUs together, at the most."""
         return (
             sum(gpu.free_bytes for gpu in self._simulation.gpus)
-            - self._simulation.server(setting).margin_bytes
+            - self._simulation.server(candidate).margin_bytes
         )
 
-    def _least_bytes(self, model: SchedulerModel, setting: Setting) -> int:
+    def _least_bytes(self, model: SchedulerModel, candidate: Candidate) -> int:
         """What a model takes at the least, CUDA contexts included."""
-        server = self._simulation.server(setting)
-        contexts_bytes = server.cuda_context_bytes * (len(self._simulation.gpus) if setting.spread else 1)
+        server = self._simulation.server(candidate)
+        contexts_bytes = server.cuda_context_bytes * (len(self._simulation.gpus) if candidate.spread else 1)
         if model.shape is None:
             return contexts_bytes
-        key = (model.name, setting)
+        key = (model.name, candidate)
         known = self._least.get(key)
         if known is None:
             memory = self._least_memories.get(model.name)
             if memory is None:
                 memory = self._least_memories[model.name] = LeastMemory(model.shape)
             known = self._least[key] = memory.bytes(
-                server.context_length(model), server.slots(model), setting.kv_cache_type
+                server.context_length(model), server.slots(model), candidate.kv_cache_type
             )
         return known + contexts_bytes
 
-    def verdict(self, models: Sequence[SchedulerModel], count: int, setting: Setting) -> Verdict:
+    def verdict(self, models: Sequence[SchedulerModel], count: int, candidate: Candidate) -> Verdict:
         """Whether any `count` of these models are safe in any order, by a bound that may say no too often.
 
         One GPU: each model must fit beside the `count` - 1 others that take most. Several GPUs and not more
@@ -125,7 +131,7 @@ class Bounds:
         """
         if not self._simulation.gpus:
             return Verdict(False, reason="there is no GPU")
-        if setting.spread and len(self._simulation.gpus) > 1:
+        if candidate.spread and len(self._simulation.gpus) > 1:
             return Verdict(
                 False, reason="models that are divided over several GPUs depend on each other's order"
             )
@@ -135,13 +141,13 @@ class Bounds:
             )
         peaks = []
         for model in models:
-            alone = self._simulation.alone(model, setting)
+            alone = self._simulation.alone(model, candidate)
             if not alone.verdict.is_safe:
                 return alone.verdict
             if alone.peak is None:
                 return Verdict(False, reason=f"{model.name} lies on several GPUs")
             peaks.append(alone.peak)
-        server = self._simulation.server(setting)
+        server = self._simulation.server(candidate)
         if len(self._simulation.gpus) == 1:
             return self._bound_on_one_gpu(peaks, count, server)
         positions = range(len(self._simulation.gpus))

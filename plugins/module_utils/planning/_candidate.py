@@ -18,7 +18,7 @@ PLANNED_VARIABLES = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class Candidate:
     """Values of the settings that a plan chooses; `context_length` in tokens per request."""
 
     parallel: int

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
@@ -119,7 +119,7 @@ def _misfits_of_installed(inputs: Inputs, judge: Judge) -> tuple[tuple[str, ...]
     left_out = [
         demand.model
         for demand in inputs.demands
-        if not any(judge.alone(demand.model, setting).is_safe for setting in least)
+        if not any(judge.alone(demand.model, candidate).is_safe for candidate in least)
     ]
     return tuple(model.name for model in left_out), tuple(
         f"{model.name} is left out of the plan: {judge.alone(model, least[0]).reason}" for model in left_out
@@ -168,8 +168,10 @@ def _for_slightly_fewer(inputs: Inputs, best: Chosen) -> Iterator[Chosen]:
 
 def _running(settings: ServerSettings, chosen: Chosen) -> Choice | None:
     """The values with which the service runs, where they are safe and among those that may be chosen."""
-    setting = Setting(settings.num_parallel, settings.context_length, settings.kv_cache_type, settings.spread)
-    choice = safe_choice(chosen.judge, chosen.goal, setting, settings.max_loaded_models)
+    candidate = Candidate(
+        settings.num_parallel, settings.context_length, settings.kv_cache_type, settings.spread
+    )
+    choice = safe_choice(chosen.judge, chosen.goal, candidate, settings.max_loaded_models)
     return choice if choice and choice.loaded == settings.max_loaded_models else None
 
 
@@ -204,25 +206,27 @@ def _operators(inputs: Inputs, goal: Goal, judge: Judge) -> Chosen | None:
     free = best_choice((judge,), _free(inputs))
     if free is None:
         return None
-    setting = replace(
-        free.setting,
-        parallel=policy.num_parallel or free.setting.parallel,
+    candidate = replace(
+        free.candidate,
+        parallel=policy.num_parallel or free.candidate.parallel,
         context_length=min(goal.context_lengths),
     )
-    verdict = verdict_of(judge, goal, setting, policy.max_loaded_models or free.loaded)
+    verdict = verdict_of(judge, goal, candidate, policy.max_loaded_models or free.loaded)
     unsafe = (
-        f"{verdict.reason}; safe would be OLLAMA_NUM_PARALLEL={free.setting.parallel} and "
+        f"{verdict.reason}; safe would be OLLAMA_NUM_PARALLEL={free.candidate.parallel} and "
         f"OLLAMA_MAX_LOADED_MODELS={free.loaded}"
     )
-    return Chosen(inputs, judge, goal, Choice(setting, free.loaded), unsafe=unsafe)
+    return Chosen(inputs, judge, goal, Choice(candidate, free.loaded), unsafe=unsafe)
 
 
 def _nothing_fits(inputs: Inputs, judge: Judge) -> Chosen:
     """The least of everything, for a host on which there is nothing that could be planned for."""
     goal = goal_for(inputs)
-    setting = Setting(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[0], goal.spreads[0])
+    candidate = Candidate(
+        min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[0], goal.spreads[0]
+    )
     reason = "no installed model fits" if inputs.others else ""
-    return Chosen(inputs, judge, goal, Choice(setting, goal.least_loaded), unsafe=reason)
+    return Chosen(inputs, judge, goal, Choice(candidate, goal.least_loaded), unsafe=reason)
 
 
 def _free(inputs: Inputs) -> Goal:
@@ -231,7 +235,7 @@ def _free(inputs: Inputs) -> Goal:
 
 
 def _why_not(judge: Judge, goal: Goal) -> str:
-    setting = Setting(
+    candidate = Candidate(
         min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1], goal.spreads[0]
     )
-    return verdict_of(judge, goal, setting, 1).reason
+    return verdict_of(judge, goal, candidate, 1).reason

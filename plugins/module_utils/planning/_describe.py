@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import side_files_note
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -41,16 +41,16 @@ def described(chosen: Chosen) -> Described:
     judge, goal, choice = chosen.judge, chosen.goal, chosen.choice
     order = _order(chosen)
     if goal.wanted:
-        models, server = loaded_in_order(judge, order, choice.setting)
+        models, server = loaded_in_order(judge, order, choice.candidate)
     else:
-        models = each_alone(judge, judge.load_order(goal.models, choice.setting), choice.setting)
-        _largest, server = loaded_in_order(judge, order[: choice.loaded], choice.setting)
+        models = each_alone(judge, judge.load_order(goal.models, choice.candidate), choice.candidate)
+        _largest, server = loaded_in_order(judge, order[: choice.loaded], choice.candidate)
     return Described(tuple(model.name for model in order), models, planned_gpus(judge, server))
 
 
 def _order(chosen: Chosen) -> tuple[SchedulerModel, ...]:
     """The models in the order in which to load them."""
-    models = chosen.judge.load_order(chosen.goal.models, chosen.choice.setting)
+    models = chosen.judge.load_order(chosen.goal.models, chosen.choice.candidate)
     if not chosen.choice.order:
         return models
     by_name = {model.name: model for model in models}
@@ -58,10 +58,10 @@ def _order(chosen: Chosen) -> tuple[SchedulerModel, ...]:
 
 
 def loaded_in_order(
-    judge: Judge, order: Sequence[SchedulerModel], setting: Setting
+    judge: Judge, order: Sequence[SchedulerModel], candidate: Candidate
 ) -> tuple[tuple[PlannedModel, ...], Server]:
     """The models as they lie when they are loaded in this order, and the server with all of them."""
-    server = judge.server(setting)
+    server = judge.server(candidate)
     planned: dict[str, PlannedModel] = {}
     for model in order:
         server, outcome = server.load(model)
@@ -71,9 +71,11 @@ def loaded_in_order(
     return tuple(planned.values()), server
 
 
-def each_alone(judge: Judge, models: Sequence[SchedulerModel], setting: Setting) -> tuple[PlannedModel, ...]:
+def each_alone(
+    judge: Judge, models: Sequence[SchedulerModel], candidate: Candidate
+) -> tuple[PlannedModel, ...]:
     """The models as each lies when nothing else is loaded."""
-    return tuple(loaded_in_order(judge, (model,), setting)[0][0] for model in models)
+    return tuple(loaded_in_order(judge, (model,), candidate)[0][0] for model in models)
 
 
 def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:

@@ -12,7 +12,7 @@ from itertools import combinations, permutations
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._bounds import Bounds
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
@@ -59,97 +59,101 @@ class Judge:
         """A judge for the same models on another host."""
         return Judge(self.simulation.on(host))
 
-    def server(self, setting: Setting) -> Server:
+    def server(self, candidate: Candidate) -> Server:
         """A server with these settings that has loaded nothing, and that no number of models makes evict."""
-        return self.simulation.server(setting)
+        return self.simulation.server(candidate)
 
-    def runners(self, models: Iterable[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
+    def runners(self, models: Iterable[SchedulerModel], candidate: Candidate) -> tuple[SchedulerModel, ...]:
         """One model for each blob, the largest file first; of tags that share a blob the one that takes most."""
-        return self.simulation.runners(models, setting)
+        return self.simulation.runners(models, candidate)
 
-    def is_hopeless(self, models: Sequence[SchedulerModel], setting: Setting, loaded: int) -> bool:
+    def is_hopeless(self, models: Sequence[SchedulerModel], candidate: Candidate, loaded: int) -> bool:
         """Whether the largest of these models alone, or the `loaded` smallest together, exceed all GPU memory."""
-        return self._bounds.is_hopeless(models, setting, loaded)
+        return self._bounds.is_hopeless(models, candidate, loaded)
 
-    def alone(self, model: SchedulerModel, setting: Setting) -> Verdict:
+    def alone(self, model: SchedulerModel, candidate: Candidate) -> Verdict:
         """Whether the model is safe with nothing beside it."""
-        return self.simulation.alone(model, setting).verdict
+        return self.simulation.alone(model, candidate).verdict
 
-    def alone_outcome(self, model: SchedulerModel, setting: Setting) -> LoadOutcome:
+    def alone_outcome(self, model: SchedulerModel, candidate: Candidate) -> LoadOutcome:
         """What becomes of the model when nothing else is loaded."""
-        return self.simulation.alone(model, setting).outcome
+        return self.simulation.alone(model, candidate).outcome
 
-    def any_order(self, models: Sequence[SchedulerModel], setting: Setting) -> Verdict:
+    def any_order(self, models: Sequence[SchedulerModel], candidate: Candidate) -> Verdict:
         """Whether these models are safe together in whatever order they are loaded.
 
         Where the bound says no, every order of a few models is simulated.
         """
-        models = self.runners(models, setting)
+        models = self.runners(models, candidate)
         if len(models) < 2:
-            return self.alone(models[0], setting) if models else Verdict(True)
-        bound = self._bounds.verdict(models, len(models), setting)
+            return self.alone(models[0], candidate) if models else Verdict(True)
+        bound = self._bounds.verdict(models, len(models), candidate)
         if bound.is_safe or loads_of_all_orders(len(models)) > MOST_SIMULATED_LOADS:
             return bound
-        return self.simulation.in_all_orders(self.server(setting), models, ())
+        return self.simulation.in_all_orders(self.server(candidate), models, ())
 
-    def some_order(self, models: Sequence[SchedulerModel], setting: Setting) -> Verdict:
+    def some_order(self, models: Sequence[SchedulerModel], candidate: Candidate) -> Verdict:
         """Whether there is an order in which these models are safe together, and which."""
-        models = self.runners(models, setting)
+        models = self.runners(models, candidate)
         verdict = Verdict(True)
-        for order in self._orders(models, setting):
-            verdict = self.simulation.in_order(self.server(setting), order, ())
+        for order in self._orders(models, candidate):
+            verdict = self.simulation.in_order(self.server(candidate), order, ())
             if verdict.is_safe:
                 return verdict
         return verdict
 
-    def is_safe_in(self, order: Sequence[str], setting: Setting) -> bool:
+    def is_safe_in(self, order: Sequence[str], candidate: Candidate) -> bool:
         """Whether the models of these names are safe together when they are loaded in this order."""
         models = {model.name: model for model in self.simulation.models}
-        return self.simulation.in_order(self.server(setting), [models[name] for name in order], ()).is_safe
+        return self.simulation.in_order(self.server(candidate), [models[name] for name in order], ()).is_safe
 
     def most_loaded(
-        self, models: Sequence[SchedulerModel], setting: Setting, most: int, least: int = 1
+        self, models: Sequence[SchedulerModel], candidate: Candidate, most: int, least: int = 1
     ) -> int:
         """The largest number from `least` to `most` of which any combination of these models is safe in any order.
 
         0 where there is none, because not every model is safe alone or not any `least` are safe together.
         """
-        models = self.runners(models, setting)
+        models = self.runners(models, candidate)
         most, loaded = min(most, len(models)), min(least, len(models))
-        if self._bounds.rules_out(models, loaded, setting):
+        if self._bounds.rules_out(models, loaded, candidate):
             return 0
-        if not all(self.alone(model, setting).is_safe for model in models):
+        if not all(self.alone(model, candidate).is_safe for model in models):
             return 0
-        if loaded > 1 and not self.any_combination(models, loaded, setting).is_safe:
+        if loaded > 1 and not self.any_combination(models, loaded, candidate).is_safe:
             return 0
         while (
             loaded < most
-            and not self._bounds.rules_out(models, loaded + 1, setting)
-            and self.any_combination(models, loaded + 1, setting).is_safe
+            and not self._bounds.rules_out(models, loaded + 1, candidate)
+            and self.any_combination(models, loaded + 1, candidate).is_safe
         ):
             loaded += 1
         return loaded
 
-    def any_combination(self, models: Sequence[SchedulerModel], count: int, setting: Setting) -> Verdict:
+    def any_combination(self, models: Sequence[SchedulerModel], count: int, candidate: Candidate) -> Verdict:
         """Whether any `count` of these models are safe together in any order."""
-        models = self.runners(models, setting)
-        bound = self._bounds.verdict(models, count, setting)
+        models = self.runners(models, candidate)
+        bound = self._bounds.verdict(models, count, candidate)
         if bound.is_safe or not simulates(len(models), count):
             return bound
         for chosen in combinations(models, count):
-            verdict = self.simulation.in_all_orders(self.server(setting), chosen, ())
+            verdict = self.simulation.in_all_orders(self.server(candidate), chosen, ())
             if not verdict.is_safe:
                 return verdict
         return Verdict(True)
 
-    def load_order(self, models: Sequence[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
+    def load_order(
+        self, models: Sequence[SchedulerModel], candidate: Candidate
+    ) -> tuple[SchedulerModel, ...]:
         """The models as it is best to load them: what Ollama predicts to be largest comes first."""
-        runners = self.runners(models, setting)
+        runners = self.runners(models, candidate)
         return tuple(
-            sorted(runners, key=lambda model: (-self.simulation.predicted_bytes(model, setting), model.name))
+            sorted(
+                runners, key=lambda model: (-self.simulation.predicted_bytes(model, candidate), model.name)
+            )
         )
 
-    def bytes_of_one_gpu(self, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
+    def bytes_of_one_gpu(self, models: Sequence[SchedulerModel], candidate: Candidate) -> int | None:
         """Memory of a single GPU on which these models would be safe together, in steps of a GiB.
 
         None where no GPU would do, because something other than memory stands in the way.
@@ -161,17 +165,17 @@ class Judge:
             gpu = GpuDevice(
                 0, "", "", "nvidia", "", memory_total_bytes=middle * GIB, memory_free_bytes=middle * GIB
             )
-            if self.on(replace(self.host, gpus=(gpu,))).any_order(models, setting).is_safe:
+            if self.on(replace(self.host, gpus=(gpu,))).any_order(models, candidate).is_safe:
                 enough, high = middle * GIB, middle - 1
             else:
                 low = middle + 1
         return enough
 
     def _orders(
-        self, models: Sequence[SchedulerModel], setting: Setting
+        self, models: Sequence[SchedulerModel], candidate: Candidate
     ) -> Iterator[tuple[SchedulerModel, ...]]:
         """The orders worth a try: largest prediction first, and of a few models all others."""
-        best = self.load_order(models, setting)
+        best = self.load_order(models, candidate)
         yield best
         if loads_of_all_orders(len(models)) <= MOST_SIMULATED_LOADS:
             yield from permutations(best)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
@@ -57,11 +57,11 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
     remedies = []
     plain = best_choice((judge,), smaller)
     if plain:
-        remedies.append(f"a context of {plain.setting.context_length} tokens (ollama_plan_context_length)")
+        remedies.append(f"a context of {plain.candidate.context_length} tokens (ollama_plan_context_length)")
     for kv_cache_type in quantized:
         choice = best_choice((judge,), replace(least, kv_cache_types=(kv_cache_type,)))
         choice = choice or best_choice((judge,), replace(smaller, kv_cache_types=(kv_cache_type,)))
-        if choice and (plain is None or choice.setting.context_length > plain.setting.context_length):
+        if choice and (plain is None or choice.candidate.context_length > plain.candidate.context_length):
             remedies.append(_quantized_sentence(choice, goal))
             break
     remedies.append(_other_host(judge, goal))
@@ -69,16 +69,16 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
 
 
 def _quantized_sentence(choice: Choice, goal: Goal) -> str:
-    setting = choice.setting
+    candidate = choice.candidate
     with_context = ""
-    if setting.context_length < min(goal.context_lengths):
-        with_context = f" with a context of {setting.context_length} tokens"
-    return f"a {setting.kv_cache_type} KV cache{with_context} (ollama_plan_kv_cache_types)"
+    if candidate.context_length < min(goal.context_lengths):
+        with_context = f" with a context of {candidate.context_length} tokens"
+    return f"a {candidate.kv_cache_type} KV cache{with_context} (ollama_plan_kv_cache_types)"
 
 
 def _other_host(judge: Judge, goal: Goal) -> str:
-    setting = Setting(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1])
-    needed = judge.bytes_of_one_gpu(goal.models, setting)
+    candidate = Candidate(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1])
+    needed = judge.bytes_of_one_gpu(goal.models, candidate)
     if needed is None:
         return "a host with more GPU memory"
     kind = "one GPU of" if judge.host.gpus else "system memory of"

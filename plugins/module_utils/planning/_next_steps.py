@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
@@ -31,9 +31,9 @@ def limits_of(
     """
     if not goal.models:
         return ()
-    setting = choice.setting
-    more = replace(setting, parallel=setting.parallel + 1)
-    longer = replace(setting, context_length=2 * setting.context_length)
+    candidate = choice.candidate
+    more = replace(candidate, parallel=candidate.parallel + 1)
+    longer = replace(candidate, context_length=2 * candidate.context_length)
     return (
         _settings_limit(judge, goal, choice, PARALLEL, more.parallel, more),
         _settings_limit(judge, goal, choice, CONTEXT, longer.context_length, longer),
@@ -41,38 +41,38 @@ def limits_of(
     )
 
 
-def used_bytes(judge: Judge, models: Sequence[SchedulerModel], setting: Setting) -> int | None:
+def used_bytes(judge: Judge, models: Sequence[SchedulerModel], candidate: Candidate) -> int | None:
     """Memory that these models take in all, each loaded alone and wholly; None where one does not start.
 
     That is GPU memory, but for a model that uses no GPU.
     """
-    outcomes = [judge.alone_outcome(model, setting) for model in judge.runners(models, setting)]
+    outcomes = [judge.alone_outcome(model, candidate) for model in judge.runners(models, candidate)]
     if any(outcome.failure for outcome in outcomes):
         return None
     return sum(outcome.whole_bytes or outcome.memory.host.total_bytes for outcome in outcomes)
 
 
-def verdict_of(judge: Judge, goal: Goal, setting: Setting, loaded: int) -> Verdict:
+def verdict_of(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> Verdict:
     """Whether the goal's models are safe under these settings, with so many of them loaded at once."""
     if goal.wanted:
-        verdict = judge.any_order(goal.models, setting)
-        in_order = verdict if verdict.is_safe else judge.some_order(goal.models, setting)
+        verdict = judge.any_order(goal.models, candidate)
+        in_order = verdict if verdict.is_safe else judge.some_order(goal.models, candidate)
         if in_order.is_safe and not verdict.is_safe:
             return replace(in_order, reason=f"it is safe only when loaded as {', '.join(in_order.order)}")
         return in_order
     for model in goal.models:
-        verdict = judge.alone(model, setting)
+        verdict = judge.alone(model, candidate)
         if not verdict.is_safe:
             return verdict
-    return judge.any_combination(goal.models, loaded, setting)
+    return judge.any_combination(goal.models, loaded, candidate)
 
 
 def _settings_limit(
-    judge: Judge, goal: Goal, choice: Choice, step: str, value: int, setting: Setting
+    judge: Judge, goal: Goal, choice: Choice, step: str, value: int, candidate: Candidate
 ) -> Limit:
-    now = used_bytes(judge, goal.models, choice.setting)
-    then = used_bytes(judge, goal.models, setting)
-    verdict = verdict_of(judge, goal, setting, choice.loaded)
+    now = used_bytes(judge, goal.models, choice.candidate)
+    then = used_bytes(judge, goal.models, candidate)
+    verdict = verdict_of(judge, goal, candidate, choice.loaded)
     cost = None if now is None or then is None else then - now
     return Limit(step, value, verdict.is_safe, cost, verdict.reason or _not_asked(goal, step, cost))
 
@@ -93,21 +93,21 @@ def _not_asked(goal: Goal, step: str, cost: int | None) -> str:
 
 
 def _models_limit(judge: Judge, goal: Goal, choice: Choice, others: Sequence[SchedulerModel]) -> Limit:
-    setting, value = choice.setting, choice.loaded + 1
+    candidate, value = choice.candidate, choice.loaded + 1
     if not goal.wanted:
-        runners = judge.runners(goal.models, setting)
+        runners = judge.runners(goal.models, candidate)
         if len(runners) < value:
             return Limit(MODELS, value, False, None, "no more models are installed")
         smallest = min(
             (
                 used
                 for model in runners
-                for used in [used_bytes(judge, (model,), setting)]
+                for used in [used_bytes(judge, (model,), candidate)]
                 if used is not None
             ),
             default=None,
         )
-        verdict = judge.any_combination(runners, value, setting)
+        verdict = judge.any_combination(runners, value, candidate)
         return Limit(MODELS, value, verdict.is_safe, smallest, verdict.reason or "so many are not asked for")
     keys = {model.key for model in goal.models}
     candidates = sorted(
@@ -116,11 +116,11 @@ def _models_limit(judge: Judge, goal: Goal, choice: Choice, others: Sequence[Sch
     if not candidates:
         return Limit(MODELS, value, False, None, "no other model is installed")
     more = candidates[0]
-    verdict = verdict_of(judge, replace(goal, models=(*goal.models, more)), setting, value)
+    verdict = verdict_of(judge, replace(goal, models=(*goal.models, more)), candidate, value)
     return Limit(
         MODELS,
         value,
         verdict.is_safe,
-        used_bytes(judge, (more,), setting),
+        used_bytes(judge, (more,), candidate),
         verdict.reason or f"{more.name} would fit beside them but is not wanted",
     )

@@ -81,7 +81,7 @@ def _in_words(
     next_steps: Sequence[Limit],
     now_loaded: Mapping[str, int],
 ) -> Plan:
-    inputs, setting = chosen.inputs, chosen.choice.setting
+    inputs, candidate = chosen.inputs, chosen.choice.candidate
     environment = _environment(chosen)
     others = [PlannedModel(name=model.name, planned=False) for model in inputs.others]
     bases = {model.basis for model in shown.models}
@@ -91,11 +91,11 @@ def _in_words(
         basis="estimate" if "estimate" in bases or set(inputs.by_numbers) & set(inputs.names) else "exact",
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
-        num_parallel=setting.parallel,
+        num_parallel=candidate.parallel,
         max_loaded_models=_most_loaded(chosen),
-        context_length=setting.context_length,
-        kv_cache_type=setting.kv_cache_type,
-        spread=setting.spread,
+        context_length=candidate.context_length,
+        kv_cache_type=candidate.kv_cache_type,
+        spread=candidate.spread,
         load_order=shown.order if chosen.goal.wanted else (),
         order_matters=bool(chosen.choice.order),
         models=(*shown.models, *others),
@@ -114,7 +114,7 @@ def _environment(chosen: Chosen) -> dict[str, str]:
     """The variables that the server is to be given, by name."""
     environment = {
         **chosen.inputs.explicit,
-        **chosen.choice.setting.environment(_most_loaded(chosen)),
+        **chosen.choice.candidate.environment(_most_loaded(chosen)),
         **chosen.inputs.host.environment,
         **chosen.inputs.policy.operator_environment,
     }
@@ -124,7 +124,7 @@ def _environment(chosen: Chosen) -> dict[str, str]:
 def _reasons(chosen: Chosen, lesson: Lesson, next_steps: Sequence[Limit]) -> tuple[str, ...]:
     """The reasons; that of the parallel value, which is the first, is the benchmark's where it has decided."""
     reasons = reasons_for(chosen, next_steps)
-    measured = lesson.reason_of(chosen.choice.setting.parallel)
+    measured = lesson.reason_of(chosen.choice.candidate.parallel)
     return (*([measured, *reasons[1:]] if measured else reasons), *lesson.notes)
 
 
@@ -144,9 +144,9 @@ def _warnings(
         *plan_warnings(chosen, shown.models),
     ]
     for demand in inputs.demands:
-        warnings += model_warnings(demand, chosen.choice.setting, inputs.rules)
+        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules)
     warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
-    warnings += blob_warnings(goal.models, chosen.choice.setting)
+    warnings += blob_warnings(goal.models, chosen.choice.candidate)
     warnings += service_warnings(
         environment, inputs.settings, inputs.service.foreign, keeps_models=goal.wanted
     )

@@ -26,10 +26,10 @@ def reasons_for(chosen: Chosen, limits: Sequence[Limit]) -> tuple[str, ...]:
         _models(chosen, steps[MODELS]),
         _context(chosen, steps[CONTEXT]),
     ]
-    setting = chosen.choice.setting
-    if setting.kv_cache_type != chosen.goal.kv_cache_types[0]:
-        reasons.append(f"The KV cache is {setting.kv_cache_type}, because f16 would not allow as much.")
-    if setting.spread and len(chosen.goal.spreads) > 1:
+    candidate = chosen.choice.candidate
+    if candidate.kv_cache_type != chosen.goal.kv_cache_types[0]:
+        reasons.append(f"The KV cache is {candidate.kv_cache_type}, because f16 would not allow as much.")
+    if candidate.spread and len(chosen.goal.spreads) > 1:
         reasons.append(
             "OLLAMA_SCHED_SPREAD divides every model over all GPUs, because whole models on single GPUs would not "
             "be safe together."
@@ -44,7 +44,7 @@ def reasons_for(chosen: Chosen, limits: Sequence[Limit]) -> tuple[str, ...]:
 
 
 def _parallel(chosen: Chosen, more: Limit) -> str:
-    policy, parallel = chosen.inputs.policy, chosen.choice.setting.parallel
+    policy, parallel = chosen.inputs.policy, chosen.choice.candidate.parallel
     name = f"OLLAMA_NUM_PARALLEL={parallel}"
     if policy.num_parallel is not None:
         return f"{name} is the operator's own value."
@@ -65,7 +65,7 @@ def _models(chosen: Chosen, more: Limit) -> str:
     name = f"OLLAMA_MAX_LOADED_MODELS={loaded}"
     if chosen.goal.wanted:
         return f"{name} is the number of wanted models, which are safe together."
-    count = len(chosen.judge.runners(chosen.goal.models, chosen.choice.setting))
+    count = len(chosen.judge.runners(chosen.goal.models, chosen.choice.candidate))
     if loaded >= count:
         return f"{name}: all models that can be planned for are safe together in any order."
     if loaded == 1:
@@ -74,7 +74,7 @@ def _models(chosen: Chosen, more: Limit) -> str:
 
 
 def _context(chosen: Chosen, longer: Limit) -> str:
-    length = chosen.choice.setting.context_length
+    length = chosen.choice.candidate.context_length
     name = f"OLLAMA_CONTEXT_LENGTH={length}"
     if length >= max(chosen.goal.context_lengths):
         return f"{name}: {chosen.goal.longest_because}."

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import KV_CACHE_TYPES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
@@ -34,10 +34,10 @@ class Goal:
     least_loaded: int = 1
     longest_because: str = ""
 
-    def settings(self) -> Iterator[Setting]:
+    def settings(self) -> Iterator[Candidate]:
         """All settings that may be tried."""
         for values in product(self.parallels, self.context_lengths, self.kv_cache_types, self.spreads):
-            yield Setting(*values)
+            yield Candidate(*values)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Choice:
     `order`: the names in the order in which they must be loaded; empty where every order is safe.
     """
 
-    setting: Setting
+    candidate: Candidate
     loaded: int
     order: tuple[str, ...] = ()
 
@@ -60,16 +60,16 @@ def rank(choice: Choice) -> tuple[int, bool, int, int, int, bool]:
     the better KV cache type; models not divided over GPUs.
     """
     return (
-        choice.setting.parallel,
+        choice.candidate.parallel,
         not choice.order,
         choice.loaded,
-        choice.setting.context_length,
-        -KV_CACHE_TYPES.index(choice.setting.kv_cache_type),
-        not choice.setting.spread,
+        choice.candidate.context_length,
+        -KV_CACHE_TYPES.index(choice.candidate.kv_cache_type),
+        not choice.candidate.spread,
     )
 
 
-def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Setting]]:
+def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Candidate]]:
     """The settings that no judge finds hopeless, the best first, in one list for each parallel value.
 
     What is hopeless with one context is so with every longer one, so few lengths have to be looked at.
@@ -80,7 +80,7 @@ def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Setting]]:
         settings = []
         for kv_cache_type, spread in product(goal.kv_cache_types, goal.spreads):
             some = [
-                Setting(parallel, length, kv_cache_type, spread) for length in sorted(goal.context_lengths)
+                Candidate(parallel, length, kv_cache_type, spread) for length in sorted(goal.context_lengths)
             ]
             low, high = 0, len(some)
             while low < high:
@@ -90,7 +90,7 @@ def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Setting]]:
                 else:
                     low = middle + 1
             settings += some[:low]
-        groups.append(sorted(settings, key=lambda setting: rank(Choice(setting, 0)), reverse=True))
+        groups.append(sorted(settings, key=lambda candidate: rank(Choice(candidate, 0)), reverse=True))
     return groups
 
 
@@ -106,38 +106,38 @@ def best_choice(judges: Sequence[Judge], goal: Goal) -> Choice | None:
     return _best_for_any(judges, goal)
 
 
-def safe_choice(judge: Judge, goal: Goal, setting: Setting, loaded: int) -> Choice | None:
+def safe_choice(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> Choice | None:
     """The choice of these very settings, if it is safe."""
-    if setting not in set(goal.settings()):
+    if candidate not in set(goal.settings()):
         return None
     judges = (judge,)
     if not goal.wanted:
-        return _any_of_them(judges, goal, setting, loaded)
-    return _wanted_in_any_order(judges, goal, setting) or _wanted_in_some_order(judges, goal, setting)
+        return _any_of_them(judges, goal, candidate, loaded)
+    return _wanted_in_any_order(judges, goal, candidate) or _wanted_in_some_order(judges, goal, candidate)
 
 
 def _best_for_wanted(judges: Sequence[Judge], goal: Goal) -> Choice | None:
     """Tries the settings from the best down, first in any order of loading, then in a prescribed one."""
     for settings in promising(judges, goal):
         for look in (_wanted_in_any_order, _wanted_in_some_order):
-            for setting in settings:
-                choice = look(judges, goal, setting)
+            for candidate in settings:
+                choice = look(judges, goal, candidate)
                 if choice:
                     return choice
     return None
 
 
-def _wanted_in_any_order(judges: Sequence[Judge], goal: Goal, setting: Setting) -> Choice | None:
-    if not all(judge.any_order(goal.models, setting).is_safe for judge in judges):
+def _wanted_in_any_order(judges: Sequence[Judge], goal: Goal, candidate: Candidate) -> Choice | None:
+    if not all(judge.any_order(goal.models, candidate).is_safe for judge in judges):
         return None
-    return Choice(setting, len(judges[0].runners(goal.models, setting)))
+    return Choice(candidate, len(judges[0].runners(goal.models, candidate)))
 
 
-def _wanted_in_some_order(judges: Sequence[Judge], goal: Goal, setting: Setting) -> Choice | None:
+def _wanted_in_some_order(judges: Sequence[Judge], goal: Goal, candidate: Candidate) -> Choice | None:
     """In the order that the first judge finds."""
-    verdict = judges[0].some_order(goal.models, setting)
-    if verdict.is_safe and all(judge.is_safe_in(verdict.order, setting) for judge in judges[1:]):
-        return Choice(setting, len(verdict.order), verdict.order)
+    verdict = judges[0].some_order(goal.models, candidate)
+    if verdict.is_safe and all(judge.is_safe_in(verdict.order, candidate) for judge in judges[1:]):
+        return Choice(candidate, len(verdict.order), verdict.order)
     return None
 
 
@@ -150,42 +150,42 @@ def _best_for_any(judges: Sequence[Judge], goal: Goal) -> Choice | None:
     """
     for settings in promising(judges, goal):
         for spread in sorted(goal.spreads):
-            best = _best_of(judges, goal, [setting for setting in settings if setting.spread is spread])
+            best = _best_of(judges, goal, [candidate for candidate in settings if candidate.spread is spread])
             if best:
                 return best
     return None
 
 
-def _best_of(judges: Sequence[Judge], goal: Goal, best_first: Sequence[Setting]) -> Choice | None:
+def _best_of(judges: Sequence[Judge], goal: Goal, best_first: Sequence[Candidate]) -> Choice | None:
     best = None
-    for setting in _shortest(best_first):
+    for candidate in _shortest(best_first):
         # They differ in the type of the KV cache, the best first: a further one has to allow more models.
-        choice = _any_of_them(judges, goal, setting, len(goal.models), best.loaded + 1 if best else 1)
+        choice = _any_of_them(judges, goal, candidate, len(goal.models), best.loaded + 1 if best else 1)
         if choice and (best is None or rank(choice) > rank(best)):
             best = choice
         if best and best.loaded == len(goal.models):
             break
-    for setting in best_first:
-        if best and rank(Choice(setting, len(goal.models))) < rank(best):
+    for candidate in best_first:
+        if best and rank(Choice(candidate, len(goal.models))) < rank(best):
             break
-        choice = _any_of_them(judges, goal, setting, len(goal.models), best.loaded if best else 1)
+        choice = _any_of_them(judges, goal, candidate, len(goal.models), best.loaded if best else 1)
         if choice and (best is None or rank(choice) > rank(best)):
             return choice
     return best
 
 
-def _shortest(settings: Sequence[Setting]) -> tuple[Setting, ...]:
-    least = min((setting.context_length for setting in settings), default=0)
-    return tuple(setting for setting in settings if setting.context_length == least)
+def _shortest(settings: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    least = min((candidate.context_length for candidate in settings), default=0)
+    return tuple(candidate for candidate in settings if candidate.context_length == least)
 
 
 def _any_of_them(
-    judges: Sequence[Judge], goal: Goal, setting: Setting, most: int, least: int = 1
+    judges: Sequence[Judge], goal: Goal, candidate: Candidate, most: int, least: int = 1
 ) -> Choice | None:
     """The choice of this setting with up to `most` models loaded, if that are `least` and what the goal asks."""
-    least = min(max(least, goal.least_loaded), len(judges[0].runners(goal.models, setting)))
+    least = min(max(least, goal.least_loaded), len(judges[0].runners(goal.models, candidate)))
     for judge in judges:
-        most = judge.most_loaded(goal.models, setting, most, least)
+        most = judge.most_loaded(goal.models, candidate, most, least)
         if most < least:
             return None
-    return Choice(setting, most)
+    return Choice(candidate, most)

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
@@ -88,8 +88,8 @@ class Simulation:
         self.gpus = tuple(scheduler_gpu(gpu) for gpu in host.gpus)
         self._environment = dict(environment)
         self._engine = engine or MemoryEngine()
-        self._servers: dict[Setting, Server] = {}
-        self._alone: dict[tuple[str, Setting], Alone] = {}
+        self._servers: dict[Candidate, Server] = {}
+        self._alone: dict[tuple[str, Candidate], Alone] = {}
 
     def on(self, host: Host) -> Simulation:
         """The same on another host."""
@@ -103,13 +103,13 @@ class Simulation:
             engine=self._engine,
         )
 
-    def server(self, setting: Setting) -> Server:
+    def server(self, candidate: Candidate) -> Server:
         """A server with these settings that has loaded nothing, and that no number of models makes evict."""
-        server = self._servers.get(setting)
+        server = self._servers.get(candidate)
         if server is None:
-            server = self._servers[setting] = start_server(
+            server = self._servers[candidate] = start_server(
                 self.version,
-                {**self._environment, **setting.environment(len(self.models) + 1), **_KEPT_LOADED},
+                {**self._environment, **candidate.environment(len(self.models) + 1), **_KEPT_LOADED},
                 self.gpus,
                 self.host.system_memory_available_bytes,
                 cuda_context_bytes=self.runner_overhead_bytes,
@@ -117,14 +117,14 @@ class Simulation:
             )
         return server
 
-    def runners(self, models: Iterable[SchedulerModel], setting: Setting) -> tuple[SchedulerModel, ...]:
+    def runners(self, models: Iterable[SchedulerModel], candidate: Candidate) -> tuple[SchedulerModel, ...]:
         """One model for each blob, the largest file first; of tags that share a blob the one that takes most.
 
         Of tags that share a blob one is loaded at a time. The largest file first finds soonest what does not fit.
         """
 
         def weight(model: SchedulerModel) -> int:
-            return self.predicted_bytes(model, setting) + model.side_bytes
+            return self.predicted_bytes(model, candidate) + model.side_bytes
 
         by_blob: dict[str, SchedulerModel] = {}
         for model in models:
@@ -133,16 +133,16 @@ class Simulation:
                 by_blob[model.key] = model
         return tuple(sorted(by_blob.values(), key=lambda model: (-model.file_bytes, model.name)))
 
-    def alone(self, model: SchedulerModel, setting: Setting) -> Alone:
+    def alone(self, model: SchedulerModel, candidate: Candidate) -> Alone:
         """What becomes of the model while nothing else is loaded."""
-        key = (model.name, setting)
+        key = (model.name, candidate)
         known = self._alone.get(key)
         if known is None:
-            known = self._alone[key] = self._load_alone(model, setting)
+            known = self._alone[key] = self._load_alone(model, candidate)
         return known
 
-    def _load_alone(self, model: SchedulerModel, setting: Setting) -> Alone:
-        server, outcome = self.server(setting).load(model)
+    def _load_alone(self, model: SchedulerModel, candidate: Candidate) -> Alone:
+        server, outcome = self.server(candidate).load(model)
         failure = self._failure(server, model, outcome)
         verdict = Verdict(not failure, order=(model.name,), reason=failure)
         is_bound_to_gpu = model.main_gpu is not None and len(self.gpus) > 1
@@ -235,9 +235,9 @@ class Simulation:
         names = ", ".join(server.loaded)
         return f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
 
-    def predicted_bytes(self, model: SchedulerModel, setting: Setting) -> int:
+    def predicted_bytes(self, model: SchedulerModel, candidate: Candidate) -> int:
         """What Ollama predicts for a model, without the surcharge of a batch."""
-        server = self.server(setting)
+        server = self.server(candidate)
         return predicted_bytes(model, server.context_length(model), server.slots(model))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
-    Setting,
+    Candidate,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
@@ -28,12 +28,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
 
-def model_warnings(demand: Demand, setting: Setting, rules: VersionRules) -> list[str]:
+def model_warnings(demand: Demand, candidate: Candidate, rules: VersionRules) -> list[str]:
     """What is special about one planned model."""
     model = demand.model
-    warnings = _context_warnings(demand, setting) + _parameter_warnings(model)
+    warnings = _context_warnings(demand, candidate) + _parameter_warnings(model)
     asked = demand.wanted.requests if demand.wanted else None
-    if setting.parallel > 1 and not model.is_embedding and has_single_slot(model, rules):
+    if candidate.parallel > 1 and not model.is_embedding and has_single_slot(model, rules):
         warnings.append(
             f"Ollama {rules.version} gives {model.name} (family {model.family}) one slot, whatever "
             "OLLAMA_NUM_PARALLEL says: its requests wait for each other"
@@ -45,7 +45,7 @@ def model_warnings(demand: Demand, setting: Setting, rules: VersionRules) -> lis
     return warnings
 
 
-def _context_warnings(demand: Demand, setting: Setting) -> list[str]:
+def _context_warnings(demand: Demand, candidate: Candidate) -> list[str]:
     model, asked = demand.model, demand.wanted.context_length if demand.wanted else None
     warnings = []
     trained = model.context_length_trained
@@ -54,12 +54,12 @@ def _context_warnings(demand: Demand, setting: Setting) -> list[str]:
             f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, beyond the {trained} tokens it was trained for: "
             f"Ollama runs it with {trained}, and it is planned with them"
         )
-    elif model.num_ctx and model.num_ctx > setting.context_length:
+    elif model.num_ctx and model.num_ctx > candidate.context_length:
         warnings.append(
             f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, above the planned "
-            f"{setting.context_length}: it is planned with {model.num_ctx}"
+            f"{candidate.context_length}: it is planned with {model.num_ctx}"
         )
-    elif model.num_ctx and model.num_ctx < (asked or setting.context_length):
+    elif model.num_ctx and model.num_ctx < (asked or candidate.context_length):
         warnings.append(
             f"the Modelfile of {model.name} sets num_ctx {model.num_ctx}, which wins over OLLAMA_CONTEXT_LENGTH: "
             f"its requests get {model.num_ctx} tokens"
@@ -103,7 +103,7 @@ def client_warnings(
     ]
 
 
-def blob_warnings(models: Sequence[SchedulerModel], setting: Setting) -> list[str]:
+def blob_warnings(models: Sequence[SchedulerModel], candidate: Candidate) -> list[str]:
     """Tags of one file: whether they share a runner, and what the first one loaded decides for the others.
 
     Source: ollama v0.33.0-rc2, server/sched.go (needsReload).
@@ -114,7 +114,7 @@ def blob_warnings(models: Sequence[SchedulerModel], setting: Setting) -> list[st
         if len(tags) < 2:
             continue
         names = ", ".join(model.name for model in tags)
-        differing = _not_shared(tags, setting)
+        differing = _not_shared(tags, candidate)
         warnings.append(
             f"{names} are tags of one file with different {' and '.join(differing)}: one of them is loaded at a time, and "
             "Ollama reloads it whenever another tag is asked for"
@@ -132,9 +132,9 @@ def blob_warnings(models: Sequence[SchedulerModel], setting: Setting) -> list[st
     return warnings
 
 
-def _not_shared(tags: Sequence[SchedulerModel], setting: Setting) -> list[str]:
+def _not_shared(tags: Sequence[SchedulerModel], candidate: Candidate) -> list[str]:
     """In what tags of one file differ so that they do not share a runner."""
-    contexts = {effective_context(model, model.num_ctx or setting.context_length) for model in tags}
+    contexts = {effective_context(model, model.num_ctx or candidate.context_length) for model in tags}
     layers = {model.num_gpu for model in tags if model.num_gpu is not None and model.num_gpu >= 0}
     kinds: Mapping[str, set[Any]] = {
         "projector or adapter": {model.side_files for model in tags},
@@ -187,7 +187,7 @@ def plan_warnings(chosen: Chosen, planned: Sequence[PlannedModel]) -> list[str]:
             f"the planned models take {gib(needed)} of system memory besides the GPUs, "
             f"and {gib(host.system_memory_available_bytes)} are available"
         )
-    asked, parallel = max(chosen.goal.parallels), chosen.choice.setting.parallel
+    asked, parallel = max(chosen.goal.parallels), chosen.choice.candidate.parallel
     if parallel < asked:
         warnings.append(f"{asked} requests at once are asked for, {parallel} are safe: the others wait")
     warnings += [

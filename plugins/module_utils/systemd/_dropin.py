@@ -113,7 +113,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Step:
+class FileChange:
     """One file of a change: what stands there, and what is to stand there; None for no drop-in."""
 
     where: Place
@@ -210,9 +210,9 @@ def change(
             return _returned(run, manager, where, rollout, keep, check_mode)
         after = _parted(where, with_marker(content or "")) if state == PRESENT else None
         complaints = _complaints_about(run, manager, where, before, after)
-        steps = [Step(where, before, after)]
+        steps = [FileChange(where, before, after)]
         if rollout != BENCHMARK:
-            steps += [Step(old, text, None) for old, text in _under_other_names(where)]
+            steps += [FileChange(old, text, None) for old, text in _under_other_names(where)]
         changed = before != after or not _secrets_as_written(where, after) or len(steps) > 1
         made = ""
         if changed and not check_mode:
@@ -226,7 +226,7 @@ def _proven(where: Place, change: str, check_mode: bool) -> Outcome:
     if record and record.change == change and not record.proven and not check_mode:
         _write_record(where, replace(record, proven=True))
     text = current(where)
-    return _outcome([Step(where, text, text)], False, [], unproven_change(where))
+    return _outcome([FileChange(where, text, text)], False, [], unproven_change(where))
 
 
 def _taken_back(
@@ -248,7 +248,7 @@ def _taken_back(
             if mine:
                 withdraw(where, mine, known[known.index(taken_back) + 1], keep)
         told = f"Another run has changed {where.path} since: what that one wrote was left in place."
-        return replace(_outcome([Step(where, before, before)], False, []), superseded=True, told=told)
+        return replace(_outcome([FileChange(where, before, before)], False, []), superseded=True, told=told)
     return _restored(run, manager, where, [taken_back], keep, check_mode)
 
 
@@ -275,7 +275,7 @@ def _returned(run: Run, manager: Manager, where: Place, rollout: str, keep: int,
         told = f"{_named(wanted)} has changed nothing of {where.unit} of which a former version is kept"
     before = current(where)
     told = f"{where.unit} stays as it is: {told}."
-    return replace(_outcome([Step(where, before, before)], False, []), told=told)
+    return replace(_outcome([FileChange(where, before, before)], False, []), told=told)
 
 
 def _restored(
@@ -289,7 +289,7 @@ def _restored(
         if mine:
             before, after = current(one), _former_text(one, mine[0])
             complaints += _complaints_about(run, manager, one, before, after)
-            steps.append(Step(one, before, after))
+            steps.append(FileChange(one, before, after))
     if not check_mode:
         restore(steps, taken, keep)
     rollout = _former.rollout_of(taken[0])
@@ -302,7 +302,7 @@ def _named(rollout: str) -> str:
     return f"{'change' if _former.is_change(rollout) else 'rollout'} {rollout}"
 
 
-def _summary(step: Step) -> str:
+def _summary(step: FileChange) -> str:
     """A drop-in in a few words, its secrets masked."""
     name = posixpath.basename(step.where.path)
     if step.after is None:
@@ -393,7 +393,9 @@ def _complaints_about(
     return [f"there is no {where.unit} yet, so that systemd could not verify the drop-in"]
 
 
-def _outcome(steps: Sequence[Step], changed: bool, complaints: Sequence[str], change: str = "") -> Outcome:
+def _outcome(
+    steps: Sequence[FileChange], changed: bool, complaints: Sequence[str], change: str = ""
+) -> Outcome:
     mine = steps[0]
     where = mine.where
     known = {c for one in _places(where) for c in _former.changes(one.former_directory)}
@@ -655,7 +657,7 @@ def _complaints(where: Place, text: str, staged: str, answer: Completed) -> list
     return [line for line in lines if "ignoring" in line.lower()]
 
 
-def put(steps: Sequence[Step], keep: int, rollout: str) -> str:
+def put(steps: Sequence[FileChange], keep: int, rollout: str) -> str:
     """Makes a change, and keeps what it replaces; returns its name.
 
     Raises:
@@ -676,7 +678,7 @@ def put(steps: Sequence[Step], keep: int, rollout: str) -> str:
     return change
 
 
-def restore(steps: Sequence[Step], taken: Sequence[str], keep: int) -> None:
+def restore(steps: Sequence[FileChange], taken: Sequence[str], keep: int) -> None:
     """Puts former versions back; what the changes C(taken) back had written is kept aside.
 
     Raises:
@@ -697,7 +699,7 @@ def restore(steps: Sequence[Step], taken: Sequence[str], keep: int) -> None:
                 _former.forget(step.where.former_directory, change)
 
 
-def _note(step: Step, change: str) -> None:
+def _note(step: FileChange, change: str) -> None:
     _write_record(step.where, Record(change, (_digest(step.before), _digest(step.after)), proven=False))
 
 
@@ -743,9 +745,9 @@ def _keep(where: Place, directory: str, change: str, text: str | None, keep: int
         ) from error
 
 
-def _replace_all(steps: Sequence[Step]) -> None:
+def _replace_all(steps: Sequence[FileChange]) -> None:
     """Writes what is to be there before it removes what is not, so that no setting is missing in between."""
-    done: list[Step] = []
+    done: list[FileChange] = []
     for step in sorted(steps, key=lambda one: one.after is None):
         try:
             _replace(step.where.path, step.before, step.after)

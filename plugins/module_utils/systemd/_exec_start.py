@@ -43,7 +43,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Effect:
     """A variable that a command sets or, where C(removes), takes away; of an empty name, every variable."""
 
     name: str
@@ -73,23 +73,23 @@ def scripts(started: Sequence[Command]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Decision]:
+def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Effect]:
     """What the commands make of variables; C(texts): the scripts among what they start, by path."""
-    found: list[Decision] = []
+    found: list[Effect] = []
     for command in started:
         by_env, words = _behind_env(command.words)
-        found += [Decision(name, removes, command.file, command.line) for name, removes in by_env]
+        found += [Effect(name, removes, command.file, command.line) for name, removes in by_env]
         if _is_shell(words) and "-c" in words[1:-1]:
             line = words[words.index("-c") + 1]
-            found += [Decision(name, gone, command.file, command.line) for name, gone in _in_line(line)]
+            found += [Effect(name, gone, command.file, command.line) for name, gone in _in_line(line)]
         script = _script(words)
         if script in texts:
             for number, line in enumerate(texts[script].split("\n"), start=1):
-                found += [Decision(name, gone, script, number) for name, gone in _in_line(line)]
+                found += [Effect(name, gone, script, number) for name, gone in _in_line(line)]
     return found
 
 
-def conflicts(decided: Iterable[Decision], wanted: Iterable[str]) -> list[Conflict]:
+def conflicts(decided: Iterable[Effect], wanted: Iterable[str]) -> list[Conflict]:
     """The wanted variables that a command decides, each with what to remove."""
     names = sorted(wanted)
     found: dict[str, Conflict] = {}

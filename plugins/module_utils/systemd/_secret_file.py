@@ -25,7 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environme
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import cut_at_secret, masked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
     DROP_IN,
-    Setting,
+    Directive,
     UnitFile,
     secret_file_setting,
     service_settings,
@@ -76,7 +76,7 @@ def parted(text: str, path: str) -> str:
     """
     dropin, secret_file = halves(text)
     secrets: dict[str, str] = {}
-    moved: list[tuple[Setting, list[str]]] = []
+    moved: list[tuple[Directive, list[str]]] = []
     for setting in service_settings(dropin):
         if setting.key != "Environment":
             continue
@@ -124,7 +124,7 @@ def _check(name: str, value: str) -> None:
         raise ValueError(reason)
 
 
-def _without(dropin: str, moved: list[tuple[Setting, list[str]]], reference: str) -> str:
+def _without(dropin: str, moved: list[tuple[Directive, list[str]]], reference: str) -> str:
     """The drop-in with only those words of the settings that were kept, and with the reference in the first one's place."""
     lines: list[str | None] = list(dropin.split("\n"))
     for setting, kept in moved:

@@ -33,7 +33,7 @@ class UnitFile:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Directive:
     """One C(Key=Value) of a unit file's [Service] section; C(line) counts from 1, C(last_line) where it is continued."""
 
     key: str
@@ -115,7 +115,7 @@ class Conflict:
     message: str
 
 
-def service_settings(text: str) -> list[Setting]:
+def service_settings(text: str) -> list[Directive]:
     """The settings of the [Service] sections, continued lines joined.
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
@@ -142,7 +142,7 @@ def service_settings(text: str) -> list[Setting]:
             continue
         key, separator, value = line.partition("=")
         if separator and section == "Service":
-            settings.append(Setting(key.strip(" \t"), value.strip(" \t"), first, number))
+            settings.append(Directive(key.strip(" \t"), value.strip(" \t"), first, number))
     return settings
 
 

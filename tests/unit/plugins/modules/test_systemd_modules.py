@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _health
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import Outcome
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import LoadedModels
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Loaded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _dropin, _inspection, _lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
@@ -293,7 +293,10 @@ def test_waiting_for_idle_does_not_fail(systemd, run_module, monkeypatch, connec
 
 def test_loading_compares_with_the_plan(systemd, run_module, monkeypatch):
     outcomes = iter(
-        [Outcome(True, (Loaded("a", True, 2048),)), Outcome(True, (Loaded("a", False, error="no memory"),))]
+        [
+            LoadedModels(True, (Loaded("a", True, 2048),)),
+            LoadedModels(True, (Loaded("a", False, error="no memory"),)),
+        ]
     )
     monkeypatch.setattr(ollama_load, "load_in_order", lambda *arguments: next(outcomes))
     result = run_module(ollama_load, models=[{"name": "a", "context_length": 4096}])

@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._driver 
     Workload,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import (
-    Memory,
+    RunnerMemory,
     ServesOthers,
     Session,
 )
@@ -54,7 +54,7 @@ def session(start):
             "workload": Workload((8,), (16,), requests_per_client=2, request_timeout_s=3.0),
             "control": Control(time.monotonic() + seconds),
             "see_others": see,
-            "see_memory": lambda _model: Memory(parallel=num_parallel or parallel),
+            "see_memory": lambda _model: RunnerMemory(parallel=num_parallel or parallel),
             "parallel": parallel,
             "concurrency": range(1, parallel + 1),
             **change,
@@ -177,7 +177,7 @@ def test_a_runner_with_other_slots_is_a_problem(session):
 
 
 def test_the_larger_reading_of_the_memory_counts(session):
-    readings = iter([Memory(10, None, 20, 1), Memory(None, {"total_bytes": 5}, 15, None)])
+    readings = iter([RunnerMemory(10, None, 20, 1), RunnerMemory(None, {"total_bytes": 5}, 15, None)])
     (model,) = session(parallel=1, see_memory=lambda _model: next(readings)).measure([MODEL])
     assert model["memory"] == {
         "reported_bytes": 10,

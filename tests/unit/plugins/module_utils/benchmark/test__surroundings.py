@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark import _surroundings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import Memory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import RunnerMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._surroundings import Surroundings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import Load
@@ -75,7 +75,7 @@ def test_all_three_sources_are_told(host):
     found = host(api, held=[[(7, 100), (8, 5)], [(7, 11)]]).memory("m")
     size = 10 << 20
     logged = {"weights_bytes": size, "kv_cache_bytes": 0, "compute_bytes": 0, "total_bytes": size}
-    assert found == Memory(99, logged, 111, 2)
+    assert found == RunnerMemory(99, logged, 111, 2)
 
 
 @pytest.mark.parametrize("held", [[], [[(8, 5)]], [[(7, None)]], [[(7, 100)], [(7, None)]]])
@@ -89,11 +89,11 @@ def test_a_driver_that_does_not_tell_all_of_a_runner_tells_nothing(host, held):
 )
 def test_without_a_runner_only_the_api_tells(host, processes, main_pid):
     api = FakeApi([{"name": "m", "size_vram": 99}])
-    assert host(api, processes, main_pid=main_pid).memory("m") == Memory(99)
+    assert host(api, processes, main_pid=main_pid).memory("m") == RunnerMemory(99)
 
 
 def test_a_server_that_does_not_answer_tells_nothing(host):
-    assert host(FakeApi(fails=True)).memory("m") == Memory()
+    assert host(FakeApi(fails=True)).memory("m") == RunnerMemory()
 
 
 @pytest.mark.parametrize(

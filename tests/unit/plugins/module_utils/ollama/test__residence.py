@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence 
     Files,
     Loaded,
     Planned,
-    Runner,
+    RunnerProcess,
     differences,
     files_of,
     loaded_model,
@@ -29,17 +29,17 @@ GIB = 1 << 30
     [
         (
             ["/x/llama-server", "--model", f"/m/blobs/{BLOB}", "-c", "16384", "-np", "4"],
-            Runner(1, BLOB, 16384, 4),
+            RunnerProcess(1, BLOB, 16384, 4),
         ),
         (
             ["ollama", "runner", "--model", f"/m/{BLOB}", "--ctx-size", "8192", "--parallel", "2"],
-            Runner(1, BLOB, 8192, 2),
+            RunnerProcess(1, BLOB, 8192, 2),
         ),
         (
             ["ollama", "runner", "--ollama-engine", f"--model=/m/{BLOB}", "--port", "1"],
-            Runner(1, BLOB, None, None),
+            RunnerProcess(1, BLOB, None, None),
         ),
-        (["llama-server", "-m", "other.gguf", "-c", "x"], Runner(1, None, None, None)),
+        (["llama-server", "-m", "other.gguf", "-c", "x"], RunnerProcess(1, None, None, None)),
         (["llama-server", "--model"], None),
         (["ollama", "serve"], None),
         ([], None),
@@ -75,7 +75,7 @@ def test_a_modelfile_names_the_weights_and_what_lies_beside_them(modelfile, file
 def seen(**changes):
     entry = {"context_length": 4096, "size": 8 * GIB, "size_vram": 8 * GIB, **changes.pop("entry", {})}
     return loaded_model(
-        "m", entry, Runner(5, BLOB, **{"total_context": 16384, "parallel": 4, **changes}), None
+        "m", entry, RunnerProcess(5, BLOB, **{"total_context": 16384, "parallel": 4, **changes}), None
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._least import LeastMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._bounds import Bounds
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.plannin
     simulation,
 )
 
-ONE, SPREAD = Setting(1, 4096), Setting(1, 4096, spread=True)
+ONE, SPREAD = Candidate(1, 4096), Candidate(1, 4096, spread=True)
 # What the engine leaves free of each GPU.
 MARGIN = 1024
 LARGE, SMALL = (scheduler_model(shape(name)) for name in ("llama3.1:8b", "llama3.2:1b"))
@@ -47,9 +47,9 @@ BYTE = 1 / MIB
         ([100 + MARGIN - BYTE], [model("a")], ONE, 1, True),
     ],
 )
-def test_what_exceeds_all_memory_is_hopeless(gpus_mib, models, setting, loaded, is_hopeless):
+def test_what_exceeds_all_memory_is_hopeless(gpus_mib, models, candidate, loaded, is_hopeless):
     bounds = Bounds(simulation(gpus_mib, models, overhead_mib=100))
-    assert bounds.is_hopeless(models, setting, loaded) is is_hopeless
+    assert bounds.is_hopeless(models, candidate, loaded) is is_hopeless
 
 
 def test_least_memory_says_nothing_of_ollama_before_llama_server():
@@ -91,9 +91,9 @@ MANY = [model(name) for name in "abcdefg"]
         ([2 * LARGE_MIB + 200 + MARGIN], [*MANY[:6], LARGE], 2, ONE, 0, False),
     ],
 )
-def test_what_no_simulation_will_call_safe_is_ruled_out(gpus_mib, models, count, setting, headroom_mib, is_ruled_out):
+def test_what_no_simulation_will_call_safe_is_ruled_out(gpus_mib, models, count, candidate, headroom_mib, is_ruled_out):
     bounds = Bounds(simulation(gpus_mib, models, overhead_mib=100, headroom_mib=headroom_mib))
-    assert bounds.rules_out(models, count, setting) is is_ruled_out
+    assert bounds.rules_out(models, count, candidate) is is_ruled_out
 
 
 def sized(*sizes_mib: int, **changes: object):

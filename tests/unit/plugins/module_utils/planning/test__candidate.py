@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
-    Setting,
+    Candidate,
 )
 
 PLAIN = {"OLLAMA_NUM_PARALLEL": "2", "OLLAMA_MAX_LOADED_MODELS": "3", "OLLAMA_CONTEXT_LENGTH": "8192"}
@@ -19,11 +19,11 @@ QUANTISED = {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"}
 @pytest.mark.parametrize(
     ("setting", "environment"),
     [
-        (Setting(2, 8192), PLAIN),
-        (Setting(2, 8192, "q8_0"), {**PLAIN, **QUANTISED}),
-        (Setting(2, 8192, spread=True), {**PLAIN, "OLLAMA_SCHED_SPREAD": "1"}),
+        (Candidate(2, 8192), PLAIN),
+        (Candidate(2, 8192, "q8_0"), {**PLAIN, **QUANTISED}),
+        (Candidate(2, 8192, spread=True), {**PLAIN, "OLLAMA_SCHED_SPREAD": "1"}),
     ],
 )
-def test_what_is_ollamas_default_is_left_out(setting, environment):
-    assert setting.environment(3) == environment
+def test_what_is_ollamas_default_is_left_out(candidate, environment):
+    assert candidate.environment(3) == environment
     assert set(environment) <= {*PLANNED_VARIABLES, "OLLAMA_FLASH_ATTENTION"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import chosen_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
@@ -25,7 +25,7 @@ TOTAL = 24 << 30
 MODEL = "llama3.1:8b"
 
 
-def inputs(*free_bytes: int, models=(MODEL,), wanted=(MODEL,), running: Setting | None = None, loaded=1, **options):
+def inputs(*free_bytes: int, models=(MODEL,), wanted=(MODEL,), running: Candidate | None = None, loaded=1, **options):
     environment = running.environment(loaded) if running else {}
     return read_inputs(
         gpu={
@@ -53,8 +53,8 @@ def needed_bytes(parallel: int) -> int:
     """Free memory from which on the model is safe with so many slots: what it takes, and what the engine leaves."""
     judge = judge_for(inputs(TOTAL))
     (model,) = judge.simulation.models
-    setting = Setting(parallel, 8192)
-    return sum(judge.alone_outcome(model, setting).gpu_bytes) + judge.server(setting).margin_bytes
+    candidate = Candidate(parallel, 8192)
+    return sum(judge.alone_outcome(model, candidate).gpu_bytes) + judge.server(candidate).margin_bytes
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def needed_bytes(parallel: int) -> int:
 )
 def test_running_values_are_left_for_better_ones_that_will_last(running, more_mib, parallel, is_kept):
     chosen = choose(
-        inputs(needed_bytes(2) + more_mib * MIB, running=Setting(running, 8192) if running else None)
+        inputs(needed_bytes(2) + more_mib * MIB, running=Candidate(running, 8192) if running else None)
     )
-    assert (chosen.choice.setting.parallel, chosen.is_kept) == (parallel, is_kept)
+    assert (chosen.choice.candidate.parallel, chosen.is_kept) == (parallel, is_kept)
 
 
 def test_what_is_to_last_is_tried_at_readings_around_64_mib_apart(monkeypatch):
@@ -93,11 +93,11 @@ def test_what_is_to_last_is_tried_at_readings_around_64_mib_apart(monkeypatch):
 
     free = needed_bytes(2) + 1000 * MIB
     monkeypatch.setattr(Judge, "on", on)
-    choose(inputs(free, running=Setting(1, 8192)))
+    choose(inputs(free, running=Candidate(1, 8192)))
     # First what would be better with 256 MiB less; as that is safe, then what is safe with 128 MiB less.
     assert tried == [[change] for change in (-256, -192, -128, -64, 0, 64, 128, -128, -64, 0, 64, 128)]
     del tried[:]
-    choose(inputs(free, free, running=Setting(1, 8192)))
+    choose(inputs(free, free, running=Candidate(1, 8192)))
     both = [[change, change] for change in (-256, -192, -128, -64, 0, 64, 128)]
     # Each GPU by itself, and against the other one.
     single = [[-128, 0], [-128, 128], [128, 0], [128, -128], [0, -128], [128, -128], [0, 128], [-128, 128]]
@@ -107,13 +107,13 @@ def test_what_is_to_last_is_tried_at_readings_around_64_mib_apart(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "setting", "unsafe"),
     [
-        ({"num_parallel": 1}, Setting(1, 8192), ""),
-        ({"num_parallel": 64}, Setting(64, 8192), "safe would be OLLAMA_NUM_PARALLEL=2 and OLLAMA_MAX_LOADED_MODELS=1"),
+        ({"num_parallel": 1}, Candidate(1, 8192), ""),
+        ({"num_parallel": 64}, Candidate(64, 8192), "safe would be OLLAMA_NUM_PARALLEL=2 and OLLAMA_MAX_LOADED_MODELS=1"),
     ],
 )
-def test_the_operators_own_value_is_taken_and_judged(options, setting, unsafe):
+def test_the_operators_own_value_is_taken_and_judged(options, candidate, unsafe):
     chosen = choose(inputs(needed_bytes(2), **options))
-    assert chosen.choice.setting == setting
+    assert chosen.choice.candidate == candidate
     assert chosen.unsafe.endswith(unsafe)
     assert bool(chosen.unsafe) is bool(unsafe)
 
@@ -145,7 +145,7 @@ def test_what_fits_nowhere_is_left_out_with_its_reason():
 
 def test_where_nothing_fits_the_least_of_everything_is_not_safe():
     chosen = choose(inputs(1 << 30, wanted=(), kv_cache_types=["f16", "q8_0"], min_parallel=1))
-    assert chosen.choice.setting == Setting(1, 8192, "f16")
+    assert chosen.choice.candidate == Candidate(1, 8192, "f16")
     assert (chosen.choice.loaded, chosen.unsafe, chosen.goal.models) == (1, "no installed model fits", ())
 
 

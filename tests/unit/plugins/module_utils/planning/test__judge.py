@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import combinations, permutations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
@@ -35,9 +35,9 @@ def judge_of(sizes_mib, shapes, **values):
     return Judge(Simulation(host, models, **given))
 
 
-def is_safe_in_every_order(judge, models, setting):
+def is_safe_in_every_order(judge, models, candidate):
     for order in permutations(models):
-        servers = [judge.server(setting)]
+        servers = [judge.server(candidate)]
         for one in order:
             results = [result for server in servers for result in server.possible_loads(one)]
             if any(outcome.evicted or outcome.spilled or outcome.failure for _after, outcome in results):
@@ -54,26 +54,26 @@ def is_safe_in_every_order(judge, models, setting):
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_combination_that_is_called_safe_is_safe_in_every_order(installed, sizes, parallel, context):
     judge = judge_of(sizes, [installed(name) for name in SMALL])
-    setting = Setting(parallel, context)
-    loaded = judge.most_loaded(judge.simulation.models, setting, len(SMALL))
+    candidate = Candidate(parallel, context)
+    loaded = judge.most_loaded(judge.simulation.models, candidate, len(SMALL))
     for chosen in combinations(judge.simulation.models, min(loaded, 3)):
-        assert is_safe_in_every_order(judge, chosen, setting)
+        assert is_safe_in_every_order(judge, chosen, candidate)
 
 
 def test_what_is_hopeless_is_never_safe(installed):
     for size in (4096, 8192, 12288, 24576):
         judge = judge_of([size], [installed("llama3.1:8b")])
         for context in (4096, 16384, 65536):
-            setting = Setting(4, context)
-            if judge.is_hopeless(judge.simulation.models, setting, 1):
-                assert not judge.alone(judge.simulation.models[0], setting).is_safe
+            candidate = Candidate(4, context)
+            if judge.is_hopeless(judge.simulation.models, candidate, 1):
+                assert not judge.alone(judge.simulation.models[0], candidate).is_safe
 
 
 def test_more_context_and_more_requests_are_no_less_hopeless(installed):
     judge = judge_of([24576], [installed("llama3.1:8b"), installed("gemma3:4b")])
     hopeless = [
         [
-            judge.is_hopeless(judge.simulation.models, Setting(parallel, context), 2)
+            judge.is_hopeless(judge.simulation.models, Candidate(parallel, context), 2)
             for context in (4096, 32768, 262144)
         ]
         for parallel in (1, 4, 16)
@@ -96,29 +96,29 @@ def test_more_context_and_more_requests_are_no_less_hopeless(installed):
 )
 def test_what_is_not_safe_has_a_reason(installed, sizes, headroom_mib, reason):
     judge = judge_of(sizes, [installed(name) for name in SMALL], headroom_bytes=headroom_mib * MIB)
-    verdict = judge.any_order(judge.simulation.models, Setting(4, 4096))
+    verdict = judge.any_order(judge.simulation.models, Candidate(4, 4096))
     assert not verdict.is_safe
     assert reason in verdict.reason
 
 
 def test_a_projector_has_to_lie_on_the_gpu(installed):
     vision = installed("llama3.2:1b", projector_bytes=4096 * MIB, capabilities=("vision",))
-    verdict = judge_of([4096], [vision]).alone(scheduler_model(vision), Setting(1, 4096))
+    verdict = judge_of([4096], [vision]).alone(scheduler_model(vision), Candidate(1, 4096))
     assert verdict.reason == "the projector of llama3.2:1b lies on the CPU"
 
 
 def test_no_gpu_is_large_enough_for_what_the_engine_refuses(installed):
     judge = judge_of([24576], [installed("phi4:14b")])
-    assert judge.bytes_of_one_gpu(judge.simulation.models, Setting(4, 4096, "q8_0")) is None
+    assert judge.bytes_of_one_gpu(judge.simulation.models, Candidate(4, 4096, "q8_0")) is None
 
 
 def test_the_smallest_gpu_that_would_do_is_found(installed):
     judge = judge_of([4096], [installed("llama3.1:8b")])
-    setting = Setting(4, 8192)
-    enough = judge.bytes_of_one_gpu(judge.simulation.models, setting)
+    candidate = Candidate(4, 8192)
+    enough = judge.bytes_of_one_gpu(judge.simulation.models, candidate)
     for size, is_safe in ((enough, True), (enough - (1 << 30), False)):
         other = judge_of([size // MIB], [installed("llama3.1:8b")])
-        assert other.any_order(other.simulation.models, setting).is_safe is is_safe
+        assert other.any_order(other.simulation.models, candidate).is_safe is is_safe
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_smallest_gpu_that_would_do_is_found(installed):
 def test_the_smallest_gpu_is_looked_for_in_steps_of_a_gib(needed_gib, enough_gib):
     one = model("a")
     judge = Judge(simulation([1024], [one], a=int(needed_gib * 1024)))
-    enough = judge.bytes_of_one_gpu([one], Setting(1, 4096))
+    enough = judge.bytes_of_one_gpu([one], Candidate(1, 4096))
     assert enough == (None if enough_gib is None else enough_gib << 30)
 
 
@@ -160,15 +160,15 @@ def sized(gpu_mib, count=5):
 )
 def test_as_many_are_loaded_as_any_combination_allows(gpu_mib, most, least, loaded):
     judge, models = sized(gpu_mib)
-    assert judge.most_loaded(models, Setting(1, 4096), most, least) == loaded
+    assert judge.most_loaded(models, Candidate(1, 4096), most, least) == loaded
 
 
 def test_the_largest_prediction_is_loaded_first_and_of_the_same_the_name_decides():
     models = [model("b"), model("c", 300), model("a")]
     judge = Judge(simulation([9000], models, a=1, b=1, c=1))
-    assert [one.name for one in judge.load_order(models, Setting(1, 4096))] == ["c", "a", "b"]
+    assert [one.name for one in judge.load_order(models, Candidate(1, 4096))] == ["c", "a", "b"]
 
 
 def test_models_that_are_none_are_safe():
     judge, _models = sized(1024)
-    assert judge.any_order([], Setting(1, 4096)).is_safe
+    assert judge.any_order([], Candidate(1, 4096)).is_safe

@@ -30,24 +30,24 @@ class RoomJudge:
         self.host = type("Host", (), {"gpus": (0,) * has_gpus})()
         self.asked_of_one_gpu: list[object] = []
 
-    def taken(self, models, setting):
-        cache = setting.parallel * setting.context_length // 1024 * CACHE[setting.kv_cache_type]
+    def taken(self, models, candidate):
+        cache = candidate.parallel * candidate.context_length // 1024 * CACHE[candidate.kv_cache_type]
         return sum(model.file_bytes // GIB + cache for model in models)
 
     def runners(self, models, _setting):
         return tuple(models)
 
-    def is_hopeless(self, models, setting, _loaded):
-        return self.taken(models, setting) > self.room
+    def is_hopeless(self, models, candidate, _loaded):
+        return self.taken(models, candidate) > self.room
 
-    def any_order(self, models, setting):
-        return Verdict(self.taken(models, setting) <= self.room)
+    def any_order(self, models, candidate):
+        return Verdict(self.taken(models, candidate) <= self.room)
 
-    def some_order(self, models, setting):
-        return self.any_order(models, setting)
+    def some_order(self, models, candidate):
+        return self.any_order(models, candidate)
 
-    def bytes_of_one_gpu(self, _models, setting):
-        self.asked_of_one_gpu.append(setting)
+    def bytes_of_one_gpu(self, _models, candidate):
+        self.asked_of_one_gpu.append(candidate)
         return self.one_gpu
 
 
@@ -155,6 +155,6 @@ def test_another_host_always_helps(has_gpus, needed, remedy):
     judge = RoomJudge(1, has_gpus=has_gpus, one_gpu=needed)
     types = ("f16", "q8_0", "q4_0")
     assert misfit_sentence(judge, goal(demand("a", 1), kv_cache_types=types), (), "why").endswith(f": {remedy}")
-    (setting,) = judge.asked_of_one_gpu
+    (candidate,) = judge.asked_of_one_gpu
     # With the least of everything that may be tried.
-    assert (setting.parallel, setting.context_length, setting.kv_cache_type) == (2, 4096, "q4_0")
+    assert (candidate.parallel, candidate.context_length, candidate.kv_cache_type) == (2, 4096, "q4_0")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import (
     CONTEXT,
@@ -33,7 +33,7 @@ from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.plannin
     simulation,
 )
 
-ONE = Setting(1, 4096)
+ONE = Candidate(1, 4096)
 A, B, C = (model(name) for name in "abc")
 SIZES = {"a": 1000, "b": 500, "c": 2000}
 MARGIN = 1024
@@ -102,7 +102,7 @@ def steps(judge: Judge, asked: Goal, choice: Choice, others=()) -> dict[str, Lim
 
 
 def test_the_next_steps_are_one_slot_twice_the_context_and_one_model():
-    found = steps(judge_of(9000), goal(A, B), Choice(Setting(3, 4096), 2), (C,))
+    found = steps(judge_of(9000), goal(A, B), Choice(Candidate(3, 4096), 2), (C,))
     assert [(one.step, one.value) for one in found.values()] == [(PARALLEL, 4), (CONTEXT, 8192), (MODELS, 3)]
 
 

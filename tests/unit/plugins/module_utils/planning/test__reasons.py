@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
@@ -26,13 +26,13 @@ LIMITS = (
 GOAL = Goal((A, B, C), False, (4, 3, 2, 1), (4096, 8192, 16384), ("f16",), (False,), longest_because="it is the most")
 
 
-def reasons(setting: Setting, loaded: int = 1, order=(), is_kept=False, policy=None, **goal) -> tuple[str, ...]:
+def reasons(candidate: Candidate, loaded: int = 1, order=(), is_kept=False, policy=None, **goal) -> tuple[str, ...]:
     asked = replace(GOAL, **goal)
     chosen = Chosen(
         inputs=SimpleNamespace(policy=policy or Policy()),
         judge=SimpleNamespace(runners=lambda models, _setting: models),
         goal=asked,
-        choice=Choice(setting, loaded, order),
+        choice=Choice(candidate, loaded, order),
         is_kept=is_kept,
     )
     return reasons_for(chosen, LIMITS)
@@ -46,69 +46,69 @@ PARALLEL, MODELS, CONTEXT = range(3)
     [
         (
             PARALLEL,
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {},
             "OLLAMA_NUM_PARALLEL=2 is the largest safe value, of 4 that are asked for: with 3, three do not fit.",
         ),
         (
             PARALLEL,
-            Setting(4, 8192),
+            Candidate(4, 8192),
             {},
             "OLLAMA_NUM_PARALLEL=4 is the smallest value that serves the 4 requests at once that are asked for.",
         ),
         (
             PARALLEL,
-            Setting(1, 8192),
+            Candidate(1, 8192),
             {"parallels": (1,)},
             "OLLAMA_NUM_PARALLEL=1: no planned model is to serve, or can serve, more than one request at a time.",
         ),
         (
             PARALLEL,
-            Setting(7, 8192),
+            Candidate(7, 8192),
             {"policy": Policy(num_parallel=7)},
             "OLLAMA_NUM_PARALLEL=7 is the operator's own value.",
         ),
         (
             CONTEXT,
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {},
             "OLLAMA_CONTEXT_LENGTH=8192 is the longest safe value: with 16384, so much does not fit.",
         ),
-        (CONTEXT, Setting(2, 16384), {}, "OLLAMA_CONTEXT_LENGTH=16384: it is the most."),
+        (CONTEXT, Candidate(2, 16384), {}, "OLLAMA_CONTEXT_LENGTH=16384: it is the most."),
         (
             MODELS,
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {},
             "OLLAMA_MAX_LOADED_MODELS=1: each of the 3 models is safe alone, any two are not: they evict one another.",
         ),
         (
             MODELS,
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {"loaded": 2},
             "OLLAMA_MAX_LOADED_MODELS=2: any 2 of the 3 models are safe together, any 2 are not: they evict one another.",
         ),
         (
             MODELS,
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {"loaded": 3},
             "OLLAMA_MAX_LOADED_MODELS=3: all models that can be planned for are safe together in any order.",
         ),
         (
             MODELS,
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {"loaded": 3, "wanted": True},
             "OLLAMA_MAX_LOADED_MODELS=3 is the number of wanted models, which are safe together.",
         ),
         (
             MODELS,
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {"loaded": 3, "policy": Policy(max_loaded_models=5)},
             "OLLAMA_MAX_LOADED_MODELS=5 is the operator's own value.",
         ),
     ],
 )
-def test_each_value_has_its_reason(which, setting, options, sentence):
-    found = reasons(setting, **options)
+def test_each_value_has_its_reason(which, candidate, options, sentence):
+    found = reasons(candidate, **options)
     assert len(found) == 3
     assert found[which] == sentence
 
@@ -122,25 +122,25 @@ DIVIDED = (
 @pytest.mark.parametrize(
     ("setting", "options", "more"),
     [
-        (Setting(2, 8192), {"kv_cache_types": ("f16", "q8_0"), "spreads": (False, True)}, ()),
-        (Setting(2, 8192, "q8_0"), {"kv_cache_types": ("f16", "q8_0")}, (QUANTISED,)),
+        (Candidate(2, 8192), {"kv_cache_types": ("f16", "q8_0"), "spreads": (False, True)}, ()),
+        (Candidate(2, 8192, "q8_0"), {"kv_cache_types": ("f16", "q8_0")}, (QUANTISED,)),
         # What was not chosen needs no reason.
-        (Setting(2, 8192, "q8_0"), {"kv_cache_types": ("q8_0",)}, ()),
-        (Setting(2, 8192, spread=True), {"spreads": (False, True)}, (DIVIDED,)),
-        (Setting(2, 8192, spread=True), {"spreads": (True,)}, ()),
-        (Setting(2, 8192), {"order": ("b", "a")}, ("The models are safe together only when loaded as b, a.",)),
+        (Candidate(2, 8192, "q8_0"), {"kv_cache_types": ("q8_0",)}, ()),
+        (Candidate(2, 8192, spread=True), {"spreads": (False, True)}, (DIVIDED,)),
+        (Candidate(2, 8192, spread=True), {"spreads": (True,)}, ()),
+        (Candidate(2, 8192), {"order": ("b", "a")}, ("The models are safe together only when loaded as b, a.",)),
         (
-            Setting(2, 8192),
+            Candidate(2, 8192),
             {"is_kept": True},
             ("These values run already and are safe; what is better now might not last, so they stay.",),
         ),
     ],
 )
-def test_what_else_decided_is_said_after_them(setting, options, more):
-    assert reasons(setting, **options)[3:] == more
+def test_what_else_decided_is_said_after_them(candidate, options, more):
+    assert reasons(candidate, **options)[3:] == more
 
 
 def test_without_models_there_is_one_reason():
-    assert reasons(Setting(1, 4096), models=()) == (
+    assert reasons(Candidate(1, 4096), models=()) == (
         "There is no model to plan for, so the values are the smallest.",
     )

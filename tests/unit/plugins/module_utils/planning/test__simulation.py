@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     loads_of_all_orders,
     scheduler_gpu,
@@ -79,7 +79,7 @@ def test_a_gpu_has_what_a_plan_may_count_on(changes, expected):
     assert (gpu.total_bytes, gpu.free_bytes, gpu.library) == expected
 
 
-SETTING = Setting(1, 4096)
+SETTING = Candidate(1, 4096)
 
 
 # The engine leaves 1024 MiB free of each GPU that it uses, the default of LLAMA_ARG_FIT_TARGET.
@@ -119,7 +119,7 @@ def test_the_most_that_a_model_takes_of_one_gpu_is_known_and_of_several_it_is_no
     assert (peak.used_bytes, peak.to_stay_free_bytes) == (2000 * MIB, 1124 * MIB)
     assert (peak.options.context_length, peak.options.parallel, peak.options.num_batch) == (4096, 1, 256)
     assert (peak.options.num_gpu, peak.options.main_gpu, peak.options.is_automatic_context) == (-1, None, False)
-    divided = Setting(1, 4096, spread=True)
+    divided = Candidate(1, 4096, spread=True)
     assert simulation([8192, 8192], [one], a=2000).alone(one, divided).peak is None
     # Nor of a model that is bound to one of several.
     bound = model("a", main_gpu=0)
@@ -170,7 +170,7 @@ def test_of_tags_of_one_file_the_one_that_takes_most_counts_and_large_files_come
 
 def test_what_ollama_predicts_is_the_file_and_its_tokens():
     one = model("a", prediction_bytes_per_token=10)
-    assert simulation([8192], [one]).predicted_bytes(one, Setting(3, 4096)) == 100 * MIB + 10 * 3 * 4096
+    assert simulation([8192], [one]).predicted_bytes(one, Candidate(3, 4096)) == 100 * MIB + 10 * 3 * 4096
 
 
 def test_no_number_of_models_makes_the_server_evict():

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Setting
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
@@ -36,66 +36,66 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
 @pytest.mark.parametrize(
     ("changes", "asked", "setting", "beginning"),
     [
-        ({}, {}, Setting(2, 4096), None),
+        ({}, {}, Candidate(2, 4096), None),
         # num_ctx of the Modelfile wins over what is planned, whichever is more.
         (
             {"num_ctx": 4097},
             {},
-            Setting(2, 4096),
+            Candidate(2, 4096),
             "the Modelfile of a sets num_ctx 4097, above the planned 4096: it is planned with 4097",
         ),
-        ({"num_ctx": 4096}, {}, Setting(2, 4096), None),
+        ({"num_ctx": 4096}, {}, Candidate(2, 4096), None),
         (
             {"num_ctx": 4095},
             {},
-            Setting(2, 4096),
+            Candidate(2, 4096),
             "the Modelfile of a sets num_ctx 4095, which wins over OLLAMA_CONTEXT_LENGTH: its requests get 4095 tokens",
         ),
         # With less than is planned it may still get what is asked of it.
-        ({"num_ctx": 2048}, {"context_length": 2048}, Setting(2, 4096), None),
-        ({"num_ctx": 2048}, {"context_length": 2049}, Setting(2, 4096), "the Modelfile of a sets num_ctx 2048, which wins"),
-        ({}, {"context_length": 8192}, Setting(2, 8192), None),
+        ({"num_ctx": 2048}, {"context_length": 2048}, Candidate(2, 4096), None),
+        ({"num_ctx": 2048}, {"context_length": 2049}, Candidate(2, 4096), "the Modelfile of a sets num_ctx 2048, which wins"),
+        ({}, {"context_length": 8192}, Candidate(2, 8192), None),
         (
             {},
             {"context_length": 8193},
-            Setting(2, 8193),
+            Candidate(2, 8193),
             "a was trained for 8192 tokens of context: it does not get the 8193 asked for",
         ),
-        ({"context_length_trained": 0}, {"context_length": 8193}, Setting(2, 8193), None),
-        ({"num_batch": 256}, {}, Setting(2, 4096), "the Modelfile of a sets num_batch 256: it is planned with that batch"),
-        ({"main_gpu": 0}, {}, Setting(2, 4096), "the Modelfile of a sets main_gpu 0: Ollama puts it on that GPU"),
+        ({"context_length_trained": 0}, {"context_length": 8193}, Candidate(2, 8193), None),
+        ({"num_batch": 256}, {}, Candidate(2, 4096), "the Modelfile of a sets num_batch 256: it is planned with that batch"),
+        ({"main_gpu": 0}, {}, Candidate(2, 4096), "the Modelfile of a sets main_gpu 0: Ollama puts it on that GPU"),
         # Of 32 layers and the output.
         (
             {"num_gpu": 32},
             {},
-            Setting(2, 4096),
+            Candidate(2, 4096),
             "the Modelfile of a sets num_gpu 32 of 33 layers: the others run on the CPU by intent",
         ),
-        ({"num_gpu": 0}, {}, Setting(2, 4096), "the Modelfile of a sets num_gpu 0 of 33 layers"),
-        ({"num_gpu": 33}, {}, Setting(2, 4096), None),
-        ({"num_gpu": -1}, {}, Setting(2, 4096), None),
+        ({"num_gpu": 0}, {}, Candidate(2, 4096), "the Modelfile of a sets num_gpu 0 of 33 layers"),
+        ({"num_gpu": 33}, {}, Candidate(2, 4096), None),
+        ({"num_gpu": -1}, {}, Candidate(2, 4096), None),
         # qwen35 gets one slot (ollama server/sched.go, load()).
         (
             {"family": "qwen35"},
             {},
-            Setting(2, 4096),
+            Candidate(2, 4096),
             "Ollama 0.33.0 gives a (family qwen35) one slot, whatever OLLAMA_NUM_PARALLEL says: its requests wait",
         ),
-        ({"family": "qwen35"}, {}, Setting(1, 4096), None),
-        ({"is_embedding": True}, {}, Setting(2, 4096), None),
-        ({"is_embedding": True}, {"requests": 1}, Setting(2, 4096), None),
+        ({"family": "qwen35"}, {}, Candidate(1, 4096), None),
+        ({"is_embedding": True}, {}, Candidate(2, 4096), None),
+        ({"is_embedding": True}, {"requests": 1}, Candidate(2, 4096), None),
         (
             {"is_embedding": True},
             {"requests": 2},
-            Setting(2, 4096),
+            Candidate(2, 4096),
             "a is an embedding model: Ollama gives it one slot, 2 are asked for",
         ),
-        ({}, {"requests": 2}, Setting(2, 4096), None),
+        ({}, {"requests": 2}, Candidate(2, 4096), None),
     ],
 )
-def test_what_is_special_about_a_model_is_said(changes, asked, setting, beginning):
+def test_what_is_special_about_a_model_is_said(changes, asked, candidate, beginning):
     demand = Demand(replace(A, **changes), WantedModel("a", **asked) if asked else None)
-    warnings = model_warnings(demand, setting, rules("0.33.0"))
+    warnings = model_warnings(demand, candidate, rules("0.33.0"))
     if beginning is None:
         assert warnings == []
     else:
@@ -151,7 +151,7 @@ B = model("b", key="a")
     ],
 )
 def test_tags_of_one_file_are_named(models, warnings):
-    assert blob_warnings(models, Setting(1, 4096)) == warnings
+    assert blob_warnings(models, Candidate(1, 4096)) == warnings
 
 
 FOREVER = ServerSettings(keep_alive_seconds=FOREVER_SECONDS)
@@ -198,7 +198,7 @@ GOAL = Goal((A,), True, (2, 1), (4096,), ("f16",), (False,))
 
 def chosen(goal=GOAL, *, unsafe="", gpus=(0,), loaded=1, total=64 * GIB, available=10 * GIB) -> Chosen:
     host = SimpleNamespace(gpus=gpus, system_memory_total_bytes=total, system_memory_available_bytes=available)
-    return Chosen(SimpleNamespace(host=host), None, goal, Choice(Setting(2, 4096), loaded), unsafe=unsafe)
+    return Chosen(SimpleNamespace(host=host), None, goal, Choice(Candidate(2, 4096), loaded), unsafe=unsafe)
 
 
 def planned(*system_gib: int) -> list[PlannedModel]:
