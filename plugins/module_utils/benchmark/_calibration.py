@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Predicted, reported and measured memory of a loaded model, and what to make of the difference. Pure."""
+"""Predicted, reported and measured memory of a loaded model, and what to make of the difference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_BOUND = 0.05
 class Comparison:
     """One model at one parallel value. Sizes in bytes, over all GPUs it lies on; None: not told.
 
-    predicted_bytes: by the plan, CUDA context included. reported_bytes: C(size_vram) of C(/api/ps).
+    predicted_bytes: by the plan, CUDA context included. reported_bytes: `size_vram` of `/api/ps`.
     logged: what the runner logged, by kind. measured_bytes: what the driver counts for the runner.
     """
 
@@ -48,7 +48,7 @@ class Comparison:
 
 
 def compared(parallel: int, planned: Mapping[str, Any], memory: Mapping[str, Any]) -> Comparison:
-    """The comparison of a plan's model with what C(ollama_benchmark) saw of it."""
+    """The comparison of a plan's model with what `ollama_benchmark` saw of it."""
     shares = planned["gpus"]
     return Comparison(
         model=planned["name"],

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a benchmark was measured on, and whether this still holds. Pure."""
+"""What a benchmark was measured on, and whether this still holds."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def conditions_of(
     context_length: int,
     kv_cache_type: str,
 ) -> Conditions:
-    """The conditions of a host, from its facts C(gpufleet_gpu) and the models installed there.
+    """The conditions of a host, from its facts `gpufleet_gpu` and the models installed there.
 
     `names`: the models that matter.
     """

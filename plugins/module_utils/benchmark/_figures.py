@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a number of requests at once came to: rates, delays and failures. Pure."""
+"""What a number of requests at once came to: rates, delays and failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sent:
     """One request: times in seconds of one clock, counts in tokens, the server's own durations in seconds.
 
     cut_short: the server ended the answer before its end and told no counts of its own; the tokens are those that came.
-    outcome: C(ok), C(busy) (the server's queue was full, HTTP 503) or C(failed) with an error.
+    outcome: `ok`, `busy` (the server's queue was full, HTTP 503) or `failed` with an error.
     """
 
     started_s: float

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what was measured at each parallel value to the result that is kept. Pure."""
+"""From what was measured at each parallel value to the result that is kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def result_on_host(
 ) -> dict[str, Any]:
     """The result of a benchmark under the conditions of the host that was measured.
 
-    `facts`: its C(gpufleet_gpu). `installed`: its models. `any_such_host`: whether it is to hold for every host with
+    `facts`: its `gpufleet_gpu`. `installed`: its models. `any_such_host`: whether it is to hold for every host with
     GPUs of the same names. `more`: as for `result_of`.
 
     Raises: ValueError as `result_of`; KeyError, IndexError or TypeError where the plans or facts are none.
@@ -80,7 +80,7 @@ def result_of(
 ) -> dict[str, Any]:
     """The result of a benchmark.
 
-    `measurements`: what C(ollama_benchmark) returned at each parallel value. `plans`: one for each of them.
+    `measurements`: what `ollama_benchmark` returned at each parallel value. `plans`: one for each of them.
 
     Raises: ValueError where the data are not in the form that modules and roles of this version return.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: measures models one after the other on a running server, and watches it meanwhile."""
+"""Measures models one after the other on a running server, and watches it meanwhile."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def open_regular(path: str, *, follow_link: bool = False, folder: int | None = N
 
 
 def open_folder(path: str, *, follow_link: bool = False, folder: int | None = None) -> int:
-    """The descriptor of a folder, for C(os.scandir) and to open what lies in it; to be closed by the caller.
+    """The descriptor of a folder, for `os.scandir` and to open what lies in it; to be closed by the caller.
 
     Raises: OSError; NotADirectoryError for a link that is not to be followed.
     """
@@ -52,7 +52,7 @@ def open_folder(path: str, *, follow_link: bool = False, folder: int | None = No
 
 
 def open_below(root: str, parts: Sequence[str]) -> BinaryIO:
-    """The regular file at the path C(parts) below a folder; the folder may be a link, nothing below it may.
+    """The regular file at the path `parts` below a folder; the folder may be a link, nothing below it may.
 
     Raises: NotRegular; OSError where it cannot be opened.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: an HTTP connection with one deadline and one number of bytes for all that its peer may do."""
+"""An HTTP connection with one deadline and one number of bytes for all that its peer may do."""
 
 from __future__ import annotations
 

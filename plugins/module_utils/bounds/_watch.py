@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: ends a module when its time is up or nobody waits for it any more."""
+"""Ends a module when its time is up or nobody waits for it any more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def watched(
 ) -> Iterator[None]:
     """Runs the work of a module that changes nothing, and ends it after so many seconds or when nobody waits for it.
 
-    C(fail): the module's C(fail_json), C(what): what is late, in its message. Nobody waits when the reader of the
+    `fail`: the module's `fail_json`, `what`: what is late, in its message. Nobody waits when the reader of the
     module's output or the process that started it is gone. The alarm interrupts system calls that block, so that
     opening or reading something that never answers ends too; a call that the kernel does not interrupt (a dead NFS
     server) does not.

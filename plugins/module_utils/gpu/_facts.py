@@ -30,7 +30,7 @@ def gpu_facts(
     deadline_seconds: float = DEADLINE_SECONDS,
     sources: Sequence[str] = SOURCES,
 ) -> dict[str, Any]:
-    """What C(gpufleet_gpu) holds. environment: what is to change in the service's own, null for removed."""
+    """What `gpufleet_gpu` holds. environment: what is to change in the service's own, null for removed."""
     running, note = service_environment(run, scope, unit)
     found = gather(
         Request(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: which GPUs the plan of a unit was applied for, remembered in the unit's state folder."""
+"""Which GPUs the plan of a unit was applied for, remembered in the unit's state folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def path_in(state_directory: str) -> str:
 
 
 def remembered(path: str) -> list[dict[str, str]] | None:
-    """C(uuid) and C(name) of each GPU; None where nothing is remembered, as before the first plan was applied.
+    """`uuid` and `name` of each GPU; None where nothing is remembered, as before the first plan was applied.
 
     Raises: RecordError.
     """
@@ -63,6 +63,6 @@ def remember(path: str, gpus: Iterable[Mapping[str, Any]]) -> None:
 
 
 def gone(before: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Name and UUID of each GPU that was planned with and is no longer among the devices of C(gpufleet_gpu)."""
+    """Name and UUID of each GPU that was planned with and is no longer among the devices of `gpufleet_gpu`."""
     there = {str(device.get("uuid")) for device in devices}
     return [f"{gpu['name']} ({gpu['uuid']})" for gpu in before if str(gpu["uuid"]) not in there]

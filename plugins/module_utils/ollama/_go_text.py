@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers, booleans and durations as Go's standard library reads and prints them. Pure."""
+"""Numbers, booleans and durations as Go's standard library reads and prints them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UINT64_MAX = (1 << 64) - 1
 
 
 def parse_uint(text: str) -> int | None:
-    """An unsigned 64-bit number in base 10 (C(strconv.ParseUint)); None when it does not parse."""
+    """An unsigned 64-bit number in base 10 (`strconv.ParseUint`); None when it does not parse."""
     if not re.fullmatch("0*[0-9]{1,20}", text):
         return None
     value = int(text.lstrip("0") or "0")
@@ -37,7 +37,7 @@ def parse_uint(text: str) -> int | None:
 
 
 def parse_int(text: str) -> int | None:
-    """A signed 64-bit number in base 10 (C(strconv.ParseInt)); None when it does not parse."""
+    """A signed 64-bit number in base 10 (`strconv.ParseInt`); None when it does not parse."""
     if not re.fullmatch("[+-]?0*[0-9]{1,19}", text):
         return None
     sign = -1 if text[0] == "-" else 1
@@ -46,12 +46,12 @@ def parse_int(text: str) -> int | None:
 
 
 def parse_bool(text: str) -> bool | None:
-    """A boolean (C(strconv.ParseBool)); None when it does not parse."""
+    """A boolean (`strconv.ParseBool`); None when it does not parse."""
     return True if text in TRUE_TEXTS else False if text in FALSE_TEXTS else None
 
 
 def parse_duration_ns(text: str) -> int | None:
-    """A duration in nanoseconds (C(time.ParseDuration)); None when it does not parse.
+    """A duration in nanoseconds (`time.ParseDuration`); None when it does not parse.
 
     Source: Go src/time/format.go (ParseDuration).
     """
@@ -78,7 +78,7 @@ def parse_duration_ns(text: str) -> int | None:
 
 
 def duration_text(nanoseconds: int) -> str:
-    """A duration as Go prints it: C(5m0s), C(1.5s), C(250ms), C(0s).
+    """A duration as Go prints it: `5m0s`, `1.5s`, `250ms`, `0s`.
 
     Source: Go src/time/time.go (Duration.String).
     """

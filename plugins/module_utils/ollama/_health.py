@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an Ollama service is healthy or idle, judged from what was seen of it. Pure."""
+"""Whether an Ollama service is healthy or idle, judged from what was seen of it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Holder:
 
 @dataclass(frozen=True)
 class Sight:
-    """What was seen of a service at one moment; C(at_s) is a clock's reading in seconds.
+    """What was seen of a service at one moment; `at_s` is a clock's reading in seconds.
 
-    C(holder): who listens on the service's port, C(holder_is_ours): whether that is one of its processes.
-    C(answer): the version that the API answered, C(error): why it did not.
+    `holder`: who listens on the service's port, `holder_is_ours`: whether that is one of its processes.
+    `answer`: the version that the API answered, `error`: why it did not.
     """
 
     at_s: float
@@ -61,7 +61,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class Health:
-    """C(healthy), C(hopeless) (waiting longer would not help) and the reason in one sentence."""
+    """`healthy`, `hopeless` (waiting longer would not help) and the reason in one sentence."""
 
     healthy: bool
     hopeless: bool
@@ -71,7 +71,7 @@ class Health:
 def judge(unit: str, sights: Sequence[Sight], stable_s: float) -> Health:
     """Whether the service is healthy, from what was seen of it so far, oldest first.
 
-    Healthy: the unit's own process answers, and it has been the same one, not restarted, for C(stable_s).
+    Healthy: the unit's own process answers, and it has been the same one, not restarted, for `stable_s`.
     """
     last = sights[-1]
     restarted = last.restarts - sights[0].restarts
@@ -124,7 +124,7 @@ def told(words: Sequence[str]) -> str:
 class Load:
     """What a service was doing at one moment: requests' connections, and CPU time of its runners in seconds.
 
-    C(peers): from which addresses they come.
+    `peers`: from which addresses they come.
     """
 
     at_s: float

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: loads models into a running service one after the other, and looks where they lie."""
+"""Loads models into a running service one after the other, and looks where they lie."""
 
 from __future__ import annotations
 
@@ -52,11 +52,10 @@ def load_in_order(
 ) -> LoadedModels:
     """Loads the models in the order given and says what became of each; in check mode only looks.
 
-    C(together): all are looked at when all have been loaded; otherwise each as soon as it is, because a later one
+    `together`: all are looked at when all have been loaded; otherwise each as soon as it is, because a later one
     may take its place.
 
-    Raises:
-        ApiError: The server does not answer.
+    Raises: ApiError when the server does not answer.
     """
     state = unit_state(run, scope, unit)
     api = server_api(unit, state.main_pid, server_url(state), min(timeout_s, _ANSWER_SECONDS))
@@ -101,9 +100,9 @@ def _look(
 def _entries(
     api: Api, names: Sequence[str], loaded: Sequence[Mapping[str, Any]], files: dict[str, Files | None]
 ) -> dict[str, Mapping[str, Any] | None]:
-    """What C(/api/ps) lists of each model: of tags that share a runner it lists the first one that was loaded.
+    """What `/api/ps` lists of each model: of tags that share a runner it lists the first one that was loaded.
 
-    C(files) is added to, because it takes a request to learn the files of a model.
+    `files` is added to, because it takes a request to learn the files of a model.
 
     Source: Ollama v0.33.0-rc2 server/sched.go (needsReload, useLoadedRunner).
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: the version that a service's program names, for when its API is silent.
+"""The version that a service's program names, for when its API is silent.
 
 Who may change that program decides what it does, so that root never runs it where that may be somebody else.
 """
@@ -29,12 +29,11 @@ class ProgramError(Exception):
 
 
 def program_version(executable: str, user: str, deadline_seconds: float = DEADLINE_SECONDS) -> str:
-    """The version that C(executable --version) names.
+    """The version that `executable --version` names.
 
     It is run by the unit's user where we are root and it has one, else by us, if nobody else can change it.
 
-    Raises:
-        ProgramError: It may not be run, fails, or names no version.
+    Raises: ProgramError when it may not be run, fails, or names no version.
     """
     runner = _other_user(user)
     try:
@@ -78,11 +77,9 @@ def _error(executable: str, why: str) -> ProgramError:
 
 
 def _output(executable: str, user: pwd.struct_passwd | None, deadline_seconds: float) -> str:
-    """What it writes, at most C(MAXIMUM_BYTES) of it and within the deadline, in a session and with an environment of its own.
+    """What it writes, at most `MAXIMUM_BYTES` of it and within the deadline, in a session and with an environment of its own.
 
-    Raises:
-        OSError: It cannot be started.
-        ProgramError: It is late.
+    Raises: OSError when it cannot be started; ProgramError when it is late.
     """
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": user.pw_dir if user else "/"}
     command = [executable, "--version"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether loaded models lie where a plan says, with the context and slots it says. Pure."""
+"""Whether loaded models lie where a plan says, with the context and slots it says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was seen of a model after loading; sizes in bytes as C(/api/ps) gives them, lower bounds."""
+    """What was seen of a model after loading; sizes in bytes as `/api/ps` gives them, lower bounds."""
 
     name: str
     loaded: bool
@@ -109,7 +109,7 @@ class Files:
 
 
 def files_of(show: Mapping[str, Any]) -> Files | None:
-    """The blobs of a model, out of what C(/api/show) answers: its first FROM names the weights."""
+    """The blobs of a model, out of what `/api/show` answers: its first FROM names the weights."""
     found: list[tuple[str, str]] = []
     for line in str(show.get("modelfile", "")).splitlines():
         command, _space, path = line.partition(" ")
@@ -124,7 +124,7 @@ def files_of(show: Mapping[str, Any]) -> Files | None:
 def loaded_model(
     name: str, entry: Mapping[str, Any] | None, runner: RunnerProcess | None, error: str | None
 ) -> Loaded:
-    """What was seen of a model: its entry of C(/api/ps) (None: not there), its runner, the error on loading."""
+    """What was seen of a model: its entry of `/api/ps` (None: not there), its runner, the error on loading."""
     if entry is None:
         return Loaded(name, False, error=error)
     return Loaded(

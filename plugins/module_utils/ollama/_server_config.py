@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The environment as Ollama itself parsed it: its C(server config) line. Pure."""
+"""The environment as Ollama itself parsed it: its `server config` line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHORT_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\
 
 
 def find_server_config(messages: Iterable[str]) -> dict[str, str] | None:
-    """The settings in the last C(server config) line among the messages; None when there is no such line."""
+    """The settings in the last `server config` line among the messages; None when there is no such line."""
     found = None
     for message in messages:
         match = _LINE.search(message)
@@ -46,7 +46,7 @@ def _character(escape: re.Match[str]) -> str:
 
 
 def parse_map(text: str) -> dict[str, str]:
-    """The pairs of a printed Go map C(map[NAME:value NAME:value])."""
+    """The pairs of a printed Go map `map[NAME:value NAME:value]`."""
     inner = text[len("map[") : -1]
     values: dict[str, str] = {}
     closing = _closing_brackets(inner)

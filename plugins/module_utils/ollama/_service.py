@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: one look at a running Ollama service, its port and its API."""
+"""One look at a running Ollama service, its port and its API."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def last_words(run: Run, scope: str, unit: str, since_s: float, lines: int = 20)
     """The lines of the journal that tell why the service's latest run ended, else its last, credentials in URLs masked.
 
     A service that systemd starts again and again may not have come to write any: then those of its runs since
-    C(since_s) (seconds since 1970) tell. What an older run wrote is not the reason for which this one failed.
+    `since_s` (seconds since 1970) tell. What an older run wrote is not the reason for which this one failed.
     """
     state = unit_state(run, scope, unit)
     words = journal_of_invocation(state.invocation_id, from_end=True, lines=_LINES_OF_AN_END)

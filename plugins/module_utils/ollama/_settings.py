@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings Ollama reads from its environment, checked as Ollama itself would parse them. Pure.
+"""The settings Ollama reads from its environment, checked as Ollama itself would parse them.
 
 Ollama falls back silently: a number that does not parse means the default, a boolean that does not parse
 means true, a name it does not know is ignored. Each of these is a sentence here.
@@ -128,7 +128,7 @@ NEVER_EXISTED: Mapping[str, str] = {
 def problems(environment: Mapping[str, str], version: str = "", also_known: Iterable[str] = ()) -> list[str]:
     """One sentence for each setting that Ollama would ignore or take for something else, sorted by name.
 
-    C(also_known): names of OLLAMA_ settings that this table does not have yet and that are let through.
+    `also_known`: names of OLLAMA_ settings that this table does not have yet and that are let through.
     """
     release = parse_version(version).release if version else None
     allowed = set(also_known)
@@ -235,7 +235,7 @@ def duration_ns(text: str) -> int | None:
 
 
 def as_printed(name: str, value: str) -> str | None:
-    """The value as the C(server config) line shows it when Ollama took it; None when that cannot be told.
+    """The value as the `server config` line shows it when Ollama took it; None when that cannot be told.
 
     Source: Ollama envconfig/config.go (Values) of 0.33.0-rc2.
     """

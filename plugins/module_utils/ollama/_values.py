@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Ollama makes of one value of its environment: text, a switch, the address it listens on. Pure."""
+"""What Ollama makes of one value of its environment: text, a switch, the address it listens on."""
 
 from __future__ import annotations
 

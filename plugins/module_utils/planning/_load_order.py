@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The models of a plan in the order in which to load them. Pure."""
+"""The models of a plan in the order in which to load them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
 
 
 def planned_models(plan: Mapping[str, Any], *, served: bool = False) -> list[dict[str, Any]]:
-    """What C(ollama_load) takes of a plan in the form of C(ollama_plan).
+    """What `ollama_load` takes of a plan in the form of `ollama_plan`.
 
     `served`: where no model is wanted, every model that is planned.
 

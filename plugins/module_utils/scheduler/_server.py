@@ -569,8 +569,7 @@ def start_server(
 
     `cuda_context_bytes`: GPU memory that each runner takes on each GPU that it sees, beside its buffers.
 
-    Raises:
-        ValueError: the version is unknown or too old.
+    Raises: ValueError when the version is unknown or too old.
     """
     return Server(
         rules=rules(version),

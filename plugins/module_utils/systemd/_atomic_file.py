@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: text files that a reader finds whole, the old one or the new one, and the folders they lie in."""
+"""Text files that a reader finds whole, the old one or the new one, and the folders they lie in."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ Text = Union[str, Iterable[str]]
 def replace_file(path: str, text: Text, mode: int) -> None:
     """Writes a file under another name in its directory, renames it, and has both reach the disk.
 
-    Raises:
-        OSError: The disk is full or read-only, ...; what stood there before is unchanged.
-        Exception: Whatever making a part of the text has raised, likewise.
+    Raises: OSError when the disk is full or read-only, ...; what stood there before is unchanged; whatever
+    making a part of the text has raised, likewise.
     """
     directory, name = os.path.split(path)
     # Exclusive and of a name that nobody can foresee: nothing that lies there is written through.
@@ -38,8 +37,7 @@ def replace_file(path: str, text: Text, mode: int) -> None:
 def write_file(path: str, text: Text, mode: int) -> None:
     """Writes a file that is not there yet, whatever the umask, through no symbolic link.
 
-    Raises:
-        OSError: The file cannot be written, or there is one already.
+    Raises: OSError when the file cannot be written, or there is one already.
     """
     _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), text, mode)
 
@@ -56,8 +54,7 @@ def _write(descriptor: int, text: Text, mode: int) -> None:
 def move_file(path: str, target: str) -> None:
     """Renames a file within its folder, and has that reach the disk.
 
-    Raises:
-        OSError: It is not there, or the folder cannot be written.
+    Raises: OSError when it is not there, or the folder cannot be written.
     """
     os.replace(path, target)
     sync_folder(os.path.dirname(target))
@@ -66,8 +63,7 @@ def move_file(path: str, target: str) -> None:
 def remove_file(path: str) -> None:
     """Removes a file, if it is there, and has that reach the disk.
 
-    Raises:
-        OSError: It cannot be removed.
+    Raises: OSError when it cannot be removed.
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -77,8 +73,7 @@ def remove_file(path: str) -> None:
 def make_folder(path: str, mode: int) -> None:
     """Makes a folder, whatever the umask, and those above it; one that is there is left as it is.
 
-    Raises:
-        OSError: It cannot be made, or something else has its name.
+    Raises: OSError when it cannot be made, or something else has its name.
     """
     if os.path.isdir(path):
         return
@@ -95,8 +90,7 @@ def make_folder(path: str, mode: int) -> None:
 def make_state_folder(path: str) -> None:
     """Makes the folder of a unit's state, and has the one above it, that of the collection, private too.
 
-    Raises:
-        OSError: It cannot be made.
+    Raises: OSError when it cannot be made.
     """
     above = os.path.dirname(path)
     make_folder(above, 0o700)
@@ -108,8 +102,7 @@ def make_state_folder(path: str) -> None:
 def sync_folder(path: str) -> None:
     """Has what was renamed or removed in a folder reach the disk.
 
-    Raises:
-        OSError: The folder cannot be opened, or the disk failed.
+    Raises: OSError when the folder cannot be opened, or the disk failed.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

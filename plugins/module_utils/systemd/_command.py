@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: how a module runs commands, systemd's and others."""
+"""How a module runs commands, systemd's and others."""
 
 from __future__ import annotations
 
@@ -69,8 +69,7 @@ def _with_paths(command: Sequence[str]) -> list[str]:
 def finished_within(command: Sequence[str], seconds: float) -> Completed | None:
     """What a command answers that may take long; None where it was ended because it had not after so many seconds.
 
-    Raises:
-        Abandoned: Nobody waits for the module's answer any more; the command was ended.
+    Raises: Abandoned when nobody waits for the module's answer any more; the command was ended.
     """
     deadline_s = time.monotonic() + seconds
     try:
@@ -102,8 +101,7 @@ def finished_within(command: Sequence[str], seconds: float) -> Completed | None:
 def stop_if_abandoned() -> None:
     """Ends what a module does for nobody.
 
-    Raises:
-        Abandoned: Nobody waits for the module's answer any more.
+    Raises: Abandoned when nobody waits for the module's answer any more.
     """
     if not has_reader():
         raise Abandoned("the run that asked for this is gone")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the environment that is wanted differs from what file, unit and process have. Pure."""
+"""How the environment that is wanted differs from what file, unit and process have."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOT_TAKEN = "set at start"
 class Difference:
     """A variable that a layer has otherwise than wanted; None stands for absent, secrets are masked.
 
-    C(cause): why, where the layer and the values do not tell.
+    `cause`: why, where the layer and the values do not tell.
     """
 
     layer: str
@@ -112,7 +112,7 @@ def under_other_names(path: str, old: Iterable[str]) -> list[Difference]:
 def unit_differences(
     unit: str, shown: Mapping[str, str], wanted: Mapping[str, str], need_daemon_reload: bool
 ) -> list[Difference]:
-    """Where systemd holds other values for the unit than wanted (C(systemctl show))."""
+    """Where systemd holds other values for the unit than wanted (`systemctl show`)."""
     found = _differences(
         UNIT, f"systemd holds for {unit}", shown, wanted, sorted(wanted), "systemctl daemon-reload is needed"
     )
@@ -134,9 +134,9 @@ def process_differences(
 ) -> list[Difference]:
     """Where the running process has other values than wanted.
 
-    C(dropped): variables our drop-in set before and no longer sets, each with the value that the unit's
+    `dropped`: variables our drop-in set before and no longer sets, each with the value that the unit's
     other files give it (None: none).
-    C(started_since): where the process was started since the files and systemd have what is wanted, what it was started by.
+    `started_since`: where the process was started since the files and systemd have what is wanted, what it was started by.
     """
     expected: dict[str, str | None] = {**dropped, **wanted}
     reasons = {conflict.name: conflict.message for conflict in conflicts}
@@ -155,7 +155,7 @@ def activity_differences(
 ) -> list[Difference]:
     """A service that is to be active and is not; a reason for which it cannot be managed says more than its state.
 
-    C(because): why it cannot run, or is not run, where that was seen.
+    `because`: why it cannot run, or is not run, where that was seen.
     """
     if active_state == "active":
         return []

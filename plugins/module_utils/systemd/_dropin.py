@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: our drop-in of a unit: verified beforehand, replaced atomically, its former versions kept.
+"""Our drop-in of a unit: verified beforehand, replaced atomically, its former versions kept.
 
 A unit has one drop-in of ours, besides that of a benchmark. One that was written under another name is removed by the
 change that writes the new one, and comes back when that is taken back: a change may be about several files.
@@ -125,7 +125,7 @@ class FileChange:
 class Record:
     """What is remembered of the last change of a drop-in: its name, empty for one that brought a former version back.
 
-    C(digests): of what stood there before it and since. C(proven): whether the service was seen healthy on it.
+    `digests`: of what stood there before it and since. `proven`: whether the service was seen healthy on it.
     """
 
     change: str
@@ -137,9 +137,9 @@ class Record:
 class Outcome:
     """What a change did, or in check mode would do.
 
-    C(change): the change to take back if the service does not run on it, made now or by a run that ended before it had
-    seen the service healthy; else empty. C(superseded): what was to be taken back is no longer what stands there, so
-    that it was left alone. C(told): what became of a rollback, in one sentence. C(rollouts): those that are known.
+    `change`: the change to take back if the service does not run on it, made now or by a run that ended before it had
+    seen the service healthy; else empty. `superseded`: what was to be taken back is no longer what stands there, so
+    that it was left alone. `told`: what became of a rollback, in one sentence. `rollouts`: those that are known.
     """
 
     place: Place
@@ -186,16 +186,14 @@ def change(
     runtime: bool = False,
     rollout: str = "",
 ) -> Outcome:
-    """Brings a unit's drop-in to a state: C(present) with the content, C(absent), or C(restored); or has it C(proven).
+    """Brings a unit's drop-in to a state: `present` with the content, `absent`, or `restored`; or has it `proven`.
 
-    C(taken_back): the change that C(restored) takes back, or that is proven.
-    C(runtime): the drop-in lies where the next boot removes it.
-    C(rollout): the one that makes the change; with C(restored) the one before which to return, empty for the last one.
+    `taken_back`: the change that `restored` takes back, or that is proven.
+    `runtime`: the drop-in lies where the next boot removes it.
+    `rollout`: the one that makes the change; with `restored` the one before which to return, empty for the last one.
 
-    Raises:
-        DropinError: Nothing was changed; the sentence says why.
-        LockError: Another run is changing the unit.
-        SystemdError: systemctl failed.
+    Raises: DropinError, and nothing was changed; the sentence says why; LockError when another run is
+    changing the unit; SystemdError when systemctl failed.
     """
     scope = manager.scope
     base = dropin_base_directory(scope, runtime)
@@ -415,7 +413,7 @@ def _outcome(
 
 
 def _rollouts(where: Place, known: Sequence[str], *, with_gone: bool = False) -> list[str]:
-    """The rollouts of changes, oldest first; C(with_gone): those that were taken back, too."""
+    """The rollouts of changes, oldest first; `with_gone`: those that were taken back, too."""
     gone = {c for one in _places(where) for c in _former.changes(one.withdrawn_directory) if with_gone}
     numbered = {c for c in gone if _former.number_of(c)}
     names = [_former.rollout_of(c) for c in _former.in_order({*known, *numbered})]
@@ -470,8 +468,7 @@ def _parted(where: Place, text: str) -> str:
 def check_names(unit: str, name: str) -> None:
     """Refuses names that are no file names of systemd.
 
-    Raises:
-        DropinError: A name is not a service's or not a drop-in's.
+    Raises: DropinError when a name is not a service's or not a drop-in's.
     """
     try:
         check_unit(unit)
@@ -482,10 +479,9 @@ def check_names(unit: str, name: str) -> None:
 
 
 def place(unit: str, scope: str, name: str, base_directory: str, state_directory: str) -> Place:
-    """Where the drop-in C(name) of a unit lies.
+    """Where the drop-in `name` of a unit lies.
 
-    Raises:
-        DropinError: A name is not a service's or not a drop-in's.
+    Raises: DropinError when a name is not a service's or not a drop-in's.
     """
     check_names(unit, name)
     return Place(unit, scope, posixpath.join(base_directory, f"{unit}.d", name), state_directory)
@@ -494,8 +490,7 @@ def place(unit: str, scope: str, name: str, base_directory: str, state_directory
 def current(where: Place) -> str | None:
     """The text of our drop-in and of its environment file; None when there is none.
 
-    Raises:
-        DropinError: A file is not ours or cannot be read.
+    Raises: DropinError when a file is not ours or cannot be read.
     """
     _read_ours(secret_file(where.path))
     text = _read_ours(where.path)
@@ -521,11 +516,10 @@ def _read_ours(path: str) -> str | None:
 
 
 def with_secret_file(path: str, dropin: str) -> str:
-    """The text of our drop-in as it lies at C(path), with that of its environment file, if it names one.
+    """The text of our drop-in as it lies at `path`, with that of its environment file, if it names one.
 
-    Raises:
-        OSError: The environment file cannot be read; one that is missing is as good as none.
-        ValueError: It is too large.
+    Raises: OSError when the environment file cannot be read; one that is missing is as good as none;
+    ValueError when it is too large.
     """
     if not refers_to_secret_file(dropin, path):
         return dropin
@@ -575,7 +569,7 @@ def difference(path: str, before: str | None, after: str | None) -> str:
 def _masked_lines(text: str | None, before: Mapping[str, str]) -> list[str]:
     """The lines of both files as they may be shown: what is not understood is cut where a secret may begin.
 
-    C(before): what was set before; a secret with another value than that is said to have one.
+    `before`: what was set before; a secret with another value than that is said to have one.
     """
     if text is None:
         return []
@@ -624,10 +618,9 @@ def verify(run: Run, where: Place, text: str, systemd_version: int) -> list[str]
     """Has systemd read the drop-in before it is put in place; returns what it says of the unit's other files.
 
     Only our drop-in is staged, in a directory searched before all others, because a drop-in cannot be
-    verified alone and C(systemd-analyze verify) accepts broken ones unless it is asked for them.
+    verified alone and `systemd-analyze verify` accepts broken ones unless it is asked for them.
 
-    Raises:
-        DropinError: systemd would ignore a part of the drop-in, or cannot be asked.
+    Raises: DropinError when systemd would ignore a part of the drop-in, or cannot be asked.
     """
     with tempfile.TemporaryDirectory(prefix="gpufleet-verify-") as staging:
         directory = os.path.join(staging, f"{where.unit}.d")
@@ -660,8 +653,7 @@ def _complaints(where: Place, text: str, staged: str, answer: Completed) -> list
 def put(steps: Sequence[FileChange], keep: int, rollout: str) -> str:
     """Makes a change, and keeps what it replaces; returns its name.
 
-    Raises:
-        DropinError: The disk is full or read-only, ...; the versions before are still in place.
+    Raises: DropinError when the disk is full or read-only, ...; the versions before are still in place.
     """
     change = _former.change_name(_next_number(steps[0].where), rollout)
     try:
@@ -679,10 +671,9 @@ def put(steps: Sequence[FileChange], keep: int, rollout: str) -> str:
 
 
 def restore(steps: Sequence[FileChange], taken: Sequence[str], keep: int) -> None:
-    """Puts former versions back; what the changes C(taken) back had written is kept aside.
+    """Puts former versions back; what the changes `taken` back had written is kept aside.
 
-    Raises:
-        DropinError: The disk is full or read-only, ...; the versions before are still in place.
+    Raises: DropinError when the disk is full or read-only, ...; the versions before are still in place.
     """
     number = _next_number(steps[0].where)
     for step in steps:
@@ -717,8 +708,7 @@ def _next_number(where: Place) -> int:
 def withdraw(where: Place, mine: Former, next_change: str, keep: int) -> None:
     """Takes back a change that another one came after: its version is kept aside and is never restored.
 
-    Raises:
-        DropinError: The disk is full or read-only, ...; everything is as it was.
+    Raises: DropinError when the disk is full or read-only, ...; everything is as it was.
     """
     replaced = _former.former(where.former_directory, next_change)
     if replaced is None:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Environment assignments as systemd writes and reads them: pure text in, pure text out.
 
-Three notations meet here: C(Environment=) lines of unit files, the C(Environment) property that
-C(systemctl show) prints, and the files named by C(EnvironmentFile=).
+Three notations meet here: `Environment=` lines of unit files, the `Environment` property that
+`systemctl show` prints, and the files named by `EnvironmentFile=`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ class Assignment(NamedTuple):
 
 
 def value_text(name: str, value: object) -> str:
-    """The text that a value from YAML has in an environment: C(true), C(3), C(5m).
+    """The text that a value from YAML has in an environment: `true`, `3`, `5m`.
 
-    Raises:
-        ValueError: The value is neither text, a number nor a boolean.
+    Raises: ValueError when the value is neither text, a number nor a boolean.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -92,10 +91,10 @@ def _character_refusal(code: int) -> str | None:
 
 
 def quote_assignment(name: str, value: str) -> str:
-    """The right-hand side of C(Environment=) in a unit file for one variable.
+    """The right-hand side of `Environment=` in a unit file for one variable.
 
-    Raises:
-        ValueError: systemd cannot carry the assignment; the sentence names the variable and the reason.
+    Raises: ValueError when systemd cannot carry the assignment; the sentence names the variable and the
+    reason.
     """
     reason = refusal(name, value)
     if reason:
@@ -105,10 +104,9 @@ def quote_assignment(name: str, value: str) -> str:
 
 
 def environment_lines(environment: Mapping[str, object]) -> list[str]:
-    """The C(Environment=) lines of a drop-in, one for each variable, sorted by name.
+    """The `Environment=` lines of a drop-in, one for each variable, sorted by name.
 
-    Raises:
-        ValueError: A variable cannot be carried; the sentence names it.
+    Raises: ValueError when a variable cannot be carried; the sentence names it.
     """
     return [
         f"Environment={quote_assignment(name, value_text(name, environment[name]))}"
@@ -117,10 +115,10 @@ def environment_lines(environment: Mapping[str, object]) -> list[str]:
 
 
 def parse_assignments(text: str) -> list[Assignment]:
-    """The assignments of one C(Environment=) right-hand side, in order, as systemd takes them.
+    """The assignments of one `Environment=` right-hand side, in order, as systemd takes them.
 
-    Words that systemd ignores (no C(=), bad name) are left out, and so is everything from the first
-    word on that is not well-formed. C(%%) becomes C(%); other specifiers stay as they are written.
+    Words that systemd ignores (no `=`, bad name) are left out, and so is everything from the first
+    word on that is not well-formed. `%%` becomes `%`; other specifiers stay as they are written.
 
     Source: systemd v252 src/core/load-fragment.c (config_parse_environ), src/basic/extract-word.c.
     """
@@ -225,13 +223,12 @@ def _join(parts: list[str]) -> str:
 
 
 def parse_shown_environment(text: str) -> list[Assignment]:
-    r"""The assignments of the C(Environment) property as C(systemctl show) prints it.
+    r"""The assignments of the `Environment` property as `systemctl show` prints it.
 
     Source: systemd v252 src/basic/escape.c (shell_maybe_quote): a word that needs it stands in double
-    quotes, with C(\), C("), C($) and the backtick behind a backslash and control characters as C escapes.
+    quotes, with `\`, `"`, `$` and the backtick behind a backslash and control characters as C escapes.
 
-    Raises:
-        ValueError: The text is not what C(systemctl show) prints.
+    Raises: ValueError when the text is not what `systemctl show` prints.
     """
     found = []
     for word in _shown_words(text):
@@ -279,7 +276,7 @@ def _shown_quoted_word(text: str, position: int) -> tuple[str, int]:
 
 
 def parse_environment_file(text: str) -> list[tuple[int, Assignment]]:
-    """The assignments of an C(EnvironmentFile=), each with the line (from 1) it begins on.
+    """The assignments of an `EnvironmentFile=`, each with the line (from 1) it begins on.
 
     Source: systemd v252 src/basic/env-file.c (parse_env_file_internal); a backslash at the end of a
     comment line continues it before v254 and does not from then on: here it does not.
@@ -315,7 +312,7 @@ def _line_end(text: str, position: int) -> int:
 
 
 def _environment_file_value(text: str, position: int) -> tuple[str, int]:
-    """A value from behind the C(=) to the newline that ends it (not consumed)."""
+    """A value from behind the `=` to the newline that ends it (not consumed)."""
     value: list[str] = []
     kept = 0  # length of the value up to its last character that is not unquoted trailing white space
     in_value = False
@@ -363,7 +360,7 @@ def _environment_file_value(text: str, position: int) -> tuple[str, int]:
 
 
 def parse_process_environment(content: bytes) -> dict[str, str]:
-    """The variables of C(/proc/PID/environ); bytes that are not UTF-8 become surrogate escapes."""
+    """The variables of `/proc/PID/environ`; bytes that are not UTF-8 become surrogate escapes."""
     variables: dict[str, str] = {}
     for entry in content.split(b"\0"):
         name, separator, value = entry.partition(b"=")

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the command of a unit makes of the variables that systemd gives it. Pure: scripts come in as text.
+"""What the command of a unit makes of the variables that systemd gives it.
 
-C(ExecStart=) comes after every file: C(env NAME=value), a shell's line or a script may set a variable again. A program
+`ExecStart=` comes after every file: `env NAME=value`, a shell's line or a script may set a variable again. A program
 of another kind is not looked into.
 """
 
@@ -35,7 +35,7 @@ _PREFIXES = "@-:+!|"
 
 @dataclass(frozen=True)
 class Command:
-    """One C(ExecStart=) that counts: its words, and where it stands."""
+    """One `ExecStart=` that counts: its words, and where it stands."""
 
     words: tuple[str, ...]
     file: str
@@ -44,7 +44,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Effect:
-    """A variable that a command sets or, where C(removes), takes away; of an empty name, every variable."""
+    """A variable that a command sets or, where `removes`, takes away; of an empty name, every variable."""
 
     name: str
     removes: bool
@@ -74,7 +74,7 @@ def scripts(started: Sequence[Command]) -> list[str]:
 
 
 def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Effect]:
-    """What the commands make of variables; C(texts): the scripts among what they start, by path."""
+    """What the commands make of variables; `texts`: the scripts among what they start, by path."""
     found: list[Effect] = []
     for command in started:
         by_env, words = _behind_env(command.words)
@@ -106,7 +106,7 @@ def conflicts(decided: Iterable[Effect], wanted: Iterable[str]) -> list[Conflict
 
 
 def _behind_env(words: Sequence[str]) -> tuple[list[tuple[str, bool]], Sequence[str]]:
-    """What C(env) sets and removes in front of a program, and the words from the program on."""
+    """What `env` sets and removes in front of a program, and the words from the program on."""
     found: list[tuple[str, bool]] = []
     while words and posixpath.basename(words[0]) == "env":
         words = words[1:]

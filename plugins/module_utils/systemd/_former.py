@@ -1,13 +1,13 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: the versions of a unit's drop-ins that stood there before, one file for each change that replaced one.
+"""The versions of a unit's drop-ins that stood there before, one file for each change that replaced one.
 
-A change has a number that counts up, whatever the host's clock says, and behind a C(+) the rollout that made it, where
+A change has a number that counts up, whatever the host's clock says, and behind a `+` the rollout that made it, where
 one did. Its file holds what the change replaced, so the file of the lowest number is the oldest version. Before there
 were numbers, changes were named for their moment; these are older than all that have one.
 
-Of a change that was taken back, the file in the other folder, C(withdrawn), holds what it had written.
+Of a change that was taken back, the file in the other folder, `withdrawn`, holds what it had written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHANGE = re.compile(r"(?:[0-9]{8}T[0-9]{6}\.[0-9]{6}Z|change-([0-9]{6,12})(?:\+
 
 @dataclass(frozen=True)
 class Former:
-    """What a change replaced: C(text) None means that there was no drop-in."""
+    """What a change replaced: `text` None means that there was no drop-in."""
 
     path: str
     text: str | None
@@ -83,9 +83,7 @@ def changes(directory: str) -> list[str]:
 def former(directory: str, change: str) -> Former | None:
     """What a change replaced; None when it is not kept.
 
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: The file is too large.
+    Raises: OSError when the file cannot be read; ValueError when the file is too large.
     """
     for name in _names(directory):
         if _change_of(name) == change:
@@ -97,19 +95,16 @@ def former(directory: str, change: str) -> Former | None:
 def newest(directory: str) -> Former | None:
     """What the last change replaced; None when none is kept.
 
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: The file is too large.
+    Raises: OSError when the file cannot be read; ValueError when the file is too large.
     """
     known = changes(directory)
     return former(directory, known[-1]) if known else None
 
 
 def keep(directory: str, change: str, text: str | None, most: int) -> None:
-    """Keeps a version under the name of a change, and no more than C(most) of them; the newest always stays.
+    """Keeps a version under the name of a change, and no more than `most` of them; the newest always stays.
 
-    Raises:
-        OSError: The disk is full or read-only, ...
+    Raises: OSError when the disk is full or read-only, ...
     """
     make_folder(directory, 0o700)
     replace_file(os.path.join(directory, change + _suffix(text)), text or "", 0o600)
@@ -121,8 +116,7 @@ def keep(directory: str, change: str, text: str | None, most: int) -> None:
 def forget(directory: str, change: str) -> None:
     """Removes a kept version, if it is there.
 
-    Raises:
-        OSError: It cannot be removed.
+    Raises: OSError when it cannot be removed.
     """
     for suffix in (_ABSENT_SUFFIX, _PRESENT_SUFFIX):
         remove_file(os.path.join(directory, change + suffix))
@@ -131,8 +125,7 @@ def forget(directory: str, change: str) -> None:
 def hand_over(mine: Former, next_change: Former) -> None:
     """Has the change that came after ours replace what ours replaced, as if ours had never been.
 
-    Raises:
-        OSError: The disk is full or read-only, ...
+    Raises: OSError when the disk is full or read-only, ...
     """
     directory = os.path.dirname(mine.path)
     target = os.path.join(directory, next_change.change + _suffix(mine.text))

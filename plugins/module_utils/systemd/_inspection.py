@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: everything that one look at a unit tells about its environment, gathered once."""
+"""Everything that one look at a unit tells about its environment, gathered once."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What one look at a unit found; C(wanted) is None where nobody said what should be.
+    """What one look at a unit found; `wanted` is None where nobody said what should be.
 
-    C(notes): what nobody has to repair now. C(stopped): that somebody stopped and disabled the service, else empty.
-    C(file_edited): whether our drop-in is another one than was put there; None where that is not known.
+    `notes`: what nobody has to repair now. `stopped`: that somebody stopped and disabled the service, else empty.
+    `file_edited`: whether our drop-in is another one than was put there; None where that is not known.
     """
 
     manager: Manager
@@ -128,7 +128,7 @@ class Inspection:
 
     @property
     def process_differs(self) -> list[str]:
-        """The variables of systemd's C(Environment) property that the process has otherwise or not at all."""
+        """The variables of systemd's `Environment` property that the process has otherwise or not at all."""
         if self.process is None:
             return []
         decided_elsewhere = {
@@ -219,16 +219,14 @@ def inspect(
     runtime: bool = False,
     foreseen: Mapping[str, bool] | None = None,
 ) -> Inspection:
-    """Looks at a unit once; with C(content) also compares it with what our drop-in should make of it.
+    """Looks at a unit once; with `content` also compares it with what our drop-in should make of it.
 
-    C(content): the drop-in's text, an empty one for no drop-in, None to compare nothing.
-    C(runtime): our drop-in lies where the next boot removes it.
-    C(foreseen): where nothing is compared, the variables of which the conflicts are told that there would be, each with
+    `content`: the drop-in's text, an empty one for no drop-in, None to compare nothing.
+    `runtime`: our drop-in lies where the next boot removes it.
+    `foreseen`: where nothing is compared, the variables of which the conflicts are told that there would be, each with
     whether it would be kept secret.
 
-    Raises:
-        DropinError: A name is not a service's or a drop-in's.
-        SystemdError: systemctl failed.
+    Raises: DropinError when a name is not a service's or a drop-in's; SystemdError when systemctl failed.
     """
     scope = service_manager.scope
     base = dropin_base_directory(scope, runtime)

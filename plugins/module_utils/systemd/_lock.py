@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: one change of a unit at a time on this host, whoever makes it."""
+"""One change of a unit at a time on this host, whoever makes it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ def locked(unit: str, state_directory: str, patience_s: float | None = None) -> 
 
     The file holds the number of the process that has the lock, for those that wait.
 
-    C(patience_s): how many seconds to wait for them, by default C(PATIENCE_S).
+    `patience_s`: how many seconds to wait for them, by default `PATIENCE_S`.
 
-    Raises:
-        Abandoned: Nobody waits for this module's answer any more; nothing was changed.
-        LockError: Another process holds the lock for too long, or the state folder cannot be made.
+    Raises: Abandoned when nobody waits for this module's answer any more; nothing was changed; LockError when
+    another process holds the lock for too long, or the state folder cannot be made.
     """
     try:
         make_state_folder(state_directory)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: what /proc tells of a unit's processes, their environment and their sockets."""
+"""What /proc tells of a unit's processes, their environment and their sockets."""
 
 from __future__ import annotations
 
@@ -69,14 +69,13 @@ def _read(path: str, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
 def process_environment(pid: int, proc: str = PROC) -> dict[str, str]:
     """The environment the process was started with.
 
-    Raises:
-        OSError: The process is gone or may not be read.
+    Raises: OSError when the process is gone or may not be read.
     """
     return parse_process_environment(_read(f"{proc}/{pid}/environ"))
 
 
 def process_name(pid: int, proc: str = PROC) -> str:
-    """The process's short name (C(comm)); empty when it is gone."""
+    """The process's short name (`comm`); empty when it is gone."""
     try:
         return _read(f"{proc}/{pid}/comm").decode("utf-8", "replace").strip()
     except OSError:
@@ -92,7 +91,7 @@ def control_group(pid: int, proc: str = PROC) -> str:
 
 
 def control_groups(pids: Iterable[int], proc: str = PROC) -> dict[int, str]:
-    """The control groups of several processes, each as C(control_group) tells it."""
+    """The control groups of several processes, each as `control_group` tells it."""
     manager = _raw_control_group(1, proc)
     return {pid: _below(_raw_control_group(pid, proc), manager) for pid in pids}
 
@@ -170,7 +169,7 @@ def _process(pid: int, proc: str) -> Process | None:
 
 
 def tcp_sockets(owners: Iterable[int] = (), proc: str = PROC) -> list[Socket]:
-    """The listening and established TCP sockets, with their holder where it is one of C(owners)."""
+    """The listening and established TCP sockets, with their holder where it is one of `owners`."""
     holder = {inode: pid for pid in owners for inode in _socket_inodes(pid, proc)}
     found = []
     for table in ("tcp", "tcp6"):
@@ -203,7 +202,7 @@ def _socket_inodes(pid: int, proc: str) -> list[int]:
 
 
 def parse_socket_table(text: str) -> list[Socket]:
-    """The listening and established sockets of C(/proc/net/tcp) or C(tcp6).
+    """The listening and established sockets of `/proc/net/tcp` or `tcp6`.
 
     Source: Linux Documentation/networking/proc_net_tcp.rst (addresses are 32-bit words in host order).
     """

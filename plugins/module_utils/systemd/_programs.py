@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: which programs may be run: those that nobody can change but root, and the user that we are."""
+"""Which programs may be run: those that nobody can change but root, and the user that we are."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ _DEFAULT_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def changeable_part(path: str) -> str | None:
-    """The first file, folder or link on the way to C(path) that another user can change; None where there is none.
+    """The first file, folder or link on the way to `path` that another user can change; None where there is none.
 
     Links are followed one by one, because who can change a link or its folder chooses where it leads. A folder in
     which everybody may write is no such part if it is sticky, as /tmp is: what is ours in it nobody else can replace.
 
-    Raises:
-        OSError: There is no such file, or it cannot be looked at.
+    Raises: OSError when there is no such file, or it cannot be looked at.
     """
     at = "/"
     parts = path.split("/")
@@ -44,7 +43,7 @@ def changeable_part(path: str) -> str | None:
         if not parts:
             return None
         part = parts.pop(0)
-        # What stands in C(at) is no link: its parent is the folder that it lies in.
+        # What stands in `at` is no link: its parent is the folder that it lies in.
         at = posixpath.dirname(at) if part == ".." else posixpath.join(at, part)
 
 
@@ -60,8 +59,7 @@ def _changeable(status: os.stat_result) -> bool:
 def program(name: str) -> str:
     """The path of a program, looked for in PATH, that nobody else can change.
 
-    Raises:
-        FileNotFoundError: There is none.
+    Raises: FileNotFoundError when there is none.
     """
     folders = [""] if "/" in name else os.environ.get("PATH", _DEFAULT_PATH).split(":")
     passed_over = ""

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The secret values of our drop-in, in a file beside it that its owner alone may read. Pure: text in, text out.
+"""The secret values of our drop-in, in a file beside it that its owner alone may read.
 
-C(systemctl show) tells every user of a host what C(Environment=) sets, whatever the mode of the file, and what
-C(LoadCredential=) loads comes as a file, which Ollama does not read. An C(EnvironmentFile=) is read by the service
+`systemctl show` tells every user of a host what `Environment=` sets, whatever the mode of the file, and what
+`LoadCredential=` loads comes as a file, which Ollama does not read. An `EnvironmentFile=` is read by the service
 manager itself, before it becomes the unit's user, and its values are shown to nobody.
 
 Both files are one text wherever a drop-in is compared, kept or taken back, so that they always belong together:
@@ -52,7 +52,7 @@ def halves(text: str) -> tuple[str, str | None]:
 
 
 def refers_to_secret_file(dropin: str, path: str) -> bool:
-    """Whether the drop-in at C(path) names the environment file beside it."""
+    """Whether the drop-in at `path` names the environment file beside it."""
     setting = secret_file_setting(path)
     return any(f"{found.key}={found.value}" == setting for found in service_settings(dropin))
 
@@ -69,10 +69,10 @@ def variables_of(text: str | None) -> dict[str, str]:
 
 
 def parted(text: str, path: str) -> str:
-    """The drop-in's text with the secrets of its C(Environment=) lines moved to the environment file.
+    """The drop-in's text with the secrets of its `Environment=` lines moved to the environment file.
 
-    Raises:
-        ValueError: A secret cannot be moved; the sentence names the variable, or the line, and what to do.
+    Raises: ValueError when a secret cannot be moved; the sentence names the variable, or the line, and what
+    to do.
     """
     dropin, secret_file = halves(text)
     secrets: dict[str, str] = {}

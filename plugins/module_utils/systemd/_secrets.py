@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which environment values are secrets, and what people see in their place. Pure.
+"""Which environment values are secrets, and what people see in their place.
 
 Every function takes time in proportion to the text, because what a host says may be long.
 """
@@ -56,8 +56,8 @@ def masked(name: str, value: str) -> str:
 def masked_text(text: str) -> str:
     """The text with credentials of URLs hidden, and values that stand behind a secret's name.
 
-    Hidden are C(HF_TOKEN=x), C(api_key: x), C(--api-key x), C(?sig=x), C(Authorization: Bearer x).
-    A password may hold whatever it likes, so that of a URL all is hidden up to the last C(@) of its line.
+    Hidden are `HF_TOKEN=x`, `api_key: x`, `--api-key x`, `?sig=x`, `Authorization: Bearer x`.
+    A password may hold whatever it likes, so that of a URL all is hidden up to the last `@` of its line.
     """
     text = "\n".join(_without_credentials(line) for line in text.split("\n"))
     shown = []
@@ -100,7 +100,7 @@ def _value_behind(text: str, name: re.Match[str]) -> tuple[int, int] | None:
 
 
 def masked_command(command: Sequence[str]) -> list[str]:
-    """A command line's arguments as they may be shown: what follows C(--api-key) is hidden too."""
+    """A command line's arguments as they may be shown: what follows `--api-key` is hidden too."""
     shown = []
     before = ""
     for argument in command:
@@ -143,7 +143,7 @@ def secret_values(variables: Mapping[str, str]) -> list[str]:
 
 
 def redacted(text: str, secrets: list[str]) -> str:
-    """The text with every secret replaced; secrets as C(secret_values) orders them."""
+    """The text with every secret replaced; secrets as `secret_values` orders them."""
     for secret in secrets:
         text = text.replace(secret, MASK)
     return text

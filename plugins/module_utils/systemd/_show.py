@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edge: what systemctl, the unit files and the journal say of a unit. Commands are lists of arguments."""
+"""What systemctl, the unit files and the journal say of a unit. Commands are lists of arguments."""
 
 from __future__ import annotations
 
@@ -91,8 +91,7 @@ class UnitNameError(ValueError):
 def check_unit(unit: str) -> None:
     """Refuses what is not the name of a service of systemd.
 
-    Raises:
-        UnitNameError: It is none.
+    Raises: UnitNameError when it is none.
     """
     if not _UNIT_NAME.match(unit):
         raise UnitNameError(f"{unit!r} is not the name of a systemd service: write it like ollama.service")
@@ -117,9 +116,9 @@ class Manager:
 
 @dataclass(frozen=True)
 class UnitState:
-    """What C(systemctl show) says of a unit; C(started_at) is ISO 8601 in UTC, C(started_at_s) in seconds since 1970.
+    """What `systemctl show` says of a unit; `started_at` is ISO 8601 in UTC, `started_at_s` in seconds since 1970.
 
-    Both are None while it never ran. C(job): the number of what systemd is doing with it or about to do, 0 for nothing.
+    Both are None while it never ran. `job`: the number of what systemd is doing with it or about to do, 0 for nothing.
     """
 
     unit: str
@@ -154,8 +153,7 @@ def systemctl(scope: str) -> list[str]:
 def manager(run: Run, scope: str, booted: str = BOOTED) -> Manager:
     """The service manager of a scope.
 
-    Raises:
-        SystemdError: This host was not booted with systemd, or the scope's manager does not answer.
+    Raises: SystemdError when this host was not booted with systemd, or the scope's manager does not answer.
     """
     if not os.path.isdir(booted):
         raise SystemdError(
@@ -180,10 +178,9 @@ def manager(run: Run, scope: str, booted: str = BOOTED) -> Manager:
 
 
 def unit_state(run: Run, scope: str, unit: str) -> UnitState:
-    """What C(systemctl show) says of a unit now.
+    """What `systemctl show` says of a unit now.
 
-    Raises:
-        SystemdError: systemctl failed.
+    Raises: SystemdError when systemctl failed.
     """
     answer = run([*systemctl(scope), "show", f"--property={','.join(_PROPERTIES)}", "--", unit])
     if answer.return_code != 0:
@@ -192,7 +189,7 @@ def unit_state(run: Run, scope: str, unit: str) -> UnitState:
 
 
 def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
-    """A unit's state from the properties that C(systemctl show) prints."""
+    """A unit's state from the properties that `systemctl show` prints."""
     monotonic_microseconds = _int(properties.get("ExecMainStartTimestampMonotonic"))
     return UnitState(
         unit=unit,
@@ -232,7 +229,7 @@ def _booted_at_s() -> float:
 
 
 def parse_properties(text: str) -> dict[str, str]:
-    """The C(Name=value) lines of C(systemctl show); of a repeated name the values joined by spaces."""
+    """The `Name=value` lines of `systemctl show`; of a repeated name the values joined by spaces."""
     properties: dict[str, str] = {}
     for line in text.split("\n"):  # not splitlines: values may hold U+2028 and the like
         name, separator, value = line.partition("=")
@@ -242,7 +239,7 @@ def parse_properties(text: str) -> dict[str, str]:
 
 
 def parse_version(text: str) -> int:
-    """systemd's major version out of C(252.38-1~deb12u1) or C(systemd 247 (247.3-7)); 0 when there is none."""
+    """systemd's major version out of `252.38-1~deb12u1` or `systemd 247 (247.3-7)`; 0 when there is none."""
     match = re.search("[0-9]{1,9}", text)
     return int(match.group()) if match else 0
 
@@ -253,10 +250,8 @@ def read_text(path: str) -> str:
     A link is followed, as systemd follows it: what a unit or an environment file says is what its link says. Nothing is
     told that way which the service's user does not know, because systemd gives the service whatever it reads there.
 
-    Raises:
-        NotRegular: It is a pipe, a device or a folder, which is not waited for.
-        OSError: The file cannot be read.
-        ValueError: The file is larger than systemd reads.
+    Raises: NotRegular when it is a pipe, a device or a folder, which is not waited for; OSError when the file
+    cannot be read; ValueError when the file is larger than systemd reads.
     """
     with open_regular(path, follow_link=True) as stream:
         content = stream.read(FILE_LIMIT_BYTES + 1)
@@ -268,11 +263,9 @@ def read_text(path: str) -> str:
 def unit_files(state: UnitState, unit_path: Sequence[str], own_directory: str) -> list[UnitFile]:
     """The unit's fragment and drop-ins as they lie on disk now, in systemd's order.
 
-    C(own_directory) is searched first even where the manager does not list it yet.
+    `own_directory` is searched first even where the manager does not list it yet.
 
-    Raises:
-        OSError: A file cannot be read.
-        ValueError: A file is too large.
+    Raises: OSError when a file cannot be read; ValueError when a file is too large.
     """
     files = []
     if state.fragment_path and state.load_state != MASKED:  # that of a masked unit is a link to /dev/null
@@ -304,11 +297,10 @@ def environment_files(
 ) -> list[tuple[str, str]]:
     """Path and text of the environment files that exist, in the order systemd reads them.
 
-    C(own): what the one of our drop-in at C(dropin_path) holds or is to hold, None for nothing.
+    `own`: what the one of our drop-in at `dropin_path` holds or is to hold, None for nothing.
 
-    Raises:
-        OSError: A file exists and cannot be read.
-        ValueError: A file is too large, or they are too many.
+    Raises: OSError when a file exists and cannot be read; ValueError when a file is too large, or they are
+    too many.
     """
     ours = secret_file_setting(dropin_path).partition("=")[2].replace("%%", "%")
     found: list[tuple[str, str]] = []
@@ -413,7 +405,7 @@ def _journal(*arguments: str) -> list[str]:
 def dropin_base_directory(scope: str, runtime: bool = False) -> str:
     """The directory for unit files of the administrator (system) or of the user.
 
-    C(runtime): the one that the next boot empties. Drop-ins of all directories are read in the order of their names
+    `runtime`: the one that the next boot empties. Drop-ins of all directories are read in the order of their names
     (systemd.unit(5)), so that it makes no other difference.
     """
     if runtime:
@@ -426,8 +418,7 @@ def dropin_base_directory(scope: str, runtime: bool = False) -> str:
 def state_directory(scope: str, unit: str) -> str:
     """The directory in which this collection keeps what it must remember about a unit.
 
-    Raises:
-        UnitNameError: It is not the name of a service, but a path for example.
+    Raises: UnitNameError when it is not the name of a service, but a path for example.
     """
     check_unit(unit)
     if scope == USER:

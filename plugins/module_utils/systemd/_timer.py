@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The transient timer by which systemd itself removes a drop-in later; commands are lists of arguments. Pure."""
+"""The transient timer by which systemd itself removes a drop-in later; commands are lists of arguments."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _escaped(name: str) -> str:
 def timer_command(where: Place, seconds: int, remove: str, systemctl: str) -> list[str]:
     """Has systemd remove the drop-in after so many seconds, read its files and restart the service, without a shell.
 
-    C(remove), C(systemctl): the paths of the programs rm and systemctl, since a service's commands need absolute ones.
+    `remove`, `systemctl`: the paths of the programs rm and systemctl, since a service's commands need absolute ones.
 
-    Source: systemd-run(1): C(--property) takes what a unit file does; ExecStartPre= of systemd.service(5) are run one
+    Source: systemd-run(1): `--property` takes what a unit file does; ExecStartPre= of systemd.service(5) are run one
     after the other before ExecStart=.
     """
     manager = ["--user"] if where.scope == USER else []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which file and line sets a unit's variable, and which one wins. Pure: files come in as text."""
+"""Which file and line sets a unit's variable, and which one wins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UnitFile:
 
 @dataclass(frozen=True)
 class Directive:
-    """One C(Key=Value) of a unit file's [Service] section; C(line) counts from 1, C(last_line) where it is continued."""
+    """One `Key=Value` of a unit file's [Service] section; `line` counts from 1, `last_line` where it is continued."""
 
     key: str
     value: str
@@ -66,7 +66,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class EnvironmentFileReference:
-    """An C(EnvironmentFile=) setting: path or pattern, and who refers to it."""
+    """An `EnvironmentFile=` setting: path or pattern, and who refers to it."""
 
     pattern: str
     file: str
@@ -75,7 +75,7 @@ class EnvironmentFileReference:
 
 @dataclass(frozen=True)
 class Removal:
-    """An C(UnsetEnvironment=) entry: a name, or an assignment that is removed only with that value."""
+    """An `UnsetEnvironment=` entry: a name, or an assignment that is removed only with that value."""
 
     entry: str
     file: str
@@ -84,7 +84,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class Reset:
-    """An empty C(Environment=) or C(EnvironmentFile=), which takes back all that was set by its key before."""
+    """An empty `Environment=` or `EnvironmentFile=`, which takes back all that was set by its key before."""
 
     key: str
     file: str
@@ -94,9 +94,9 @@ class Reset:
 
 @dataclass(frozen=True)
 class UnitEnvironment:
-    """What a unit's files make of its environment, before the files named by C(EnvironmentFile=) are read.
+    """What a unit's files make of its environment, before the files named by `EnvironmentFile=` are read.
 
-    C(resets): with the files whose settings they take back.
+    `resets`: with the files whose settings they take back.
     """
 
     assignments: Mapping[str, tuple[Origin, ...]]
@@ -107,7 +107,7 @@ class UnitEnvironment:
 
 @dataclass(frozen=True)
 class Conflict:
-    """A variable of ours that another file would decide; C(message) says which and what to remove."""
+    """A variable of ours that another file would decide; `message` says which and what to remove."""
 
     name: str
     file: str
@@ -166,7 +166,7 @@ def _continues(line: str) -> bool:
 
 
 def expand_unit_specifiers(text: str, unit: str) -> str:
-    """The text with the specifiers that the unit's name decides expanded: C(%n), C(%N), C(%p), C(%i), C(%%).
+    """The text with the specifiers that the unit's name decides expanded: `%n`, `%N`, `%p`, `%i`, `%%`.
 
     Others stay as written. Source: systemd.unit(5), Specifiers.
     """
@@ -230,8 +230,8 @@ def variables(
 ) -> dict[str, Variable]:
     """Every variable the unit's process is given by its files, with the place that wins.
 
-    C(environment_files): path and text of the files that exist, in the order systemd reads them; they
-    win over C(Environment=), and C(UnsetEnvironment=) over both.
+    `environment_files`: path and text of the files that exist, in the order systemd reads them; they
+    win over `Environment=`, and `UnsetEnvironment=` over both.
     Source: systemd v252 src/core/execute.c (exec_child, accum_env and strv_env_delete).
     """
     origins = {name: list(places) for name, places in environment.assignments.items()}
@@ -247,7 +247,7 @@ def variables(
 
 
 def with_dropin(files: Sequence[UnitFile], path: str, text: str | None) -> list[UnitFile]:
-    """The unit's files as they will be with our drop-in at C(path) (None: without it), in systemd's order."""
+    """The unit's files as they will be with our drop-in at `path` (None: without it), in systemd's order."""
     others = [file for file in files if file.path != path]
     if text is None:
         return others
@@ -272,7 +272,7 @@ def conflicts(
 ) -> list[Conflict]:
     """The wanted variables that another file than ours decides, each with what to remove.
 
-    C(of_other_runs): drop-ins that this collection wrote under other names.
+    `of_other_runs`: drop-ins that this collection wrote under other names.
     """
     found = []
     for name in sorted(wanted):
@@ -348,8 +348,8 @@ def overrides(resolved: Mapping[str, Variable], dropin_path: str) -> list[str]:
 def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[str]) -> list[str]:
     """The directories systemd searches for a unit's drop-ins, the one whose file wins a name first.
 
-    For each name of the unit and each directory of the unit path: C(name.d), the template's, those of the
-    prefixes that end in a dash; then the type's (C(service.d)).
+    For each name of the unit and each directory of the unit path: `name.d`, the template's, those of the
+    prefixes that end in a dash; then the type's (`service.d`).
     Source: systemd v252 src/shared/dropin.c (unit_file_process_dir, unit_file_find_dropin_paths).
     """
     names = [unit, *(alias for alias in aliases if alias != unit)]
@@ -377,7 +377,7 @@ def _dropin_names(name: str) -> list[str]:
 def dropins_in_order(listings: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """The paths of the drop-ins that count, in the order systemd reads them.
 
-    C(listings): each directory with its file names, as C(dropin_directories) orders them. Of two files of
+    `listings`: each directory with its file names, as `dropin_directories` orders them. Of two files of
     one name the first directory's counts; files are read sorted by name.
     Source: systemd v252 src/basic/conf-files.c (conf_files_list_strv).
     """

@@ -122,8 +122,7 @@ NEWEST_KNOWN = (0, 33)
 def parse(text: str | Version) -> Version:
     """The version that a text such as `0.33.0-rc2` or `v0.12` names.
 
-    Raises:
-        ValueError: the text is no version.
+    Raises: ValueError when the text is no version.
     """
     if isinstance(text, Version):
         return text
@@ -140,8 +139,7 @@ def rules(text: str | Version) -> VersionRules:
 
     A version newer than the newest known one gets the newest known rules and a warning.
 
-    Raises:
-        ValueError: the text is no version, or names one older than 0.10.0.
+    Raises: ValueError when the text is no version, or names one older than 0.10.0.
     """
     version = parse(text)
     if version.release == DEVELOPMENT:
