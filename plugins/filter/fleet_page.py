@@ -51,7 +51,8 @@ _value:
   type: str
 """
 
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page

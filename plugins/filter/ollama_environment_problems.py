@@ -48,7 +48,8 @@ _value:
   elements: str
 """
 
-from typing import Any, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import problems

@@ -42,7 +42,8 @@ _value:
     Environment="OLLAMA_NUM_PARALLEL=3"
 """
 
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import environment_lines

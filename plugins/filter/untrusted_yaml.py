@@ -47,7 +47,8 @@ _value:
 
 import json
 import textwrap
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 

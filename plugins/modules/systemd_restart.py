@@ -79,7 +79,8 @@ main_pid:
   type: int
 """
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Mapping
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import (

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import Text, replace_file
 

@@ -11,9 +11,10 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers import buffers_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import conditions_of

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from typing import Iterator
+from collections.abc import Iterator
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import system_memory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (

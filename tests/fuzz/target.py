@@ -15,9 +15,10 @@ import json
 import resource
 import signal
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any
 
 # What one input may cost. The slowest honest ones, of the planner, take a tenth.
 CPU_SECONDS = 2.0

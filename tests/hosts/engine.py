@@ -18,8 +18,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 TMPFS = Path("/dev/shm")
 TMPFS_MINIMUM_BYTES = 2 * 1024**3

@@ -15,8 +15,8 @@ import hashlib
 import os
 import platform
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable
 
 import engine
 

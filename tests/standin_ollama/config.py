@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Mapping
+from typing import Any
 
 DEFAULT_PATH = "/etc/standin-ollama.json"
 DEFAULT_VERSION = "0.33.0-rc2"

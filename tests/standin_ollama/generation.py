@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any
 
 from .config import Throughput
 from .scheduler import Runner, Scheduler

@@ -10,9 +10,10 @@ import contextlib
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 DEFAULT_DESCRIPTION = "/etc/simulated-nvml.json"
 DEFAULT_ANNOUNCEMENTS = "/run/simulated-nvml"

@@ -15,8 +15,9 @@ import json
 import os
 import re
 import struct
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 from . import gotext
 from .store import MEDIA_TYPE, Gguf, Model, Store, full_name, read_gguf, short_name

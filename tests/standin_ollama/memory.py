@@ -11,8 +11,8 @@ weights = size of the blob (and of the projector's file); KV cache = parallel * 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Sequence
 
 from .config import MeasuredSize
 from .store import Gguf, Model

@@ -10,8 +10,8 @@ tests/data/ollama_scheduler.jsonl.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 from .gpus import Gpu
 from .memory import Sizes, share_of_layers

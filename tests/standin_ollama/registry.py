@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from .making import Failed, keep_blob, status, write_manifest

@@ -14,8 +14,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Mapping, NoReturn, Sequence
+from typing import NoReturn
 
 from . import gpus
 

@@ -14,8 +14,9 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 from . import gotext, gpus, memory, placement, runner
 from .config import Config, Fault

@@ -15,9 +15,10 @@ import os
 import re
 import socket
 import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Iterator, Mapping, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from . import generation, gotext, making, registry

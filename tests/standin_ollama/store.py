@@ -16,9 +16,10 @@ import os
 import re
 import struct
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Mapping
+from typing import Any, BinaryIO
 
 MEDIA_TYPE = "application/vnd.ollama.image."
 _SCALARS = {

@@ -9,8 +9,9 @@ held against the roles in tests/systemd.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 Host = Callable[[str], Any]
 CHANGE = {"ollama_plan_num_parallel": 2}

@@ -10,9 +10,10 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Mapping
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._figures import (
     BUSY,

@@ -11,7 +11,8 @@ import select
 import signal
 import sys
 import time
-from typing import Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # So long may a module that only reads take. The slowest honest answer is that of a driver which hangs: 60 s.
 READING_SECONDS = 120

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import replace_file

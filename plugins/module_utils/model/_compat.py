@@ -11,8 +11,9 @@ Source: Ollama llama/compat/llama-ollama-compat.cpp, translate_metadata (v0.33.0
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Tuple
 
 # Tensors of a vision or audio tower that lie in the same file as the text model.
 PROJECTOR_PREFIXES = ("v.", "mm.", "a.", "model.vision_tower.")

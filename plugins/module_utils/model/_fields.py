@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Callable, Mapping
+from typing import Any
 
 # No size in bytes, length or count of a model comes near this.
 MAX_NUMBER = 2**50

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Mapping, Sequence, Tuple
+from typing import Any, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model import _compat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits

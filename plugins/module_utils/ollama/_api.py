@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import MAX_KEPT_NUMBERS

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 # So many restarts by systemd while we wait are a loop, not a slow start.
 RESTART_LOOP = 3

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+from collections.abc import Iterable
 
 # Source: Ollama v0.33.0-rc2 types/model/name.go.
 DEFAULT_HOST = "registry.ollama.ai"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import as_printed
 

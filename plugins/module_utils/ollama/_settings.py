@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Tuple
+from typing import Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text import (
     INT64_MAX,

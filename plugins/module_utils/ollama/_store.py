@@ -12,8 +12,9 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import (
     open_below,

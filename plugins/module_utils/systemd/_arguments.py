@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK, masked

@@ -17,8 +17,9 @@ import os
 import posixpath
 import re
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (

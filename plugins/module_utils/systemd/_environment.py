@@ -10,7 +10,8 @@ Three notations meet here: `Environment=` lines of unit files, the `Environment`
 from __future__ import annotations
 
 import re
-from typing import Iterator, Mapping, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK
 

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import time
-from typing import Iterator
+from collections.abc import Iterator
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import make_state_folder
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import stop_if_abandoned

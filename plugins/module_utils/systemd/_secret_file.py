@@ -13,7 +13,7 @@ the drop-in, and behind it the environment file. Only reading and writing knows 
 
 from __future__ import annotations
 
-from typing import Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
     NAME_PATTERN,

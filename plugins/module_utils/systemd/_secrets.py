@@ -9,7 +9,8 @@ Every function takes time in proportion to the text, because what a host says ma
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 MASK = "********"
 

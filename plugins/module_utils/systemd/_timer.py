@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import Place
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import USER

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
     Cells,

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Sequence
 
 
 def _single(value: float) -> float:

@@ -12,7 +12,7 @@ Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph (b10
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     Step,

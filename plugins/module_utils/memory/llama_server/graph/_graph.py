@@ -8,7 +8,7 @@ Source: llama.cpp ggml/src/ggml.c, ggml_build_forward_expand (b10488).
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 FLOAT_BYTES = 4
 HALF_BYTES = 2
