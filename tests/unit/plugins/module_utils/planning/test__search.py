@@ -193,7 +193,10 @@ def test_what_is_hopeless_is_left_out_and_the_best_comes_first():
     groups = promising([RoomJudge(64)], goal(A, B, kv_cache_types=("f16", "q8_0")))
     assert groups == [
         [Candidate(2, 8192, "q8_0"), Candidate(2, 4096), Candidate(2, 4096, "q8_0")],
-        [Candidate(1, 16384, "q8_0"), Candidate(1, 8192), Candidate(1, 8192, "q8_0"), Candidate(1, 4096), Candidate(1, 4096, "q8_0")],
+        [
+            *(Candidate(1, 16384, "q8_0"), Candidate(1, 8192), Candidate(1, 8192, "q8_0")),
+            *(Candidate(1, 4096), Candidate(1, 4096, "q8_0")),
+        ],
     ]
 
 
