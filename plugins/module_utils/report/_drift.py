@@ -22,8 +22,16 @@ NOT_RUNNING = "not running"
 NOT_AS_PLANNED = "not as planned"
 REFUSED = "refused"
 GPU_GONE = "gpu gone"
+# As the comparison on the host names them.
+FORMER_NAME = "former name"
+EXPOSED_SECRET = "exposed secret"
 # What a run of site.yml makes right by itself, whatever else it finds.
-MENDED_BY_SITE = frozenset((NOT_APPLIED, PLAN_CHANGED, FILE_EDITED, NOT_RELOADED, STALE_PROCESS))
+MENDED_BY_SITE = frozenset(
+    (
+        *(NOT_APPLIED, PLAN_CHANGED, FILE_EDITED, NOT_RELOADED, STALE_PROCESS),
+        *(FORMER_NAME, EXPOSED_SECRET),
+    )
+)
 
 _SENTENCES = {
     NOT_APPLIED: "our drop-in does not have it: the plan was not applied here",

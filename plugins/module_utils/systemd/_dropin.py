@@ -372,6 +372,7 @@ def is_former_name(where: Place, path: str, text: str) -> bool:
         and bool(_DROPIN_NAME.match(name))
         and is_ours(text)
         and not _is_benchmarks(where.named(name))
+        and not _is_benchmarks(where)
     )
 
 

@@ -132,10 +132,17 @@ def test_where_nobody_can_be_seen_at_the_port_the_server_is_asked(main_process):
         assert _service.server_api(UNIT, main_pid, "http://127.0.0.1:1", 5.0).refused == ""
 
 
-def test_a_run_that_has_not_written_yet_leaves_the_word_to_those_before_it(monkeypatch):
+def test_a_run_that_has_not_written_yet_leaves_the_word_to_those_since_the_wait_began(monkeypatch):
+    """What was written before is of an older start, and not the reason for which this one failed."""
+    told = {0.0: ["of an hour ago"], 100.0: [UNIT, "it died", ""], 200.0: []}
+
+    def messages(scope, unit, since_s, lines):
+        return told[since_s]
+
     monkeypatch.setattr(_service, "journal_of_invocation", lambda invocation, from_end, lines: [""])
-    monkeypatch.setattr(_service, "last_messages_of_unit", lambda scope, unit, since_s, lines: [unit, "it died", ""])
-    assert _service.last_words(shows(), "system", UNIT, 5.0) == [UNIT, "it died"]
+    monkeypatch.setattr(_service, "last_messages_of_unit", messages)
+    assert _service.last_words(shows(), "system", UNIT, 100.0) == [UNIT, "it died"]
+    assert _service.last_words(shows(), "system", UNIT, 200.0) == []
 
 
 def test_the_last_words_of_a_panic_begin_with_its_cause(monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report import _drift
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import explain
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _differences
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,3 +162,8 @@ def test_of_two_secrets_that_differ_another_value_is_wanted():
     }
     (drift,) = explain([found], [])
     assert drift.difference == "******** in process, wanted another value"
+
+
+def test_what_the_comparison_on_the_host_names_is_called_so_here():
+    assert (_drift.FORMER_NAME, _drift.EXPOSED_SECRET) == (_differences.FORMER_NAME, _differences.EXPOSED)
+    assert {_drift.FORMER_NAME, _drift.EXPOSED_SECRET} <= _drift.MENDED_BY_SITE

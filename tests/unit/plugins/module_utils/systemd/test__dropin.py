@@ -265,6 +265,11 @@ def test_a_benchmark_leaves_our_dropin_and_is_left(world):
         assert value(world) == "A=1"
         assert not apply(FakeSystemd(), content=TEXT.format(1)).changed
         assert path(world).with_name(name).exists()
+        ours = _dropin.place(UNIT, "system", NAME, str(world / "etc"), str(world / "state"))
+        theirs = ours.named(name)
+        for one, other in ((ours, theirs), (theirs, ours)):
+            with open(other.path, encoding="utf-8") as stream:
+                assert not _dropin.is_former_name(one, other.path, stream.read())
     assert apply(FakeSystemd(), "restored").told.endswith(f"before rollout r-1: no {NAME}.")
     assert path(world).with_name("zzz-mine.conf").exists()
 
