@@ -14,15 +14,17 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import GPU_GONE
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import (
     AFTER_CHANGE,
     BEFORE_CHANGE,
-    MOST_OF_A_PROBLEM,
-    NOT_SEEN,
     HostData,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
+    MOST_OF_A_PROBLEM,
     fleet_report,
     table,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import NOT_SEEN
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page

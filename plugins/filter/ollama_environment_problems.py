@@ -53,7 +53,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import problems
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import refusal, value_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import refusal, value_text
 
 
 def ollama_environment_problems(

@@ -46,7 +46,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import environment_lines
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import environment_lines
 
 
 def systemd_environment(environment: Mapping[str, Any]) -> str:

@@ -152,9 +152,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
     SERVICE_ARGUMENTS,
     take_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import NAME_PATTERN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import NAME_PATTERN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (

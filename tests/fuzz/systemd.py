@@ -9,18 +9,31 @@ import json
 from collections.abc import Iterator
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import system_memory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
+    Assignment,
+    parse_assignments,
+    parse_environment_file,
+    parse_process_environment,
+    quote_assignment,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
     added_settings,
     file_differences,
     readable_secrets,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import difference
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
-    Assignment,
-    parse_assignments,
-    parse_environment_file,
-    parse_process_environment,
-    quote_assignment,
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
+    DROP_IN,
+    FRAGMENT,
+    UnitFile,
+    conflicts,
+    dropin_directories,
+    dropins_in_order,
+    expand_unit_specifiers,
+    overrides,
+    unit_environment,
+    variables,
+    with_dropin,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     container_of,
@@ -46,19 +59,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     parse_properties,
     parse_unit_state,
     parse_version,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
-    DROP_IN,
-    FRAGMENT,
-    UnitFile,
-    conflicts,
-    dropin_directories,
-    dropins_in_order,
-    expand_unit_specifiers,
-    overrides,
-    unit_environment,
-    variables,
-    with_dropin,
 )
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import SEPARATOR, Folder, Target, split, text
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     environment_lines,
     parse_assignments,
     parse_process_environment,

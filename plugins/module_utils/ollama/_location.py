@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import url_of_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import cleaned
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     parse_environment_file,
     parse_shown_environment,
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal, goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -19,13 +19,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._misfit i
     misfit_sentence,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import verdict_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
-    Choice,
-    Goal,
-    best_choice,
-    rank,
-    safe_choice,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice, rank
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import best_choice, safe_choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     ServerSettings,
     settings_from_environment,

@@ -5,13 +5,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand, Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import has_single_slot
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    has_single_slot,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the search is to reach, and what it may try.
+
+    `wanted`: whether `models` are to stay loaded together; otherwise any of them is to be served.
+    `parallels` hold the demand first, then smaller values. `context_lengths` are in tokens per request.
+    `least_loaded`: how many models are to be loaded at once at least, where none is wanted by name.
+    `longest_because`: why no longer context is tried.
+    """
+
+    models: tuple[SchedulerModel, ...]
+    wanted: bool
+    parallels: tuple[int, ...]
+    context_lengths: tuple[int, ...]
+    kv_cache_types: tuple[str, ...]
+    spreads: tuple[bool, ...]
+    least_loaded: int = 1
+    longest_because: str = ""
+
+    def settings(self) -> Iterator[Candidate]:
+        """All settings that may be tried."""
+        for values in product(self.parallels, self.context_lengths, self.kv_cache_types, self.spreads):
+            yield Candidate(*values)
 
 
 def goal_for(inputs: Inputs, policy: Policy | None = None) -> Goal:

@@ -10,17 +10,15 @@ from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     KV_CACHE_TYPES,
     LEAST_CONTEXT_LENGTH,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
-    Choice,
-    Goal,
-    best_choice,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import best_choice
 
 
 def largest_combination(judges: Sequence[Judge], goal: Goal, demands: Sequence[Demand]) -> tuple[Demand, ...]:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     Verdict,
 )

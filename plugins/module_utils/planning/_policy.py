@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import PARALLEL_MAX
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import value_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import value_text
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
 
 # Values that no host reaches; they catch a unit that was forgotten (GiB for bytes) or a slip of the keyboard.

@@ -1,72 +1,17 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The search for the best safe settings: what is tried, and what is better than what."""
+"""The search for the best safe settings: what is tried, in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import KV_CACHE_TYPES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What the search is to reach, and what it may try.
-
-    `wanted`: whether `models` are to stay loaded together; otherwise any of them is to be served.
-    `parallels` hold the demand first, then smaller values. `context_lengths` are in tokens per request.
-    `least_loaded`: how many models are to be loaded at once at least, where none is wanted by name.
-    `longest_because`: why no longer context is tried.
-    """
-
-    models: tuple[SchedulerModel, ...]
-    wanted: bool
-    parallels: tuple[int, ...]
-    context_lengths: tuple[int, ...]
-    kv_cache_types: tuple[str, ...]
-    spreads: tuple[bool, ...]
-    least_loaded: int = 1
-    longest_because: str = ""
-
-    def settings(self) -> Iterator[Candidate]:
-        """All settings that may be tried."""
-        for values in product(self.parallels, self.context_lengths, self.kv_cache_types, self.spreads):
-            yield Candidate(*values)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Settings with the number of models that are safe together under them.
-
-    `order`: the names in the order in which they must be loaded; empty where every order is safe.
-    """
-
-    candidate: Candidate
-    loaded: int
-    order: tuple[str, ...] = ()
-
-
-def rank(choice: Choice) -> tuple[int, bool, int, int, int, bool]:
-    """How good a safe choice is: the objective of the whole search, the most important first.
-
-    All wanted models loaded together is what every choice has. Then: requests served at once (the search
-    tries no more than are asked for); no order of loading to keep; models loaded at once; context length;
-    the better KV cache type; models not divided over GPUs.
-    """
-    return (
-        choice.candidate.parallel,
-        not choice.order,
-        choice.loaded,
-        choice.candidate.context_length,
-        -KV_CACHE_TYPES.index(choice.candidate.kv_cache_type),
-        not choice.candidate.spread,
-    )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice, rank
 
 
 def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Candidate]]:

@@ -24,12 +24,12 @@ REFUSED = "refused"
 GPU_GONE = "gpu gone"
 # As the comparison on the host names them.
 FORMER_NAME = "former name"
-EXPOSED_SECRET = "exposed secret"
+EXPOSED = "exposed secret"
 # What a run of site.yml makes right by itself, whatever else it finds.
 MENDED_BY_SITE = frozenset(
     (
         *(NOT_APPLIED, PLAN_CHANGED, FILE_EDITED, NOT_RELOADED, STALE_PROCESS),
-        *(FORMER_NAME, EXPOSED_SECRET),
+        *(FORMER_NAME, EXPOSED),
     )
 )
 

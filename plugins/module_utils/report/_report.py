@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import (
@@ -21,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift impo
     shown,
     shown_wanted,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar import (
     KINDS,
     MemoryBar,
@@ -28,49 +28,22 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar
     bar_of_plan,
     size_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import (
+    DRIFTED,
+    NOT_SEEN,
+    STATES,
+    UNKNOWN,
+    badness,
+    state_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 
 # Raised when a key of the report changes its meaning or goes.
 FORMAT = 1
 MOST_OF_A_PROBLEM = 1000
 
-UNREACHABLE = "unreachable"
-FAILED = "failed"
-UNKNOWN = "unknown"
-DRIFTED = "drifted"
-UNSAFE = "unsafe"
-IN_SYNC = "in sync"
-PLANNED = "planned"
 # Causes that say nothing without their sentence.
 TOLD_WHOLE = (NOT_RUNNING, REFUSED)
-# The worst first.
-STATES = (UNREACHABLE, FAILED, UNKNOWN, DRIFTED, UNSAFE, IN_SYNC, PLANNED)
-# Of these nobody has seen whether they are as planned, or even made a plan.
-NOT_SEEN = (UNREACHABLE, FAILED, UNKNOWN)
-# When a host was compared, where the run has changed it or has begun to.
-BEFORE_CHANGE = "before its change"
-AFTER_CHANGE = "after its change"
-
-
-@dataclass(frozen=True)
-class HostData:
-    """What a run knows of one host; what it does not know is None, or an empty reason.
-
-    `plan`: the fact ollama_plan; `verified`: the fact ollama_verify_result; `gpu`: the fact gpufleet_gpu.
-    `unseen`: what could not be looked at; `gpus_gone`: the GPUs that the plan was applied for and that are gone;
-    `compared`: BEFORE_CHANGE or AFTER_CHANGE where the run has changed the host.
-    """
-
-    name: str
-    plan: Mapping[str, Any] | None = None
-    verified: Mapping[str, Any] | None = None
-    gpu: Mapping[str, Any] | None = None
-    failure: str = ""
-    unreachable: str = ""
-    unseen: tuple[str, ...] = ()
-    gpus_gone: tuple[str, ...] = ()
-    compared: str = ""
-    notes: tuple[str, ...] = field(default=())
 
 
 def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]:
@@ -78,7 +51,7 @@ def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]
 
     A host whose data are not in the form that the collection's roles set is failed, and costs the others nothing.
     """
-    described = sorted((_described(host) for host in hosts), key=_badness)
+    described = sorted((_described(host) for host in hosts), key=badness)
     states = Counter(host["state"] for host in described)
     gpus = [gpu for host in described for gpu in host["gpus"]]
     return {
@@ -139,7 +112,7 @@ def _host(host: HostData) -> dict[str, Any]:
     plan = host.plan or {}
     drifts = _drifts(host)
     gpus = _bars(host)
-    state = _state(host, drifts)
+    state = state_of(host, drifts)
     return {
         "name": host.name,
         "state": state,
@@ -213,20 +186,6 @@ def _bars(host: HostData) -> list[MemoryBar]:
     return [bar_of_facts(gpu) for gpu in (host.gpu or {}).get("devices", ())]
 
 
-def _state(host: HostData, drifts: tuple[Drift, ...]) -> str:
-    if host.unreachable:
-        return UNREACHABLE
-    if host.failure:
-        return FAILED
-    if host.unseen:
-        return UNKNOWN
-    if drifts:
-        return DRIFTED
-    if host.plan is not None and not host.plan["safe"]:
-        return UNSAFE
-    return IN_SYNC if host.verified is not None else PLANNED
-
-
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": model["name"],
@@ -242,11 +201,6 @@ def _limit(plan: Mapping[str, Any]) -> str:
     limits = list(plan.get("limits", ()))
     impossible = [limit for limit in limits if not limit["possible"]]
     return str((impossible or limits)[0]["reason"]) if limits else ""
-
-
-def _badness(host: Mapping[str, Any]) -> tuple[Any, ...]:
-    missing = sum(gpu["short_bytes"] for gpu in host["gpus"])
-    return STATES.index(host["state"]), -len(host["drift"]), -missing, host["name"]
 
 
 def _why(host: Mapping[str, Any]) -> str:

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK, masked
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     Conflict,
     Variable,
     secret_file,
     secret_file_setting,
     service_settings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK, masked
 
 FILE = "file"
 UNIT = "unit"

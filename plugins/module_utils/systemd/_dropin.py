@@ -22,6 +22,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
+    is_well_formed,
+    parse_assignments,
+    parse_environment_file,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
     make_folder,
     remove_file,
@@ -29,13 +34,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_fi
     sync_folder,
     write_file,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
-    is_well_formed,
-    parse_assignments,
-    parse_environment_file,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import Former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import locked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import secret_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
     BOUNDARY,
     MARKER,
@@ -65,7 +66,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     state_directory,
     unit_state,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import secret_file
 
 # systemd-analyze verify --recursive-errors= came with systemd 250 (its NEWS).
 RECURSIVE_ERRORS_SINCE = 250

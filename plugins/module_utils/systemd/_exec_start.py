@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     NAME_PATTERN,
     split_words,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     Conflict,
     UnitFile,
     service_settings,

@@ -34,6 +34,20 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin im
     place,
     with_secret_file,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
+    ENVIRONMENT_FILE,
+    Conflict,
+    Origin,
+    UnitFile,
+    Variable,
+    conflicts,
+    overrides,
+    secret_file,
+    secret_file_setting,
+    unit_environment,
+    variables,
+    with_dropin,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     Process,
     container_of,
@@ -64,20 +78,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     state_directory,
     unit_files,
     unit_state,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
-    ENVIRONMENT_FILE,
-    Conflict,
-    Origin,
-    UnitFile,
-    Variable,
-    conflicts,
-    overrides,
-    secret_file,
-    secret_file_setting,
-    unit_environment,
-    variables,
-    with_dropin,
 )
 
 # Programs that run a service's real process elsewhere, in a container: their environment is not Ollama's.

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     parse_process_environment,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_command

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     NAME_PATTERN,
     is_well_formed,
     parse_environment_file,
     refusal,
     split_words,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import cut_at_secret, masked
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     DROP_IN,
     Directive,
     UnitFile,
@@ -31,6 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     service_settings,
     unit_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import cut_at_secret, masked
 
 MARKER = "# Written by gpufleet.ollama, which replaces this file: put your own settings in another drop-in."
 # Stands between the two files where they are one text.

@@ -20,12 +20,11 @@ from typing import Callable, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import NotRegular, open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     Assignment,
     parse_shown_environment,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     DROP_IN,
     FRAGMENT,
     EnvironmentFileReference,
@@ -35,6 +34,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_file
     secret_file,
     secret_file_setting,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 
 SYSTEM = "system"
 USER = "user"

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import Place
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import secret_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import USER
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import secret_file
 
 
 def timer_name(where: Place) -> str:

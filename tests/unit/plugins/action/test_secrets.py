@@ -12,13 +12,13 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.action import fleet_report, ollama_plan
 from ansible_collections.gpufleet.ollama.plugins.filter.plan_table import plan_table
 from ansible_collections.gpufleet.ollama.plugins.filter.plans_table import plans_table
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import environment_lines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
     file_differences,
     process_differences,
     server_differences,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import difference
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import environment_lines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import parted
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st

@@ -44,7 +44,7 @@ LENT: Mapping[str, Collection[str]] = {
         "ollama._names",
         "ollama._settings",
         "systemd._arguments",
-        "systemd._environment",
+        "systemd._assignments",
         "systemd._secrets",
     ),
 }

@@ -26,7 +26,7 @@ BYTE = 1 / MIB
 
 
 @pytest.mark.parametrize(
-    ("gpus_mib", "models", "setting", "loaded", "is_hopeless"),
+    ("gpus_mib", "models", "candidate", "loaded", "is_hopeless"),
     [
         # The largest alone.
         ([LARGE_MIB + 100 + MARGIN], [LARGE, SMALL], ONE, 1, False),
@@ -63,7 +63,7 @@ MANY = [model(name) for name in "abcdefg"]
 
 # Two of seven models are 21 pairs of 4 loads: more than are simulated, so that the bound will decide.
 @pytest.mark.parametrize(
-    ("gpus_mib", "models", "count", "setting", "headroom_mib", "is_ruled_out"),
+    ("gpus_mib", "models", "count", "candidate", "headroom_mib", "is_ruled_out"),
     [
         # As many as are asked about, the largest of them, exceed all memory.
         ([LARGE_MIB + 100 + MARGIN], [LARGE, SMALL], 1, ONE, 0, False),

@@ -17,7 +17,7 @@ QUANTISED = {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "1"}
 
 
 @pytest.mark.parametrize(
-    ("setting", "environment"),
+    ("candidate", "environment"),
     [
         (Candidate(2, 8192), PLAIN),
         (Candidate(2, 8192, "q8_0"), {**PLAIN, **QUANTISED}),

@@ -105,7 +105,7 @@ def test_what_is_to_last_is_tried_at_readings_around_64_mib_apart(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "setting", "unsafe"),
+    ("options", "candidate", "unsafe"),
     [
         ({"num_parallel": 1}, Candidate(1, 8192), ""),
         ({"num_parallel": 64}, Candidate(64, 8192), "safe would be OLLAMA_NUM_PARALLEL=2 and OLLAMA_MAX_LOADED_MODELS=1"),

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._misfit import (
     largest_combination,
     misfit_sentence,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import WantedModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Verdict
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import (
     CONTEXT,
@@ -21,7 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_ste
     verdict_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import model
 
 A, B, C = map(model, "abc")
@@ -42,7 +43,7 @@ PARALLEL, MODELS, CONTEXT = range(3)
 
 
 @pytest.mark.parametrize(
-    ("which", "setting", "options", "sentence"),
+    ("which", "candidate", "options", "sentence"),
     [
         (
             PARALLEL,
@@ -120,7 +121,7 @@ DIVIDED = (
 
 
 @pytest.mark.parametrize(
-    ("setting", "options", "more"),
+    ("candidate", "options", "more"),
     [
         (Candidate(2, 8192), {"kv_cache_types": ("f16", "q8_0"), "spreads": (False, True)}, ()),
         (Candidate(2, 8192, "q8_0"), {"kv_cache_types": ("f16", "q8_0")}, (QUANTISED,)),

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import WantedModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import Choice, Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
     blob_warnings,
     client_warnings,
@@ -34,7 +34,7 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
 
 
 @pytest.mark.parametrize(
-    ("changes", "asked", "setting", "beginning"),
+    ("changes", "asked", "candidate", "beginning"),
     [
         ({}, {}, Candidate(2, 4096), None),
         # num_ctx of the Modelfile wins over what is planned, whichever is more.

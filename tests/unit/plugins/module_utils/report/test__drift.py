@@ -165,5 +165,5 @@ def test_of_two_secrets_that_differ_another_value_is_wanted():
 
 
 def test_what_the_comparison_on_the_host_names_is_called_so_here():
-    assert (_drift.FORMER_NAME, _drift.EXPOSED_SECRET) == (_differences.FORMER_NAME, _differences.EXPOSED)
-    assert {_drift.FORMER_NAME, _drift.EXPOSED_SECRET} <= _drift.MENDED_BY_SITE
+    assert (_drift.FORMER_NAME, _drift.EXPOSED) == (_differences.FORMER_NAME, _differences.EXPOSED)
+    assert {_drift.FORMER_NAME, _drift.EXPOSED} <= _drift.MENDED_BY_SITE

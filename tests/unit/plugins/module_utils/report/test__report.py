@@ -17,12 +17,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
     PlannedGpu,
     PlannedModel,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
-    STATES,
-    HostData,
-    fleet_report,
-    table,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report, table
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import STATES
 
 GIB = 1 << 30
 NOW = "2026-11-23T05:47:29Z"

@@ -13,12 +13,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
     server_differences,
     unit_differences,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     Conflict,
     Origin,
     Variable,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
 
 UNIT = "ollama.service"
 

@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._exec_star
     decisions,
     scripts,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     DROP_IN,
     FRAGMENT,
     UnitFile,

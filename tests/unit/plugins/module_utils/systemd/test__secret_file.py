@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._environment import environment_lines
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import environment_lines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
     MARKER,
     halves,

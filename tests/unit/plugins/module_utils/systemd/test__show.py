@@ -10,6 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _show
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
+    EnvironmentFileReference,
+    expand_unit_specifiers,
+    secret_file_setting,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     Completed,
     SystemdError,
@@ -18,11 +23,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     parse_unit_state,
     parse_version,
     unit_state,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._unit_files import (
-    EnvironmentFileReference,
-    expand_unit_specifiers,
-    secret_file_setting,
 )
 
 SHOWN = """\
