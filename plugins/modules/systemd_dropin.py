@@ -129,7 +129,7 @@ restored:
   returned: always
   type: bool
 unproven:
-  description: Whether no run has seen the service healthy on the drop-in since it was changed or brought back.
+  description: Whether no run has seen the service healthy on the drop-in since it was brought back.
   returned: always
   type: bool
 told:

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import replace_file
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
+    make_state_folder,
+    replace_file,
+)
 
 FILE_NAME = "planned_gpus.json"
 MAX_FILE_BYTES = 256 * 1024
@@ -55,7 +58,7 @@ def remember(path: str, gpus: Iterable[Mapping[str, Any]]) -> None:
     """
     kept = [{"uuid": str(gpu["uuid"]), "name": str(gpu["name"])} for gpu in gpus]
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_state_folder(os.path.dirname(path))
         replace_file(path, json.dumps({"gpus": kept}, indent=1) + "\n", 0o600)
     except OSError as error:
         raise RecordError(

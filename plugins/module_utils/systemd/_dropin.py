@@ -407,7 +407,8 @@ def _outcome(
         exists=mine.after is not None,
         formers=len(_former.changes(where.former_directory)),
         change=change,
-        unproven=bool(record and not record.proven),
+        # A change that no run has proven is told by its name; this is a way back that was killed before its restart.
+        unproven=bool(record and not record.proven and not record.change),
         rollouts=tuple(_rollouts(where, _former.in_order(known), with_gone=True)),
         complaints=tuple(complaints),
         diff="".join(difference(step.where.path, step.before, step.after) for step in steps),
