@@ -61,7 +61,7 @@ class ActionModule(HostModule):
             return {**result, "failed": True, "msg": "; ".join(refusals)}
         _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         read = self._read(options, task_vars)
-        if read.get("failed"):
+        if read.get("failed") or read.get("unreachable"):
             return {**read, **result}
         host = parts(read)
         if read.get("failures"):

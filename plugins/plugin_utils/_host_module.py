@@ -9,9 +9,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import (
     ANSWER_CHARACTERS,
+    MESSAGE_CHARACTERS,
     Returns,
     UnfitAnswer,
     checked,
@@ -43,9 +45,14 @@ class HostModule(ActionBase):
         self, module: str, options: Mapping[str, Any], returns: Returns, task_vars: dict[str, Any]
     ) -> dict[str, Any]:
         """What a module of this collection, executed on the host, has answered."""
-        answer: dict[str, Any] = self._execute_module(
-            module_name=f"gpufleet.ollama.{module}", module_args=dict(options), task_vars=task_vars
-        )
+        try:
+            answer: dict[str, Any] = self._execute_module(
+                module_name=f"gpufleet.ollama.{module}", module_args=dict(options), task_vars=task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            # Its text is what the host wrote, such as sshd's banner. ansible-core 2.18 keeps that as a template
+            # where it is raised (executor/task_executor.py, _execute), and not where it is returned.
+            return {"unreachable": True, "msg": shown(str(error)[:MESSAGE_CHARACTERS])}
         name = shown(str(task_vars.get("inventory_hostname", "the host")))
         try:
             taken = checked(answer, returns)

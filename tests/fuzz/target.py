@@ -124,8 +124,10 @@ class Target:
         try:
             with _limited(cpu_seconds):
                 self.call(data)
-        except self.documented:
-            return False
+        except Exception as error:
+            if isinstance(error, self.documented):
+                return False
+            raise
         return True
 
 

@@ -688,7 +688,7 @@ def _listed(model: Model) -> dict[str, Any]:
 
 
 def _shown(model: Model, verbose: bool) -> dict[str, Any]:
-    parameters = [(name, value) for name, value in sorted(model.parameters.items())]
+    parameters = sorted(model.parameters.items())
     reply: dict[str, Any] = {}
     if model.licenses:
         reply["license"] = "\n".join(model.licenses)

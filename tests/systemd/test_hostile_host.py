@@ -68,7 +68,7 @@ class Hostile:
 @pytest.fixture
 def hostile(make_host, tmp_path):
     host = make_host(gpus="rtx3060_12gb", models={"llama3.2:3b": None}, variables=QUICK)
-    host.write(PYTHON, (HERE / "hostile_python.py").read_text())
+    host.write(PYTHON, "#!/usr/bin/python3\n" + (HERE / "hostile_python.py").read_text())
     host.shell(f"chmod 0755 {PYTHON}")
     traces = tmp_path / "traces"
     traces.mkdir()

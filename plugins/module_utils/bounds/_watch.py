@@ -59,7 +59,7 @@ def watched(
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS)
         if not is_late:
-            sys.exit(1)
+            raise SystemExit(1)
         try:
             fail(
                 msg=f"{what} took longer than {seconds:g} s and was ended: something on this host does not "

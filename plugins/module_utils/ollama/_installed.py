@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
     shape_from_header,
@@ -56,7 +57,9 @@ class InstalledModel:
 
         Raises: ModelError.
         """
-        parameters = {key: self.parameters[key] for key in MEMORY_PARAMETERS if key in self.parameters}
+        parameters: dict[str, Any] = {
+            key: self._whole(key) for key in MEMORY_PARAMETERS if self.parameters.get(key) is not None
+        }
         if self.draft_bytes:
             parameters["draft_bytes"] = self.draft_bytes
         if self.side_files:
@@ -76,6 +79,18 @@ class InstalledModel:
             )
         except ValueError as error:
             raise ModelError(f"model {self.name}: {error}") from error
+
+    def _whole(self, key: str) -> int:
+        """A parameter that is a number of things, -1 for Ollama's own choice; JSON may have written it as 512.0."""
+        value = self.parameters[key]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not is_number(value) and value != -1:
+            raise ModelError(
+                f"model {self.name}: its parameter {key} is {value!r:.40}, expected a whole number; "
+                "correct it in the Modelfile and create the model again"
+            )
+        return int(value)
 
 
 def _context_length(value: Any) -> int | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import time
 from collections.abc import Iterable
@@ -109,21 +110,29 @@ def _own_pids(main_pid: int) -> set[int]:
 
 
 def holder_of(url: str, first: Iterable[int] = ()) -> Holder | None:
-    """Who listens at the URL, of these processes or any; None where nobody does or it cannot be seen."""
-    for candidates in (first, pids()):
-        listener = _listener(url, candidates)
-        if listener is None:
-            return None
-        if listener.pid:
-            return Holder(listener.pid, process_name(listener.pid), unit_of(listener.pid))
-    return None
+    """Who listens at the URL, of these processes or any; None where nobody does or it cannot be seen.
+
+    Where several may be meant, as by a name that stands for two addresses, it is one that is none of `first`.
+    """
+    own = set(first)
+    listeners = _listeners(url, own)
+    if not all(listener.pid for listener in listeners):
+        listeners = _listeners(url, pids())
+    holders = [listener.pid for listener in listeners if listener.pid]
+    pid = next((pid for pid in holders if pid not in own), next(iter(holders), None))
+    return None if pid is None else Holder(pid, process_name(pid), unit_of(pid))
 
 
-def _listener(url: str, owners: Iterable[int]) -> Socket | None:
+def _listeners(url: str, owners: Iterable[int]) -> list[Socket]:
+    """The sockets that may answer at the URL, each with its holder where that is one of the owners."""
     name, port = address_of(url)
     found = [s for s in tcp_sockets(owners) if s.listening and s.port == port]
-    exact = [s for s in found if s.address == name]
-    return next(iter(exact or found), None)
+    try:
+        address = str(ipaddress.ip_address(name or ""))
+    except ValueError:
+        return found
+    exact = [s for s in found if s.address == address]
+    return exact or [s for s in found if ipaddress.ip_address(s.address).is_unspecified]
 
 
 def activity(run: Run, scope: str, unit: str) -> tuple[Load, str]:

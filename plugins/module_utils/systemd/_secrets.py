@@ -17,12 +17,14 @@ MASK = "********"
 # A name is a secret's where it holds one of these anywhere (HF_MYSECRET2) ...
 _ANYWHERE = re.compile("SECRET|PASSW|PASSPHRASE|CREDENTIAL|AUTHORIZATION|COOKIE|APIKEY|SESSION_?ID")
 # ... where one of its words ends like this (PGPASS, HFTOKEN), digits behind it left out ...
-_ENDINGS = ("KEY", "KEYS", "TOKEN", "PASS", "BEARER", "JWT", "DSN")
+_ENDINGS = ("KEY", "KEYS", "TOKEN", "PASS", "PW", "CRED", "CREDS", "BEARER", "JWT", "DSN")
 # ... or where it is one of its words.
 _WORDS = frozenset(
-    ("AUTH", "CONNECTION", "HEADER", "HEADERS", "PAT", "PRIVATE", "PWD", "SAS", "SIG", "SIGNATURE", "WEBHOOK")
+    ("AUTH", "CONNECTION", "HEADER", "HEADERS", "PAT", "PIN", "PRIVATE", "PWD", "SAS", "SIG", "SIGNATURE", "WEBHOOK")
 )
 # What only looks like one: a switch of Ollama's, the shell's folders, a socket's path, a login's number.
+# A number of tokens is none, and several secrets are.
+_COUNTED = frozenset(("MAX", "MIN", "NUM", "N", "COUNT", "LIMIT"))
 _NO_SECRETS = frozenset(("OLLAMA_AUTH", "PWD", "OLDPWD", "SSH_AUTH_SOCK", "XDG_SESSION_ID"))
 
 _WORD = re.compile("[A-Z0-9]+")
@@ -40,8 +42,11 @@ def is_secret(name: str) -> bool:
     upper = name.upper()
     if upper in _NO_SECRETS:
         return False
+    words = _WORD.findall(upper)
+    if words and words[-1].endswith("TOKENS") and not _COUNTED & set(words):
+        return True
     return bool(_ANYWHERE.search(upper)) or any(
-        word in _WORDS or word.rstrip("0123456789").endswith(_ENDINGS) for word in _WORD.findall(upper)
+        word in _WORDS or word.rstrip("0123456789").endswith(_ENDINGS) for word in words
     )
 
 
@@ -64,11 +69,13 @@ def masked_text(text: str) -> str:
     shown = []
     position = 0
     for name in _NAME.finditer(text):
-        if name.start() < position or not is_secret(name[0]):
+        is_proxy = name[0].lower().endswith("proxy")
+        if name.start() < position or not (is_proxy or is_secret(name[0])):
             continue
         hidden = _value_behind(text, name)
         if hidden:
-            shown += [text[position : hidden[0]], MASK]
+            value = text[hidden[0] : hidden[1]]
+            shown += [text[position : hidden[0]], _without_userinfo(value) if is_proxy else MASK]
             position = hidden[1]
     return "".join(shown) + text[position:]
 

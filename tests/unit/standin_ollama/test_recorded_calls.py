@@ -191,7 +191,7 @@ def lines(text: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("group", "position", "call"), RECORDED, ids=[f"{group}-{call['name']}" for group, _, call in RECORDED]
+    ("group", "position", "call"), RECORDED, ids=[f"{group}-{call['name']}" for group, _position, call in RECORDED]
 )
 def test_answers_as_the_real_server_did(
     sittings: dict[str, list[Answer]], group: str, position: int, call: dict[str, Any]

@@ -104,11 +104,13 @@ def test_shows_the_version_it_is_told(start: Start) -> None:
 
 
 # What a server logs of Ollama's cloud and of its own caches.
-NOT_STOOD_IN_FOR = {"model_list_cache.go", "model_recommendations.go", "model_show_cache.go", "images.go", "sched.go"}
+NOT_STOOD_IN_FOR = frozenset(
+    ("model_list_cache.go", "model_recommendations.go", "model_show_cache.go", "images.go", "sched.go")
+)
 LINE = re.compile(r'^time=\S+ level=(\w+) source=(\w+\.go:\d+) msg=("(?:[^"\\]|\\.)*"|\S+)(.*)$')
 
 
-def shape_of(log: str, beyond: set[str] = NOT_STOOD_IN_FOR) -> list[tuple[str, str, str, tuple[str, ...]]]:
+def shape_of(log: str, beyond: frozenset[str] = NOT_STOOD_IN_FOR) -> list[tuple[str, str, str, tuple[str, ...]]]:
     """Level, place, message without numbers, and names of the fields of every line."""
     found = [match.groups() for match in map(LINE.match, log.splitlines()) if match]
     return [

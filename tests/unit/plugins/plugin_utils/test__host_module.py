@@ -9,9 +9,14 @@ import importlib
 import json
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.gpufleet.ollama.plugins.action.systemd_restart import ActionModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils import _host_module
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import ANSWER_CHARACTERS, MODULES
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import (
+    ANSWER_CHARACTERS,
+    MESSAGE_CHARACTERS,
+    MODULES,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 
 PLUGINS = "ansible_collections.gpufleet.ollama.plugins"
@@ -101,3 +106,16 @@ def test_which_python_was_found_is_handed_on_and_none_that_the_host_names(answer
     key = "discovered_interpreter_python"
     result = answered(said, _discovered_interpreter_key=key, _discovered_interpreter="/usr/bin/python3.11")
     assert result["ansible_facts"] == {key: "/usr/bin/python3.11"}
+
+
+def test_what_a_host_that_is_not_reached_wrote_is_returned_as_text_and_not_raised(action_of, monkeypatch):
+    banner = "Welcome {{ lookup('pipe', 'id') }} \x1b[2J" + "x" * 10**6
+
+    def execute(_self, **_arguments):
+        raise AnsibleConnectionFailure(banner)
+
+    monkeypatch.setattr(ActionModule, "_execute_module", execute)
+    result = action_of(ActionModule, "systemd_restart", {}).run(task_vars={"inventory_hostname": "gpu01"})
+    assert result["unreachable"]
+    assert "{{ lookup('pipe', 'id') }} \\x1b[2J" in result["msg"]
+    assert len(result["msg"]) < 2 * MESSAGE_CHARACTERS

@@ -55,6 +55,18 @@ def test_only_parameters_that_change_memory_or_placement_are_kept():
     assert shape.parameters == {"num_batch": 256, "num_gpu": 10, "main_gpu": 1}
 
 
+@pytest.mark.parametrize(("value", "kept"), [(512.0, {"num_batch": 512}), (-1, {"num_batch": -1}), (None, {})])
+def test_a_parameter_is_a_whole_number_or_ollamas_own_choice(value, kept):
+    assert replace(MODEL, parameters={"num_batch": value}).shape().parameters == kept
+
+
+@pytest.mark.parametrize("key", ["num_batch", "num_gpu", "main_gpu"])
+@pytest.mark.parametrize("value", ["x", [[1]], 10**400, float("inf"), float("nan"), 0.5, -2, True])
+def test_a_parameter_that_is_none_costs_this_model_alone(key, value):
+    with pytest.raises(ModelError, match=rf"model llama3.2:1b: its parameter {key} is .*, expected a whole number"):
+        replace(MODEL, parameters={key: value}).shape()
+
+
 def test_a_draft_model_is_mentioned():
     assert replace(MODEL, draft_bytes=5).shape().parameters == {"draft_bytes": 5}
 

@@ -156,3 +156,30 @@ def test_the_last_words_show_no_credentials(monkeypatch):
     said = ["", "proxy http://user:hunter2@proxy", "bye"]
     monkeypatch.setattr(_service, "journal_of_invocation", lambda invocation, from_end, lines: said)
     assert _service.last_words(shows(), "system", UNIT, 5.0) == ["proxy http://********@proxy", "bye"]
+
+
+@pytest.mark.parametrize(
+    ("url", "sockets", "holder"),
+    [
+        ("http://127.0.0.1:1", [("127.0.0.1", 7), ("::1", 8)], 7),
+        ("http://127.0.0.1:1", [("0.0.0.0", 7), ("192.168.1.5", 8)], 7),
+        ("http://[::1]:1", [("127.0.0.1", 7), ("::", 8)], 8),
+        ("http://192.168.1.5:1", [("127.0.0.1", 8)], None),
+        # A name may stand for either address: the one that is not the service's counts.
+        ("http://localhost:1", [("127.0.0.1", 7), ("::1", 8)], 8),
+        ("http://localhost:1", [("127.0.0.1", 7)], 7),
+        ("http://localhost:1", [], None),
+    ],
+)
+def test_who_may_answer_at_an_address_is_told_and_of_several_a_foreign_one(monkeypatch, url, sockets, holder):
+    def tcp_sockets(owners):
+        known = set(owners)
+        return [
+            _process.Socket(address, 1, True, "", 0, number, pid if pid in known else None)
+            for number, (address, pid) in enumerate(sockets)
+        ]
+
+    monkeypatch.setattr(_service, "tcp_sockets", tcp_sockets)
+    monkeypatch.setattr(_service, "pids", lambda: [7, 8])
+    found = _service.holder_of(url, [7])
+    assert (found and found.pid) == holder
