@@ -7,7 +7,7 @@ python tests/gates/ansible_versions.py [VERSION ...]
 
 Versions that run on this Python manage hosts with Debian 11, 12 and 13 over ssh. Newer ones need a newer Python: a host
 with Debian 13 has it, and manages itself. Each plans, applies, verifies, applies again, where nothing may change, and
-looks for drift.
+looks for drift. Versions that run here also meet a host whose banner is a template, which none may evaluate.
 """
 
 from __future__ import annotations
@@ -104,7 +104,28 @@ def run_version(made: hosts.Fleet, version: str) -> None:
         if unchanged != (name != "site" or "site" in seen) or not recap:
             raise SystemExit(f"ansible-core {version}, {name}.yml, run {len(seen) + 1}:\n{output}")
         seen.append(name)
+    if not itself:
+        meet_a_hostile_banner(version)
     print(f"ansible-core {version}: {', '.join(seen)} on {', '.join(managed)}: as expected", flush=True)
+
+
+def meet_a_hostile_banner(version: str) -> None:
+    """What ssh prints of a host that it does not reach is kept as a result, and evaluated in none."""
+    with tempfile.TemporaryDirectory() as folder:
+        ran, ssh, inventory = (Path(folder, name) for name in ("ran", "ssh", "inventory.ini"))
+        ssh.write_text(
+            f"#!/bin/sh\necho \"Welcome {{{{ lookup('pipe', 'touch {ran}') }}}}\" >&2\nexit 255\n", encoding="utf-8"
+        )
+        ssh.chmod(0o755)
+        inventory.write_text(f"[ollama]\nevil ansible_host=127.0.0.1 ansible_ssh_executable={ssh}\n", encoding="utf-8")
+        for name in ("plan", "drift", "site", "rollback", "benchmark"):
+            command = [*command_line(sys.executable, inventory, name), "-e", f"gpufleet_report_dir={folder}/report"]
+            done = subprocess.run(
+                command, env=environment_of(version), cwd=BUILD, text=True, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            if ran.exists() or "Welcome {{ lookup(" not in done.stdout:
+                raise SystemExit(f"ansible-core {version}, {name}.yml, a banner that is a template:\n{done.stdout}")
 
 
 def command_line(python: str | Path, inventory: str | Path, name: str) -> list[str]:
@@ -112,16 +133,19 @@ def command_line(python: str | Path, inventory: str | Path, name: str) -> list[s
     return [*command, "-e", "ollama_override_stable_seconds=1"]
 
 
-def from_here(made: hosts.Fleet, version: str, name: str) -> str:
-    environment = {
+def environment_of(version: str) -> dict[str, str]:
+    return {
         **os.environ,
         "PYTHONPATH": str(BUILD / version),
         "ANSIBLE_CONFIG": str(BUILD / "ansible.cfg"),  # empty: what users of the artifact have
         "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "collections"),
     }
+
+
+def from_here(made: hosts.Fleet, version: str, name: str) -> str:
     command = command_line(sys.executable, made.inventory, name)
     done = subprocess.run(
-        command, env=environment, cwd=BUILD, text=True, check=False,
+        command, env=environment_of(version), cwd=BUILD, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     if done.returncode:

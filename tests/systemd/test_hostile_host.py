@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import SPECS
 
 HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
 PROFILE = HERE.parent / "simulated_nvml" / "profiles" / "rtx3060_12gb.json"
 PYTHON = "/usr/local/bin/hostile-python"
 QUICK = {
@@ -141,3 +144,23 @@ def test_what_a_foreign_process_answers_on_the_port_is_in_no_plan(make_host):
     assert "unit foreign.service), not ollama.service: it is not asked" in " ".join(run.output.split())
     assert "0.11.0" not in run.output
     assert "131072" not in run.output
+
+
+@pytest.mark.essential
+@pytest.mark.parametrize("playbook", ["plan", "drift", "site", "rollback", "benchmark"])
+def test_what_is_written_before_a_host_is_reached_is_text(tmp_path, playbook):
+    ran = tmp_path / "ran"
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho \"Welcome {{{{ lookup('pipe', 'touch {ran}') }}}}\" >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    inventory = tmp_path / "inventory.yml"
+    hosts = {"evil": {"ansible_host": "127.0.0.1", "ansible_connection": "ssh", "ansible_ssh_executable": str(ssh)}}
+    inventory.write_text(json.dumps({"ollama": {"hosts": hosts}}))
+    ansible = Path(sys.executable).parent / "ansible-playbook"
+    command = [str(ansible), "-i", str(inventory), str(CHECKOUT / "playbooks" / f"{playbook}.yml")]
+    done = subprocess.run(
+        [*command, "-e", f"gpufleet_report_dir={tmp_path / 'report'}"],
+        cwd=CHECKOUT, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert "Welcome {{ lookup(" in done.stdout, done.stdout
+    assert not ran.exists()
