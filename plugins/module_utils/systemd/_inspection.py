@@ -334,17 +334,23 @@ def _foreseen(foreseen: Mapping[str, bool], where: Place) -> Wanted:
     return Wanted("\n".join([*lines, ""]), text, dict.fromkeys(foreseen, "x"))
 
 
+# The kernel gives files the time of its last tick (at most 1/100 s ago), which is behind the clock of processes.
+_TICK_S = 0.05
+
+
 def _started_since(state: UnitState, where: Place, started: Sequence[_exec_start.Command]) -> str:
     """By what the process was started, if it was since our drop-in was written; else empty."""
     written_s = 0.0
     for path in (where.path, secret_file(where.path)):
         try:
-            written_s = max(written_s, os.stat(path).st_mtime)
+            status = os.stat(path)
+            # The latter also when it was moved there.
+            written_s = max(written_s, status.st_mtime, status.st_ctime)
         except FileNotFoundError:
             continue
         except OSError:
             return ""
-    if not written_s or state.started_at_s is None or state.started_at_s < written_s:
+    if not written_s or state.started_at_s is None or state.started_at_s < written_s + _TICK_S:
         return ""
     places = [f"ExecStart in {command.file}:{command.line}" for command in started[-1:]]
     return places[0] if places else "its ExecStart"

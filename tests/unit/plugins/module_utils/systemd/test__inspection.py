@@ -408,12 +408,19 @@ def test_a_process_that_was_started_after_the_file_and_has_another_value_names_w
     dropin = world.ours(WANTED)
     world.properties["Environment"] = "A=3"
     running({"A": "9"})
-    os.utime(dropin, (1, 1))
-    world.properties["ExecMainStartTimestampMonotonic"] = "1000000"
+    booted_at = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+    def starts(after_s):
+        moment = os.stat(dropin).st_ctime + after_s - booted_at
+        world.properties["ExecMainStartTimestampMonotonic"] = str(int(moment * 1e6))
+
+    starts(after_s=1)
     (difference,) = world.look(WANTED).differences
     assert difference.cause == "set at start"
     assert "it was started after the drop-in was written" in difference.message
-    os.utime(dropin)
+    # Moved there after the start, with the time of an older change.
+    os.utime(dropin, (1, 1))
+    starts(after_s=-1)
     (difference,) = world.look(WANTED).differences
     assert (difference.cause, "and must be restarted" in difference.message) == ("", True)
 
