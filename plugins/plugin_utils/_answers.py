@@ -87,9 +87,9 @@ def checked(answer: Mapping[str, Any], returns: Returns) -> dict[str, Any]:
 
 
 def _ending(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """How the module ended, in the words that every module has."""
+    """How the module ended, in the words that every module has; none is skipped, since all support check mode."""
     ending: dict[str, Any] = {
-        name: bool(answer[name]) for name in ("changed", "failed", "skipped") if name in answer
+        name: bool(answer[name]) for name in ("changed", "failed") if name in answer
     }
     if "msg" in answer:
         ending["msg"] = shown(str(answer["msg"])[:MESSAGE_CHARACTERS])

@@ -308,8 +308,8 @@ def stand_ins(count: int, folder: Path, answers: Path) -> Path:
 
 def print_report(count: int, verdict: Verdict) -> None:
     """The page of a mixed fleet, made as the role has it made."""
-    from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import known_of
     from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import known_of
     from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
     from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
     from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet

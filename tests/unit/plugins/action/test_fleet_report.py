@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import (
-    BEGUN,
-    LOST,
-    NOTHING_KNOWN,
-    ActionModule,
-)
+from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import ActionModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import BEGUN, LOST, NOTHING_KNOWN
 from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 
 VERIFIED = {"differences": [], "conflicts": [], "problems": [], "overrides": []}

@@ -53,6 +53,7 @@ def test_every_module_documents_types_that_are_known_here(module):
         ({"add_host": {"host_name": "localhost"}, "add_group": "ollama"}, {}),
         ({"ollama_plan_result": {}, "include": "/etc/passwd", "results": [], "_ansible_notify": ["x"]}, {}),
         ({"changed": "yes", "failed": 0}, {"changed": True, "failed": False}),
+        ({"skipped": True, "unreachable": True}, {}),
         ({"warnings": ["one", "two\x1b[2J"]}, {"warnings": ["one", "two\\x1b[2J"]}),
         ({"warnings": "text"}, {}),
         ({"msg": 5}, {"msg": "5"}),
@@ -143,5 +144,5 @@ def test_whatever_is_answered_is_refused_or_becomes_plain_data(answer):
         taken = {"msg": str(error)}
     assert json.dumps(taken, allow_nan=False, ensure_ascii=False).encode("utf-8")
     assert taken.get("msg", "") == shown(taken.get("msg", ""))
-    assert set(taken) <= {*READ, "changed", "failed", "skipped", "msg", "warnings", "diff"}
+    assert set(taken) <= {*READ, "changed", "failed", "msg", "warnings", "diff"}
     assert set(taken.get("ansible_facts") or {}) <= {"gpufleet_gpu"}

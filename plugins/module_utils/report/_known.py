@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of a host from the variables that the roles have left, and whether it may be changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import GPU_GONE
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import (
+    AFTER_CHANGE,
+    BEFORE_CHANGE,
+    HostData,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import NOT_SEEN
+
+NOTHING_KNOWN = "this run has learnt nothing of the host: it failed or was lost, see the messages of the run"
+LOST = "this run has lost the host{}, see its message above; what the host has now is not known"
+BEGUN = (
+    "the run ended while it was changing the host: the host was lost, or the run was interrupted; "
+    "what the host has now is not known"
+)
+# What the playbooks set on a host that they change, as ollama_report_phase.
+CHANGING = "changing"
+CHANGED = "changed"
+REMEMBERED = "remembered"
+COMPARED = {CHANGING: BEFORE_CHANGE, CHANGED: AFTER_CHANGE}
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the report says of a host, and what decides whether it may be changed."""
+
+    data: HostData
+    service_id: str = ""
+    gone_is_accepted: bool = False
+
+
+def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What the roles have left in a host's variables, as the fields of `HostData`."""
+    result = variables.get("ollama_plan_result") or {}
+    plan = json.loads(result["plan_json"]) if "plan_json" in result else variables.get("ollama_plan")
+    verified = variables.get("ollama_verify_result")
+    failure, unreachable = (
+        str(variables.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")
+    )
+    phase = variables.get("ollama_report_phase")
+    for task, otherwise in (
+        (result, "the host was not reached"),
+        (verified or {}, "the service could not be looked at"),
+    ):
+        if task.get("unreachable") or (task.get("failed") and task is verified):
+            reason = str(task.get("msg") or otherwise).removeprefix("Task failed: ")
+            if task.get("unreachable"):
+                unreachable = unreachable or reason
+            failure = failure or reason
+    if verified and any(verified.get(word) for word in ("unreachable", "failed", "skipped")):
+        verified = None
+    if not (plan or verified or failure or unreachable):
+        failure = NOTHING_KNOWN
+    if failure and phase == CHANGING:
+        # What was compared is no longer what the host has, since it was changed and returned.
+        verified, phase = None, ""
+    hardware = result.get("hardware") or {}
+    unseen = [*(verified or {}).get("unseen", ()), *filter(None, [hardware.get("problem")])]
+    return {
+        "name": str(name),
+        "plan": plan,
+        "verified": verified,
+        "gpu": variables.get("ollama_report_gpu") or variables.get("ansible_facts", {}).get("gpufleet_gpu"),
+        "failure": failure,
+        "unreachable": unreachable,
+        "unseen": tuple(str(sentence) for sentence in unseen),
+        # What was changed goes by the GPUs that are there.
+        "gpus_gone": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("gone") or ())),
+        "compared": COMPARED.get(str(phase), ""),
+    }
+
+
+def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: bool) -> Known:
+    """What is known of a host, which the play may have lost since, or may just begin to change."""
+    data = HostData(**known_of(name, variables))
+    if not (data.failure or data.unreachable):
+        verified = data.verified or {}
+        if is_lost:
+            begun = " after its change had begun" if variables.get("ollama_report_phase") == CHANGING else ""
+            data = replace(data, unreachable=LOST.format(begun))
+        elif is_changing and not (verified.get("in_sync") and not verified.get("conflicts")):
+            data = replace(data, unreachable=BEGUN, compared=BEFORE_CHANGE)
+    result = variables.get("ollama_plan_result") or {}
+    return Known(
+        data,
+        service_id=str((data.verified or result).get("service_id") or ""),
+        gone_is_accepted=bool((result.get("hardware") or {}).get("gone_is_accepted")),
+    )
+
+
+def services_with_two_names(known: Iterable[Known]) -> list[str]:
+    """One sentence for each service that several hosts of the inventory manage."""
+    names: dict[str, list[str]] = {}
+    for one in known:
+        if one.service_id:
+            names.setdefault(one.service_id, []).append(one.data.name)
+    return [
+        f"{' and '.join(sorted(group))} are names of one service of one machine, and each run would undo what it did under "
+        "the other name: give each its own ollama_override_unit or address, or leave only one in the inventory"
+        for group in names.values()
+        if len(group) > 1
+    ]
+
+
+def refusals_of(report: Mapping[str, Any], known: Iterable[Known]) -> list[str]:
+    """Why a host may not be changed, one sentence each that begins with its name."""
+    accepted = {one.data.name for one in known if one.gone_is_accepted}
+    sentences = []
+    for host in report["hosts"]:
+        if host["state"] in NOT_SEEN:
+            sentences.append(f"{host['name']}: {host['problem']}")
+        elif host["name"] not in accepted:
+            gone = [drift["message"] for drift in host["drift"] if drift["cause"] == GPU_GONE]
+            sentences += [f"{host['name']}: {message}" for message in gone]
+    return sentences
