@@ -46,7 +46,7 @@ def watched(
     server) does not.
 
     It cannot see that a control node is gone which SSH still holds for connected, nor what sudo with a terminal of
-    its own or an asynchronous task's wrapper, which both go on reading, have lost; then the limit of time remains.
+    its own, which goes on reading, has lost; then the limit of time remains.
     """
     deadline = time.monotonic() + seconds
     parent = os.getppid()
