@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 
@@ -35,7 +36,7 @@ class GpuMemory:
         """Weights, KV cache and compute buffer: what the engine's log lines add up to."""
         return self.weights_bytes + self.kv_cache.total_bytes + self.compute_bytes
 
-    @property
+    @cached_property
     def total_bytes(self) -> int:
         """All that the model takes on this GPU."""
         return self.buffers_bytes + self.all_projector_bytes + self.cuda_context_bytes

@@ -22,7 +22,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
 
 @dataclass(frozen=True)
 class Launch:
-    """How Ollama starts the engine; `fit_targets_bytes`: what fit leaves free, one value per visible GPU."""
+    """How Ollama starts the engine; `fit_targets_bytes`: what fit leaves free, one value per visible GPU.
+
+    `details`: whether it is asked what lies where also when the usual split does not fit.
+    """
 
     context_length: int
     parallel: int
@@ -35,6 +38,7 @@ class Launch:
     projector_on_gpu: bool
     version: str
     build: EngineBuild = NEWEST_BUILD
+    details: bool = True
 
     @property
     def settings(self) -> LoadSettings:

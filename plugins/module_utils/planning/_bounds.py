@@ -100,10 +100,18 @@ class Bounds:
 
     def _room_bytes(self, candidate: Candidate) -> int:
         """All that models may take of the GPUs together, at the most."""
-        return (
-            sum(gpu.free_bytes for gpu in self._simulation.gpus)
-            - self._simulation.server(candidate).margin_bytes
-        )
+        return self._left_bytes(self._simulation.server(candidate))
+
+    def _left_bytes(self, server: Server) -> int:
+        """All that further models may take of a server's GPUs: of each what it has beyond what is to stay free."""
+        keep = server.margin_bytes + self._simulation.headroom_bytes
+        return sum(max(free - keep, 0) for free in server.free_bytes())
+
+    def has_room(self, server: Server, models: Sequence[SchedulerModel], candidate: Candidate) -> bool:
+        """Whether models may be safe that are loaded besides those of a server, as far as their least memory tells."""
+        if not self._knows_least(candidate):
+            return True
+        return sum(self._least_bytes(model, candidate) for model in models) <= self._left_bytes(server)
 
     def _least_bytes(self, model: SchedulerModel, candidate: Candidate) -> int:
         """What a model takes at the least, CUDA contexts included."""

@@ -61,7 +61,7 @@ def loaded_in_order(
     judge: Judge, order: Sequence[SchedulerModel], candidate: Candidate
 ) -> tuple[tuple[PlannedModel, ...], Server]:
     """The models as they lie when they are loaded in this order, and the server with all of them."""
-    server = judge.server(candidate)
+    server = judge.simulation.telling_server(candidate)
     planned: dict[str, PlannedModel] = {}
     for model in order:
         server, outcome = server.load(model)

@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     MOST_SIMULATED_LOADS,
+    HasRoom,
     Simulation,
     Verdict,
     loads_of_all_orders,
@@ -79,10 +80,13 @@ class Judge:
         """What becomes of the model when nothing else is loaded."""
         return self.simulation.alone(model, candidate).outcome
 
-    def any_order(self, models: Sequence[SchedulerModel], candidate: Candidate) -> Verdict:
+    def any_order(
+        self, models: Sequence[SchedulerModel], candidate: Candidate, *, says_why: bool = True
+    ) -> Verdict:
         """Whether these models are safe together in whatever order they are loaded.
 
-        Where the bound says no, every order of a few models is simulated.
+        Where the bound says no, every order of a few models is simulated. Without says_why it may be found sooner that
+        they are not, and the verdict have no reason.
         """
         models = self.runners(models, candidate)
         if len(models) < 2:
@@ -90,14 +94,23 @@ class Judge:
         bound = self._bounds.verdict(models, len(models), candidate)
         if bound.is_safe or loads_of_all_orders(len(models)) > MOST_SIMULATED_LOADS:
             return bound
-        return self.simulation.in_all_orders(self.server(candidate), models, ())
+        return self.simulation.in_all_orders(
+            self.server(candidate), models, (), has_room=self._has_room(candidate, says_why=says_why)
+        )
 
-    def some_order(self, models: Sequence[SchedulerModel], candidate: Candidate) -> Verdict:
-        """Whether there is an order in which these models are safe together, and which."""
+    def _has_room(self, candidate: Candidate, *, says_why: bool) -> HasRoom | None:
+        if says_why:
+            return None
+        return lambda server, models: self._bounds.has_room(server, models, candidate)
+
+    def some_order(
+        self, models: Sequence[SchedulerModel], candidate: Candidate, *, says_why: bool = True
+    ) -> Verdict:
+        """Whether there is an order in which these models are safe together, and which; says_why: see any_order()."""
         models = self.runners(models, candidate)
-        verdict = Verdict(True)
+        verdict, has_room = Verdict(True), self._has_room(candidate, says_why=says_why)
         for order in self._orders(models, candidate):
-            verdict = self.simulation.in_order(self.server(candidate), order, ())
+            verdict = self.simulation.in_order(self.server(candidate), order, (), has_room=has_room)
             if verdict.is_safe:
                 return verdict
         return verdict
@@ -105,7 +118,9 @@ class Judge:
     def is_safe_in(self, order: Sequence[str], candidate: Candidate) -> bool:
         """Whether the models of these names are safe together when they are loaded in this order."""
         models = {model.name: model for model in self.simulation.models}
-        return self.simulation.in_order(self.server(candidate), [models[name] for name in order], ()).is_safe
+        has_room = self._has_room(candidate, says_why=False)
+        server, models_in_order = self.server(candidate), [models[name] for name in order]
+        return self.simulation.in_order(server, models_in_order, (), has_room=has_room).is_safe
 
     def most_loaded(
         self, models: Sequence[SchedulerModel], candidate: Candidate, most: int, least: int = 1
@@ -120,24 +135,32 @@ class Judge:
             return 0
         if not all(self.alone(model, candidate).is_safe for model in models):
             return 0
-        if loaded > 1 and not self.any_combination(models, loaded, candidate).is_safe:
+        if loaded > 1 and not self.any_combination(models, loaded, candidate, says_why=False).is_safe:
             return 0
         while (
             loaded < most
             and not self._bounds.rules_out(models, loaded + 1, candidate)
-            and self.any_combination(models, loaded + 1, candidate).is_safe
+            and self.any_combination(models, loaded + 1, candidate, says_why=False).is_safe
         ):
             loaded += 1
         return loaded
 
-    def any_combination(self, models: Sequence[SchedulerModel], count: int, candidate: Candidate) -> Verdict:
-        """Whether any `count` of these models are safe together in any order."""
+    def any_combination(
+        self,
+        models: Sequence[SchedulerModel],
+        count: int,
+        candidate: Candidate,
+        *,
+        says_why: bool = True,
+    ) -> Verdict:
+        """Whether any `count` of these models are safe together in any order; says_why: see any_order()."""
         models = self.runners(models, candidate)
         bound = self._bounds.verdict(models, count, candidate)
         if bound.is_safe or not simulates(len(models), count):
             return bound
+        has_room = self._has_room(candidate, says_why=says_why)
         for chosen in combinations(models, count):
-            verdict = self.simulation.in_all_orders(self.server(candidate), chosen, ())
+            verdict = self.simulation.in_all_orders(self.server(candidate), chosen, (), has_room=has_room)
             if not verdict.is_safe:
                 return verdict
         return Verdict(True)
@@ -165,7 +188,8 @@ class Judge:
             gpu = GpuDevice(
                 0, "", "", "nvidia", "", memory_total_bytes=middle * GIB, memory_free_bytes=middle * GIB
             )
-            if self.on(replace(self.host, gpus=(gpu,))).any_order(models, candidate).is_safe:
+            judge = self.on(replace(self.host, gpus=(gpu,)))
+            if judge.any_order(models, candidate, says_why=False).is_safe:
                 enough, high = middle * GIB, middle - 1
             else:
                 low = middle + 1

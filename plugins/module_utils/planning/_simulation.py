@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import comb, factorial
+from typing import Callable, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
@@ -30,6 +31,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server 
 
 # Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
 MOST_SIMULATED_LOADS = 64
+
+# Whether models that are loaded besides those of a server may be safe.
+HasRoom = Callable[[Server, Tuple[SchedulerModel, ...]], bool]
 
 # While requests come, models are loaded at the same time however soon they are unloaded after them.
 _KEPT_LOADED = {"OLLAMA_KEEP_ALIVE": "-1"}
@@ -104,7 +108,10 @@ class Simulation:
         )
 
     def server(self, candidate: Candidate) -> Server:
-        """A server with these settings that has loaded nothing, and that no number of models makes evict."""
+        """A server with these settings that has loaded nothing, and that no number of models makes evict.
+
+        It says of a load whether it is safe, and where it is what lies where.
+        """
         server = self._servers.get(candidate)
         if server is None:
             server = self._servers[candidate] = start_server(
@@ -114,8 +121,13 @@ class Simulation:
                 self.host.system_memory_available_bytes,
                 cuda_context_bytes=self.runner_overhead_bytes,
                 engine=self._engine,
+                tells=False,
             )
         return server
+
+    def telling_server(self, candidate: Candidate) -> Server:
+        """The same, which says of every load what lies where."""
+        return replace(self.server(candidate), tells=True)
 
     def runners(self, models: Iterable[SchedulerModel], candidate: Candidate) -> tuple[SchedulerModel, ...]:
         """One model for each blob, the largest file first; of tags that share a blob the one that takes most.
@@ -161,20 +173,38 @@ class Simulation:
         return Alone(outcome, verdict, Peak(model, options, sum(outcome.gpu_bytes), to_stay_free))
 
     def in_order(
-        self, server: Server, remaining: Sequence[SchedulerModel], loaded: tuple[str, ...]
+        self,
+        server: Server,
+        remaining: Sequence[SchedulerModel],
+        loaded: tuple[str, ...],
+        *,
+        has_room: HasRoom | None = None,
     ) -> Verdict:
-        """Every outcome that loading these models one after the other can have."""
+        """Every outcome that loading these models one after the other can have.
+
+        has_room: told what a server has loaded and what is to come, whether that may be safe; where it may not, nothing
+        more is loaded, and the verdict has no reason.
+        """
         if not remaining:
             return Verdict(True, order=loaded)
-        return self._loaded_next(server, remaining[0], loaded, remaining[1:], self.in_order)
+        if has_room is not None and not has_room(server, tuple(remaining)):
+            return Verdict(False, order=loaded)
+        return self._loaded_next(server, remaining[0], loaded, remaining[1:], self.in_order, has_room)
 
     def in_all_orders(
-        self, server: Server, remaining: Sequence[SchedulerModel], loaded: tuple[str, ...]
+        self,
+        server: Server,
+        remaining: Sequence[SchedulerModel],
+        loaded: tuple[str, ...],
+        *,
+        has_room: HasRoom | None = None,
     ) -> Verdict:
-        """Every outcome that loading these models in every order can have."""
+        """Every outcome that loading these models in every order can have; has_room: see in_order()."""
+        if has_room is not None and not has_room(server, tuple(remaining)):
+            return Verdict(False, order=loaded)
         for model in remaining:
             others = [other for other in remaining if other is not model]
-            verdict = self._loaded_next(server, model, loaded, others, self.in_all_orders)
+            verdict = self._loaded_next(server, model, loaded, others, self.in_all_orders, has_room)
             if not verdict.is_safe:
                 return verdict
         return Verdict(True, order=loaded)
@@ -185,7 +215,8 @@ class Simulation:
         model: SchedulerModel,
         loaded: tuple[str, ...],
         others: Sequence[SchedulerModel],
-        then: Callable[[Server, Sequence[SchedulerModel], tuple[str, ...]], Verdict],
+        then: Callable[..., Verdict],
+        has_room: HasRoom | None,
     ) -> Verdict:
         order = (*loaded, model.name)
         verdict = Verdict(True, order)
@@ -194,7 +225,7 @@ class Simulation:
             if failure:
                 after_others = f", when it is loaded after {', '.join(loaded)}" if loaded else ""
                 return Verdict(False, order, failure + after_others)
-            verdict = then(after, others, order)
+            verdict = then(after, others, order, has_room=has_room)
             if not verdict.is_safe:
                 return verdict
         return verdict

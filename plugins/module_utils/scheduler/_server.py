@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
@@ -142,7 +143,11 @@ class _Job:
 
 @dataclass(frozen=True)
 class Server:
-    """A running Ollama; every change gives a new one. Make one with start_server()."""
+    """A running Ollama; every change gives a new one. Make one with start_server().
+
+    `tells`: whether outcomes come with every step in words, and with what lies where also when the usual split does not
+    fit; without, with the last step only.
+    """
 
     rules: VersionRules
     settings: ServerSettings
@@ -152,6 +157,7 @@ class Server:
     engine: Engine = field(default_factory=MemoryEngine, compare=False, repr=False)
     runners: tuple[Runner, ...] = ()
     now: float = 0.0
+    tells: bool = True
 
     @property
     def max_loaded_models(self) -> int:
@@ -164,6 +170,10 @@ class Server:
 
     def free_bytes(self) -> tuple[int, ...]:
         """Memory that is really free on each GPU."""
+        return self._free_bytes
+
+    @cached_property
+    def _free_bytes(self) -> tuple[int, ...]:
         return really_free(self.gpus, self.runners)
 
     def load(
@@ -233,6 +243,8 @@ class Server:
             num_gpu=-1 if num_gpu is None else num_gpu,
             main_gpu=main_gpu,
         )
+        if not self.tells:
+            return options, ()
         steps = (
             slots_words(model, self.rules, options.parallel),
             context_words(options.context_length, asked, source, self._counted_bytes()),
@@ -292,7 +304,7 @@ class Server:
             if outcome_key in seen:
                 continue
             seen.add(outcome_key)
-            decided = job.after(*server._decision_words(job, decision, view))
+            decided = job.after(*server._decision_words(job, decision, view)) if self.tells else job
             if decision.must_evict:
                 victim = server._victim()
                 yield from server._without(victim)._schedule(
@@ -381,6 +393,7 @@ class Server:
             projector_on_gpu=projector_on_gpu,
             version=str(self.rules.version),
             build=self.rules.engine_build or NEWEST_BUILD,
+            details=self.tells,
         )
 
     def _decide(self, job: _Job, view: View) -> Decision:
@@ -564,10 +577,12 @@ def start_server(
     *,
     cuda_context_bytes: int = CUDA_CONTEXT_BYTES,
     engine: Engine | None = None,
+    tells: bool = True,
 ) -> Server:
     """A server of that version with that environment, which sees these GPUs and has loaded nothing.
 
-    `cuda_context_bytes`: GPU memory that each runner takes on each GPU that it sees, beside its buffers.
+    `cuda_context_bytes`: GPU memory that each runner takes on each GPU that it sees, beside its buffers. `tells`: see
+    Server.
 
     Raises: ValueError when the version is unknown or too old.
     """
@@ -578,6 +593,7 @@ def start_server(
         system_free_bytes=system_free_bytes,
         cuda_context_bytes=cuda_context_bytes,
         engine=engine or MemoryEngine(),
+        tells=tells,
     )
 
 

@@ -112,6 +112,35 @@ def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
     )
 
 
+@lru_cache(maxsize=1024)
+def _first_alike(shape: ModelShape) -> tuple[int, ...]:
+    """For each layer the first one that keeps as much."""
+    firsts: dict[tuple[object, ...], int] = {}
+    return tuple(
+        firsts.setdefault(kind_of_cache(shape, index), index) for index in range(shape.block_count)
+    )
+
+
+def each_cache(
+    shape: ModelShape,
+    indices: range,
+    layout: Cells,
+    kv_cache_type: str,
+    *,
+    transposed_values: bool,
+    on_cpu: bool = False,
+) -> list[KvCache]:
+    """What each of several layers keeps for all slots."""
+    alike = _first_alike(shape)[indices.start : indices.stop]
+    known = {
+        index: layer_cache(
+            shape, index, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
+        )
+        for index in set(alike)
+    }
+    return [known[index] for index in alike]
+
+
 def layers_cache(
     shape: ModelShape,
     indices: range,
@@ -122,13 +151,11 @@ def layers_cache(
     on_cpu: bool = False,
 ) -> KvCache:
     """What several layers keep for all slots."""
-    total = KvCache()
-    known: dict[tuple[object, ...], KvCache] = {}
-    for index in indices:
-        kind = kind_of_cache(shape, index)
-        if kind not in known:
-            known[kind] = layer_cache(
-                shape, index, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
-            )
-        total += known[kind]
-    return total
+    caches = each_cache(
+        shape, indices, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
+    )
+    return KvCache(
+        sum(cache.full_attention_bytes for cache in caches),
+        sum(cache.sliding_window_bytes for cache in caches),
+        sum(cache.recurrent_bytes for cache in caches),
+    )

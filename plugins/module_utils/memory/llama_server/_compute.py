@@ -33,10 +33,22 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._devices import (
     buffers_bytes,
+    buffers_recipe,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
     FLOAT_BYTES,
     HALF_BYTES,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._recipe import (
+    Recipe,
+    graph_recipe,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._unknowns import (
+    LayoutValues,
+    Terms,
+    stands_for,
+    terms_of,
+    unknown_layout,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import CUDA_ALIGNMENT_BYTES
@@ -73,10 +85,10 @@ def knowledge(shape: ModelShape) -> Knowledge:
     is_known = shape.architecture in ARCHITECTURES
     if not is_known and any(layer.is_recurrent for layer in shape.layers):
         return Knowledge.NONE
-    layout = cells(shape, 256, 1, 64)
-    layers = layers_of_kinds(shape, times=1)
     try:
-        build(shape, layout, Attention.FLASH, cache_type=HALF_PRECISION, layers=layers)
+        if _built(shape, Attention.FLASH, HALF_PRECISION, None, 1, False, True) is None:
+            layers = layers_of_kinds(shape, times=1)
+            build(shape, cells(shape, 256, 1, 64), Attention.FLASH, cache_type=HALF_PRECISION, layers=layers)
     except (ArithmeticError, LookupError, ValueError):
         return Knowledge.NONE
     return Knowledge.KNOWN if is_known else Knowledge.LIKE_OTHERS
@@ -266,29 +278,106 @@ def _guarded(known: Knowledge, exact_bytes: int) -> int:
     return exact_bytes if known is Knowledge.KNOWN else int(exact_bytes * LIKE_OTHERS_MARGIN)
 
 
-@lru_cache(maxsize=4)
+@dataclass(frozen=True)
+class _Built:
+    """A graph that was built of unknowns: what it does to memory, and the bytes of its inputs.
+
+    most_nodes, most_tensors: bounds of its operations and of its tensors in all.
+    """
+
+    recipe: Recipe
+    inputs_bytes: Terms
+    most_nodes: int
+    most_tensors: int
+
+
+@lru_cache(maxsize=4096)
+def _built(
+    shape: ModelShape,
+    attention: Attention,
+    cache_type: str,
+    units: Units | None,
+    copies: int,
+    on_cpu: bool,
+    several_slots: bool,
+) -> _Built | None:
+    """The graph of one device for all layouts; None where a layer is not as the one that stands for it."""
+    layout = unknown_layout(several_slots=several_slots, slides=bool(shape.sliding_window))
+    try:
+        numbers = units.numbers if units else None
+        context = build(shape, layout, attention, cache_type=cache_type, units=numbers, on_cpu=on_cpu)
+    except Irregular:
+        return None
+    try:
+        recipe = graph_recipe(context.graph, input_copies=copies)
+    except Irregular:
+        return None
+    inputs_bytes = terms_of(sum(tensor.data_bytes for tensor in context.inputs()))
+    return _Built(recipe, inputs_bytes, *_most_of(context))
+
+
+def _most_of(context: Context) -> tuple[int, int]:
+    """Operations of all layers, and tensors in all: no fewer than there are.
+
+    A layer that stands for others adds what it does each time, also inputs that they share.
+    """
+    totals = [(0, 0), *context.layer_ends, (context.graph.node_count, context.graph.leafs)]
+    added = [(after[0] - before[0], after[1] - before[1]) for before, after in zip(totals, totals[1:])]
+    nodes = sum(added[number][0] for number in context.graph.order)
+    return nodes, nodes + sum(added[number][1] for number in context.graph.order)
+
+
+def graph_bounds(
+    shape: ModelShape, attention: Attention, cache_type: str
+) -> tuple[int, int] | None:
+    """No fewer operations, and tensors in all, than a model's graph has with any number of slots; None: not known."""
+    built = _built(shape, attention, cache_type, None, 1, False, True)
+    return (built.most_nodes, built.most_tensors) if built else None
+
+
+def _forms_of(layout: Cells) -> tuple[bool, ...]:
+    """Whether graphs of unknowns with several slots and with one may stand for a layout's, the likelier first."""
+    if not stands_for(layout):
+        return ()
+    return (True,) if layout.slots > 1 else (True, False)
+
+
+@lru_cache(maxsize=4096)
+def _known(layout: Cells) -> LayoutValues:
+    return LayoutValues(layout)
+
+
 def _on_one_device(
     shape: ModelShape,
     layout: Cells,
     attention: Attention,
     cache_type: str,
-    units: range | None,
+    units: Units | None,
     copies: int,
     on_cpu: bool,
-) -> tuple[int, Context]:
-    """Bytes of the buffer of one device, and its graph: what a GPU and its host need is asked one after the other."""
+) -> tuple[int, int]:
+    """Bytes of the buffer of one device, and of its graph's inputs."""
     alignment = CPU_ALIGNMENT_BYTES if on_cpu else CUDA_ALIGNMENT_BYTES
+    known = _known(layout)
+    # With one slot lengths may be alike that are not with several: then its graph is built by itself.
+    for several_slots in _forms_of(layout):
+        built = _built(shape, attention, cache_type, units, copies, on_cpu, several_slots)
+        peaks = built and built.recipe.peaks_bytes(known, alignment=alignment)
+        if built and peaks:
+            return peaks[0], known.value(built.inputs_bytes)
+    numbers = units.numbers if units else None
 
-    def found(layers: Sequence[int] | None) -> tuple[int, Context]:
+    def found(layers: Sequence[int] | None) -> tuple[int, int]:
         context = build(
-            shape, layout, attention, cache_type=cache_type, units=units, layers=layers, on_cpu=on_cpu
+            shape, layout, attention, cache_type=cache_type, units=numbers, layers=layers, on_cpu=on_cpu
         )
-        return buffer_bytes(context.graph, alignment=alignment, input_copies=copies), context
+        buffer = buffer_bytes(context.graph, alignment=alignment, input_copies=copies)
+        return buffer, sum(tensor.data_bytes for tensor in context.inputs())
 
     try:
         return found(None)
     except Irregular:
-        return found(used_layers(shape) if units is None else layers_on(shape, units))
+        return found(used_layers(shape) if numbers is None else layers_on(shape, numbers))
 
 
 @lru_cache(maxsize=8192)
@@ -312,8 +401,7 @@ def compute_bytes(
             widest = max(_results_width(shape, layer) for layer in shape.layers)
             extra += copies * FLOAT_BYTES * layout.tokens * widest
         return bound_bytes(shape, layout, attention, cache_type) + extra
-    numbers = None if units is None else units.numbers
-    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, numbers, copies, False)
+    exact_bytes, _inputs = _on_one_device(shape, layout, attention, cache_type, units, copies, False)
     return _guarded(known, exact_bytes)
 
 
@@ -350,13 +438,39 @@ def devices_compute_bytes(
             else 0
             for units in devices
         )
+    sizes = None
+    for several_slots in _forms_of(layout):
+        recipe = _devices_recipe(shape, attention, cache_type, devices, copies, several_slots)
+        sizes = recipe.peaks_bytes(
+            _known(layout), alignment=CUDA_ALIGNMENT_BYTES, device_count=len(devices)
+        )
+        if sizes is not None:
+            break
+    if sizes is None:
+        context = build(
+            shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
+        )
+        sizes = buffers_bytes(
+            context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
+        )
+    return tuple(_guarded(known, size) for size in sizes)
+
+
+@lru_cache(maxsize=256)
+def _devices_recipe(
+    shape: ModelShape,
+    attention: Attention,
+    cache_type: str,
+    devices: tuple[range, ...],
+    copies: int,
+    several_slots: bool,
+) -> Recipe:
+    """The graph of several devices for all layouts."""
+    layout = unknown_layout(several_slots=several_slots, slides=bool(shape.sliding_window))
     context = build(
         shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
     )
-    sizes = buffers_bytes(
-        context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
-    )
-    return tuple(_guarded(known, size) for size in sizes)
+    return buffers_recipe(context.graph.nodes, copies=copies)
 
 
 def _from_afar_bytes(
@@ -383,7 +497,7 @@ def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, ca
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return bound_bytes(shape, layout, attention, cache_type)
-    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
+    exact_bytes, _inputs = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
     return _guarded(known, exact_bytes + unused)
 
@@ -395,12 +509,15 @@ def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, c
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    _bytes, context = _on_one_device(shape, layout, attention, cache_type, None, 1, False)
-    total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
+    _bytes, inputs_bytes = _on_one_device(shape, layout, attention, cache_type, None, 1, False)
+    total = embeddings + inputs_bytes
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.
         total += max(
-            context.cells(layer) * layout.slots * HALF_BYTES * (layer.key_width + layer.value_width)
+            (layout.sliding if layer.attention == "sliding" else layout.full)
+            * layout.slots
+            * HALF_BYTES
+            * (layer.key_width + layer.value_width)
             for layer in shape.layers
         )
     return _guarded(known, total)

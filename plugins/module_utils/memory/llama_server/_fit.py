@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
@@ -27,7 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
     Cells,
     cells,
-    layer_cache,
+    each_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     devices_compute_bytes,
@@ -144,12 +145,15 @@ def _resolved(shape: ModelShape, settings: LoadSettings) -> tuple[Cells, Attenti
 def unit_sums(shape: ModelShape, settings: LoadSettings) -> UnitSums:
     layout, attention = _resolved(shape, settings)
     caches = [
-        layer_cache(
-            shape, index, layout, settings.kv_cache_type, transposed_values=attention.transposes_values
-        )
-        for index in range(shape.block_count)
+        *each_cache(
+            shape,
+            range(shape.block_count),
+            layout,
+            settings.kv_cache_type,
+            transposed_values=attention.transposes_values,
+        ),
+        KvCache(),
     ]
-    caches.append(KvCache())
     weights = [layer.weights_bytes for layer in shape.layers]
     weights[0] += shape.first_layer_bytes
     weights.append(shape.output_bytes)
@@ -165,13 +169,14 @@ def unit_sums(shape: ModelShape, settings: LoadSettings) -> UnitSums:
     )
 
 
+@lru_cache(maxsize=1024)
 def _largest_tensor_bytes(shape: ModelShape) -> int:
     """Bytes of the largest tensor of any layer, by the number of elements."""
-    largest = 0
-    for layer in shape.layers:
-        elements = [math.prod(lengths) for _name, lengths in shape.forms[layer.form]]
-        largest = max(largest, layer.weights_bytes * max(elements) // max(sum(elements), 1))
-    return largest
+    elements = [[math.prod(lengths) for _name, lengths in form] for form in shape.forms]
+    shares = [(max(counts, default=0), max(sum(counts), 1)) for counts in elements]
+    return max(
+        layer.weights_bytes * shares[layer.form][0] // shares[layer.form][1] for layer in shape.layers
+    )
 
 
 def placed(
@@ -182,6 +187,8 @@ def placed(
     free_bytes: tuple[int, ...],
 ) -> EngineLoad:
     """Where the units go; `computes`: the compute buffers, pipelined, where all of them lie on GPUs as usual.
+
+    Where that does not fit and no details are asked for, the memory told is that of the usual split.
 
     Source: llama.cpp common/fit.cpp, common_params_fit_impl (b10488).
     """
@@ -218,7 +225,9 @@ def placed(
         f"It needs {sum(used) // MIB} of {sum(free_bytes) // MIB} MiB free and is to leave {targets} MiB, "
         f"so the engine {'places its layers anew' if is_whole else 'moves layers to the CPU'}."
     )
-    if has_experts and not is_whole and _dense_bytes(units) <= sum(room):
+    if not launch.details:
+        pass
+    elif has_experts and not is_whole and _dense_bytes(units) <= sum(room):
         gpus = _without_experts(units, room)
     else:
         gpus = units.on_gpus(bounds, units.computes(bounds))

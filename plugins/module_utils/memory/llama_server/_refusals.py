@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
     build,
+    graph_bounds,
     kind_of_layer,
     knowledge,
     layers_of_kinds,
@@ -62,9 +63,12 @@ def check(shape: ModelShape, layout: Cells, settings: LoadSettings, attention: A
         )
     if knowledge(shape) is not Knowledge.KNOWN:
         return
-    nodes, tensors = graph_size(shape, attention, settings.is_quantised, layout.slots > 1)
     most = most_nodes(shape, layout)
     table = next((size for size in TABLE_SIZES if size >= most), most)
+    bounds = graph_bounds(shape, attention, settings.kv_cache_type)
+    if bounds is not None and bounds[0] < most and bounds[1] <= table:
+        return
+    nodes, tensors = graph_size(shape, attention, settings.is_quantised, layout.slots > 1)
     if nodes >= most or tensors > table:
         raise Refused(
             f"{shape.name} with a {settings.kv_cache_type} KV cache and {layout.slots} slots makes a graph of {tensors}"

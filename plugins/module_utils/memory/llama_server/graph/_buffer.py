@@ -14,6 +14,7 @@ Source: llama.cpp ggml/src/ggml-alloc.c (b10488).
 from __future__ import annotations
 
 from bisect import bisect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Optional, Sequence, Tuple
 
@@ -27,6 +28,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 Step = Tuple[Optional[Tensor], Sequence[Tensor]]
 # Memory that one tensor after the other may use: the GPU on which it lies, and its size in bytes.
 Piece = Tuple[int, int]
+# The four lengths of a tensor.
+Lengths = Tuple[int, ...]
 # Where the pieces lie that are held, and for each GPU the end of what is in use and the holes in it.
 _State = Tuple[Tuple[int, ...], Tuple[Tuple[int, Tuple[Tuple[int, int], ...]], ...]]
 
@@ -105,20 +108,38 @@ def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
         graph.ends,
         first=tuple(inputs),
         copies=input_copies,
-        alignment=alignment,
+        sized=aligned(alignment),
     )
     order = graph.order or range(len(stretches))
     return peaks_bytes([stretches[number] for number in order], device_count=1)[0]
 
 
+def aligned(alignment: int) -> Callable[[Tensor], int]:
+    """How many bytes a tensor takes where sizes are multiples of this."""
+
+    def sized(tensor: Tensor) -> int:
+        return -(-(tensor.data_bytes + tensor.padding_bytes) // alignment) * alignment
+
+    return sized
+
+
 def stretches_of(
-    steps: Sequence[Step], ends: Sequence[int], *, first: Sequence[Tensor], copies: int, alignment: int
+    steps: Sequence[Step],
+    ends: Sequence[int],
+    *,
+    first: Sequence[Tensor],
+    copies: int,
+    sized: Callable[[Tensor], int],
+    differing: set[tuple[Lengths, Lengths]] | None = None,
 ) -> list[Stretch]:
     """What the steps do to memory, in stretches with these ends and, last, what comes after them.
 
-    first: tensors that take memory before anything runs; several copies of them are kept to the end.
-    An operation writes over a source that nobody else needs, where it can; else it takes new memory.
+    first: tensors that take memory before anything runs; several copies of them are kept to the end. sized: the size of
+    a tensor, or what stands for it.
+    An operation writes over a source that nobody else needs, where it can; else it takes new memory. differing: gets the
+    lengths of a source and of a result where nothing but these stands in the way of it.
     """
+    differing = set() if differing is None else differing
     for node, sources in steps:
         if node is not None and node.root is not None:
             node.root.views += 1
@@ -131,8 +152,7 @@ def stretches_of(
     stretches = [stretch]
 
     def take(tensor: Tensor) -> None:
-        size = -(-(tensor.data_bytes + tensor.padding_bytes) // alignment) * alignment
-        piece = (tensor.device or 0, size)
+        piece = (tensor.device or 0, sized(tensor))
         held[tensor] = len(pieces)
         pieces.append(piece)
         stretch.changes.append((piece, None))
@@ -152,7 +172,7 @@ def stretches_of(
             stretches.append(stretch)
         for node, sources in steps[start:end]:
             if node is not None and node.root is None and node.device != HOST and node not in held:
-                overwritten = _overwritten(node, sources, held) if node.reuses else None
+                overwritten = _overwritten(node, sources, held, differing) if node.reuses else None
                 if overwritten is None:
                     take(node)
                 else:
@@ -174,25 +194,31 @@ def stretches_of(
     return stretches
 
 
-def _overwritten(node: Tensor, sources: Sequence[Tensor], held: dict[Tensor, int]) -> Tensor | None:
+def _overwritten(
+    node: Tensor, sources: Sequence[Tensor], held: dict[Tensor, int], differing: set[tuple[Lengths, Lengths]]
+) -> Tensor | None:
     """The source whose memory the result of an operation takes over."""
     for source in sources:
         if (
             source.children == 1
             and not source.views
             and source.is_plain
-            and source.shape == node.shape
             and source.element_bytes == node.element_bytes
             and source in held
         ):
-            return source
+            if source.shape == node.shape:
+                return source
+            differing.add((source.shape, node.shape))
     return None
 
 
-def peaks_bytes(stretches: Sequence[Stretch], *, device_count: int) -> list[int]:
+def peaks_bytes(
+    stretches: Sequence[Stretch], *, device_count: int, sizes: Sequence[int] | None = None
+) -> list[int]:
     """The most bytes that these stretches, one after the other, need on each GPU.
 
-    A stretch that finds all memory as it found it before also leaves it as it did then.
+    sizes: where a piece tells the number of its size. A stretch that finds all memory as it found it before also leaves
+    it as it did then.
     Raises: Irregular where one begins with other pieces than the one before it ends with.
     """
     arenas = [Arena() for _unused in range(device_count)]
@@ -200,23 +226,25 @@ def peaks_bytes(stretches: Sequence[Stretch], *, device_count: int) -> list[int]
     seen: dict[tuple[int, _State], _State] = {}
     held: list[Piece] = []
     for stretch in stretches:
-        if stretch.before != held:
+        if stretch.before is not held and stretch.before != held:
             raise Irregular
         held = stretch.after
         before = (id(stretch), state)
         after = seen.get(before)
         if after is None:
-            after = seen[before] = _run(stretch, state, arenas)
+            after = seen[before] = _run(stretch, state, arenas, sizes)
         state = after
     return [arena.peak_bytes for arena in arenas]
 
 
-def _run(stretch: Stretch, state: _State, arenas: Sequence[Arena]) -> _State:
+def _run(stretch: Stretch, state: _State, arenas: Sequence[Arena], sizes: Sequence[int] | None) -> _State:
     """The state after a stretch that begins with this one."""
     offsets = list(state[0])
     for arena, (end, holes) in zip(arenas, state[1]):
         arena.end, arena.holes = end, list(holes)
     for (device, size), number in stretch.changes:
+        if sizes is not None:
+            size = sizes[size]
         if number is None:
             offsets.append(arenas[device].allocate(size))
         else:

@@ -16,12 +16,17 @@ from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     Step,
+    aligned,
     peaks_bytes,
     stretches_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
     HOST,
     Tensor,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._recipe import (
+    Recipe,
+    recipe_of,
 )
 
 
@@ -100,8 +105,19 @@ def buffers_bytes(nodes: Sequence[Tensor], *, device_count: int, alignment: int,
     copies: how many requests are in flight at once; with more than one, what a GPU hands to another is kept that many
     times, from the first operation to the last.
     """
+    steps, first = _prepared(nodes, copies)
+    stretches = stretches_of(steps, (), first=first, copies=copies, sized=aligned(alignment))
+    return peaks_bytes(stretches, device_count=device_count)
+
+
+def buffers_recipe(nodes: Sequence[Tensor], *, copies: int) -> Recipe:
+    """What operations that were built of unknowns need on each GPU in any layout: see buffers_bytes()."""
+    steps, first = _prepared(nodes, copies)
+    return recipe_of(steps, (), (), first=first, copies=copies)
+
+
+def _prepared(nodes: Sequence[Tensor], copies: int) -> tuple[list[Step], list[Tensor]]:
+    """What runs, and what takes memory before anything does."""
     assign(nodes)
     steps, copied = _scheduled(nodes)
-    first = [copy for copy in copied if copy.device != HOST] if copies > 1 else []
-    stretches = stretches_of(steps, (), first=first, copies=copies, alignment=alignment)
-    return peaks_bytes(stretches, device_count=device_count)
+    return steps, [copy for copy in copied if copy.device != HOST] if copies > 1 else []

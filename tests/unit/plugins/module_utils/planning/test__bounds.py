@@ -34,11 +34,12 @@ BYTE = 1 / MIB
         # As many as are to be loaded together, the smallest of them.
         ([LARGE_MIB + SMALL_MIB + 200 + MARGIN], [LARGE, SMALL], ONE, 2, False),
         ([LARGE_MIB + SMALL_MIB + 200 + MARGIN - BYTE], [LARGE, SMALL], ONE, 2, True),
-        # Over several GPUs, one margin at the least; divided models take a context on each.
-        ([LARGE_MIB, 100 + MARGIN], [LARGE], ONE, 1, False),
-        ([LARGE_MIB, 100 + MARGIN - BYTE], [LARGE], ONE, 1, True),
-        ([LARGE_MIB, 200 + MARGIN], [LARGE], SPREAD, 1, False),
-        ([LARGE_MIB, 200 + MARGIN - BYTE], [LARGE], SPREAD, 1, True),
+        # Over several GPUs, the margin of each that has more; divided models take a context on each.
+        ([LARGE_MIB + MARGIN, 100 + MARGIN], [LARGE], ONE, 1, False),
+        ([LARGE_MIB + MARGIN, 100 + MARGIN - BYTE], [LARGE], ONE, 1, True),
+        ([LARGE_MIB + 100 + MARGIN, MARGIN - 1], [LARGE], ONE, 1, False),
+        ([LARGE_MIB + MARGIN, 200 + MARGIN], [LARGE], SPREAD, 1, False),
+        ([LARGE_MIB + MARGIN, 200 + MARGIN - BYTE], [LARGE], SPREAD, 1, True),
         # Without a GPU or without models nothing is known.
         ([], [LARGE], ONE, 1, False),
         ([1], [], ONE, 1, False),
@@ -50,6 +51,17 @@ BYTE = 1 / MIB
 def test_what_exceeds_all_memory_is_hopeless(gpus_mib, models, candidate, loaded, is_hopeless):
     bounds = Bounds(simulation(gpus_mib, models, overhead_mib=100))
     assert bounds.is_hopeless(models, candidate, loaded) is is_hopeless
+
+
+def test_there_is_room_for_more_models_up_to_what_is_left_beyond_the_margin():
+    """Beside LARGE and SMALL, which the server has not loaded yet, and after it has loaded a model of 500 MiB."""
+    for used_mib, left_mib in ((0, 0), (600, 0), (600, BYTE)):
+        room_mib = LARGE_MIB + SMALL_MIB + 200 + MARGIN + used_mib - left_mib
+        loads = simulation([room_mib], [LARGE, SMALL, model("a")], overhead_mib=100, a=500)
+        bounds, server = Bounds(loads), loads.server(ONE)
+        if used_mib:
+            server, _outcome = server.load(model("a"))
+        assert bounds.has_room(server, [LARGE, SMALL], ONE) is not bool(left_mib)
 
 
 def test_least_memory_says_nothing_of_ollama_before_llama_server():
@@ -72,7 +84,9 @@ MANY = [model(name) for name in "abcdefg"]
         # Few are left to the simulation, whatever Ollama predicts.
         ([LARGE_MIB + SMALL_MIB + 200 + MARGIN], [LARGE, SMALL], 2, ONE, 0, False),
         ([4000, 4000], MANY[:3], 2, SPREAD, 0, False),
-        ([4000], MANY, 1, ONE, 9999, False),
+        ([4000], MANY, 1, ONE, 4000 - MARGIN - 100, False),
+        # The headroom is to stay free too.
+        ([4000], MANY, 1, ONE, 4000 - MARGIN - 100 + 1, True),
         # Divided, or more than there are GPUs: the bound knows nothing of these.
         ([4000, 4000], MANY, 2, ONE, 0, False),
         ([4000, 4000], MANY, 2, SPREAD, 0, True),

@@ -52,11 +52,11 @@ class RoomJudge:
         self.asked.append(candidate)
         return self.taken(loaded, candidate) > self.room
 
-    def any_order(self, models, candidate):
+    def any_order(self, models, candidate, *, says_why=True):
         taken = self.taken(len(self.runners(models, candidate)), candidate)
         return Verdict(taken <= min(self.room, self.in_order_only))
 
-    def some_order(self, models, candidate):
+    def some_order(self, models, candidate, *, says_why=True):
         order = tuple(sorted((one.name for one in models), reverse=True))
         return Verdict(self.is_safe_in(order, candidate), order)
 

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
     build,
+    graph_bounds,
     knowledge,
     used_layers,
 )
@@ -44,6 +45,18 @@ def test_a_graph_has_as_many_operations_as_all_layers_add(installed, name, atten
         ).graph
         counted = graph_size(shape, attention, cache_type != "f16", slots > 1)
         assert counted == (whole.node_count, whole.node_count + whole.leafs)
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("attention", list(Attention))
+def test_a_bound_of_its_operations_is_never_below_them_and_close(installed, name, attention):
+    shape = installed(name)
+    for cache_type in ("f16", "q8_0"):
+        nodes, tensors = graph_size(shape, attention, cache_type != "f16", True)
+        most = graph_bounds(shape, attention, cache_type)
+        assert most is not None
+        assert nodes <= most[0] <= nodes * 1.02
+        assert tensors <= most[1] <= tensors * 1.02
 
 
 LLAMA, ENCODER = shape("llama3.1:8b"), shape("nomic-embed-text")

@@ -1,0 +1,94 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A graph that was built once needs in every layout what the graph of that layout does."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells, cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
+    build,
+    used_layers,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import assigned_units
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
+    Irregular,
+    buffer_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._devices import (
+    buffers_bytes,
+    buffers_recipe,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
+    Graph,
+    Tensor,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._recipe import (
+    graph_recipe,
+    recipe_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._unknowns import (
+    LayoutValues,
+    unknown_layout,
+)
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
+
+ALIGNMENT = 128
+UNKNOWN = unknown_layout(several_slots=True, slides=False)
+# Context length, slots and batch.
+LOADS = ((4096, 2, 512), (8192, 4, 1024), (300, 3, 64), (40960, 5, 2048))
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("cache_type", ["f16", "q8_0"])
+def test_the_recipe_of_a_graph_of_unknowns_gives_what_each_layouts_own_graph_needs(name, cache_type):
+    model = shape(name)
+    unknown = unknown_layout(several_slots=True, slides=bool(model.sliding_window))
+    recipe = graph_recipe(build(model, unknown, Attention.FLASH, cache_type=cache_type).graph, input_copies=4)
+    for load in LOADS:
+        layout = cells(model, *load)
+        own = build(model, layout, Attention.FLASH, cache_type=cache_type).graph
+        assert recipe.peaks_bytes(LayoutValues(layout), alignment=ALIGNMENT) in (
+            None,
+            [buffer_bytes(own, alignment=ALIGNMENT, input_copies=4)],
+        )
+
+
+@pytest.mark.parametrize("name", ["granite4:micro-h", "qwen3.5:9b"])
+def test_so_does_that_of_a_graph_over_several_devices(name):
+    model = shape(name)
+    devices = tuple(assigned_units(model.block_count + 1, (24, 12, 12)))
+
+    def nodes(layout):
+        layers = used_layers(model)
+        context = build(
+            model, layout, Attention.FLASH, cache_type="f16", layers=layers, devices=devices
+        )
+        return context.graph.nodes
+
+    recipe = buffers_recipe(nodes(unknown_layout(several_slots=True, slides=False)), copies=4)
+    for load in LOADS:
+        layout = cells(model, *load)
+        own = buffers_bytes(nodes(layout), device_count=3, alignment=ALIGNMENT, copies=4)
+        assert recipe.peaks_bytes(LayoutValues(layout), alignment=ALIGNMENT, device_count=3) == own
+
+
+def test_it_does_not_hold_where_a_layout_makes_lengths_alike_that_differ_otherwise():
+    """Then one is written over the other: two rows of 4096 tokens beside 4096 cells."""
+    graph = Graph()
+    first = Tensor((UNKNOWN.full,))
+    graph.expand(Tensor((UNKNOWN.tokens,), (first,), reuses=True))
+    recipe = graph_recipe(graph)
+    differ, alike = (Cells(full=full, sliding=0, slots=2, batch=512) for full in (1024, 512))
+    assert recipe.peaks_bytes(LayoutValues(differ), alignment=ALIGNMENT) == [4 * (1024 + 512)]
+    assert recipe.peaks_bytes(LayoutValues(alike), alignment=ALIGNMENT) is None
+
+
+def test_a_stretch_that_begins_with_other_pieces_than_the_one_before_it_leaves_is_irregular():
+    one, other = Tensor((32,)), Tensor((64,))
+    last = Tensor((32,), (one, other))
+    steps = [(one, ()), (other, ()), (last, (one, other))]
+    with pytest.raises(Irregular):
+        recipe_of(steps, (1, 2), (0, 2), first=(), copies=1)
