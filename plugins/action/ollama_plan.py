@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import gone
@@ -28,9 +31,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     wanted_from_list,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
+    Service,
     service_from_info,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._alike_hosts import planned_once
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
@@ -170,25 +175,24 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
         }
     try:
         loaded = loaded_from_list(options["loaded"])
-        plan = plan_host(
-            gpu=options["gpu"],
-            models=options["models"],
-            wanted=wanted_from_list(options["wanted"]),
-            policy=policy_from_dict({name: options[name] for name in POLICY}),
-            version=options["version"],
-            loaded=loaded,
-            service=service_from_info(options["service"]),
-            unplannable=unplannable_from_list(options["unplannable"]),
-            measured=options["measured"],
-            use_measured_memory=options["use_measured_memory"],
-        )
+        inputs = {
+            **{name: options[name] for name in ("gpu", "models", "wanted", "version")},
+            **{name: options[name] for name in ("measured", "use_measured_memory")},
+            "policy": {name: options[name] for name in POLICY},
+            "loaded": loaded,
+            "service": asdict(service_from_info(options["service"])),
+            "unplannable": unplannable_from_list(options["unplannable"]),
+        }
     except ValueError as error:
         return {"failed": True, "msg": str(error)}
+    outcome = planned_once(Path(C.DEFAULT_LOCAL_TMP) / "gpufleet-plans", inputs, _planned)
+    if "plan" not in outcome:
+        return outcome
+    described = outcome["plan"]
     # Ansible shows warnings without the host that they are about.
     name = task_vars.get("inventory_hostname", "host")
     unseen = [str(sentence) for sentence in options.get("unseen", ())]
     unseen += [str(note) for note in options["service"].get("notes") or ()]
-    described = plan.to_dict()
     described["warnings"] = [*unseen, *described["warnings"]]
     return {
         "changed": False,
@@ -196,3 +200,23 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
         "not_loaded": not_loaded(described, loaded, options["models"]),
         "warnings": [f"{name}: {warning}" for warning in described["warnings"]],
     }
+
+
+def _planned(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of one host, or why there is none."""
+    try:
+        plan = plan_host(
+            gpu=inputs["gpu"],
+            models=inputs["models"],
+            wanted=wanted_from_list(inputs["wanted"]),
+            policy=policy_from_dict(inputs["policy"]),
+            version=inputs["version"],
+            loaded=inputs["loaded"],
+            service=Service(**inputs["service"]),
+            unplannable=inputs["unplannable"],
+            measured=inputs["measured"],
+            use_measured_memory=inputs["use_measured_memory"],
+        )
+    except ValueError as error:
+        return {"failed": True, "msg": str(error)}
+    return {"plan": plan.to_dict()}
