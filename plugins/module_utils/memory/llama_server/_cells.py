@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -151,11 +152,14 @@ def layers_cache(
     on_cpu: bool = False,
 ) -> KvCache:
     """What several layers keep for all slots."""
-    caches = each_cache(
-        shape, indices, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
-    )
-    return KvCache(
-        sum(cache.full_attention_bytes for cache in caches),
-        sum(cache.sliding_window_bytes for cache in caches),
-        sum(cache.recurrent_bytes for cache in caches),
-    )
+    total = KvCache()
+    for first, count in Counter(_first_alike(shape)[indices.start : indices.stop]).items():
+        one = layer_cache(
+            shape, first, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
+        )
+        total += KvCache(
+            count * one.full_attention_bytes,
+            count * one.sliding_window_bytes,
+            count * one.recurrent_bytes,
+        )
+    return total

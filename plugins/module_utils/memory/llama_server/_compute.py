@@ -38,6 +38,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
     FLOAT_BYTES,
     HALF_BYTES,
+    HOST,
+    Tensor,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._recipe import (
     Recipe,
@@ -355,29 +357,40 @@ def _on_one_device(
     units: Units | None,
     copies: int,
     on_cpu: bool,
-) -> tuple[int, int]:
-    """Bytes of the buffer of one device, and of its graph's inputs."""
+) -> int:
+    """Bytes of the buffer of one device."""
     alignment = CPU_ALIGNMENT_BYTES if on_cpu else CUDA_ALIGNMENT_BYTES
-    known = _known(layout)
     # With one slot lengths may be alike that are not with several: then its graph is built by itself.
     for several_slots in _forms_of(layout):
         built = _built(shape, attention, cache_type, units, copies, on_cpu, several_slots)
-        peaks = built and built.recipe.peaks_bytes(known, alignment=alignment)
-        if built and peaks:
-            return peaks[0], known.value(built.inputs_bytes)
+        peaks = built.recipe.peaks_bytes(_known(layout), alignment=alignment) if built else None
+        if peaks:
+            return peaks[0]
     numbers = units.numbers if units else None
 
-    def found(layers: Sequence[int] | None) -> tuple[int, int]:
+    def found(layers: Sequence[int] | None) -> int:
         context = build(
             shape, layout, attention, cache_type=cache_type, units=numbers, layers=layers, on_cpu=on_cpu
         )
-        buffer = buffer_bytes(context.graph, alignment=alignment, input_copies=copies)
-        return buffer, sum(tensor.data_bytes for tensor in context.inputs())
+        return buffer_bytes(context.graph, alignment=alignment, input_copies=copies)
 
     try:
         return found(None)
     except Irregular:
         return found(used_layers(shape) if numbers is None else layers_on(shape, numbers))
+
+
+def _inputs_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+    """Bytes of the inputs of the graph of all layers."""
+    for several_slots in _forms_of(layout)[:1]:
+        built = _built(shape, attention, cache_type, None, 1, False, several_slots)
+        if built:
+            return _known(layout).value(built.inputs_bytes)
+    try:
+        context = build(shape, layout, attention, cache_type=cache_type)
+    except Irregular:
+        context = build(shape, layout, attention, cache_type=cache_type, layers=used_layers(shape))
+    return sum(tensor.data_bytes for tensor in context.inputs())
 
 
 @lru_cache(maxsize=8192)
@@ -401,7 +414,7 @@ def compute_bytes(
             widest = max(_results_width(shape, layer) for layer in shape.layers)
             extra += copies * FLOAT_BYTES * layout.tokens * widest
         return bound_bytes(shape, layout, attention, cache_type) + extra
-    exact_bytes, _inputs = _on_one_device(shape, layout, attention, cache_type, units, copies, False)
+    exact_bytes = _on_one_device(shape, layout, attention, cache_type, units, copies, False)
     return _guarded(known, exact_bytes)
 
 
@@ -466,11 +479,30 @@ def _devices_recipe(
     several_slots: bool,
 ) -> Recipe:
     """The graph of several devices for all layouts."""
+    nodes, units = _nodes_by_unit(shape, attention, cache_type, several_slots)
+    homes: dict[int | None, int | None] = {None: None, HOST: HOST}
+    homes.update((unit, _device_of(unit, devices)) for unit in range(shape.block_count + 1))
+    for node, unit in zip(nodes, units):
+        node.device = homes[unit]
+        node.children = node.views = 0
+    return buffers_recipe(nodes, copies=copies)
+
+
+@lru_cache(maxsize=32)
+def _nodes_by_unit(
+    shape: ModelShape, attention: Attention, cache_type: str, several_slots: bool
+) -> tuple[list[Tensor], list[int | None]]:
+    """The operations of all layers, built of unknowns, and the unit whose device must run each."""
     layout = unknown_layout(several_slots=several_slots, slides=bool(shape.sliding_window))
     context = build(
-        shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
+        shape,
+        layout,
+        attention,
+        cache_type=cache_type,
+        layers=used_layers(shape),
+        devices=[range(unit, unit + 1) for unit in range(shape.block_count + 1)],
     )
-    return buffers_recipe(context.graph.nodes, copies=copies)
+    return context.graph.nodes, [node.device for node in context.graph.nodes]
 
 
 def _from_afar_bytes(
@@ -497,7 +529,7 @@ def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, ca
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return bound_bytes(shape, layout, attention, cache_type)
-    exact_bytes, _inputs = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
+    exact_bytes = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
     return _guarded(known, exact_bytes + unused)
 
@@ -509,8 +541,7 @@ def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, c
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    _bytes, inputs_bytes = _on_one_device(shape, layout, attention, cache_type, None, 1, False)
-    total = embeddings + inputs_bytes
+    total = embeddings + _inputs_bytes(shape, layout, attention, cache_type)
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.
         total += max(

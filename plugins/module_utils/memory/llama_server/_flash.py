@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
@@ -51,6 +52,7 @@ def _is_supported(layer: LayerShape) -> bool:
     return group >= LEAST_GROUP and group % multiple == 0
 
 
+@lru_cache(maxsize=1024)
 def supports_flash_attention(shape: ModelShape) -> bool:
     """Whether CUDA can run flash attention for every layer of the model."""
     return all(_is_supported(layer) for layer in shape.layers if layer.attention != "none")
