@@ -84,12 +84,18 @@ def main() -> None:
             for playbook in (SITE, BY_HAND):
                 play(playbook, inventory, arguments.forks)  # from here on nothing changes
             print_executions(inventory, arguments, Path(name), answers, verdict)
-            print_times(inventory, arguments, verdict)
+            ratios = print_times(inventory, arguments, verdict)
             if arguments.settings:
                 print_settings(inventory, arguments)
-        print_growth(arguments, Path(name), answers, verdict)
+        cpu_ms = print_growth(arguments, Path(name), answers, verdict)
     print_report(arguments.hosts, verdict)
     print("\nworse than promised: " + ("; ".join(verdict.broken) or "nothing"))
+    # For programs: times of the playbook by hand, and the control node's processor time per stand-in.
+    print(
+        f"site_ratio={ratios['site.yml, one batch']:.2f} drift_ratio={ratios['drift.yml']:.2f}"
+        f" cpu_ms_per_host={cpu_ms['site.yml, one batch']:.0f} drift_cpu_ms_per_host={cpu_ms['drift.yml']:.0f}"
+        f" by_hand_cpu_ms_per_host={cpu_ms['by hand']:.0f} hosts={arguments.hosts}"
+    )
     if arguments.check and verdict.broken:
         sys.exit(1)
 
@@ -187,8 +193,8 @@ def print_executions(
         print(f"{name:35} {size / 1024:8.0f}")
 
 
-def print_times(inventory: Path, arguments: argparse.Namespace, verdict: Verdict) -> None:
-    """The playbooks in turn, so that what else the machine does meets all of them."""
+def print_times(inventory: Path, arguments: argparse.Namespace, verdict: Verdict) -> dict[str, float]:
+    """The playbooks in turn, so that what else the machine does meets all of them; wall times in times of that by hand."""
     runs: dict[str, tuple[Path, Sequence[str]]] = {
         "by hand": (BY_HAND, ()),
         "site.yml, one batch": (SITE, ONE_BATCH),
@@ -201,14 +207,15 @@ def print_times(inventory: Path, arguments: argparse.Namespace, verdict: Verdict
             costs[name].append(play(playbook, inventory, arguments.forks, *options))
     print(f"\nnothing to change on {arguments.real} hosts over ssh, {arguments.forks} forks, load {load()}")
     print("run                          wall s (each round)           times by hand    CPU s, control node")
-    base = costs["by hand"]
+    base, ratios = costs["by hand"], {}
     for name, took in costs.items():
-        ratio = statistics.median(one.wall_seconds / by.wall_seconds for one, by in zip(took, base))
+        ratio = ratios[name] = statistics.median(one.wall_seconds / by.wall_seconds for one, by in zip(took, base))
         cpu = statistics.median(one.cpu_seconds for one in took)
         walls = " ".join(f"{one.wall_seconds:6.1f}" for one in took)
         print(f"{name:28} {walls:30} {ratio:12.2f} {cpu:22.1f}")
         if name == "site.yml, one batch":
             verdict.hold(f"wall time of {name} in times of that by hand", ratio, MOST_TIMES_BY_HAND)
+    return ratios
 
 
 def print_settings(inventory: Path, arguments: argparse.Namespace) -> None:
@@ -229,8 +236,11 @@ def print_settings(inventory: Path, arguments: argparse.Namespace) -> None:
         print(f"{name:30} {cost.wall_seconds:8.1f} {cost.cpu_seconds:22.1f} {load():>7}")
 
 
-def print_growth(arguments: argparse.Namespace, folder: Path, answers: Path, verdict: Verdict) -> None:
-    """The control node's own work on fleets of growing size."""
+def print_growth(
+    arguments: argparse.Namespace, folder: Path, answers: Path, verdict: Verdict
+) -> dict[str, float]:
+    """The control node's own work on fleets of growing size; ms of its processor per host of the largest."""
+    cpu_ms = {}
     half = (MIDDLE_FLEET + arguments.hosts) // 2
     sizes = sorted(
         {min(size, arguments.hosts) for size in (1, SMALL_FLEET, MIDDLE_FLEET, half, arguments.hosts)}
@@ -254,11 +264,13 @@ def print_growth(arguments: argparse.Namespace, folder: Path, answers: Path, ver
                 f"{name:23} {size:5} {cost.wall_seconds:9.1f} {times[size] * 1000:17.0f} "
                 f"{cost.memory_bytes / MIB:13.0f} {memories[size] / 1024:22.0f} {load():>7}"
             )
+        cpu_ms[name] = times[sizes[-1]] * 1000
         if playbook != BY_HAND and arguments.hosts > MIDDLE_FLEET:
             time_growth = times[arguments.hosts] / times[SMALL_FLEET]
             verdict.hold(f"growth of time per host of {playbook.name}", time_growth, MOST_GROWTH)
             memory_growth = memories[arguments.hosts] / memories[half]
             verdict.hold(f"growth of memory per host of {playbook.name}", memory_growth, MOST_GROWTH)
+    return cpu_ms
 
 
 def usual_costs(

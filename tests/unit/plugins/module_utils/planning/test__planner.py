@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 
@@ -14,6 +15,24 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_
 
 GIB = 1 << 30
 MIB = 1 << 20
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_pythons_collector_is_as_it_was_after_a_plan_and_after_a_refusal_and_finds_nothing(plan, is_enabled):
+    """It is off while a plan is made: so a plan must not leave what only it could free."""
+    before = gc.isenabled()
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        plan([24, 12], ["granite4:micro-h", "gemma3:4b", "llama3.1:8b"])
+        with pytest.raises(ValueError, match="cannot be loaded together"):
+            plan([12], ["qwen3:8b", "llama3.1:8b"], wanted=["qwen3:8b", "llama3.1:8b"])
+        assert gc.isenabled() is is_enabled
+        gc.collect()
+        gc.disable()
+        plan([24, 12], ["granite4:micro-h", "gemma3:4b", "llama3.1:8b"])
+        assert gc.collect() < 100
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def values(plan):
