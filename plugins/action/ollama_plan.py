@@ -12,16 +12,16 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import gone
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
-    ARGUMENT_SPEC,
-    POLICY,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
     loaded_from_list,
     unplannable_from_list,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._load_order import not_loaded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import (
+    ARGUMENT_SPEC,
+    POLICY,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
@@ -31,12 +31,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_
     service_from_info,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
     unfit_values,
     unknown_variables,
 )
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
 ROLE = "ollama_plan"

@@ -15,7 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
     planned,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report, table
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import UnfitAnswer, checked, shown

@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
     ModelMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._which_rule import (
     runs_in_go_engine,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -30,7 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch 
     can_flash,
     fit_targets_bytes,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import lay_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_memory import Runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import Layout
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
