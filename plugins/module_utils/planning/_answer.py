@@ -89,6 +89,6 @@ def obstacles(service: Mapping[str, Any], environment: Mapping[str, Any]) -> lis
 
     Of the variables that others decide only those that the plan sets.
     """
-    decided = [one["message"] for one in service.get("conflicts") or [] if one["variable"] in environment]
+    decided = [one.get("message") for one in service.get("conflicts") or [] if one.get("variable") in environment]
     sentences = [*(service.get("refusals") or []), *(service.get("problems") or []), *decided]
     return list(dict.fromkeys(map(str, sentences)))

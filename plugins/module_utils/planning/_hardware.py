@@ -12,7 +12,7 @@ from typing import Any
 def gone(before: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]) -> list[str]:
     """Name and UUID of each GPU that was planned with and is no longer among the devices of `gpufleet_gpu`."""
     there = {str(device.get("uuid")) for device in devices}
-    return [f"{gpu['name']} ({gpu['uuid']})" for gpu in before if str(gpu["uuid"]) not in there]
+    return [f"{gpu.get('name')} ({gpu.get('uuid')})" for gpu in before if str(gpu.get("uuid")) not in there]
 
 
 def gone_gpus(read: Mapping[str, Any]) -> list[str]:
