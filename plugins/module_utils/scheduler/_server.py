@@ -198,13 +198,6 @@ class Server:
         now = self.now + seconds
         return replace(self, now=now, runners=tuple(one for one in self.runners if one.expires_at > now))
 
-    def with_busy(self, name: str, busy: bool = True) -> Server:
-        """The server while the model of that name answers requests: it is evicted last."""
-        return replace(
-            self,
-            runners=tuple(replace(one, is_busy=busy) if one.name == name else one for one in self.runners),
-        )
-
     # What a load asks for
 
     def slots(self, model: SchedulerModel) -> int:
@@ -552,8 +545,11 @@ class Server:
         return replace(self, runners=tuple(one for one in self.runners if one is not runner))
 
     def _victim(self) -> Runner:
-        """Source: ollama server/sched.go, findRunnerToUnload() and ByDurationAndName (v0.33.0-rc2)."""
-        return min(self.runners, key=lambda one: (one.is_busy, one.keep_alive_seconds, one.key))
+        """All are idle here; Ollama takes a busy one last.
+
+        Source: ollama server/sched.go, findRunnerToUnload() and ByDurationAndName (v0.33.0-rc2).
+        """
+        return min(self.runners, key=lambda one: (one.keep_alive_seconds, one.key))
 
 
 def start_server(

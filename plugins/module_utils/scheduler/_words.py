@@ -53,9 +53,8 @@ def cpu_words(name: str, options: Options) -> str:
 
 def victim_words(victim: Runner) -> str:
     """Why this model is evicted."""
-    state = "busy" if victim.is_busy else "idle"
     return (
-        f"{victim.name} is evicted: of the {state} models it has the shortest keep-alive "
+        f"{victim.name} is evicted: of the idle models it has the shortest keep-alive "
         f"({victim.keep_alive_seconds:g} s), and of those the lowest blob name."
     )
 

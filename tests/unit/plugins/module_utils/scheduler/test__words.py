@@ -85,10 +85,9 @@ def runner(*placement: int, **changes: object) -> Runner:
     return replace(Runner("a", "a", OPTIONS, 0, placement, 300, 0, {}, (), ()), **changes)
 
 
-@pytest.mark.parametrize(("is_busy", "state"), [(True, "busy"), (False, "idle")])
-def test_why_a_model_is_evicted(is_busy, state):
-    assert victim_words(runner(0, is_busy=is_busy)) == (
-        f"a is evicted: of the {state} models it has the shortest keep-alive (300 s), and of those the lowest blob name."
+def test_why_a_model_is_evicted():
+    assert victim_words(runner(0)) == (
+        "a is evicted: of the idle models it has the shortest keep-alive (300 s), and of those the lowest blob name."
     )
 
 
