@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import (
+    documented_with_parts,
+    with_all,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import gone
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
     ARGUMENT_SPEC,
@@ -100,7 +103,9 @@ class ActionModule(HostModule):
         asked["environment"] = masked_option(options["operator_environment"])
         asked["first_models"] = names_of(options["wanted"])
         asked["variables"] = list(SET_BY_A_PLAN)
-        return self.answer_of(HOST_INFO, asked, HOST_INFO_RETURNS, task_vars or {})
+        return self.answer_of(
+            HOST_INFO, asked, with_all(HOST_INFO_RETURNS, options["gather"]), task_vars or {}
+        )
 
 
 def parts(read: Mapping[str, Any]) -> dict[str, Any]:
