@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import _planned
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import plan_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._alike_hosts import planned_once
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
@@ -70,7 +70,7 @@ def plans(tmp_path: Path) -> Callable[..., tuple[list[dict[str, Any]], int]]:
 
         def plan(inputs: dict[str, Any]) -> dict[str, Any]:
             made.append(inputs)
-            return _planned(inputs)
+            return plan_of(inputs)
 
         return [planned_once(tmp_path / "plans", one, plan) for one in hosts], len(made)
 
@@ -118,14 +118,14 @@ def changed(path: str, value: object, name: str = "bbbbbbbb") -> dict[str, Any]:
 def test_a_plan_is_made_once_for_all_hosts_that_differ_in_nothing_it_depends_on(plans, other, planned):
     results, made = plans(host(), copy.deepcopy(other))
     assert made == planned
-    assert results == [_planned(host()), _planned(other)]
+    assert results == [plan_of(host()), plan_of(other)]
 
 
 def test_what_ollama_gives_back_counts_as_free(plans):
     other = changed("gpu/devices/0/memory_free_bytes", 20 * GIB)
     other["gpu"]["devices"][0]["memory_ours_bytes"] = 3 * GIB
     results, made = plans(host(), other)
-    assert (made, results[1]) == (1, _planned(other))
+    assert (made, results[1]) == (1, plan_of(other))
 
 
 def test_where_a_setting_names_a_gpu_by_the_beginning_of_its_identity_hosts_are_unlike(plans):
@@ -133,7 +133,7 @@ def test_where_a_setting_names_a_gpu_by_the_beginning_of_its_identity_hosts_are_
     one, other = (changed("service/foreign", visible, name) for name in ("aaaaaaaa", "bbbbbbbb"))
     results, made = plans(one, other, one)
     assert made == 2
-    assert results == [_planned(one), _planned(other), _planned(one)]
+    assert results == [plan_of(one), plan_of(other), plan_of(one)]
 
 
 def test_a_refusal_names_the_hosts_own_gpu(plans):
@@ -148,7 +148,7 @@ def test_a_refusal_names_the_hosts_own_gpu(plans):
 
 def test_a_host_without_gpu_is_planned_by_its_own_memory(plans):
     hosts = [host(count=0), host("bbbbbbbb", count=0)]
-    assert plans(*hosts) == ([_planned(one) for one in hosts], 2)
+    assert plans(*hosts) == ([plan_of(one) for one in hosts], 2)
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"result": 1}'])
@@ -161,6 +161,6 @@ def test_what_was_kept_and_is_damaged_is_made_anew(plans, tmp_path, damage):
     assert plans(host("cccccccc"))[1] == 0
 
 
-def test_where_nothing_can_be_kept_every_host_is_planned(plans, tmp_path):
+def test_where_nothing_can_be_kept_every_host_isplan_of(plans, tmp_path):
     (tmp_path / "plans").write_text("a file in the way")
     assert plans(host(), host("bbbbbbbb"))[1] == 2

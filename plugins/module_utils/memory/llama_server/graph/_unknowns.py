@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import Cells
 
 # The addends of a polynomial: each a factor and an exponent of the base.
 Terms = Tuple[Tuple[int, int], ...]

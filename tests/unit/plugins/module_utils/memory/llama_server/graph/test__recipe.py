@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells, cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     build,
     used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    Cells,
+    cells,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import assigned_units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     Irregular,

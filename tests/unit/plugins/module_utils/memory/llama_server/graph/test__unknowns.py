@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import Cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._unknowns import (
     FULL,
     SLIDING,
