@@ -9,7 +9,11 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import answer, obstacles
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import (
+    answer,
+    obstacles,
+    plan_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
@@ -39,6 +43,20 @@ def test_a_plan_with_all_that_the_roles_ask_it() -> None:
         "service_id": "8c7d",
         "hardware": {"gone": [], "gone_is_accepted": False, "to_remember": None, "problem": ""},
     }
+
+
+def test_whoever_plans_for_many_hosts_is_given_plain_data_and_gives_a_plan_or_a_sentence() -> None:
+    options = {name: spec.get("default") for name, spec in ARGUMENT_SPEC.items()}
+    given: list[dict[str, Any]] = []
+
+    def planner(inputs: dict[str, Any]) -> dict[str, Any]:
+        given.append(json.loads(json.dumps(inputs)))
+        return plan_of(given[-1]) if len(given) == 1 else {"msg": "there is none"}
+
+    assert answer(options, READ, "gpu01", planner) == answered()
+    refused = answer(options, READ, "gpu01", planner)
+    assert (refused["failed"], refused["msg"]) == (True, "there is none")
+    assert given[0] == given[1]
 
 
 def test_what_is_wanted_and_not_loaded_is_named() -> None:
