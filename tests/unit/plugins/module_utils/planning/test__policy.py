@@ -24,6 +24,10 @@ def test_no_option_is_the_default_policy():
     assert policy_from_dict(dict.fromkeys(Policy.__dataclass_fields__)) == Policy()
 
 
+def test_by_default_four_requests_at_once_are_served_with_at_least_ollamas_own_context():
+    assert (Policy().requests, Policy().min_context_length) == (4, 4096)
+
+
 def test_the_modules_options_are_the_fields_of_the_policy_with_the_same_defaults():
     assert set(POLICY) == set(Policy.__dataclass_fields__)
     assert policy_from_dict({name: spec.get("default") for name, spec in POLICY.items()}) == Policy()

@@ -78,6 +78,18 @@ def test_lines_are_no_wider_than_a_terminal(plan):
     assert max(map(len, lines_of(plan([24, 24], [*wanted, "qwen2.5:32b"], wanted=wanted)))) <= WIDTH + 8
 
 
+def test_sentences_fill_the_lines_up_to_110_characters(plan):
+    """As many words as a line holds, which begins with four characters; the reason of a step ends 30 before that."""
+    shown = plan([24], ["gemma3:4b"]).to_dict()
+    shown["reasons"] = ["aa" + " b" * 90]
+    shown["limits"] = [{**shown["limits"][0], "reason": " ".join(["c" * size, "d" * 39])} for size in (40, 41)]
+    lines = plan_lines(shown, "gpu01")
+    assert [len(line) for line in lines if line.lstrip(" -").startswith("aa ")] == [110]
+    steps = [line for line in lines if " ccc" in line]
+    assert [line.endswith("d" * 39) for line in steps] == [True, False]
+    assert steps[1].endswith("c …")
+
+
 def test_a_fleet_has_a_line_for_each_host_by_name(plan):
     plans = {
         "gpu02": plan([24, 24], ["gemma3:4b"]).to_dict(),

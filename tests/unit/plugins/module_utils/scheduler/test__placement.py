@@ -215,6 +215,12 @@ def test_a_model_goes_onto_one_gpu_and_beside_others_within_80_percent_to_the_by
         assert decided([one], others_loaded=True).must_evict is (one is short)
 
 
+def test_an_integrated_gpu_has_all_that_is_free_where_the_systems_memory_is_not_known() -> None:
+    shared = gpu(8, integrated=True)
+    assert View([shared], [shared.free_bytes]).available_bytes(0) == 8 * GIB
+    assert View([shared, shared], [shared.free_bytes] * 2).available_to((0, 1)) == 16 * GIB
+
+
 def test_the_batch_depends_on_all_slots_together() -> None:
     assert decided([gpu(100)], options=options(4096, parallel=3)).batch == 1024
 
