@@ -28,6 +28,16 @@ def test_the_new_file_has_text_and_mode_whatever_the_umask(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_the_folder_knows_of_the_file_before_anybody_is_told(tmp_path, monkeypatch):
+    """A folder that was not synchronised may have the old file again after the power failed."""
+    synchronised = []
+    monkeypatch.setattr(_atomic_file, "sync_folder", synchronised.append)
+    monkeypatch.chdir(tmp_path)
+    replace_file(str(tmp_path / "file"), "a", 0o644)
+    replace_file("file", "b", 0o644)
+    assert synchronised == [str(tmp_path), "."]
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
     target = tmp_path / "file"
     target.write_text("old")
