@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import (
+    documented_with_parts,
+    with_all,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import answer
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import names_of
@@ -66,4 +69,6 @@ class ActionModule(HostModule):
         asked["environment"] = masked_option(options["operator_environment"])
         asked["first_models"] = names_of(options["wanted"])
         asked["variables"] = list(SET_BY_A_PLAN)
-        return self.answer_of(HOST_INFO, asked, HOST_INFO_RETURNS, task_vars or {})
+        return self.answer_of(
+            HOST_INFO, asked, with_all(HOST_INFO_RETURNS, options["gather"]), task_vars or {}
+        )

@@ -19,9 +19,10 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import Un
 from ansible_collections.gpufleet.ollama.tests.fuzz.gpu import FACTS
 from ansible_collections.gpufleet.ollama.tests.fuzz.ollama import HEADER
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import Target, changed
+from ansible_collections.gpufleet.ollama.tests.unit.answers import completed
 
 MODEL = shape_from_header(HEADER, name="m:latest", digest="sha256-" + "a" * 64).to_dict()
-ANSWER = {
+_TOLD = {
     "ansible_facts": {"gpufleet_gpu": FACTS},
     "models": {
         "models": [MODEL],
@@ -59,6 +60,7 @@ ANSWER = {
     "msg": "",
     "warnings": [],
 }
+ANSWER = completed(_TOLD, HOST_INFO_RETURNS)
 OPTIONS = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()}
 
 
