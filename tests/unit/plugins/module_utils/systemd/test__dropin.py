@@ -163,6 +163,18 @@ def test_an_environment_file_that_goes_while_it_is_read_is_one_sentence(world, m
         apply(FakeSystemd(), content=TEXT.format(2))
 
 
+def test_a_former_version_that_cannot_be_read_is_one_sentence(world, monkeypatch):
+    for number in (1, 2):
+        made = apply(FakeSystemd(), content=TEXT.format(number))
+
+    def torn(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(_dropin._former, "former", torn)
+    with pytest.raises(DropinError, match=r"the former drop-in .* cannot be read: Input/output error"):
+        apply(FakeSystemd(), "restored", taken_back=made.change)
+
+
 def test_a_file_that_cannot_be_read_is_one_sentence(world):
     path(world).mkdir(parents=True)
     with pytest.raises(DropinError, match="cannot be read: not a regular file"):
