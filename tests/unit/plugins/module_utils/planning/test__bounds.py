@@ -131,7 +131,12 @@ def sized(*sizes_mib: int, **changes: object):
         ),
         ([5000, 5000], (10, 10, 10), 3, "3 models are more than the 2 GPUs"),
         ([5000, 5000], (10, 10, 10), 2, ""),
-        ([], (10, 10), 2, "there is no GPU"),
+        # None: nothing is evicted, and as many as are asked about have to fit into system memory, the largest of them.
+        ([], (500, 400, 300, 90, 10), 2, ""),
+        ([], (500, 400, 300, 90, 10), 3, "3 models need 1.2 GiB of system memory, and 1.0 GiB are available"),
+        ([], (500, 400, 100), 3, ""),
+        ([], (500, 401, 100), 3, "3 models need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([], (1001, 1), 1, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )
 def test_the_bound_says_what_is_safe_in_any_order(gpus_mib, sizes_mib, count, reason):
