@@ -84,7 +84,7 @@ class _Load:
 
 
 def _resolved(shape: ModelShape, settings: LoadSettings, *, on_cpu: bool = False) -> _Load:
-    layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
+    layout = cells(shape, settings.context_length, settings.parallel, settings.batch, settings.engine)
     attention = resolved(shape, settings.flash_attention, settings.kv_cache_type, on_cpu=on_cpu)
     _refusals.check(shape, layout, settings, attention)
     return _Load(layout, attention, settings)
@@ -147,13 +147,17 @@ def estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
         layers=shape.block_count + 1,
         weights_bytes=_weights_bytes(shape, range(shape.block_count + 1)),
         kv_cache=_cache(shape, load, range(shape.block_count)),
-        compute_bytes=compute_bytes(shape, load.layout, load.attention, load.cache_type),
+        compute_bytes=compute_bytes(
+            shape, load.layout, load.attention, load.cache_type, engine=settings.engine
+        ),
         projector_bytes=shape.projector_bytes + shape.inline_projector_bytes,
         projector_compute_bytes=projector_compute(shape).most_bytes,
     )
     host = HostMemory(
         embeddings_bytes=shape.input_host_bytes,
-        compute_bytes=host_compute_bytes(shape, load.layout, load.attention, load.cache_type),
+        compute_bytes=host_compute_bytes(
+            shape, load.layout, load.attention, load.cache_type, settings.engine
+        ),
         output_bytes=LOGIT_BYTES * shape.vocabulary_size * settings.parallel,
     )
     return ModelMemory((gpu,), host, basis, note)
@@ -171,7 +175,9 @@ def host_estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
         layers=shape.block_count + 1,
         weights_bytes=shape.text_bytes - shape.repacked_bytes,
         kv_cache=_cache(shape, load, range(shape.block_count), on_cpu=True),
-        compute_bytes=cpu_compute_bytes(shape, load.layout, load.attention, load.cache_type),
+        compute_bytes=cpu_compute_bytes(
+            shape, load.layout, load.attention, load.cache_type, settings.engine
+        ),
         output_bytes=LOGIT_BYTES * shape.vocabulary_size * settings.parallel,
         repacked_bytes=shape.repacked_bytes,
     )
@@ -195,7 +201,9 @@ def split(
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count + 1, free_bytes)
     copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
-    computed = devices_compute_bytes(shape, load.layout, load.attention, load.cache_type, units, copies)
+    computed = devices_compute_bytes(
+        shape, load.layout, load.attention, load.cache_type, units, copies, settings.engine
+    )
     last = shape.block_count
     return tuple(
         GpuMemory(

@@ -8,8 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
-    NEWEST_BUILD,
+    B10488,
     EngineBuild,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    EngineRules,
+    engine_rules,
 )
 
 DEFAULT_BATCH = 512
@@ -25,7 +29,8 @@ class Refused(ValueError):
 class LoadSettings:
     """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once.
 
-    `build`: of the engine, whose rules count; the rules for Ollama before 0.30 do not ask for it.
+    `build`: of the engine, whose rules count; the rules for Ollama before 0.30 do not ask for it. `fuses`: its CUDA
+    backend runs several operations as one where it can, unless GGML_CUDA_DISABLE_FUSION is set.
     """
 
     context_length: int
@@ -33,7 +38,8 @@ class LoadSettings:
     batch: int = DEFAULT_BATCH
     kv_cache_type: str = "f16"
     flash_attention: str = "auto"
-    build: EngineBuild = NEWEST_BUILD
+    build: EngineBuild = B10488
+    fuses: bool = True
 
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):
@@ -45,6 +51,11 @@ class LoadSettings:
             raise ValueError(
                 f"flash_attention is {self.flash_attention}, expected {', '.join(FLASH_ATTENTION)}"
             )
+
+    @property
+    def engine(self) -> EngineRules:
+        """What the engine of that build does."""
+        return engine_rules(self.build, fuses=self.fuses)
 
     @property
     def is_quantised(self) -> bool:

@@ -15,7 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
-    NEWEST_BUILD,
+    B10488,
     EngineBuild,
 )
 
@@ -34,7 +34,8 @@ class Launch:
     fit_targets_bytes: tuple[int, ...]
     projector_on_gpu: bool
     version: str
-    build: EngineBuild = NEWEST_BUILD
+    build: EngineBuild = B10488
+    fuses: bool = True
 
     @property
     def settings(self) -> LoadSettings:
@@ -49,6 +50,7 @@ class Launch:
             self.kv_cache_type,
             self.flash_attention,
             self.build,
+            self.fuses,
         )
 
 

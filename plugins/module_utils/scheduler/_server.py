@@ -59,7 +59,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words i
     unseen_words,
     victim_words,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import NEWEST_BUILD
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
     RENUMBERED_DEVICE_BUG,
     Era,
@@ -373,7 +373,8 @@ class Server:
             ),
             projector_on_gpu=projector_on_gpu,
             version=str(self.rules.version),
-            build=self.rules.engine_build or NEWEST_BUILD,
+            build=self.rules.engine_build or B10488,
+            fuses=self.settings.fuses,
         )
 
     def _decide(self, job: _Job, view: View) -> Decision:

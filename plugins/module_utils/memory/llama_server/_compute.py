@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    PREDICTING_BLOCKS,
     Cells,
     cells,
     kind_of_cache,
@@ -40,6 +41,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import CUDA_ALIGNMENT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    AS_FIRST_READ,
+    EngineRules,
+)
 
 # Source: llama.cpp ggml/src/ggml-impl.h, TENSOR_ALIGNMENT (b10488)
 CPU_ALIGNMENT_BYTES = 32
@@ -84,7 +89,7 @@ def knowledge(shape: ModelShape) -> Knowledge:
 
 def used_layers(shape: ModelShape) -> range:
     """Layers that a graph runs through; those that predict further tokens ahead are left out."""
-    return range(shape.block_count - shape.number("nextn_predict_layers"))
+    return range(shape.block_count - shape.number(PREDICTING_BLOCKS))
 
 
 def layers_on(shape: ModelShape, units: range) -> range:
@@ -209,6 +214,7 @@ def build(
     one_by_one: bool = False,
     on_cpu: bool = False,
     devices: Sequence[range] = (),
+    engine: EngineRules = AS_FIRST_READ,
 ) -> Context:
     """The graph of a model on one device, or on several at once.
 
@@ -223,11 +229,19 @@ def build(
     used = used_layers(shape)
     here = layers_on(shape, units)
     context = Context(
-        shape=shape, layout=layout, attention=attention, cache_type=cache_type, on_cpu=on_cpu, here=here
+        shape=shape,
+        layout=layout,
+        attention=attention,
+        cache_type=cache_type,
+        on_cpu=on_cpu,
+        here=here,
+        engine=engine,
+        devices=devices,
     )
     context.graph.outside_nodes += LOOKUP_NODES
     context.graph.leafs += LOOKUP_LEAFS
     after_last = not here
+    context.device = context.device_of(0)
     current = (
         architecture.resume(context, after_last)
         if units.start
@@ -237,7 +251,7 @@ def build(
     context.is_inside = True
     for position, index in enumerate(pattern.built):
         previous = current
-        context.device = _device_of(index, devices)
+        context.device = context.device_of(index)
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
             context, architecture.style, form, index, current, index == used[-1]
@@ -251,14 +265,10 @@ def build(
     context.graph.order = (*pattern.order, len(pattern.built))
     context.graph.expand(current)
     context.is_inside = False
-    context.device = _device_of(shape.block_count, devices)
+    context.device = context.device_of(shape.block_count)
     if units.stop == shape.block_count + 1:
         architecture.end(context, current)
     return context
-
-
-def _device_of(unit: int, devices: Sequence[range]) -> int | None:
-    return next((number for number, units in enumerate(devices) if unit in units), None)
 
 
 def _guarded(known: Knowledge, exact_bytes: int) -> int:
@@ -275,13 +285,21 @@ def _on_one_device(
     units: range | None,
     copies: int,
     on_cpu: bool,
+    engine: EngineRules,
 ) -> tuple[int, Context]:
     """Bytes of the buffer of one device, and its graph: what a GPU and its host need is asked one after the other."""
     alignment = CPU_ALIGNMENT_BYTES if on_cpu else CUDA_ALIGNMENT_BYTES
 
     def found(layers: Sequence[int] | None) -> tuple[int, Context]:
         context = build(
-            shape, layout, attention, cache_type=cache_type, units=units, layers=layers, on_cpu=on_cpu
+            shape,
+            layout,
+            attention,
+            cache_type=cache_type,
+            units=units,
+            layers=layers,
+            on_cpu=on_cpu,
+            engine=engine,
         )
         return buffer_bytes(context.graph, alignment=alignment, input_copies=copies), context
 
@@ -299,6 +317,7 @@ def compute_bytes(
     cache_type: str,
     units: Units | None = None,
     copies: int = 1,
+    engine: EngineRules = AS_FIRST_READ,
 ) -> int:
     """Bytes of the compute buffer on one GPU that holds these units of the model.
 
@@ -313,16 +332,19 @@ def compute_bytes(
             extra += copies * FLOAT_BYTES * layout.tokens * widest
         return bound_bytes(shape, layout, attention, cache_type) + extra
     numbers = None if units is None else units.numbers
-    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, numbers, copies, False)
+    exact_bytes, _graph = _on_one_device(
+        shape, layout, attention, cache_type, numbers, copies, False, engine
+    )
     return _guarded(known, exact_bytes)
 
 
 def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
     """Whether several GPUs that hold a model hand each other more than the residual stream."""
-    begins_without_weights = ARCHITECTURES.get(shape.architecture, TRANSFORMER).style.bare_norms
+    architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
     return (
         attention is Attention.FLASH_ON_HOST
-        or begins_without_weights
+        or architecture.style.bare_norms
+        or architecture.begins_with_output
         or any(layer.is_recurrent for layer in shape.layers)
     )
 
@@ -335,12 +357,13 @@ def devices_compute_bytes(
     cache_type: str,
     devices: tuple[range, ...],
     copies: int,
+    engine: EngineRules = AS_FIRST_READ,
 ) -> tuple[int, ...]:
     """Bytes of the compute buffers of all GPUs that hold a model, each with the units given."""
     known = knowledge(shape)
     if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
         return tuple(
-            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies)
+            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies, engine)
             + (
                 0
                 if known is Knowledge.KNOWN
@@ -351,7 +374,13 @@ def devices_compute_bytes(
             for units in devices
         )
     context = build(
-        shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
+        shape,
+        layout,
+        attention,
+        cache_type=cache_type,
+        layers=used_layers(shape),
+        devices=devices,
+        engine=engine,
     )
     sizes = buffers_bytes(
         context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
@@ -378,24 +407,36 @@ def _from_afar_bytes(
 
 
 @lru_cache(maxsize=4096)
-def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+def cpu_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    engine: EngineRules = AS_FIRST_READ,
+) -> int:
     """Bytes of the compute buffer when all of the model runs on the CPU."""
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return bound_bytes(shape, layout, attention, cache_type)
-    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
+    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, None, 1, True, engine)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
     return _guarded(known, exact_bytes + unused)
 
 
 @lru_cache(maxsize=4096)
-def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+def host_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    engine: EngineRules = AS_FIRST_READ,
+) -> int:
     """Bytes of the pinned buffer on the host from which the GPU reads the graph's inputs."""
     embeddings = FLOAT_BYTES * shape.embedding_length * layout.tokens
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    _bytes, context = _on_one_device(shape, layout, attention, cache_type, None, 1, False)
+    _bytes, context = _on_one_device(shape, layout, attention, cache_type, None, 1, False, engine)
     total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.

@@ -98,7 +98,9 @@ class UnitSums:
         """
         layout, attention = _resolved(self.shape, self.settings)
         here = tuple(range(first, last) for first, last in zip(bounds, bounds[1:]))
-        computes = devices_compute_bytes(self.shape, layout, attention, self.settings.kv_cache_type, here, 1)
+        computes = devices_compute_bytes(
+            self.shape, layout, attention, self.settings.kv_cache_type, here, 1, self.settings.engine
+        )
         if not bounds[0]:
             return computes
         return (*self.computes_bound(1, with_cpu=True), *computes[1:])
@@ -137,7 +139,7 @@ class UnitSums:
 
 
 def _resolved(shape: ModelShape, settings: LoadSettings) -> tuple[Cells, Attention]:
-    layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
+    layout = cells(shape, settings.context_length, settings.parallel, settings.batch, settings.engine)
     return layout, resolved(shape, settings.flash_attention, settings.kv_cache_type)
 
 

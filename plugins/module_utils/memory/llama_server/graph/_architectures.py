@@ -147,13 +147,17 @@ def _begin_deep(context: Context, embedding: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How the graph of an architecture begins, goes on from layer to layer, and ends."""
+    """How the graph of an architecture begins, goes on from layer to layer, and ends.
+
+    begins_with_output: its first operations read weights that lie with the output.
+    """
 
     style: Style = PLAIN
     layer: Layer = transformer_layer
     begin: Callable[[Context, Tensor], Tensor] = _begin
     resume: Callable[..., Tensor] = _resume
     end: Callable[[Context, Tensor], Tensor] = _end
+    begins_with_output: bool = False
 
 
 NORMALISED = Routing(normalises=True)
@@ -222,6 +226,7 @@ ARCHITECTURES = {
         begin=begin_gemma3n,
         resume=resume_gemma3n,
         end=_end_merging_streams,
+        begins_with_output=True,
     ),
     "gemma4": Architecture(
         layer=gemma4_layer, begin=begin_gemma4, resume=resume_gemma4, end=_end_picking_rows

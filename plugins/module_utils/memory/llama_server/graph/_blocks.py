@@ -9,6 +9,7 @@ Source: llama.cpp src/llama-graph.cpp and src/llama-kv-cache.cpp (b10488).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Dict, Tuple
 
@@ -29,6 +30,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import tensor_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    AS_FIRST_READ,
+    EngineRules,
+)
 
 # Quantised caches are rotated by a Hadamard matrix where the head is a multiple of this.
 # Source: llama.cpp src/llama-kv-cache.cpp, attn_rot_k and attn_rot_v (b10488)
@@ -38,6 +43,9 @@ ROTATION_LENGTH = 64
 VECTOR_KERNEL_TOKENS = 2
 VECTOR_KERNEL_HEAD = 256
 
+# As many experts as the GPU weighs and adds up as one operation.
+# Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, MOE_WEIGHTED_REDUCTION_MAX_EXPERTS (b10760)
+REDUCED_TOGETHER = range(2, 16)
 # More experts than any model uses for one token.
 MAX_USED_EXPERTS = 128
 
@@ -55,8 +63,9 @@ class Context:
 
     cache_type: of the KV cache. here: the layers on this device. layer_inputs: what each layer gets
     besides the residual stream, deep_inputs: what the first layers get of an image, in models that have it. device:
-    the GPU with the weights at hand, where the graph spans several; is_inside: while layers are built.
-    layer_ends: operations and leafs that the graph had after each layer.
+    the GPU with the weights at hand, where the graph spans several, and devices: the units of each; is_inside: while
+    layers are built.
+    layer_ends: operations and leafs that the graph had after each layer. engine: what this build of it does.
     """
 
     shape: ModelShape
@@ -65,9 +74,11 @@ class Context:
     cache_type: str
     here: range
     on_cpu: bool = False
+    engine: EngineRules = AS_FIRST_READ
     graph: Graph = field(default_factory=Graph)
     layer_inputs: Tensor | None = None
     deep_inputs: Tensor | None = None
+    devices: Sequence[range] = ()
     device: int | None = None
     is_inside: bool = False
     layer_ends: list[tuple[int, int]] = field(default_factory=list)
@@ -77,6 +88,26 @@ class Context:
     def caches_halves(self) -> bool:
         """Whether the KV cache is not quantised."""
         return self.cache_type == HALF_PRECISION
+
+    def device_of(self, unit: int) -> int | None:
+        """The GPU that holds a unit, where the graph spans several."""
+        return next((number for number, units in enumerate(self.devices) if unit in units), None)
+
+    def has_cache_here(self, index: int) -> bool:
+        """Whether the cache of a layer is where the operations at hand run."""
+        if self.devices:
+            return self.device_of(index) == self.device
+        return index in self.here
+
+    @property
+    def keeps_experts(self) -> bool:
+        """Whether the experts' results and weights live until they are added up; that is the GPU's doing."""
+        return self.engine.keeps_experts and not self.on_cpu
+
+    @property
+    def keeps_routing(self) -> bool:
+        """Whether all that the choice of experts is made of lives until they are chosen."""
+        return self.engine.keeps_routing and not self.on_cpu
 
     @property
     def slots(self) -> int:
@@ -381,7 +412,7 @@ def _half_precision_copy_bytes(context: Context, layer: LayerShape, is_latent: b
 
 def _distant_cache(context: Context, layer: LayerShape) -> tuple[Tensor, ...]:
     """Copies of the keys and values that another device keeps, for a layer that reuses them."""
-    if layer.cache_layer is None or layer.cache_layer in context.here:
+    if layer.cache_layer is None or context.has_cache_here(layer.cache_layer):
         return ()
     owner = context.shape.layers[layer.cache_layer]
     count = context.cells(layer) * context.slots
@@ -553,7 +584,7 @@ def experts(
     if routing.normalises or told:
         flat = reshaped(weights, used, tokens)
         total = operation((1, tokens), flat)
-        clamped = view(total, total.shape, is_plain=True)
+        clamped = _clamped(context, total)
         weights = reshaped(elementwise(flat, clamped), 1, used, tokens)
     if routing.scales:
         weights = elementwise(weights)
@@ -565,6 +596,7 @@ def experts(
     result = weighted(context, operation((width, used, tokens), activated, chosen))
     if "ffn_down_exps.bias" in form:
         result = weighted(context, elementwise(result, chosen))
+    raw = result
     if not routing.weighs_input:
         result = elementwise(result, weights)
     graph.expand(result)
@@ -572,9 +604,17 @@ def experts(
     total = parts[0]
     for part in parts[1:]:
         total = graph.expand(added(total, part))
+    if context.keeps_experts and not routing.weighs_input and used in REDUCED_TOGETHER:
+        graph.keep_until_here(raw, weights)
     if used == 1:
         total = operation(total.shape, total)
     return total
+
+
+def _clamped(context: Context, source: Tensor) -> Tensor:
+    if context.engine.clamps_apart:
+        return elementwise(source)
+    return view(source, source.shape, is_plain=True)
 
 
 def _selected_groups(context: Context, selection: Tensor, count: int, tokens: int) -> Tensor:

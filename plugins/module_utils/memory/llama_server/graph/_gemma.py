@@ -145,7 +145,10 @@ def begin_gemma3n(context: Context, embedding: Tensor) -> Tensor:
     width, tokens = scaled.shape[0], context.tokens
     wanted = _magnitude(scaled)
     repeated = operation((width, tokens, streams - 1), scaled)
-    others = _as_long_as(product(context, width, repeated), wanted)
+    projected_streams = product(context, width, repeated)
+    # Its weights lie with the output's. Source: llama.cpp src/llama-arch.cpp, LLM_TENSOR_ALTUP_PROJ (b10488)
+    projected_streams.device = context.device_of(context.shape.block_count)
+    others = _as_long_as(projected_streams, wanted)
     return operation((width, tokens, streams), scaled, others)
 
 

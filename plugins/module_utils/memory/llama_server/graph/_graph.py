@@ -14,6 +14,8 @@ FLOAT_BYTES = 4
 HALF_BYTES = 2
 INDEX_BYTES = 4
 LONG_INDEX_BYTES = 8
+# Tensors that one operation reads at most. Source: llama.cpp ggml/include/ggml.h, GGML_MAX_SRC (b10488)
+MAX_SOURCES = 10
 # The device that runs what no GPU can.
 HOST = -1
 
@@ -120,6 +122,15 @@ class Graph:
                 else:
                     self.nodes.append(current)
         return tensor
+
+    def keep_until_here(self, *tensors: Tensor) -> None:
+        """Hold these tensors' memory up to now.
+
+        Source: llama.cpp ggml/src/ggml-backend.cpp, add_alloc_dep (b10760): it takes no room in the graph that is built.
+        """
+        for start in range(0, len(tensors), MAX_SOURCES):
+            self.nodes.append(Tensor((0,), tensors[start : start + MAX_SOURCES], root=OUTSIDE))
+            self.outside_nodes -= 1
 
     @property
     def node_count(self) -> int:

@@ -300,20 +300,28 @@ def latent_attention_heads(
         query = projected(context, form, "attn_q", source)
     head_length = query.shape[0] // count
     plain_length = head_length - turned_length
-    from_blocks = _views(query, ((plain_length, count, tokens), (turned_length, count, tokens)))
     both = product(context, latent + turned_length, source)
     value_latent, key_turned = _views(both, ((latent, tokens), (turned_length, 1, tokens)))
-    query_turned = Tensor(from_blocks[1].shape, (from_blocks[1], context.positions()), reuses=True)
-    key_turned = Tensor(key_turned.shape, (key_turned, context.positions()), reuses=True)
+    parts = ((plain_length, count, tokens), (turned_length, count, tokens))
+    turns_whole = context.engine.turns_whole_query
+    if turns_whole:
+        query = reshaped(query, head_length, count, tokens)
+    if shape.is_latent_attention or not turns_whole:
+        query_plain, query_turned = _views(query, parts)
+        query_turned = turned(context, query_turned)
+    key_turned = turned(context, key_turned)
     value_latent = norm(context, form, "attn_kv_a_norm", value_latent)
     if shape.is_latent_attention:
-        return _absorbed(context, form, layer, from_blocks[0], query_turned, value_latent, key_turned)
+        return _absorbed(context, form, layer, query_plain, query_turned, value_latent, key_turned)
     value_length = layer.value_length
     decompressed = product(context, (plain_length + value_length) * count, value_latent)
     key_plain, value = _views(decompressed, ((plain_length, count, tokens), (value_length, count, tokens)))
     value = operation(value.shape, value)
-    joined_query = operation((head_length, count, tokens), from_blocks[0], query_turned)
-    repeated = operation(query_turned.shape, key_turned, query_turned)
+    if turns_whole:
+        joined_query, repeated = turned(context, query), operation(parts[1], key_turned)
+    else:
+        joined_query = operation((head_length, count, tokens), query_plain, query_turned)
+        repeated = operation(parts[1], key_turned, query_turned)
     joined_key = operation((head_length, count, tokens), key_plain, repeated)
     return Heads(joined_query, joined_key, value), 0
 

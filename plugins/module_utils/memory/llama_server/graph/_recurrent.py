@@ -95,6 +95,8 @@ def mamba(context: Context, form: Form, source: Tensor) -> Tensor:
         step = norm(context, form, "ssm_dt_norm", step)
         before = norm(context, form, "ssm_b_norm", before)
         after = norm(context, form, "ssm_c_norm", after)
+    elif context.engine.copies_time_step:
+        step = operation(step.shape, step)
     step = weighted(context, elementwise(product(context, width, step)))
     by_head = reshaped(inner, 1, width, each, slots)
     scanned = _scan(context, width, state_size, by_head, step, before, after)
@@ -114,7 +116,10 @@ def mamba2(context: Context, form: Form, source: Tensor) -> Tensor:
     convolved_width = width + 2 * groups * state_size
     by_head = (width // heads, heads, each, slots)
     history = reshaped(_states(context, kept * convolved_width), kept, convolved_width, slots)
-    everything = product(context, form["ssm_in.weight"][1], _by_slot(context, source))
+    if context.engine.projects_flat:
+        everything = _by_slot(context, product(context, form["ssm_in.weight"][1], source))
+    else:
+        everything = product(context, form["ssm_in.weight"][1], _by_slot(context, source))
     gate = view(everything, by_head)
     step = view(everything, (heads, each, slots))
     inner = view(everything, (convolved_width, each, slots))
@@ -127,6 +132,8 @@ def mamba2(context: Context, form: Form, source: Tensor) -> Tensor:
     mixed = operation(by_head, operation(by_head, gate), result)
     if "ssm_norm.weight" in form:
         mixed = norm(context, form, "ssm_norm", reshaped(mixed, width // groups, groups, each, slots))
+    if context.engine.projects_flat:
+        return product(context, form["ssm_out.weight"][1], reshaped(mixed, width, context.tokens))
     mixed = reshaped(mixed, width, each, slots)
     return _by_token(context, product(context, form["ssm_out.weight"][1], mixed))
 
