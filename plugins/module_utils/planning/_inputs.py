@@ -26,6 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     Host,
     host_from_facts,
+    usable_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     Policy,
@@ -90,6 +91,11 @@ class Inputs:
     runner_overhead_bytes: int | None = None
 
     @property
+    def estimated(self) -> tuple[str, ...]:
+        """Why the plan cannot be exact, whatever its models are."""
+        return self.host.estimated
+
+    @property
     def settings(self) -> ServerSettings:
         """The service's other settings as Ollama parses them."""
         return settings_from_environment(self.environment)
@@ -99,7 +105,7 @@ class Inputs:
         """The context length that Ollama takes for this host where nothing sets one."""
         overhead = self.settings.gpu_overhead_bytes
         return self.rules.default_context_length(
-            sum(max((gpu.memory_total_bytes or 0) - overhead, 0) for gpu in self.host.gpus)
+            sum(max(usable_bytes(gpu) - overhead, 0) for gpu in self.host.gpus)
         )
 
     @property
@@ -157,6 +163,7 @@ def read_inputs(
         on_gpu_fault=policy.on_gpu_fault,
         environment=environment,
         managed_environment=service.managed,
+        rules=version_rules,
     )
     models, left_out = _kept(models, [*(wish.name for wish in wanted), *loaded])
     if left_out:
@@ -213,7 +220,9 @@ def _shape(model: Any) -> ModelShape:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a model needs a name, found {dict(model)!r:.80}")
     if len(name) > MAX_NAME_CHARACTERS:
-        raise ValueError(f"a model has a name of {len(name)} characters, at most {MAX_NAME_CHARACTERS} are taken: {name:.80}")
+        raise ValueError(
+            f"a model has a name of {len(name)} characters, at most {MAX_NAME_CHARACTERS} are taken: {name:.80}"
+        )
     try:
         if "layers" in model:
             return ModelShape.from_dict(model)

@@ -62,8 +62,7 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
         if choice and (plain is None or choice.candidate.context_length > plain.candidate.context_length):
             remedies.append(_quantized_sentence(choice, goal))
             break
-    remedies.append(_other_host(judge, goal))
-    return remedies
+    return [*judge.host.remedies, *remedies, _other_host(judge, goal)]
 
 
 def _quantized_sentence(choice: Choice, goal: Goal) -> str:

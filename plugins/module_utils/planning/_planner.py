@@ -8,14 +8,14 @@ The line of steps: inputs, candidates, verdicts, choice (once more where a bench
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import Lesson, lesson_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import Described, described
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs, read_inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import limits_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit, Plan, PlannedModel
@@ -84,11 +84,10 @@ def _in_words(
     inputs, candidate = chosen.inputs, chosen.choice.candidate
     environment = _environment(chosen)
     others = [PlannedModel(name=model.name, planned=False) for model in inputs.others]
-    bases = {model.basis for model in shown.models}
     return Plan(
         environment=environment,
         safe=not chosen.unsafe,
-        basis="estimate" if "estimate" in bases or set(inputs.by_numbers) & set(inputs.names) else "exact",
+        basis=_basis(inputs, {model.basis for model in shown.models}),
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
         num_parallel=candidate.parallel,
@@ -104,6 +103,12 @@ def _in_words(
         reasons=_reasons(chosen, lesson, next_steps),
         warnings=_warnings(chosen, lesson, shown, environment, now_loaded),
     )
+
+
+def _basis(inputs: Inputs, bases: Collection[str]) -> str:
+    """'exact' where every figure is."""
+    by_numbers = set(inputs.by_numbers) & set(inputs.names)
+    return "estimate" if "estimate" in bases or by_numbers or inputs.estimated else "exact"
 
 
 def _most_loaded(chosen: Chosen) -> int:

@@ -11,7 +11,6 @@ from math import comb, factorial
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
@@ -85,7 +84,7 @@ class Simulation:
         self.runner_overhead_bytes = (
             CUDA_CONTEXT_BYTES if runner_overhead_bytes is None else runner_overhead_bytes
         )
-        self.gpus = tuple(scheduler_gpu(gpu) for gpu in host.gpus)
+        self.gpus = tuple(scheduler_gpu(gpu, host.library_of(gpu)) for gpu in host.gpus)
         self._environment = dict(environment)
         self._engine = engine or MemoryEngine()
         self._servers: dict[Candidate, Server] = {}
@@ -241,13 +240,13 @@ class Simulation:
         return predicted_bytes(model, server.context_length(model), server.slots(model))
 
 
-def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:
+def scheduler_gpu(gpu: GpuDevice, library: str) -> SchedulerGpu:
     """A GPU as the simulation takes it: with all the memory free that a plan may count on."""
     return SchedulerGpu(
         index=gpu.index,
         total_bytes=gpu.memory_total_bytes or 0,
         free_bytes=available_bytes(gpu),
-        library=vendor_of(gpu.vendor).library,
+        library=library,
         integrated=gpu.integrated,
         compute_capability=gpu.compute_capability,
     )

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
     EngineBuild,
     pin_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._gpu_rules import GpuRules, gpu_rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
 _VERSION = re.compile(r"^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+]([0-9A-Za-z.+-]{1,64}))?$")
@@ -88,6 +89,11 @@ class VersionRules:
     def forces_single_slot(self, family: str) -> bool:
         """Whether this version runs a model of that family (manifest `model_family`) with one slot only."""
         return families.family(family).has_single_slot(self.version.release)
+
+    @property
+    def gpus(self) -> GpuRules:
+        """Which GPUs this version takes."""
+        return gpu_rules(self.version.release)
 
     def has_bug(self, bug: KnownBug) -> bool:
         return bug in self.bugs

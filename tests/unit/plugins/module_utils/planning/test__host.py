@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
     available_bytes,
     host_from_facts,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 
 GIB = 1 << 30
 
@@ -50,12 +51,13 @@ def facts(*devices, **values):
     ).to_dict()
 
 
-def host(facts, on_gpu_fault="fail", environment=None, managed_environment=None):
+def host(facts, on_gpu_fault="fail", environment=None, managed_environment=None, version="0.33.0"):
     return host_from_facts(
         facts,
         on_gpu_fault=on_gpu_fault,
         environment=environment or {},
         managed_environment=managed_environment or {},
+        rules=rules(version),
     )
 
 

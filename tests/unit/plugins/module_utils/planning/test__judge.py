@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
     model,
     simulation,
@@ -29,7 +30,9 @@ def judge_of(sizes_mib, shapes, **values):
         "system_memory_total_bytes": 1 << 38,
         "devices": [{"memory_total_bytes": size * MIB, "compute_capability": "8.6"} for size in sizes_mib],
     }
-    host = host_from_facts(facts, on_gpu_fault="fail", environment={}, managed_environment={})
+    host = host_from_facts(
+        facts, on_gpu_fault="fail", environment={}, managed_environment={}, rules=rules("0.33.0")
+    )
     models = [scheduler_model(shape) for shape in shapes]
     given = {"version": "0.33.0", "environment": {}, "headroom_bytes": 0, **values}
     return Judge(Simulation(host, models, **given))

@@ -26,7 +26,7 @@ class RoomJudge:
 
     def __init__(self, room: int, *, has_gpus: bool = True, one_gpu: int | None = None) -> None:
         self.room, self.one_gpu = room, one_gpu
-        self.host = type("Host", (), {"gpus": (0,) * has_gpus})()
+        self.host = type("Host", (), {"gpus": (0,) * has_gpus, "remedies": ()})()
         self.asked_of_one_gpu: list[object] = []
 
     def taken(self, models, candidate):

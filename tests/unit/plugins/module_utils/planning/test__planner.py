@@ -630,7 +630,7 @@ class TestThePlansForm:
             assert gpu["others_bytes"] + gpu["planned_bytes"] + gpu["free_bytes"] == gpu["total_bytes"]
 
 
-@pytest.mark.parametrize("compute_capability", ["5.2", "6.1", "7.2", "8.6"])
+@pytest.mark.parametrize("compute_capability", ["5.2", "6.1", "7.0", "8.6"])
 def test_the_models_of_a_plan_add_up_to_its_gpus_with_and_without_flash_attention(
     plan, described, compute_capability
 ):
