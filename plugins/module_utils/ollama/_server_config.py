@@ -26,12 +26,12 @@ def find_server_config(messages: Iterable[str]) -> dict[str, str] | None:
     for message in messages:
         match = _LINE.search(message)
         if match:
-            found = parse_map(_unquoted(match.group("map")))
+            found = parse_map(unquoted(match.group("map")))
     return found
 
 
-def _unquoted(text: str) -> str:
-    """Source: Go src/strconv/quote.go (Quote), in which slog writes its values."""
+def unquoted(text: str) -> str:
+    """A text that Go has quoted, without its quotes. Source: Go src/strconv/quote.go (Quote), in which slog writes its values."""
     return _ESCAPE.sub(_character, text)
 
 
