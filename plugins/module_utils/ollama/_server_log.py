@@ -87,6 +87,9 @@ _DROPPING = ("dropping ", "skipping ", "failure during ", "filtering ")
 _HINTS_ONLY = frozenset(
     ("libDirs", "OLLAMA_LIBRARY_PATH", "extra_envs", "supported", "archs", "time", "level", "source", "msg")
 )
+# With these a load begins, and ends within moments. Source: llama.cpp b10488 tools/server/server.cpp.
+STARTING = 'msg="starting llama-server"'
+LOADED_LINES = ("srv  llama_server: model loaded", "main: model loaded")
 _STARTING = frozenset(("starting llama-server", "starting llama server", "starting runner"))
 _FAILING = frozenset(("Load failed", "failed to load model metadata"))
 _EVICTING = frozenset(
@@ -241,6 +244,39 @@ class ServerLog:
             "loads": [load.to_dict() for load in self.loads],
             "models": [asdict(model) for model in self.models],
         }
+
+
+def server_log_from_dict(plain: Mapping[str, Any]) -> ServerLog:
+    """What `ServerLog.to_dict` has told.
+
+    Raises: ValueError where it is of another form.
+    """
+    try:
+        devices = plain.get("devices")
+        return ServerLog(
+            version=plain.get("version"),
+            engine_build=plain.get("engine_build"),
+            default_context_length=plain.get("default_context_length"),
+            settings={str(name): str(value) for name, value in (plain.get("settings") or {}).items()},
+            devices=None if devices is None else tuple(ComputeDevice(**one) for one in devices),
+            drops=tuple(map(str, plain.get("drops") or ())),
+            loads=tuple(map(_load_from_dict, plain.get("loads") or ())),
+            models=tuple(ModelHistory(**one) for one in plain.get("models") or ()),
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"what the server said is not in the form of ollama_host_info: {error}") from error
+
+
+def _load_from_dict(plain: Mapping[str, Any]) -> LoggedLoad:
+    launched = {name: plain[name] for name in Launched.__dataclass_fields__}
+    others = {name: plain[name] for name in ("when", "count", "layers_on_gpu", "layers")}
+    return LoggedLoad(
+        launched=Launched(**launched),
+        gpu_ids=tuple(map(str, plain["gpu_ids"])),
+        devices=tuple(EngineDevice(**one) for one in plain["devices"]),
+        buffers=tuple(LoggedBuffer(**one) for one in plain["buffers"]),
+        **others,
+    )
 
 
 def read_server_log(*parts: Iterable[str]) -> ServerLog:

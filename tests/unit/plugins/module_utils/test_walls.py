@@ -42,6 +42,7 @@ LENT: Mapping[str, Collection[str]] = {
         "gpu._vendors",
         "gpu._visibility",
         "ollama._names",
+        "ollama._server_log",
         "ollama._settings",
         "systemd._arguments",
         "systemd._assignments",
