@@ -135,6 +135,12 @@ options:
       - A result that was measured under other conditions is ignored, with a warning that says which.
     type: dict
     default: {}
+  server:
+    description:
+      - What the running server has said since its start, as M(gpufleet.ollama.ollama_host_info) returns it.
+      - Of the version that runs and is planned for it decides which GPUs are used. For another version the rules do.
+    type: dict
+    default: {}
   use_measured_memory:
     description:
       - Whether to plan with the GPU memory that O(measured) found each runner to take besides its buffers, in place of
@@ -289,6 +295,10 @@ host:
       description: What it returned as C(measured_problem).
       returned: when O(return_host=true)
       type: str
+    server:
+      description: What it returned as C(server).
+      returned: when O(return_host=true)
+      type: dict
 plan:
   description:
     - The settings, what they rest on and why they are what they are. Sizes are bytes. The page C(plan_fields.md) of
@@ -394,6 +404,26 @@ plan:
       description: What the operator should know, in sentences. They are shown as warnings, too.
       type: list
       elements: str
+    dropped_gpus:
+      description: The GPUs that the Ollama which runs could see and does not use. The plan does without them.
+      type: list
+      elements: dict
+      contains:
+        index:
+          description: The index.
+          type: int
+        uuid:
+          description: The UUID.
+          type: str
+        name:
+          description: The name.
+          type: str
+        reason:
+          description: What Ollama said of it at its start; empty where it said nothing.
+          type: str
+        message:
+          description: That it is not used, with the reason.
+          type: str
 not_loaded:
   description: The models of C(load_order) that are not among those loaded at the moment.
   returned: success

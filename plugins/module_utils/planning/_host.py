@@ -17,6 +17,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import is_admitted
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import (
+    DroppedGpu,
+    Said,
+    dropped_of,
+)
 
 # Of so many descriptions the GPUs to be planned are chosen; more are no host's.
 _MOST_DESCRIBED = 1024
@@ -28,7 +33,8 @@ _MOST_BYTES = 1 << 60
 class Host:
     """A host as Ollama will see it after a restart; sizes in bytes, GPUs in Ollama's order.
 
-    `environment`: variables that the plan must set so that Ollama sees these GPUs and no others.
+    `environment`: variables that the plan must set so that Ollama sees these GPUs and no others. `dropped`: those that the
+    running server does not take although it could see them.
     """
 
     gpus: tuple[GpuDevice, ...]
@@ -36,6 +42,7 @@ class Host:
     system_memory_available_bytes: int
     environment: Mapping[str, str]
     warnings: tuple[str, ...]
+    dropped: tuple[DroppedGpu, ...] = ()
 
     def with_memory_changed(self, by_bytes: int, position: int | None = None) -> Host:
         """The same host with so much more or less available, on every GPU and of system memory or on one GPU alone.
@@ -71,10 +78,12 @@ def host_from_facts(
     on_gpu_fault: str,
     environment: Mapping[str, str],
     managed_environment: Mapping[str, str],
+    said: Said | None = None,
 ) -> Host:
     """The host that GPU facts, or a description of GPUs in the same form with fewer keys, stand for.
 
     `environment` is the service's as the operator wants it, `managed_environment` what an earlier plan set.
+    `said`: what the running server said of its GPUs, as far as it holds for what is planned; it goes before the rules.
 
     Raises: ValueError for malformed facts, and for a GPU with a fault where the policy is to fail.
     """
@@ -82,8 +91,13 @@ def host_from_facts(
     host = HostGpus.from_dict(_completed(facts))
     ours = any(name in managed_environment for vendor in VENDORS for name in vendor.shown_by)
     visible = _visible(host, everything=described or ours)
-    in_use = [gpu for gpu in visible if is_admitted(gpu, environment)]
-    warnings = [
+    said = said or Said()
+    dropped = dropped_of(said, [gpu for gpu in visible if not _fault(gpu)])
+    warnings = [f"{gpu.message}; it is not planned with" for gpu in dropped]
+    gone = {gpu.uuid for gpu in dropped}
+    visible = [gpu for gpu in visible if gpu.uuid not in gone]
+    in_use = [gpu for gpu in visible if said.takes(gpu) or is_admitted(gpu, environment)]
+    warnings += [
         f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use
     ]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
@@ -118,6 +132,7 @@ def host_from_facts(
         ),
         environment=_visibility(healthy, [*excluded, *too_many, *untold]),
         warnings=tuple(warnings),
+        dropped=dropped,
     )
 
 

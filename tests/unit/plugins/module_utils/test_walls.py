@@ -39,6 +39,7 @@ LENT: Mapping[str, Collection[str]] = {
         "benchmark._conditions",
         "benchmark._measured",
         "gpu._device",
+        "gpu._taken",
         "gpu._vendors",
         "gpu._visibility",
         "ollama._names",
