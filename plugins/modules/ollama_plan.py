@@ -46,7 +46,7 @@ options:
         Ansible keeps for each host until the run ends.
     type: list
     elements: str
-    choices: [gpu, models, service, measured]
+    choices: [gpu, models, service, measured, server]
     default: []
   dropin_name:
     description: File name of the drop-in in which this collection sets the environment, for O(gather).
@@ -133,6 +133,12 @@ options:
       - The result of a benchmark of this host, as M(gpufleet.ollama.ollama_benchmark_result) returns it. The plan has no
         more slots than were measured to be worth having, unless O(num_parallel) or O(min_parallel) say otherwise.
       - A result that was measured under other conditions is ignored, with a warning that says which.
+    type: dict
+    default: {}
+  server:
+    description:
+      - What the running server has said since its start, as M(gpufleet.ollama.ollama_host_info) returns it.
+      - Of the version that runs and is planned for it decides which GPUs are used. For another version the rules do.
     type: dict
     default: {}
   use_measured_memory:
@@ -251,7 +257,7 @@ EXAMPLES = r"""
 
 - name: Read the host and plan with what was found
   gpufleet.ollama.ollama_plan:
-    gather: [gpu, models, service, measured]
+    gather: [gpu, models, service, measured, server]
   register: planned
 
 - name: Plan with what the facts modules found, four requests at once for each model
@@ -289,6 +295,10 @@ host:
       description: What it returned as C(measured_problem).
       returned: when O(return_host=true)
       type: str
+    server:
+      description: What it returned as C(server).
+      returned: when O(return_host=true)
+      type: dict
 plan:
   description:
     - The settings, what they rest on and why they are what they are. Sizes are bytes. The page C(plan_fields.md) of
@@ -394,6 +404,26 @@ plan:
       description: What the operator should know, in sentences. They are shown as warnings, too.
       type: list
       elements: str
+    dropped_gpus:
+      description: The GPUs that the Ollama which runs could see and does not use. The plan does without them.
+      type: list
+      elements: dict
+      contains:
+        index:
+          description: The index.
+          type: int
+        uuid:
+          description: The UUID.
+          type: str
+        name:
+          description: The name.
+          type: str
+        reason:
+          description: What Ollama said of it at its start; empty where it said nothing.
+          type: str
+        message:
+          description: That it is not used, with the reason.
+          type: str
 not_loaded:
   description: The models of C(load_order) that are not among those loaded at the moment.
   returned: success

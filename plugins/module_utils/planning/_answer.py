@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     wanted_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import said_from_info
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
     service_from_info,
 )
@@ -73,6 +74,7 @@ def _planned(options: Mapping[str, Any], failures: list[str], host_name: str) ->
         unplannable=unplannable_from_list(options["unplannable"]),
         measured=options["measured"],
         use_measured_memory=options["use_measured_memory"],
+        said=said_from_info(options["server"]),
     ).to_dict()
     unseen = [*options["unseen"], *(options["service"].get("notes") or ())]
     plan["warnings"] = [*map(str, unseen), *plan["warnings"]]

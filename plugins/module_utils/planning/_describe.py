@@ -84,6 +84,7 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
         PlannedGpu(
             index=gpu.index,
             uuid=gpu.uuid,
+            pci_bus_id=gpu.pci_bus_id,
             name=gpu.name,
             total_bytes=gpu.memory_total_bytes or 0,
             others_bytes=(gpu.memory_total_bytes or 0) - available_bytes(gpu),

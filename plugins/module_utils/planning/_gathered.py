@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 # What `ollama_host_info` returns besides the facts of the GPUs.
-READ = ("models", "service", "measured", "measured_problem")
+READ = ("models", "service", "measured", "measured_problem", "server")
 
 
 def parts(read: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def gathered(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, A
         "version": options["version"] or installed.get("version"),
         "service": options["service"] or host.get("service") or {},
         "measured": options["measured"] or measured or {},
+        "server": options["server"] or host.get("server") or {},
     }
 
 

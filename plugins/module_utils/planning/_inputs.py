@@ -34,6 +34,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     unknown_model,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said, holding_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
@@ -139,8 +140,11 @@ def read_inputs(
     service: Service,
     unplannable: Mapping[str, str],
     loaded: Iterable[str] = (),
+    said: Said | None = None,
 ) -> Inputs:
-    """The inputs of a plan, checked against each other. loaded: names of the models that are loaded now.
+    """The inputs of a plan, checked against each other.
+
+    loaded: names of the models that are loaded now. said: what the running server said of itself.
 
     Raises: ValueError in one sentence that says what is wrong and what to do.
     """
@@ -164,6 +168,7 @@ def read_inputs(
         environment=environment,
         managed_environment=service.managed,
         rules=version_rules,
+        said=holding_for(said or Said(), version, environment),
     )
     models, left_out = _kept(models, [*(wish.name for wish in wanted), *loaded])
     if left_out:

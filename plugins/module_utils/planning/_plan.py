@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import DroppedGpu
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -85,6 +87,7 @@ class PlannedGpu(Parts):
     free_bytes: int
     engine_margin_bytes: int
     headroom_bytes: int
+    pci_bus_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Plan:
     limits: tuple[Limit, ...]
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    dropped_gpus: tuple[DroppedGpu, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_ste
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit, Plan, PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
     blob_warnings,
@@ -43,13 +44,15 @@ def plan_host(
     unplannable: Mapping[str, str] | None = None,
     measured: Mapping[str, Any] | None = None,
     use_measured_memory: bool = False,
+    said: Said | None = None,
 ) -> Plan:
     """The plan for one host.
 
     `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
     descriptions. `service`: what it runs with now, and who set it. `loaded`: context
     lengths of the models that are loaded at the moment, by name. `unplannable`: why other installed models cannot be
-    planned, by name. `measured`: the result of a benchmark of this host.
+    planned, by name. `measured`: the result of a benchmark of this host. `said`: what the running server
+    said of itself.
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
     """
@@ -62,6 +65,7 @@ def plan_host(
         service=service or Service(),
         unplannable=unplannable or {},
         loaded=loaded or {},
+        said=said or Said(),
     )
     candidates, judge = goal_for(inputs), judge_for(inputs)
     chosen = chosen_for(inputs, candidates, judge)
@@ -102,6 +106,7 @@ def _in_words(
         limits=tuple(next_steps),
         reasons=_reasons(chosen, lesson, next_steps),
         warnings=_warnings(chosen, lesson, shown, environment, now_loaded),
+        dropped_gpus=inputs.host.dropped,
     )
 
 

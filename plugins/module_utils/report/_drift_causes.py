@@ -22,6 +22,7 @@ NOT_RUNNING = "not running"
 NOT_AS_PLANNED = "not as planned"
 REFUSED = "refused"
 GPU_GONE = "gpu gone"
+GPU_DROPPED = "gpu dropped"
 # As the comparison on the host names them.
 FORMER_NAME = "former name"
 EXPOSED = "exposed secret"
@@ -124,6 +125,11 @@ def gone(gpu: str) -> Drift:
         "to go on without it"
     )
     return Drift("", None, {}, GPU_GONE, message)
+
+
+def dropped(gpu: Mapping[str, Any]) -> Drift:
+    """A GPU of the host that the running server does not use."""
+    return Drift("", None, {}, GPU_DROPPED, f"{gpu['message']}; when that is repaired, restart the service and run site.yml")
 
 
 def _without_variable(difference: Mapping[str, Any]) -> Drift:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import (
+    GPU_DROPPED,
     MENDED_BY_SITE,
     NOT_RUNNING,
     REFUSED,
     Drift,
+    dropped,
     explain,
     gone,
     shown,
@@ -43,7 +45,7 @@ FORMAT = 1
 MOST_OF_A_PROBLEM = 1000
 
 # Causes that say nothing without their sentence.
-TOLD_WHOLE = (NOT_RUNNING, REFUSED)
+TOLD_WHOLE = (NOT_RUNNING, REFUSED, GPU_DROPPED)
 
 
 def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]:
@@ -165,7 +167,10 @@ def _notes(host: HostData) -> list[str]:
 def _drifts(host: HostData) -> tuple[Drift, ...]:
     if host.unreachable:
         return ()
-    lost = tuple(gone(gpu) for gpu in host.gpus_gone)
+    lost = (
+        *(gone(gpu) for gpu in host.gpus_gone),
+        *(dropped(gpu) for gpu in (host.plan or {}).get("dropped_gpus", ())),
+    )
     if not host.verified:
         return lost
     verified = host.verified
