@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
@@ -453,12 +453,11 @@ class _Reading:
         if self.devices is None:
             self.devices = []
         if len(self.devices) < MOST_DEVICES:
-            texts = {
-                name: fields.get(name, "")[:_MOST_OF_A_NAME]
-                for name in ("id", "library", "compute", "name", "description", "driver", "pci_id")
-            }
-            sizes = {f"{name}_bytes": size_of_text(fields.get(name, "")) for name in ("total", "available")}
-            self.devices.append(ComputeDevice(**texts, **sizes))
+            texts = ("id", "library", "compute", "name", "description", "driver", "pci_id")
+            total, available = (size_of_text(fields.get(name, "")) for name in ("total", "available"))
+            device = ComputeDevice("", "", "", "", "", "", "", total, available)
+            named = {name: fields.get(name, "")[:_MOST_OF_A_NAME] for name in texts}
+            self.devices.append(replace(device, **named))
 
     def _take_drop(self, fields: Mapping[str, str]) -> None:
         message = fields.get("msg", "")
