@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
@@ -112,6 +112,9 @@ _SHOWN_SETTINGS = frozenset(
         *("GGML_VK_VISIBLE_DEVICES", "LLAMA_ARG_FIT", "LLAMA_ARG_FIT_TARGET"),
     )
 )
+
+
+_TEXTS_OF_A_DEVICE = ("id", "library", "compute", "name", "description", "driver", "pci_id")
 
 
 @dataclass(frozen=True)
@@ -453,11 +456,20 @@ class _Reading:
         if self.devices is None:
             self.devices = []
         if len(self.devices) < MOST_DEVICES:
-            texts = ("id", "library", "compute", "name", "description", "driver", "pci_id")
-            total, available = (size_of_text(fields.get(name, "")) for name in ("total", "available"))
-            device = ComputeDevice("", "", "", "", "", "", "", total, available)
-            named = {name: fields.get(name, "")[:_MOST_OF_A_NAME] for name in texts}
-            self.devices.append(replace(device, **named))
+            text = {name: fields.get(name, "")[:_MOST_OF_A_NAME] for name in _TEXTS_OF_A_DEVICE}
+            self.devices.append(
+                ComputeDevice(
+                    id=text["id"],
+                    library=text["library"],
+                    compute=text["compute"],
+                    name=text["name"],
+                    description=text["description"],
+                    driver=text["driver"],
+                    pci_id=text["pci_id"],
+                    total_bytes=size_of_text(fields.get("total", "")),
+                    available_bytes=size_of_text(fields.get("available", "")),
+                )
+            )
 
     def _take_drop(self, fields: Mapping[str, str]) -> None:
         message = fields.get("msg", "")
