@@ -72,6 +72,20 @@ def test_a_script_is_looked_into(command):
     assert decided(files, {"/opt/run.sh": text}) == [("A", "/opt/run.sh", 3), ("B", "/opt/run.sh", 4)]
 
 
+@pytest.mark.parametrize(
+    ("command", "does"),
+    [
+        ("env A=9 ollama serve", "sets"),
+        ("env -u A ollama serve", "takes away"),
+        ("/bin/sh -c 'export A=9; exec ollama serve'", "sets"),
+        ("/bin/sh -c 'unset A; exec ollama serve'", "takes away"),
+    ],
+)
+def test_the_sentence_says_whether_a_variable_is_set_or_taken_away(command, does):
+    (found,) = conflicts(decisions(commands([unit(command)]), {}), ["A"])
+    assert found.message.startswith(f"{PATH}:2 {does} A itself")
+
+
 def test_the_sentence_says_what_to_remove():
     (found,) = conflicts(decisions(commands([unit("env A=9 ollama serve")]), {}), ["A"])
     assert found.message == (
