@@ -33,6 +33,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
     service_from_info,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import name_refusal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
@@ -100,7 +101,13 @@ class ActionModule(HostModule):
             return {}
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
-        asked["environment"] = masked_option(options["operator_environment"])
+        # What is no name is refused with the plan; it may hold a value, and this is sent to the host.
+        named = {
+            name: value
+            for name, value in options["operator_environment"].items()
+            if not name_refusal(str(name))
+        }
+        asked["environment"] = masked_option(named)
         asked["first_models"] = names_of(options["wanted"])
         asked["variables"] = list(SET_BY_A_PLAN)
         return self.answer_of(
