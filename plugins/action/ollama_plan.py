@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import names_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import name_refusal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
@@ -66,7 +67,13 @@ class ActionModule(HostModule):
             return {}
         names = ("gather", "unit", "scope", "dropin_name")
         asked = {name: options[name] for name in names}
-        asked["environment"] = masked_option(options["operator_environment"])
+        # What is no name is refused with the plan; it may hold a value, and this is sent to the host.
+        named = {
+            name: value
+            for name, value in options["operator_environment"].items()
+            if not name_refusal(str(name))
+        }
+        asked["environment"] = masked_option(named)
         asked["first_models"] = names_of(options["wanted"])
         asked["variables"] = list(SET_BY_A_PLAN)
         return self.answer_of(

@@ -194,6 +194,14 @@ def test_the_host_is_read_as_the_options_say(run_on):
     }
 
 
+def test_a_name_that_is_none_is_refused_and_not_sent_to_the_host(run_on):
+    result = run_on(READ, operator_environment={"A_KEY=hunter2": "x", "CUDA_VISIBLE_DEVICES": "0"})
+    assert result["failed"]
+    assert "'A_KEY=********' is not a name" in result["msg"]
+    assert "hunter2" not in str([result, run_on.asked])
+    assert run_on.asked[0]["environment"] == {"CUDA_VISIBLE_DEVICES": "0"}
+
+
 def test_what_keeps_the_plan_from_being_applied_is_told_with_it(run_on):
     """Of the conflicts those of variables that the plan sets, as it need not set all that it may."""
     conflicts = [

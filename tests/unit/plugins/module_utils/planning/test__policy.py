@@ -67,6 +67,8 @@ def test_kv_cache_types_are_tried_best_first_whatever_the_order_given():
         ({"max_context_length": 2048}, "min_context_length is 4096, above max_context_length, which is 2048"),
         ({"requets": 3}, "unknown planning option 'requets'; did you mean 'requests'?"),
         ({"operator_environment": ["A=1"]}, "operator_environment must be a mapping"),
+        ({"operator_environment": {"A B": "1"}}, "operator_environment: 'A B' is not a name that systemd accepts"),
+        ({"operator_environment": {"A_KEY=hunter2": ""}}, "operator_environment: 'A_KEY=********' is not a name"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(options, sentence):

@@ -130,6 +130,7 @@ def test_unit_file_lines_are_read_as_systemd_reads_them(line, assignments):
         ("1A", "x", "is not a name that systemd accepts"),
         ("A-B", "x", "is not a name that systemd accepts"),
         ("", "x", "is not a name that systemd accepts"),
+        ("HF_TOKEN=hunter2", "x", "'HF_TOKEN=********' is not a name that systemd accepts"),
         ("A\n", "x", "is not a name that systemd accepts"),
         ("\u00c4", "x", "is not a name that systemd accepts"),
         ("A", "x\ny", "A: the value holds a newline"),
