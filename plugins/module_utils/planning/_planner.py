@@ -91,6 +91,7 @@ def _in_words(
         basis="estimate" if "estimate" in bases or set(inputs.by_numbers) & set(inputs.names) else "exact",
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
+        rules=inputs.rules.name,
         num_parallel=candidate.parallel,
         max_loaded_models=_most_loaded(chosen),
         context_length=candidate.context_length,
