@@ -325,6 +325,10 @@ plan:
     version:
       description: The version of Ollama that was planned for.
       type: str
+    rules:
+      description: The build of llama.cpp by whose rules memory was foretold, and how far that build is known.
+      type: str
+      sample: llama.cpp b10488 (Ollama 0.33.0-rc2)
     num_parallel:
       description: Requests that each model serves at once.
       type: int

@@ -52,6 +52,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import assigned_units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import EngineRules
 
 __all__ = (
     "CUDA_CONTEXT_BYTES",
@@ -68,6 +69,9 @@ __all__ = (
 # What a CUDA process holds on a GPU besides its buffers: context, modules, cuBLAS. A bound until measured.
 CUDA_CONTEXT_BYTES = 600 * MIB
 LOGIT_BYTES = 4
+UNMEASURED_NOTE = (
+    "this build of the engine was not measured: room is left for changes as large as the largest so far"
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,15 @@ def _cache(shape: ModelShape, load: _Load, indices: range, *, on_cpu: bool = Fal
     )
 
 
-def basis_of(shape: ModelShape, *, with_projector: bool = True) -> tuple[str, str]:
+def basis_of(
+    shape: ModelShape, engine: EngineRules, *, with_projector: bool = True
+) -> tuple[str, str]:
     """How far the memory is known, and a note on what is bounded by what."""
-    notes = [_graph_note(shape), projector_compute(shape).note if with_projector else ""]
+    notes = [
+        _graph_note(shape),
+        projector_compute(shape).note if with_projector else "",
+        UNMEASURED_NOTE if engine.allows_for_change else "",
+    ]
     note = "; ".join(one for one in notes if one)
     return (ESTIMATE if note else EXACT), note
 
@@ -142,7 +152,7 @@ def estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     Raises: Refused when the engine cannot start it so.
     """
     load = _resolved(shape, settings)
-    basis, note = basis_of(shape)
+    basis, note = basis_of(shape, settings.engine)
     gpu = GpuMemory(
         layers=shape.block_count + 1,
         weights_bytes=_weights_bytes(shape, range(shape.block_count + 1)),
@@ -170,7 +180,7 @@ def host_estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     Raises: Refused when the engine cannot start it so.
     """
     load = _resolved(shape, settings, on_cpu=True)
-    basis, note = basis_of(shape, with_projector=False)
+    basis, note = basis_of(shape, settings.engine, with_projector=False)
     host = HostMemory(
         layers=shape.block_count + 1,
         weights_bytes=shape.text_bytes - shape.repacked_bytes,

@@ -113,6 +113,7 @@ class Plan:
     basis: str
     placement: str
     version: str
+    rules: str
     num_parallel: int
     max_loaded_models: int
     context_length: int

@@ -94,6 +94,7 @@ def _in_words(
         basis=_basis(inputs, {model.basis for model in shown.models}),
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
+        rules=inputs.rules.name,
         num_parallel=candidate.parallel,
         max_loaded_models=_most_loaded(chosen),
         context_length=candidate.context_length,

@@ -68,6 +68,7 @@ MEASURED = (
     parse_build("v0.4.0"),
     EngineBuild(10970),
     parse_build("v0.5.0"),
+    EngineBuild(11434),
 )
 NEWEST_MEASURED = MEASURED[-1]
 ONE_COMMIT_LATER = {10864: 10865, 10969: 10970}

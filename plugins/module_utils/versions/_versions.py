@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
     EngineBuild,
     pin_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import rules_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._gpu_rules import GpuRules, gpu_rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
@@ -70,6 +71,11 @@ class VersionRules:
     placement: PlacementRules = field(default_factory=PlacementRules)
     bugs: tuple[KnownBug, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """By which rules memory is foretold: the engine's build and Ollama's version."""
+        return rules_name(self.engine_build, self.version) if self.engine_build else f"Ollama {self.version}"
 
     def default_context_length(self, total_vram_bytes: int) -> int:
         """Context length per request that Ollama chooses when nothing sets one.

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     operation,
     product,
     rows,
+    scaled_tokens,
     view,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._gemma import (
@@ -68,6 +69,10 @@ def _resume_all_tokens(context: Context, _after_last: bool) -> Tensor:
 
 def _begin_scaled(_context: Context, embedding: Tensor) -> Tensor:
     return elementwise(embedding)
+
+
+def _begin_tokens_scaled(context: Context, embedding: Tensor) -> Tensor:
+    return scaled_tokens(context, embedding)
 
 
 def _end(context: Context, current: Tensor) -> Tensor:
@@ -217,9 +222,9 @@ ARCHITECTURES = {
     "falcon": Architecture(Style(centred=True, parallel="feed_forward")),
     "falcon-h1": Architecture(layer=parallel_hybrid_layer),
     "gemma": Architecture(Style(scales_query=True), begin=_begin_scaled),
-    "gemma-embedding": Architecture(Style(scales_query=True), begin=_begin_scaled, end=_end_normed_encoder),
+    "gemma-embedding": Architecture(Style(scales_query=True), begin=_begin_tokens_scaled, end=_end_normed_encoder),
     "gemma2": Architecture(Style(scales_query=True, soft_cap=True), begin=_begin_scaled),
-    "gemma3": Architecture(Style(scales_query=True), begin=_begin_scaled),
+    "gemma3": Architecture(Style(scales_query=True), begin=_begin_tokens_scaled),
     "gemma3n": Architecture(
         Style(norms_values=True),
         layer=gemma3n_layer,

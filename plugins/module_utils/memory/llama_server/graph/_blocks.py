@@ -46,6 +46,15 @@ VECTOR_KERNEL_HEAD = 256
 # As many experts as the GPU weighs and adds up as one operation.
 # Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, MOE_WEIGHTED_REDUCTION_MAX_EXPERTS (b10760)
 REDUCED_TOGETHER = range(2, 16)
+# Among so many experts, when it is a power of two, or so many, the GPU chooses as one operation.
+CHOSEN_AT_ONCE = 512
+ALSO_CHOSEN_AT_ONCE = (288, 576)
+# Architectures whose batches are tokens or embeddings, in any build.
+# Source: llama.cpp src/llama-arch.cpp, llm_arch_supports_mixed_batch (b11434)
+ONE_KIND_OF_INPUT = frozenset(("cogvlm", "deepseek4", "granite_switch"))
+# What a model may look up besides its tokens' embeddings: a table, and the key that says how long each row is.
+POSITIONS = "position_embd.weight"
+LAYER_INPUTS = "embedding_length_per_layer_input"
 # More experts than any model uses for one token.
 MAX_USED_EXPERTS = 128
 
@@ -139,6 +148,10 @@ class Context:
     def embeddings(self) -> Tensor:
         """Embeddings of the tokens, looked up on the host."""
         return self.looked_up("embedding", (self.shape.embedding_length, self.tokens))
+
+    def takes_mixed_batches(self) -> bool:
+        """Whether tokens and embeddings may come in one batch."""
+        return self.engine.takes_mixed_batches and self.shape.architecture not in ONE_KIND_OF_INPUT
 
     def looked_up(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Rows of a table on the host: an input of the GPU, an operation of the CPU."""
@@ -238,6 +251,35 @@ def norm(context: Context, form: Form, name: str, source: Tensor, *, centred: bo
                 result.device = context.device
             result = weighted(context, elementwise(result))
     return result
+
+
+def reserve_mixed_input(context: Context, width: int) -> None:
+    """The input of a batch of tokens and embeddings, which has its room in the graph and is not read.
+
+    Source: llama.cpp src/llama-graph.cpp, build_inp_embd (b11434).
+    """
+    own = context.shape.embedding_length
+    tokens = context.looked_up("mixed tokens", (own, context.tokens))
+    embeddings = context.input("mixed embeddings", (width, context.tokens))
+    slots = context.input("mixed slots", (context.tokens,), LONG_INDEX_BYTES)
+    has_second_table = POSITIONS in dict(context.shape.model_form) or context.shape.number(LAYER_INPUTS)
+    if has_second_table and not context.on_cpu:
+        # The host looks that up next, and so does this too.
+        return
+    if width > own:
+        tokens = operation((width, context.tokens), tokens)
+    copy = operation((width, context.tokens), embeddings)
+    context.graph.expand(Tensor(copy.shape, (tokens, slots, copy), root=copy, writes=True))
+
+
+def scaled_tokens(context: Context, embedding: Tensor) -> Tensor:
+    """Embeddings multiplied by a constant; by one for each row where a batch may hold embeddings too."""
+    if not context.takes_mixed_batches():
+        return elementwise(embedding)
+    scales = context.input("row scales", (1, context.tokens))
+    # Before layers' inputs are looked up, that is still the host's work.
+    is_on_host = context.shape.number(LAYER_INPUTS) and not context.on_cpu
+    return embedding if is_on_host else elementwise(embedding, scales)
 
 
 def rows(source: Tensor, indices: Tensor) -> Tensor:
@@ -521,6 +563,15 @@ def feed_forward(
 
     suffix: '' for the network itself, '_shexp' for the shared expert. squared: squared ReLU.
     """
+    return projected(
+        context, form, f"ffn_down{suffix}", activation(context, form, source, suffix=suffix, squared=squared)
+    )
+
+
+def activation(
+    context: Context, form: Form, source: Tensor, *, suffix: str = "", squared: bool = False
+) -> Tensor:
+    """The first half of a feed-forward network."""
     up_name, gate_name, down_name = (f"ffn_{part}{suffix}" for part in ("up", "gate", "down"))
     up = projected(context, form, up_name, source)
     down_width = form[f"{down_name}.weight"][0]
@@ -532,7 +583,7 @@ def feed_forward(
         activated = elementwise(up)
         if squared:
             activated = elementwise(activated)
-    return projected(context, form, down_name, activated)
+    return activated
 
 
 @dataclass(frozen=True)
@@ -554,9 +605,17 @@ class Routing:
 
 
 def experts(
-    context: Context, form: Form, source: Tensor, routing: Routing, *, scores: Tensor | None = None
+    context: Context,
+    form: Form,
+    source: Tensor,
+    routing: Routing,
+    *,
+    scores: Tensor | None = None,
+    shared: Tensor | None = None,
 ) -> Tensor:
     """A mixture of experts; the result is a sum over the chosen ones.
+
+    shared: the first half of a shared expert, where that runs right after theirs.
 
     Source: llama.cpp src/llama-graph.cpp, build_moe_ffn (b10488).
     """
@@ -573,6 +632,7 @@ def experts(
     selection = probabilities
     if "exp_probs_b.bias" in form:
         selection = weighted(context, elementwise(probabilities))
+    is_grouped = context.shape.number("expert_group_count") > 1
     if routing.weighs_input:
         selection = scores
     selection = _selected_groups(context, selection, count, tokens)
@@ -589,10 +649,17 @@ def experts(
     if routing.scales:
         weights = elementwise(weights)
     graph.expand(weights)
+    chosen_by_all = not (is_grouped or routing.weighs_chosen_only or routing.weighs_input)
+    if context.keeps_routing and chosen_by_all and _is_chosen_at_once(count):
+        graph.keep_past_next(*_between(scores, weights))
     current = reshaped(source, width, 1, tokens)
     if routing.weighs_input:
         current = elementwise(operation((width, used, tokens), current), weights)
     activated = _expert_activation(context, form, current, chosen, routing, used, tokens)
+    if shared is not None:
+        graph.expand(activated)
+        graph.expand(shared)
+        graph.keep_until_here(current, chosen)
     result = weighted(context, operation((width, used, tokens), activated, chosen))
     if "ffn_down_exps.bias" in form:
         result = weighted(context, elementwise(result, chosen))
@@ -609,6 +676,29 @@ def experts(
     if used == 1:
         total = operation(total.shape, total)
     return total
+
+
+def _is_chosen_at_once(count: int) -> bool:
+    """Whether the GPU chooses among so many experts as one operation.
+
+    Source: llama.cpp ggml/src/ggml-cuda/topk-moe.cu, ggml_cuda_should_use_topk_moe (b11218).
+    """
+    return (count <= CHOSEN_AT_ONCE and count & (count - 1) == 0) or count in ALSO_CHOSEN_AT_ONCE
+
+
+def _between(first: Tensor, last: Tensor) -> list[Tensor]:
+    """Two tensors and all that the way from one to the other reads, each once, in the order of the operations."""
+    found: dict[Tensor, None] = {}
+
+    def add(tensor: Tensor) -> None:
+        if tensor is first or tensor in found:
+            return
+        for source in tensor.sources:
+            add(source)
+        found[tensor] = None
+
+    add(last)
+    return [first, *found]
 
 
 def _clamped(context: Context, source: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Tensor:
 
     shape: four lengths, the row first. root: the tensor whose memory a view shows. reuses: whether the operation may
     write over an operand. is_plain: whether it lies without gaps in its own order. padding_bytes: room beyond its data.
-    device: the GPU that must run it, None where any may.
+    device: the GPU that must run it, None where any may. writes: whether it is an operation that writes into its root.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Tensor:
         "sources",
         "views",
         "visited",
+        "writes",
     )
 
     def __init__(
@@ -55,6 +56,7 @@ class Tensor:
         is_input: bool = False,
         padding_bytes: int = 0,
         device: int | None = None,
+        writes: bool = False,
     ) -> None:
         self.shape = shape + (1,) * (4 - len(shape))
         self.sources = sources
@@ -65,6 +67,7 @@ class Tensor:
         self.is_input = is_input
         self.padding_bytes = padding_bytes
         self.device = device
+        self.writes = writes
         self.visited = False
         self.children = 0
         self.views = 0
@@ -72,7 +75,7 @@ class Tensor:
     @property
     def is_view(self) -> bool:
         """Whether it shows memory of another tensor, and is no operation."""
-        return self.root is not None and self.root is not OUTSIDE
+        return self.root is not None and self.root is not OUTSIDE and not self.writes
 
     @property
     def data_bytes(self) -> int:
@@ -101,6 +104,7 @@ class Graph:
         self.leafs = 0
         self.ends: list[int] = []
         self.order: Sequence[int] = ()
+        self._held: tuple[Tensor, ...] = ()
 
     def expand(self, tensor: Tensor) -> Tensor:
         """Append what `tensor` needs and is not there yet, operands first, then itself."""
@@ -121,6 +125,9 @@ class Graph:
                     self.leafs += 1
                 else:
                     self.nodes.append(current)
+                    if self._held:
+                        held, self._held = self._held, ()
+                        self.keep_until_here(*held)
         return tensor
 
     def keep_until_here(self, *tensors: Tensor) -> None:
@@ -131,6 +138,10 @@ class Graph:
         for start in range(0, len(tensors), MAX_SOURCES):
             self.nodes.append(Tensor((0,), tensors[start : start + MAX_SOURCES], root=OUTSIDE))
             self.outside_nodes -= 1
+
+    def keep_past_next(self, *tensors: Tensor) -> None:
+        """Hold these tensors' memory until the next operation has run."""
+        self._held = tensors
 
     @property
     def node_count(self) -> int:

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Form,
     Heads,
     Routing,
+    activation,
     added,
     attention,
     elementwise,
@@ -171,15 +172,35 @@ def fed_forward(
         chosen = experts(context, form, shortened, style.routing, scores=scores)
         result = product(context, form["ffn_latent_up.weight"][1], chosen)
     else:
-        result = experts(context, form, source, style.routing, scores=scores)
+        grouped = activation(context, form, source, suffix="_shexp") if _is_grouped(context, form) else None
+        result = experts(context, form, source, style.routing, scores=scores, shared=grouped)
+        if grouped is not None:
+            shared = projected(context, form, "ffn_down_shexp", grouped)
+            return added(result, _opened(context, form, source, shared))
     if "ffn_up_shexp.weight" not in form:
         return result
     shared = feed_forward(context, form, source, suffix="_shexp", squared=style.squared)
+    return added(result, _opened(context, form, source, shared))
+
+
+def _opened(context: Context, form: Form, source: Tensor, shared: Tensor) -> Tensor:
+    """The shared expert's result, gated where it has a gate."""
     if "ffn_gate_inp_shexp.weight" in form:
         scores = product(context, 1, source)
         opened = elementwise(elementwise(scores), scores)
         shared = elementwise(shared, opened)
-    return added(result, shared)
+    return shared
+
+
+def _is_grouped(context: Context, form: Form) -> bool:
+    """Whether the first half of the shared expert runs right after that of the chosen ones, which it is like.
+
+    Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_cuda_match_shared_expert (b11434).
+    """
+    gates = form.get("ffn_gate_exps.weight"), form.get("ffn_gate_shexp.weight")
+    if not context.engine.groups_shared_expert or context.on_cpu or None in gates:
+        return False
+    return form["ffn_up_exps.weight"][:2] == form["ffn_up_shexp.weight"][:2]
 
 
 def _normed(context: Context, style: Style, form: Form, name: str, source: Tensor) -> Tensor:

@@ -40,7 +40,12 @@ def _states(context: Context, size: int) -> Tensor:
     context.graph.leafs += 1
     context.graph.outside_nodes += STATE_OPERATIONS
     stored(context)
-    return context.graph.expand(operation((size, context.slots), _state_rows(context)))
+    gathered = operation((size, context.slots), _state_rows(context))
+    if not context.engine.gathers_once:
+        return context.graph.expand(gathered)
+    states = context.graph.expand(view(gathered, gathered.shape))
+    stored(context, view(gathered, (size, 0)))
+    return states
 
 
 def _by_slot(context: Context, source: Tensor) -> Tensor:
@@ -73,6 +78,9 @@ def _scan(context: Context, width: int, state_size: int, *sources: Tensor) -> Te
     context.graph.outside_nodes += STATE_OPERATIONS + 1
     length = width * context.tokens + state_size * width * context.slots
     result = context.graph.expand(weighted(context, operation((length,), *sources, _state_rows(context))))
+    if context.engine.gathers_once and context.slots > 1:
+        others = operation((state_size * width, context.slots - 1), _state_rows(context))
+        stored(context, view(others, (state_size * width, 0)))
     stored(context, view(result, (state_size * width, context.slots)))
     context.graph.outside_nodes += 1
     return result

@@ -50,6 +50,7 @@ def test_measured_builds_stand_in_order_and_are_those_that_the_readme_claims() -
         "v0.4.0",
         "b10970",
         "v0.5.0",
+        "b11434",
     ]
 
 
@@ -62,7 +63,8 @@ def test_measured_builds_stand_in_order_and_are_those_that_the_readme_claims() -
         (10488, "b10488", "b10630"),
         (10864, "b10865", "v0.4.0"),
         (10969, "b10970", "v0.5.0"),
-        (11434, "v0.5.0", None),
+        (11433, "v0.5.0", "b11434"),
+        (11434, "b11434", None),
     ],
 )
 def test_a_build_lies_between_measured_ones(number: int, before: str | None, after: str | None) -> None:
