@@ -35,6 +35,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     unknown_model,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._variables import (
+    estimated_by,
+    misread,
+    without_effect,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,
@@ -75,7 +80,7 @@ class Inputs:
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
     the value that stands for Ollama's default. `by_numbers`: the models whose weights are not known exactly.
     `runner_overhead_bytes`: what each runner was measured to take of a GPU besides its buffers; None: the usual
-    allowance.
+    allowance. `estimated_by`: variables of the engine for which no plan can be exact, a sentence each.
     """
 
     host: Host
@@ -89,11 +94,12 @@ class Inputs:
     warnings: tuple[str, ...]
     by_numbers: tuple[str, ...] = ()
     runner_overhead_bytes: int | None = None
+    estimated_by: tuple[str, ...] = ()
 
     @property
     def estimated(self) -> tuple[str, ...]:
         """Why the plan cannot be exact, whatever its models are."""
-        return self.host.estimated
+        return (*self.host.estimated, *self.estimated_by)
 
     @property
     def settings(self) -> ServerSettings:
@@ -175,6 +181,13 @@ def read_inputs(
     demands = _demands(installed, wanted, unplannable)
     planned = {demand.model.name for demand in demands}
     by_numbers = tuple(name for name in _by_numbers(models) if name in planned)
+    libraries = {host.library_of(device) for device in host.gpus}
+    changed_by = estimated_by(environment, version_rules, libraries, service)
+    warnings += [
+        *changed_by,
+        *without_effect(environment, version_rules, libraries, service),
+        *misread(service, policy.operator_environment, version),
+    ]
     return Inputs(
         host=host,
         policy=policy,
@@ -185,6 +198,7 @@ def read_inputs(
         environment=environment,
         explicit=explicit,
         by_numbers=by_numbers,
+        estimated_by=changed_by,
         warnings=(*warnings, *version_rules.warnings, *host.warnings, *map(_by_numbers_warning, by_numbers)),
     )
 
