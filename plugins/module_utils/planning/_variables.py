@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_variables import (
-    Effect,
+    EngineEffect,
     EngineVariable,
     engine_variable,
 )
@@ -31,7 +31,7 @@ def estimated_by(
     return tuple(
         f"{_named(name, environment[name], service)} changes {known.changes}: {known.effect.value}"
         for name, known in _read(environment, rules)
-        if known.effect is Effect.ESTIMATED and _concerns(known, libraries)
+        if known.effect is EngineEffect.ESTIMATED and _concerns(known, libraries)
     )
 
 
@@ -42,7 +42,7 @@ def without_effect(
     sentences = []
     for name, known in _read(environment, rules):
         named = _named(name, environment[name], service)
-        if known.effect is not Effect.ESTIMATED:
+        if known.effect is not EngineEffect.ESTIMATED:
             sentences.append(f"{named} is for {known.changes}: {known.effect.value}; remove it")
         elif not _concerns(known, libraries):
             sentences.append(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Effect(Enum):
+class EngineEffect(Enum):
     """What a plan makes of a variable: it counts with it, cannot, or need not."""
 
     ESTIMATED = "the plan is an estimate"
@@ -27,12 +27,12 @@ class EngineVariable:
     """What a variable changes. `library`: the one whose GPUs alone it concerns. `of_llama_server`: read from 0.30 on."""
 
     changes: str
-    effect: Effect = Effect.ESTIMATED
+    effect: EngineEffect = EngineEffect.ESTIMATED
     library: str = ""
     of_llama_server: bool = False
 
 
-def _server(changes: str, effect: Effect = Effect.ESTIMATED) -> EngineVariable:
+def _server(changes: str, effect: EngineEffect = EngineEffect.ESTIMATED) -> EngineVariable:
     return EngineVariable(changes, effect, of_llama_server=True)
 
 
@@ -48,7 +48,7 @@ def _vulkan(changes: str) -> EngineVariable:
     return EngineVariable(changes, library="Vulkan")
 
 
-_GIVEN = _server("what Ollama gives llama-server on its command line, which wins", Effect.OVERRIDDEN)
+_GIVEN = _server("what Ollama gives llama-server on its command line, which wins", EngineEffect.OVERRIDDEN)
 _LAYERS = _server("how many layers lie on the GPU, so that the engine no longer fits them to what is free")
 _SHARES = _server("on which GPUs the engine puts the model, so that it no longer fits it to what is free")
 _EXPERTS = _server("which tensors lie in system memory")
@@ -147,13 +147,13 @@ ENGINE_VARIABLES: Mapping[str, EngineVariable] = {
     "GGML_CPU_TILED_MM": EngineVariable("how much system memory the engine takes"),
     "GGML_CPU_TILED_MM_FORCE": EngineVariable("how much system memory the engine takes"),
     "GGML_CUDA_NO_VMM": EngineVariable(
-        "how an engine is built; the environment is not asked", Effect.NEVER_READ
+        "how an engine is built; the environment is not asked", EngineEffect.NEVER_READ
     ),
     "GGML_CUDA_FORCE_MMQ": EngineVariable(
-        "how an engine is built; the environment is not asked", Effect.NEVER_READ
+        "how an engine is built; the environment is not asked", EngineEffect.NEVER_READ
     ),
     "GGML_CUDA_FORCE_CUBLAS": EngineVariable(
-        "how an engine is built; the environment is not asked", Effect.NEVER_READ
+        "how an engine is built; the environment is not asked", EngineEffect.NEVER_READ
     ),
     "CUDA_MODULE_LOADING": _cuda("how much of a GPU the CUDA context takes"),
     "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": _cuda("how much of a GPU a process may take"),

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import KNOWN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_variables import (
     ENGINE_VARIABLES,
-    Effect,
+    EngineEffect,
     engine_variable,
 )
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
@@ -68,31 +68,31 @@ def test_what_is_known_for_a_change_is_read_by_a_build_or_by_the_driver() -> Non
     unread = {
         name
         for name, known in ENGINE_VARIABLES.items()
-        if name not in read and not of_drivers.match(name) and known.effect is not Effect.NEVER_READ
+        if name not in read and not of_drivers.match(name) and known.effect is not EngineEffect.NEVER_READ
     }
     assert unread == set()
-    assert not {name for name, known in ENGINE_VARIABLES.items() if known.effect is Effect.NEVER_READ} & read
+    assert not {name for name, known in ENGINE_VARIABLES.items() if known.effect is EngineEffect.NEVER_READ} & read
 
 
 @pytest.mark.parametrize(
     ("name", "effect"),
     [
-        ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", Effect.ESTIMATED),
-        ("GGML_CUDA_DISABLE_FUSION", Effect.ESTIMATED),
-        ("GGML_CUDA_NO_VMM", Effect.NEVER_READ),
-        ("LLAMA_ARG_N_GPU_LAYERS", Effect.ESTIMATED),
-        ("LLAMA_ARG_CTX_SIZE", Effect.OVERRIDDEN),
-        ("LLAMA_ARG_KV_OFFLOAD", Effect.ESTIMATED),
-        ("LLAMA_ARG_NO_KV_OFFLOAD", Effect.ESTIMATED),
-        ("LLAMA_ARG_NO_HOST", Effect.ESTIMATED),
-        ("LLAMA_ARG_CACHE_RAM", Effect.ESTIMATED),
-        ("HSA_OVERRIDE_GFX_VERSION", Effect.ESTIMATED),
-        ("HSA_OVERRIDE_GFX_VERSION_1", Effect.ESTIMATED),
+        ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", EngineEffect.ESTIMATED),
+        ("GGML_CUDA_DISABLE_FUSION", EngineEffect.ESTIMATED),
+        ("GGML_CUDA_NO_VMM", EngineEffect.NEVER_READ),
+        ("LLAMA_ARG_N_GPU_LAYERS", EngineEffect.ESTIMATED),
+        ("LLAMA_ARG_CTX_SIZE", EngineEffect.OVERRIDDEN),
+        ("LLAMA_ARG_KV_OFFLOAD", EngineEffect.ESTIMATED),
+        ("LLAMA_ARG_NO_KV_OFFLOAD", EngineEffect.ESTIMATED),
+        ("LLAMA_ARG_NO_HOST", EngineEffect.ESTIMATED),
+        ("LLAMA_ARG_CACHE_RAM", EngineEffect.ESTIMATED),
+        ("HSA_OVERRIDE_GFX_VERSION", EngineEffect.ESTIMATED),
+        ("HSA_OVERRIDE_GFX_VERSION_1", EngineEffect.ESTIMATED),
         ("LLAMA_ARG_FIT", None),
         ("OLLAMA_NUM_PARALLEL", None),
         ("PATH", None),
     ],
 )
-def test_what_a_variable_does_to_a_plan(name: str, effect: Effect | None) -> None:
+def test_what_a_variable_does_to_a_plan(name: str, effect: EngineEffect | None) -> None:
     known = engine_variable(name)
     assert (known.effect if known else None) is effect
