@@ -186,7 +186,9 @@ def planned(options: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[st
         return {"failed": True, "msg": str(error)}
     # Ansible shows warnings without the host that they are about.
     name = task_vars.get("inventory_hostname", "host")
-    unseen = [str(sentence) for sentence in options.get("unseen", ())]
+    # Of a damaged model the plan itself says that it is left out.
+    said = {f"{one.get('reason')}; left out of the plan" for one in options["unplannable"]}
+    unseen = [str(sentence) for sentence in options.get("unseen", ()) if str(sentence) not in said]
     unseen += [str(note) for note in options["service"].get("notes") or ()]
     described = plan.to_dict()
     described["warnings"] = [*unseen, *described["warnings"]]

@@ -179,6 +179,10 @@ def read_inputs(
         )
     installed = read_models(models)
     demands = _demands(installed, wanted, unplannable)
+    warnings += [
+        f"{name} is left out of the plan: {reason.removeprefix(f'model {name}: ')}"
+        for name, reason in unplannable.items()
+    ]
     planned = {demand.model.name for demand in demands}
     by_numbers = tuple(name for name in _by_numbers(models) if name in planned)
     libraries = {host.library_of(device) for device in host.gpus}

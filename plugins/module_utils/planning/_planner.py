@@ -149,7 +149,7 @@ def _warnings(
         *plan_warnings(chosen, shown.models),
     ]
     for demand in inputs.demands:
-        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules)
+        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules, inputs.policy.requests)
     warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
     warnings += blob_warnings(goal.models, chosen.choice.candidate)
     warnings += service_warnings(
