@@ -10,6 +10,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import (
     GIB,
     MIB,
     gib,
+    gib_above,
     gib_number,
     gib_or_mib,
     whole_mib,
@@ -30,3 +31,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import (
 def test_a_size_as_people_read_it(size_bytes: int, number: str, either: str, whole: str) -> None:
     assert (gib_number(size_bytes), gib(size_bytes)) == (number, f"{number} GiB")
     assert (gib_or_mib(size_bytes), whole_mib(size_bytes)) == (either, whole)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"), [(0, "0 GiB"), (1, "1 GiB"), (GIB, "1 GiB"), (GIB + 1, "2 GiB")]
+)
+def test_a_size_that_is_enough(size_bytes: int, text: str) -> None:
+    assert gib_above(size_bytes) == text
