@@ -70,7 +70,10 @@ def plan_host(
         candidates, judge = goal_for(lesson.inputs), judge_for(lesson.inputs)
         chosen = chosen_for(lesson.inputs, candidates, judge)
     shown = described(chosen)
-    next_steps = limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    next_steps = [
+        lesson.of_next_step(step)
+        for step in limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    ]
     return _in_words(chosen, lesson, shown, next_steps, loaded or {})
 
 
