@@ -19,6 +19,11 @@ def gib(size_bytes: int) -> str:
     return f"{gib_number(size_bytes)} GiB"
 
 
+def gib_above(size_bytes: int) -> str:
+    """A size in whole GiB that is no less, as `10 GiB`."""
+    return f"{-(-size_bytes // GIB)} GiB"
+
+
 def gib_number(size_bytes: int) -> str:
     """A size in GiB for a column that says so, as `9.1`."""
     return f"{size_bytes / GIB:.1f}"

@@ -20,6 +20,7 @@ MAX_INTEGRATED_OWN_BYTES = 4 * GIB
 MIN_INTEGRATED_SHARED_BYTES = 8 * GIB
 MIN_SHARED_FOR_OWN = 4
 
+UNIFIED_MEMORY = "GGML_CUDA_ENABLE_UNIFIED_MEMORY"
 CUDA, ROCM, VULKAN = "CUDA", "ROCm", "Vulkan"
 # The folders of libraries that OLLAMA_LLM_LIBRARY names, by their beginnings. Source: the presets' OLLAMA_RUNNER_DIR.
 _LIBRARY_FOLDERS = (("cuda_v", CUDA), ("cuda_jetpack", CUDA), ("rocm", ROCM), ("vulkan", VULKAN))
@@ -52,9 +53,8 @@ def admission(
     own = vendor_of(device.vendor).library
     by_own = _by_own_library(own, device, rules, environment, driver_version)
     if requested is not None and requested != own:
-        by_own = Admission(
-            None, f"OLLAMA_LLM_LIBRARY={cleaned(environment['OLLAMA_LLM_LIBRARY'])} leaves it out: unset that"
-        )
+        asked = cleaned(environment["OLLAMA_LLM_LIBRARY"])
+        by_own = Admission(None, f"OLLAMA_LLM_LIBRARY={asked} leaves {own} out; unset it to have {own} used")
     if by_own.library or by_own.fails:
         return by_own
     if not _reaches_by_vulkan(own, device, rules, environment, requested):
@@ -88,32 +88,38 @@ def is_integrated(device: GpuDevice) -> bool:
 
 
 def counted_free_bytes(
-    device: GpuDevice, rules: VersionRules, system_available_bytes: int | None
+    device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], available_bytes: int | None
 ) -> int | None:
-    """What the engine takes for the free memory of a GPU.
+    """What the engine takes for the free memory of a GPU, and no more than it has; `available_bytes` are the system's.
 
-    Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_backend_cuda_device_get_memory (b10435; b10488 without it).
+    Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_backend_cuda_device_get_memory (b10435, b10488).
     """
-    if (
-        device.vendor != "amd"
-        or not device.unified_memory
-        or not rules.gpus.rocm_counts_available_memory
-        or system_available_bytes is None
-        or device.memory_free_bytes is None
-    ):
-        return device.memory_free_bytes
-    return min(system_available_bytes, device.memory_total_bytes or system_available_bytes)
-
-
-def counted_note(device: GpuDevice, rules: VersionRules, system_available_bytes: int | None) -> str:
-    """What to say where the engine counts less than a GPU has free; empty where it does not."""
-    counted = counted_free_bytes(device, rules, system_available_bytes)
     free = device.memory_free_bytes
+    if free is None or available_bytes is None or device.vendor not in ("nvidia", "amd"):
+        return free
+    of_rocm = device.vendor == "amd"
+    if of_rocm and not rules.gpus.rocm_counts_available_memory:
+        return free
+    if of_rocm and device.unified_memory:
+        return min(available_bytes, device.memory_total_bytes or available_bytes)
+    return min(available_bytes, free) if UNIFIED_MEMORY in environment else free
+
+
+def counted_note(
+    device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], available_bytes: int | None
+) -> str:
+    """What to say where the engine counts less than a GPU has free; empty where it does not."""
+    counted, free = counted_free_bytes(device, rules, environment, available_bytes), device.memory_free_bytes
     if counted is None or free is None or counted >= free:
         return ""
-    return (
-        f"it has {gib(free)} free, of which Ollama {rules.version} counts the {gib(counted)} that the system has available: "
+    remedy = (
         "upgrade Ollama to 0.32.15 or newer, or set less memory aside for the GPU in the firmware"
+        if device.vendor == "amd" and device.unified_memory
+        else f"unset {UNIFIED_MEMORY}"
+    )
+    return (
+        f"it has {gib(free)} free, of which Ollama {rules.version} counts the {gib(counted)} that the system has "
+        f"available: {remedy}"
     )
 
 

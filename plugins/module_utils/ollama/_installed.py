@@ -30,6 +30,13 @@ class UnplannableError(ValueError):
     """An installed model is of a kind whose memory is not predicted; the message says which."""
 
 
+# Why a model of Ollama's other engine is not planned, and what to do.
+SAFETENSORS = (
+    "it is a safetensors model, which runs on MLX; its memory is not predicted, and where it is asked for no plan counts it: "
+    "remove it with 'ollama rm', or use a GGUF model in its place"
+)
+
+
 @dataclass(frozen=True)
 class InstalledModel:
     """One installed model.

@@ -76,8 +76,11 @@ def _planned(options: Mapping[str, Any], failures: list[str], host_name: str) ->
         use_measured_memory=options["use_measured_memory"],
         said=said_from_info(options["server"]),
     ).to_dict()
-    unseen = [*options["unseen"], *(options["service"].get("notes") or ())]
-    plan["warnings"] = [*map(str, unseen), *plan["warnings"]]
+    # Of a damaged model the plan itself says that it is left out.
+    left_out = {f"{one.get('reason')}; left out of the plan" for one in options["unplannable"]}
+    unseen = [str(sentence) for sentence in options["unseen"] if str(sentence) not in left_out]
+    notes = map(str, options["service"].get("notes") or ())
+    plan["warnings"] = [*unseen, *notes, *plan["warnings"]]
     return {
         "changed": False,
         "plan": plan,

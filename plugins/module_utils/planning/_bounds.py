@@ -127,11 +127,11 @@ class Bounds:
 
         One GPU: each model must fit beside the `count` - 1 others that take most. Several GPUs and not more
         models than GPUs: before each load one of the `count` GPUs with most memory is empty, and Ollama takes
-        the GPU with the most free, which has no less; so each model must fit on the smallest of those.
-        No GPU: Ollama evicts for nothing, and the `count` models that take most must fit into system memory.
+        the GPU with the most free, which has no less; so each model must fit on the smallest of those. No GPU:
+        the `count` models that take most must fit into system memory.
         """
         if not self._simulation.gpus:
-            return self._bound_without_gpu(models, count, candidate)
+            return self._in_system_memory(models, count, candidate)
         if candidate.spread and len(self._simulation.gpus) > 1:
             return Verdict(
                 False, reason="models that are divided over several GPUs depend on each other's order"
@@ -159,7 +159,7 @@ class Bounds:
                 return verdict
         return Verdict(True)
 
-    def _bound_without_gpu(
+    def _in_system_memory(
         self, models: Sequence[SchedulerModel], count: int, candidate: Candidate
     ) -> Verdict:
         taken = []
@@ -167,15 +167,16 @@ class Bounds:
             alone = self._simulation.alone(model, candidate)
             if not alone.verdict.is_safe:
                 return alone.verdict
-            taken.append(alone.outcome.memory.host.total_bytes)
-        needed = sum(sorted(taken, reverse=True)[:count])
+            taken.append((alone.outcome.memory.host.total_bytes, model.name))
+        largest = sorted(taken, reverse=True)[:count]
+        needed = sum(size for size, _name in largest)
         available = self._simulation.host.system_memory_available_bytes
-        if needed > available:
-            return Verdict(
-                False,
-                reason=f"{count} models need {gib(needed)} of system memory, and {gib(available)} are available",
-            )
-        return Verdict(True)
+        if needed <= available:
+            return Verdict(True)
+        names = ", ".join(name for _size, name in largest)
+        return Verdict(
+            False, reason=f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
+        )
 
     def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, server: Server) -> Verdict:
         (gpu,) = self._simulation.gpus

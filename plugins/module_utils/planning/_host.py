@@ -164,14 +164,14 @@ def host_from_facts(
     available = host.system_memory_available_bytes
     counted = [
         f"{gpus}: {note}"
-        for gpus, _verb, note in _by_reason((gpu, counted_note(gpu, rules, available)) for gpu in healthy)
+        for gpus, _verb, note in _by_reason((gpu, counted_note(gpu, rules, environment, available)) for gpu in healthy)
     ]
     return Host(
         gpus=tuple(
             replace(
                 gpu,
                 integrated=is_integrated(gpu),
-                memory_free_bytes=counted_free_bytes(gpu, rules, available),
+                memory_free_bytes=counted_free_bytes(gpu, rules, environment, available),
             )
             for gpu in healthy
         ),

@@ -36,6 +36,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said, holding_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._variables import (
+    estimated_by,
+    misread,
+    without_effect,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,
@@ -76,7 +81,7 @@ class Inputs:
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
     the value that stands for Ollama's default. `by_numbers`: the models whose weights are not known exactly.
     `runner_overhead_bytes`: what each runner was measured to take of a GPU besides its buffers; None: the usual
-    allowance.
+    allowance. `estimated_by`: variables of the engine for which no plan can be exact, a sentence each.
     """
 
     host: Host
@@ -90,11 +95,12 @@ class Inputs:
     warnings: tuple[str, ...]
     by_numbers: tuple[str, ...] = ()
     runner_overhead_bytes: int | None = None
+    estimated_by: tuple[str, ...] = ()
 
     @property
     def estimated(self) -> tuple[str, ...]:
         """Why the plan cannot be exact, whatever its models are."""
-        return self.host.estimated
+        return (*self.host.estimated, *self.estimated_by)
 
     @property
     def settings(self) -> ServerSettings:
@@ -178,8 +184,19 @@ def read_inputs(
         )
     installed = read_models(models)
     demands = _demands(installed, wanted, unplannable)
+    warnings += [
+        f"{name} is left out of the plan: {reason.removeprefix(f'model {name}: ')}"
+        for name, reason in unplannable.items()
+    ]
     planned = {demand.model.name for demand in demands}
     by_numbers = tuple(name for name in _by_numbers(models) if name in planned)
+    libraries = {host.library_of(device) for device in host.gpus}
+    changed_by = estimated_by(environment, version_rules, libraries, service)
+    warnings += [
+        *changed_by,
+        *without_effect(environment, version_rules, libraries, service),
+        *misread(service, policy.operator_environment, version),
+    ]
     return Inputs(
         host=host,
         policy=policy,
@@ -190,6 +207,7 @@ def read_inputs(
         environment=environment,
         explicit=explicit,
         by_numbers=by_numbers,
+        estimated_by=changed_by,
         warnings=(*warnings, *version_rules.warnings, *host.warnings, *map(_by_numbers_warning, by_numbers)),
     )
 

@@ -74,7 +74,10 @@ def plan_host(
         candidates, judge = goal_for(lesson.inputs), judge_for(lesson.inputs)
         chosen = chosen_for(lesson.inputs, candidates, judge)
     shown = described(chosen)
-    next_steps = limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    next_steps = [
+        lesson.of_next_step(step)
+        for step in limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    ]
     return _in_words(chosen, lesson, shown, next_steps, loaded or {})
 
 
@@ -155,7 +158,7 @@ def _warnings(
         *plan_warnings(chosen, shown.models),
     ]
     for demand in inputs.demands:
-        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules)
+        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules, inputs.policy.requests)
     warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
     warnings += blob_warnings(goal.models, chosen.choice.candidate)
     warnings += service_warnings(

@@ -76,7 +76,8 @@ def _verdict(plan: Mapping[str, Any]) -> str:
     if plan["order_matters"]:
         safety += f" in the order {', '.join(plan['load_order'])}"
     where = "on the CPU" if plan["placement"] == "cpu" else "on the GPU"
-    figures = "" if plan["basis"] == "exact" else ", by estimates"
+    exact = ", by exact figures" if plan["safe"] else ""
+    figures = exact if plan["basis"] == "exact" else ", by estimates"
     return f"{safety} {where}{figures} (Ollama {plan['version']})"
 
 

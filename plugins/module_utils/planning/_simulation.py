@@ -13,7 +13,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
+    PLANNED_VARIABLES,
+    Candidate,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
@@ -86,6 +89,8 @@ class Simulation:
         )
         self.gpus = tuple(scheduler_gpu(gpu, host.library_of(gpu)) for gpu in host.gpus)
         self._environment = dict(environment)
+        # What a candidate decides it decides alone, also where it leaves Ollama's default.
+        self._others = {name: value for name, value in environment.items() if name not in PLANNED_VARIABLES}
         self._engine = engine or MemoryEngine()
         self._servers: dict[Candidate, Server] = {}
         self._alone: dict[tuple[str, Candidate], Alone] = {}
@@ -108,7 +113,7 @@ class Simulation:
         if server is None:
             server = self._servers[candidate] = start_server(
                 self.version,
-                {**self._environment, **candidate.environment(len(self.models) + 1), **_KEPT_LOADED},
+                {**self._others, **candidate.environment(len(self.models) + 1), **_KEPT_LOADED},
                 self.gpus,
                 self.host.system_memory_available_bytes,
                 cuda_context_bytes=self.runner_overhead_bytes,

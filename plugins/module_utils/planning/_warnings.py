@@ -28,21 +28,27 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
 
-def model_warnings(demand: Demand, candidate: Candidate, rules: VersionRules) -> list[str]:
-    """What is special about one planned model."""
+def model_warnings(demand: Demand, candidate: Candidate, rules: VersionRules, requests: int) -> list[str]:
+    """What is special about one planned model; `requests`: how many at once are asked for where it says nothing."""
     model = demand.model
     warnings = _context_warnings(demand, candidate) + _parameter_warnings(model)
-    asked = demand.wanted.requests if demand.wanted else None
-    if candidate.parallel > 1 and not model.is_embedding and has_single_slot(model, rules):
+    asked = (demand.wanted and demand.wanted.requests) or requests
+    if not model.is_embedding and has_single_slot(model, rules) and max(candidate.parallel, asked) > 1:
+        warnings.append(single_slot_sentence(model, rules))
+    elif demand.wanted and (demand.wanted.requests or 1) > 1 and model.is_embedding:
         warnings.append(
-            f"Ollama {rules.version} gives {model.name} (family {model.family}) one slot, whatever "
-            "OLLAMA_NUM_PARALLEL says: its requests wait for each other"
-        )
-    elif asked and asked > 1 and model.is_embedding:
-        warnings.append(
-            f"{model.name} is an embedding model: Ollama gives it one slot, {asked} are asked for"
+            f"{model.name} is an embedding model: Ollama gives it one slot, {demand.wanted.requests} are asked for"
         )
     return warnings
+
+
+def single_slot_sentence(model: SchedulerModel, rules: VersionRules) -> str:
+    """Why a model answers one request at a time, and what would let it answer more."""
+    return (
+        f"{model.name} serves one request at a time: Ollama gives its family one slot ({model.family or model.architecture}, "
+        f"Ollama {rules.version}), whatever OLLAMA_NUM_PARALLEL says; others wait. For more at once run a second instance of "
+        "Ollama with it, or another model"
+    )
 
 
 def _context_warnings(demand: Demand, candidate: Candidate) -> list[str]:

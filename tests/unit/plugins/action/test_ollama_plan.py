@@ -248,14 +248,15 @@ def test_a_kept_benchmark_that_cannot_be_used_is_warned_of(run_on):
 def test_a_damaged_model_is_warned_of_and_refused_only_where_it_is_wanted(run_on):
     models = {
         **READ["models"],
-        "unseen": ["bad is no JSON; left out of the plan"],
-        "unplannable": [{"name": "bad:1b", "reason": "bad is no JSON"}],
+        "unseen": ["model bad:1b: bad is no JSON; left out of the plan"],
+        "unplannable": [{"name": "bad:1b", "reason": "model bad:1b: bad is no JSON"}],
     }
     planned = run_on({**READ, "models": models}, wanted=["gemma3:4b"])
-    assert planned["plan"]["warnings"][0] == "bad is no JSON; left out of the plan"
-    assert any(warning.endswith(": bad is no JSON; left out of the plan") for warning in planned["warnings"])
+    about = [warning for warning in planned["plan"]["warnings"] if "bad" in warning]
+    assert about == ["bad:1b is left out of the plan: bad is no JSON"]
+    assert f"gpu01: {about[0]}" in planned["warnings"]
     refused = run_on({**READ, "models": models}, wanted=["bad:1b"])
-    assert refused["msg"] == "model 'bad:1b' is wanted but cannot be planned: bad is no JSON"
+    assert refused["msg"] == "model 'bad:1b' is wanted but cannot be planned: model bad:1b: bad is no JSON"
 
 
 def test_what_could_not_be_read_is_the_reason_for_which_there_is_no_plan_and_the_gpus_are_told(run_on):

@@ -189,13 +189,31 @@ def test_an_engine_that_counts_what_the_system_has_available(
 ) -> None:
     halo = apu("gfx1151", own_gib=96, memory_total_bytes=96 * GIB, memory_free_bytes=int(95.5 * GIB))
     available = int(available_gib * GIB)
-    assert counted_free_bytes(halo, rules(version), available) == int(free_gib * GIB)
-    assert ("upgrade Ollama to 0.32.15" in counted_note(halo, rules(version), available)) is (free_gib < 95.5)
+    assert counted_free_bytes(halo, rules(version), {}, available) == int(free_gib * GIB)
+    assert ("upgrade Ollama to 0.32.15" in counted_note(halo, rules(version), {}, available)) is (free_gib < 95.5)
 
 
 def test_of_a_gpu_of_its_own_memory_that_counts() -> None:
-    assert counted_free_bytes(amd("gfx1100"), rules("0.30.4"), GIB) == 15 * GIB
-    assert counted_free_bytes(apu("gfx1151"), rules("0.30.4"), None) == 15 * GIB
+    assert counted_free_bytes(amd("gfx1100"), rules("0.30.4"), {}, GIB) == 15 * GIB
+    assert counted_free_bytes(apu("gfx1151"), rules("0.30.4"), {}, None) == 15 * GIB
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "available_gib", "free_gib"),
+    [
+        (nvidia("8.6"), "0.33.0", 12, 12),
+        (nvidia("8.6"), "0.33.0", 60, 15),
+        (amd("gfx1100"), "0.32.14", 12, 12),
+        (amd("gfx1100"), "0.32.15", 12, 15),
+    ],
+)
+def test_unified_memory_by_the_environment_counts_what_the_system_has(
+    device: GpuDevice, version: str, available_gib: int, free_gib: int
+) -> None:
+    environment = {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": ""}
+    assert counted_free_bytes(device, rules(version), environment, available_gib * GIB) == free_gib * GIB
+    note = counted_note(device, rules(version), environment, available_gib * GIB)
+    assert ("unset GGML_CUDA_ENABLE_UNIFIED_MEMORY" in note) is (free_gib == 12)
 
 
 @pytest.mark.parametrize(

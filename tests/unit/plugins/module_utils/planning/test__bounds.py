@@ -131,11 +131,12 @@ def sized(*sizes_mib: int, **changes: object):
         ),
         ([5000, 5000], (10, 10, 10), 3, "3 models are more than the 2 GPUs"),
         ([5000, 5000], (10, 10, 10), 2, ""),
-        # None: nothing is evicted, and as many as are asked about have to fit into system memory, the largest of them.
-        ([], (500, 400, 300, 90, 10), 2, ""),
-        ([], (500, 400, 300, 90, 10), 3, "3 models need 1.2 GiB of system memory, and 1.0 GiB are available"),
-        ([], (500, 400, 100), 3, ""),
-        ([], (500, 401, 100), 3, "3 models need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        # None: the largest ones in system memory, of which there are 1000 MiB.
+        ([], (10, 10), 2, ""),
+        ([], (500, 300, 200), 3, ""),
+        ([], (500, 300, 200, 100), 3, ""),
+        ([], (500, 300, 201), 3, "a, b, c need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([], (500, 300, 201), 2, ""),
         ([], (1001, 1), 1, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )

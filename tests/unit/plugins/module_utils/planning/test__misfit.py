@@ -49,6 +49,8 @@ class RoomJudge:
         self.asked_of_one_gpu.append(candidate)
         return self.one_gpu
 
+    system_memory_bytes = bytes_of_one_gpu
+
 
 def demand(name: str, file_gib: int, priority: int | None = 0) -> Demand:
     model = SchedulerModel(name, name, file_gib * GIB, 0, 131072, 32)
@@ -146,7 +148,9 @@ def test_remedies_are_those_that_would_do(room, changes, remedies):
     ("has_gpus", "needed", "remedy"),
     [
         (True, 20 * GIB, "a host with one GPU of 20.0 GiB free"),
-        (False, 20 * GIB, "a host with system memory of 20.0 GiB free"),
+        (False, 20 * GIB, "a host with 20 GiB of system memory available"),
+        (False, 20 * GIB + 1, "a host with 21 GiB of system memory available"),
+        (False, None, "another model"),
         (True, None, NOWHERE),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_table_is_as_wide_as_its_widest_cells():
 
 def test_a_plan_starts_with_the_verdict_and_the_environment(plan):
     assert lines_of(plan([12], ["gemma3:4b"]))[:5] == [
-        "gpu01: safe on the GPU (Ollama 0.33.0)",
+        "gpu01: safe on the GPU, by exact figures (Ollama 0.33.0)",
         "  rules: llama.cpp b10488 (Ollama 0.33.0)",
         "  OLLAMA_CONTEXT_LENGTH=4096",
         "  OLLAMA_MAX_LOADED_MODELS=1",
@@ -46,7 +46,8 @@ def test_an_order_that_matters_stands_in_the_verdict(plan):
     wanted = ["gemma3:4b", "llama3.1:8b"]
     planned = plan([24], wanted, wanted=wanted, context_length=16384)
     assert (
-        lines_of(planned)[0] == "gpu01: safe in the order gemma3:4b, llama3.1:8b on the GPU (Ollama 0.33.0)"
+        lines_of(planned)[0]
+        == "gpu01: safe in the order gemma3:4b, llama3.1:8b on the GPU, by exact figures (Ollama 0.33.0)"
     )
 
 

@@ -86,9 +86,15 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
             {"family": "qwen35"},
             {},
             Candidate(2, 4096),
-            "Ollama 0.33.0 gives a (family qwen35) one slot, whatever OLLAMA_NUM_PARALLEL says: its requests wait",
+            "a serves one request at a time: Ollama gives its family one slot (qwen35, Ollama 0.33.0), whatever",
         ),
         ({"family": "qwen35"}, {}, Candidate(1, 4096), None),
+        (
+            {"family": "qwen35"},
+            {"requests": 2},
+            Candidate(1, 4096),
+            "a serves one request at a time: Ollama gives its family one slot",
+        ),
         ({"is_embedding": True}, {}, Candidate(2, 4096), None),
         ({"is_embedding": True}, {"requests": 1}, Candidate(2, 4096), None),
         (
@@ -102,7 +108,7 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
 )
 def test_what_is_special_about_a_model_is_said(changes, asked, candidate, beginning):
     demand = Demand(replace(A, **changes), WantedModel("a", **asked) if asked else None)
-    warnings = model_warnings(demand, candidate, rules("0.33.0"))
+    warnings = model_warnings(demand, candidate, rules("0.33.0"), requests=1)
     if beginning is None:
         assert warnings == []
     else:
