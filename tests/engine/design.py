@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,9 @@ def read(table: Path) -> list[dict[str, str]]:
 def one_gpu_points(
     header: Mapping[str, Any], rows: Iterable[Mapping[str, str]], every: int = 1
 ) -> list[Point]:
-    """The points of a model on one GPU, each `every`th of them."""
+    """The points of a model on one GPU, each `every`th of them; 0: none."""
+    if not every:
+        return []
     known = [point_of(row, header) for row in rows if row["model"] == header["name"] and row["backend"] == "cuda"]
     return (list(dict.fromkeys(known)) or default_points(header))[::every]
 
@@ -91,7 +93,9 @@ def one_gpu_points(
 def several_gpus_points(
     header: Mapping[str, Any], rows: Iterable[Mapping[str, str]], every: int = 1
 ) -> dict[tuple[str, Memory], list[Point]]:
-    """The points of a model on several GPUs by mode and memory, each `every`th of them."""
+    """The points of a model on several GPUs by mode and memory, each `every`th of them; 0: none."""
+    if not every:
+        return {}
     known: dict[tuple[str, Memory], dict[Point, None]] = defaultdict(dict)
     for row in rows:
         if row["model"] == header["name"] and row["mode"] in MODES:
@@ -100,8 +104,3 @@ def several_gpus_points(
     if not known and not is_embedder(header):
         known = {("default", Memory(total)): dict.fromkeys(default_points(header)) for total in MEMORY_GIB}
     return {key: kept for key, points in known.items() if (kept := list(points)[::every])}
-
-
-def models_of(rows: Sequence[Mapping[str, str]]) -> set[str]:
-    """The models that a table knows."""
-    return {row["model"] for row in rows}

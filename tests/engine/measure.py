@@ -11,8 +11,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,14 @@ import probe
 import rows
 
 ONE_GPU, SEVERAL_GPUS = "engine_memory.csv", "engine_memory_multi_gpu.csv"
+
+
+@dataclass(frozen=True)
+class Every:
+    """Each so many-th run of the design only, on one GPU and on several; 0: none."""
+
+    one_gpu: int = 1
+    several_gpus: int = 1
 
 
 def read_headers(folder: Path, models: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -71,25 +82,48 @@ def write(path: Path, alike: Path, table: Iterable[rows.Row]) -> None:
         writer.writerows(table)
 
 
-def measure(engine: package.Engine, headers: Iterable[Mapping[str, Any]], into: Path, every: int = 1) -> None:
-    """Write both tables of a build."""
-    one_gpu_table, several_gpus_table = design.read(design.ONE_GPU_TABLE), design.read(design.SEVERAL_GPUS_TABLE)
-    one_gpu: list[rows.Row] = []
-    several: list[rows.Row] = []
-    runs = 0
-    for header in headers:
-        with tempfile.TemporaryDirectory(prefix="gpufleet-engine-") as folder:
-            model = probe.sparse_model(header, Path(folder) / "model.gguf")
-            points = design.one_gpu_points(header, one_gpu_table, every)
-            one_gpu += on_one_gpu(engine, header, model, points)
-            for of_run in on_several_gpus(
-                engine, header, model, design.several_gpus_points(header, several_gpus_table, every)
-            ):
-                several += [{**row, "run_id": runs} for row in of_run]
-                runs += 1
-        print(f"{header['name']:30} {len(one_gpu):5} rows, {len(several):5} of several GPUs so far", flush=True)
-        write(into / ONE_GPU, design.ONE_GPU_TABLE, one_gpu)
-        write(into / SEVERAL_GPUS, design.SEVERAL_GPUS_TABLE, several)
+@dataclass
+class Tables:
+    """What was measured: rows of one GPU, and of several GPUs run by run."""
+
+    one_gpu: list[rows.Row] = field(default_factory=list)
+    several_gpus: list[list[rows.Row]] = field(default_factory=list)
+
+    def write(self, into: Path) -> None:
+        """Both tables as files."""
+        numbered = [{**row, "run_id": number} for number, run in enumerate(self.several_gpus) for row in run]
+        write(into / ONE_GPU, design.ONE_GPU_TABLE, self.one_gpu)
+        write(into / SEVERAL_GPUS, design.SEVERAL_GPUS_TABLE, numbered)
+
+
+def of_model(engine: package.Engine, header: Mapping[str, Any], every: Every) -> Tables:
+    """What a build takes for one model."""
+    with tempfile.TemporaryDirectory(prefix="gpufleet-engine-") as folder:
+        model = probe.sparse_model(header, Path(folder) / "model.gguf")
+        one_gpu = design.one_gpu_points(header, design.read(design.ONE_GPU_TABLE), every.one_gpu)
+        several = design.several_gpus_points(header, design.read(design.SEVERAL_GPUS_TABLE), every.several_gpus)
+        return Tables(
+            on_one_gpu(engine, header, model, one_gpu), list(on_several_gpus(engine, header, model, several))
+        )
+
+
+def measure(
+    engine: package.Engine, headers: Sequence[Mapping[str, Any]], every: Every, keep: Callable[[Tables], None]
+) -> Tables:
+    """What a build takes for all models, as many at once as there are processors; `keep` is given what is there so far."""
+    tables = Tables()
+    package.simulated_cuda()
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        for header, found in zip(headers, executor.map(lambda one: of_model(engine, one, every), headers)):
+            tables.one_gpu += found.one_gpu
+            tables.several_gpus += found.several_gpus
+            keep(tables)
+            print(
+                f"{engine.release} {header['name']:30} {len(found.one_gpu):4} rows,"
+                f" {len(found.several_gpus):4} runs on several GPUs",
+                flush=True,
+            )
+    return tables
 
 
 def main() -> None:
@@ -104,7 +138,8 @@ def main() -> None:
     arguments = parser.parse_args()
     engine = package.engine(arguments.engine)
     wanted = tuple(filter(None, arguments.models.split(",")))
-    measure(engine, read_headers(arguments.headers, wanted), arguments.into, arguments.every)
+    every = Every(arguments.every, arguments.every)
+    measure(engine, read_headers(arguments.headers, wanted), every, lambda tables: tables.write(arguments.into))
 
 
 if __name__ == "__main__":

@@ -122,8 +122,13 @@ std::string devices() {
 template <class P> auto set_outputs(P &p, uint32_t count, int) -> decltype(p.n_outputs_max, void()) { p.n_outputs_max = count; }
 template <class P> void set_outputs(P &, uint32_t, long) {}
 
-template <class P> auto set_outputs_of_slot(P &p, int) -> decltype(p.n_outputs_max_per_seq, void()) { p.n_outputs_max_per_seq = 1; }
-template <class P> void set_outputs_of_slot(P &, long) {}
+template <class P> auto set_outputs_of_slot(P &p, uint32_t count, int) -> decltype(p.n_outputs_max_per_seq, void()) {
+    p.n_outputs_max_per_seq = count;
+}
+template <class P> void set_outputs_of_slot(P &, uint32_t, long) {}
+
+template <class P> auto set_snapshots(P &p, uint32_t count, int) -> decltype(p.n_rs_seq, void()) { p.n_rs_seq = count; }
+template <class P> void set_snapshots(P &, uint32_t, long) {}
 
 template <class P> auto set_mapped(P &p, int) -> decltype(p.load_mode, void()) {
     p.load_mode = static_cast<decltype(p.load_mode)>(1); // LLAMA_LOAD_MODE_MMAP
@@ -154,7 +159,15 @@ llama_flash_attn_type flash_attention(const char *name) {
     return strcmp(name, "off") ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
 }
 
-llama_context_params context_params(const Point &point) {
+int from_environment(const char *name, int otherwise) {
+    const char *value = getenv(name);
+    return value ? atoi(value) : otherwise;
+}
+
+// Tokens that the model's own prediction blocks draft; 0: they are not used, as without draft_num_predict.
+int drafted() { return from_environment("PROBE_DRAFT", 0); }
+
+llama_context_params context_params(const Point &point, int tokens_drafted) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = static_cast<uint32_t>(point.context) * point.parallel;
     params.n_seq_max = point.parallel;
@@ -164,10 +177,10 @@ llama_context_params context_params(const Point &point) {
     params.offload_kqv = params.op_offload = true;
     params.swa_full = params.kv_unified = false;
     params.embeddings = point.is_embedding;
-    const char *threads = getenv("PROBE_THREADS");
-    params.n_threads = params.n_threads_batch = threads ? atoi(threads) : 2;
-    set_outputs(params, point.is_embedding ? point.ubatch : point.parallel, 0);
-    set_outputs_of_slot(params, 0);
+    params.n_threads = params.n_threads_batch = from_environment("PROBE_THREADS", 2);
+    set_outputs(params, point.is_embedding ? point.ubatch : std::min(point.ubatch, point.parallel * (1 + tokens_drafted)), 0);
+    set_outputs_of_slot(params, std::min(point.ubatch, 1 + tokens_drafted), 0);
+    set_snapshots(params, tokens_drafted, 0);
     return params;
 }
 
@@ -231,10 +244,9 @@ std::string number(const char *key, double value) {
 
 llama_model *load(const char *path) {
     llama_model_params params = llama_model_default_params();
-    const char *layers = getenv("PROBE_GPU_LAYERS");
-    params.n_gpu_layers = layers ? atoi(layers) : -1;
+    params.n_gpu_layers = from_environment("PROBE_GPU_LAYERS", -1);
     set_mapped(params, 0);
-    set_prediction_weights(params, getenv("PROBE_PREDICTION") != nullptr, 0);
+    set_prediction_weights(params, drafted() > 0, 0);
     const std::string before = devices();
     const double started = seconds();
     llama_model *model = llama_model_load_from_file(path, params);
@@ -245,8 +257,8 @@ llama_model *load(const char *path) {
 
 // The context that drafts with a model's own prediction blocks, beside the one that it drafts for.
 llama_context *prediction_context(llama_model *model, llama_context *target, const Point &point) {
-    llama_context_params params = context_params(point);
-    return getenv("PROBE_PREDICTION") && set_prediction(params, target, 0) ? llama_init_from_model(model, params) : nullptr;
+    llama_context_params params = context_params(point, 0);
+    return drafted() && set_prediction(params, target, 0) ? llama_init_from_model(model, params) : nullptr;
 }
 
 struct Contexts {
@@ -268,7 +280,7 @@ Contexts run(llama_model *model, const Point &point) {
     reset_peaks();
     std::string line = "{\"before\":" + devices();
     double started = seconds();
-    contexts.main = llama_init_from_model(model, context_params(point));
+    contexts.main = llama_init_from_model(model, context_params(point, drafted()));
     const double made = seconds() - started;
     line += ",\"context\":" + devices() + ",\"log\":" + quoted(taken_log());
     if (contexts.main && (contexts.prediction = prediction_context(model, contexts.main, point)))

@@ -105,7 +105,7 @@ def run_points(
 ) -> tuple[Loaded, list[Outcome]]:
     """Run all points in as few processes as the engine's aborts allow."""
     loaded, outcomes = Loaded(False), []
-    while True:
+    while len(outcomes) < len(points):
         done = subprocess.run(
             [str(engine.probe), str(engine.folder), str(model)],
             input="".join(f"{point}\n" for point in points[len(outcomes) :]),
@@ -118,11 +118,11 @@ def run_points(
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         loaded = loaded_model(lines, done)
         outcomes += finished(lines[1:])
-        if not loaded.is_loaded or len(outcomes) == len(points):
-            return loaded, outcomes
-        outcomes.append(Outcome("crash", error=last_words(done)))
-        if len(outcomes) == len(points):
-            return loaded, outcomes
+        if not loaded.is_loaded:
+            break
+        if len(outcomes) < len(points):
+            outcomes.append(Outcome("crash", error=last_words(done)))
+    return loaded, outcomes
 
 
 def loaded_model(lines: Sequence[Mapping[str, Any]], done: subprocess.CompletedProcess[str]) -> Loaded:
@@ -149,7 +149,7 @@ def finished(lines: Iterable[Mapping[str, Any]]) -> list[Outcome]:
 def last_complaint(log: str) -> str:
     """The last line of a log that names what went wrong."""
     complaints = [line for line in log.splitlines() if "error" in line.lower() or "requires" in line or "failed" in line]
-    return complaints[0] if complaints else log[-200:]
+    return complaints[-1] if complaints else log[-200:]
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:

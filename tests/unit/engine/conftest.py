@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -89,3 +91,10 @@ def ask(simulated_cuda: Path) -> Callable[..., Any]:
         return json.loads(finished.stdout)
 
     return answer
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """`program(name)`: a module of tests/engine, which are scripts beside each other."""
+    monkeypatch.syspath_prepend(str(TESTS / "engine"))
+    return importlib.import_module
