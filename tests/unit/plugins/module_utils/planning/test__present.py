@@ -32,7 +32,6 @@ def test_a_plan_starts_with_the_verdict_and_the_environment(plan):
         "  OLLAMA_CONTEXT_LENGTH=4096",
         "  OLLAMA_MAX_LOADED_MODELS=1",
         "  OLLAMA_NUM_PARALLEL=4",
-        "",
     ]
 
 
