@@ -34,6 +34,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     unknown_model,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said, holding_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import Observed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
@@ -74,6 +75,7 @@ class Inputs:
     `demands`: the models to plan for. `others`: models that are installed besides. `environment`: what the
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
     the value that stands for Ollama's default. `by_numbers`: the models whose weights are not known exactly.
+    `observed`: by how much loads took more than foretold.
     `runner_overhead_bytes`: what each runner was measured to take of a GPU besides its buffers; None: the usual
     allowance.
     """
@@ -89,6 +91,7 @@ class Inputs:
     warnings: tuple[str, ...]
     by_numbers: tuple[str, ...] = ()
     runner_overhead_bytes: int | None = None
+    observed: tuple[Observed, ...] = ()
 
     @property
     def settings(self) -> ServerSettings:
