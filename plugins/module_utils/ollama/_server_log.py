@@ -453,11 +453,11 @@ class _Reading:
         if self.devices is None:
             self.devices = []
         if len(self.devices) < MOST_DEVICES:
-            texts = {
+            texts: dict[str, Any] = {
                 name: fields.get(name, "")[:_MOST_OF_A_NAME]
                 for name in ("id", "library", "compute", "name", "description", "driver", "pci_id")
             }
-            sizes = {f"{name}_bytes": size_of_text(fields.get(name, "")) for name in ("total", "available")}
+            sizes: dict[str, Any] = {f"{name}_bytes": size_of_text(fields.get(name, "")) for name in ("total", "available")}
             self.devices.append(ComputeDevice(**texts, **sizes))
 
     def _take_drop(self, fields: Mapping[str, str]) -> None:

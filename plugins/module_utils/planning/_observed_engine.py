@@ -52,7 +52,7 @@ def _raised(started: EngineLoad, observed: Observed) -> EngineLoad:
     )
 
 
-def _with_more(gpu: GpuMemory, more_bytes: tuple[int, int, int]) -> GpuMemory:
+def _with_more(gpu: GpuMemory, more_bytes: Sequence[int]) -> GpuMemory:
     weights, kv_cache, compute = more_bytes
     cache = replace(gpu.kv_cache, full_attention_bytes=gpu.kv_cache.full_attention_bytes + kv_cache)
     return replace(

@@ -108,7 +108,7 @@ class Observed:
     batch: int
     kv_cache_type: str
     flash_attention: str
-    more_bytes: tuple[tuple[int, int, int], ...]
+    more_bytes: tuple[tuple[int, ...], ...]
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -282,7 +282,7 @@ def observed_from_list(items: Any) -> tuple[Observed, ...]:
             texts = {
                 name: str(item[name]) for name in ("blob", "version", "kv_cache_type", "flash_attention")
             }
-            numbers = {name: int(item[name]) for name in ("context_length", "parallel", "batch")}
+            numbers: dict[str, Any] = {name: int(item[name]) for name in ("context_length", "parallel", "batch")}
             build = item.get("engine_build")
             found.append(
                 Observed(

@@ -100,7 +100,7 @@ def _places(
     with reader.started(*arguments) as found:
         text, _ended = _read(found, _PIECE_BYTES, _PATIENCE_SECONDS)
     moments = [float(line.split(" ")[0]) for line in _lines(text, True) if _MOMENT.match(line)]
-    places = []
+    places: list[tuple[str, ...]] = []
     for moment in moments[seen : seen + MOST_PLACES]:
         if len(places) >= LEAST_PLACES and time.monotonic() >= deadline:
             break
