@@ -103,6 +103,21 @@ planned_gpus:
     name:
       description: The name.
       type: str
+planned_for:
+  description: What else the plan was applied for, as M(gpufleet.ollama.planned_gpus) has remembered it; empty where it has not.
+  returned: when O(gather) has V(gpu)
+  type: dict
+  contains:
+    version:
+      description: The version of Ollama; empty where it was not remembered.
+      type: str
+    engine_build:
+      description: The number of the llama.cpp build.
+      type: int
+    observed:
+      description: Loads that took more than foretold.
+      type: list
+      elements: dict
 planned_gpus_problem:
   description: Why what is remembered cannot be read.
   returned: when O(gather) has V(gpu)
@@ -388,7 +403,13 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
         before = remembered(planned_gpus_in(state_directory(options["scope"], options["unit"])))
     except RecordError as error:
         before, problem = None, str(error)
-    found = {"ansible_facts": {"gpufleet_gpu": facts}, "planned_gpus": before, "planned_gpus_problem": problem}
+    record = dict(before or {})
+    found = {
+        "ansible_facts": {"gpufleet_gpu": facts},
+        "planned_gpus": record.pop("gpus", None),
+        "planned_for": record,
+        "planned_gpus_problem": problem,
+    }
     return found, []
 
 

@@ -408,6 +408,99 @@ plan:
       description: What the operator should know, in sentences. They are shown as warnings, too.
       type: list
       elements: str
+    seen:
+      description:
+        - What loads since the server's start took of GPUs, as it logged it, beside what is foretold for the same loads, by kind
+          of buffer and GPU. Only loads that lie wholly on GPUs are compared.
+      type: list
+      elements: dict
+      contains:
+        model:
+          description: The model.
+          type: str
+        blob:
+          description: The name of its file.
+          type: str
+        kind:
+          description: V(weights), V(kv_cache) or V(compute).
+          type: str
+        gpu:
+          description: The GPU's position among those that the load saw.
+          type: int
+        context_length:
+          description: Tokens per slot.
+          type: int
+        parallel:
+          description: Slots.
+          type: int
+        batch:
+          description: Tokens computed at once.
+          type: int
+        kv_cache_type:
+          description: Type of the KV cache.
+          type: str
+        flash_attention:
+          description: What the engine was told of flash attention.
+          type: str
+        version:
+          description: The version of Ollama.
+          type: str
+        engine_build:
+          description: The number of the llama.cpp build.
+          type: int
+        basis:
+          description: V(exact) or V(estimate), what the prediction rests on.
+          type: str
+        predicted_bytes:
+          description: What is foretold.
+          type: int
+        seen_bytes:
+          description: What was logged.
+          type: int
+        difference_bytes:
+          description: By how much more was seen; negative where it was less.
+          type: int
+        when:
+          description: When the load began.
+          type: str
+        is_beyond:
+          description: Whether the difference is larger than the basis allows.
+          type: bool
+        is_absurd:
+          description: Whether it is more than the GPU has, so that nothing is made of it.
+          type: bool
+    observed:
+      description:
+        - By how much loads took more than foretold, which this plan counts with. It holds for the same file, version of Ollama
+          and settings, and is remembered on the host.
+      type: list
+      elements: dict
+    history:
+      description: What became of each model since the server's start.
+      type: list
+      elements: dict
+      contains:
+        model:
+          description: The model.
+          type: str
+        loads:
+          description: How often it was loaded.
+          type: int
+        evicted:
+          description: How often it had to go for another one.
+          type: int
+        spilled:
+          description: How often layers of it were left to the CPU.
+          type: int
+        failed:
+          description: How often it could not be loaded.
+          type: int
+        error:
+          description: Why, the last time.
+          type: str
+        at_least:
+          description: Whether the numbers are the least that they can be.
+          type: bool
     dropped_gpus:
       description: The GPUs that the Ollama which runs could see and does not use. The plan does without them.
       type: list
@@ -466,9 +559,29 @@ hardware:
       description: Whether O(on_gpu_fault=exclude), so that C(site.yml) goes on without them.
       type: bool
     to_remember:
-      description: The GPUs of this plan, where others or none are remembered; null where there is nothing to write.
+      description:
+        - The GPUs of this plan, where others or none are remembered, or where RV(hardware.planned_for) is; null where there is
+          nothing to write.
       type: list
       elements: dict
+    planned_for:
+      description: What is remembered beside them.
+      type: dict
+      contains:
+        version:
+          description: The version of Ollama.
+          type: str
+        engine_build:
+          description: The number of the llama.cpp build; null where it is not known.
+          type: int
+        observed:
+          description: The C(observed) of this plan.
+          type: list
+          elements: dict
+    changes:
+      description: What is not as it was when the plan was applied, one sentence each, as that Ollama was upgraded.
+      type: list
+      elements: str
     problem:
       description: Why what is remembered cannot be read; empty where it can.
       type: str

@@ -35,6 +35,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     unknown_model,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said, holding_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import Observed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._variables import (
     estimated_by,
@@ -80,6 +81,7 @@ class Inputs:
     `demands`: the models to plan for. `others`: models that are installed besides. `environment`: what the
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
     the value that stands for Ollama's default. `by_numbers`: the models whose weights are not known exactly.
+    `observed`: by how much loads took more than foretold.
     `runner_overhead_bytes`: what each runner was measured to take of a GPU besides its buffers; None: the usual
     allowance. `estimated_by`: variables of the engine for which no plan can be exact, a sentence each.
     """
@@ -96,6 +98,7 @@ class Inputs:
     by_numbers: tuple[str, ...] = ()
     runner_overhead_bytes: int | None = None
     estimated_by: tuple[str, ...] = ()
+    observed: tuple[Observed, ...] = ()
 
     @property
     def estimated(self) -> tuple[str, ...]:

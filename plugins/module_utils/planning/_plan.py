@@ -9,6 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import DroppedGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import (
+    History,
+    Observed,
+    SeenLoad,
+)
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,9 @@ class Plan:
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
     dropped_gpus: tuple[DroppedGpu, ...] = ()
+    seen: tuple[SeenLoad, ...] = ()
+    observed: tuple[Observed, ...] = ()
+    history: tuple[History, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -134,6 +142,8 @@ class Plan:
         for model, planned in zip(plain["models"], self.models):
             for share, gpu in zip(model["gpus"], planned.gpus):
                 share["total_bytes"] = gpu.total_bytes
+        for row, seen in zip(plain["seen"], self.seen):
+            row["difference_bytes"] = seen.difference_bytes
         return plain
 
 

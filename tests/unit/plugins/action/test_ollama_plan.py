@@ -131,6 +131,7 @@ def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
 
 
 OURS = {"uuid": "GPU-1", "name": "RTX"}
+CAME = "RTX (GPU-1) has come since the plan was applied; it is planned anew with it"
 
 
 @pytest.mark.parametrize(
@@ -143,14 +144,16 @@ OURS = {"uuid": "GPU-1", "name": "RTX"}
         (
             [{"uuid": "GPU-2", "name": "A"}],
             {"on_gpu_fault": "exclude"},
-            {"gone": ["A (GPU-2)"], "gone_is_accepted": True, "to_remember": [OURS]},
+            {"gone": ["A (GPU-2)"], "gone_is_accepted": True, "to_remember": [OURS], "changes": [CAME]},
         ),
     ],
 )
 def test_gpus_that_the_plan_was_applied_for_are_looked_for(run_on, remembered, options, told):
-    read = {**READ, "planned_gpus": remembered, "planned_gpus_problem": ""}
+    before = {"version": "0.33.0", "engine_build": None, "observed": []} if remembered else {}
+    read = {**READ, "planned_gpus": remembered, "planned_for": before, "planned_gpus_problem": ""}
     hardware = run_on(read, **options)["hardware"]
-    assert hardware == {"gone_is_accepted": False, "problem": "", **told}
+    planned_for = {"version": "0.33.0", "engine_build": None, "observed": []}
+    assert hardware == {"gone_is_accepted": False, "problem": "", "changes": [], "planned_for": planned_for, **told}
 
 
 def test_a_plan_that_fails_says_which_gpu_is_gone(run_on):
