@@ -280,7 +280,11 @@ def inspect(
         differences += readable_secrets(where.path, own_text, exposed=is_exposed(where))
         # What an environment file sets is none of systemd's properties.
         of_unit = unit_differences(
-            unit, dict(state.environment), variables_of(wanted.text), state.need_daemon_reload
+            unit,
+            dict(state.environment),
+            variables_of(wanted.text),
+            state.need_daemon_reload,
+            found_conflicts,
         )
         since = "" if differences or of_unit else _started_since(state, where, started)
         differences += of_unit
