@@ -93,5 +93,5 @@ def test_a_second_context_for_tokens_ahead_is_planned_or_warned_of(
     assert (plan.safe, plan.basis) == (True, basis)
     warned = [warning for warning in plan.warnings if "does not set draft_num_predict" in warning]
     assert len(warned) == is_warned
-    counted = [warning for warning in plan.warnings if "sets draft_num_predict 4" in warning]
+    counted = [warning for warning in plan.warnings if "predicts 4 tokens ahead" in warning]
     assert len(counted) == bool(parameters)

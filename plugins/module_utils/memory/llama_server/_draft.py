@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a model takes besides that predicts further tokens by layers of its own (MTP): a second context, more states.
+"""What a model takes besides that predicts tokens ahead, by layers of its own (MTP) or a draft model: a second context.
 
-Where a Modelfile sets draft_num_predict, Ollama starts the engine with --spec-type draft-mtp. The second context is made
-after the first one, whose layers were fitted to the free memory without it.
+Where a Modelfile sets draft_num_predict, or names a draft model, Ollama starts the engine with --spec-type. The second
+context is made after the first one, whose layers were fitted to the free memory without it.
 
 Source: ollama v0.30.0 to v0.33.0-rc2 llm/llama_server.go (hasMTPDraft, appendDraftArgs), server/routes.go (modelOptions);
 measured with llama.cpp b10068 to v0.5.0 on three models (qwen3.5:9b, qwen3.6:27b, glm-4.7:358b; 1 and 4 tokens ahead).
@@ -26,9 +26,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import tokens_ahead
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import draft_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import cuda_tensor_bytes
 
-# Their second context holds the cache of the predicting layers alone; that of others held the whole model's.
+# Their second context holds the cache of the predicting layers alone; that of others held the whole model's, and no draft
+# model keeps more than the model that it is a draft of.
 OWN_CACHE = frozenset(("qwen35", "qwen35moe"))
 # The second compute buffer was at most 1.08 times the first.
 COMPUTE_PERCENT = 125
@@ -66,7 +68,8 @@ def second_context(
     logits = LOGIT_BYTES * shape.vocabulary_size * layout.batch
     return SecondContext(
         ahead=ahead,
-        weights_bytes=shape.ahead_bytes,
+        # Those of a draft model are counted by its file.
+        weights_bytes=0 if draft_bytes(shape) else shape.ahead_bytes,
         kv_cache_bytes=_cache_bytes(shape, settings, layout.full * layout.slots, whole_cache),
         compute_bytes=first.compute_bytes * COMPUTE_PERCENT // 100 + outputs + logits,
     )
@@ -100,9 +103,10 @@ def with_second_context(shape: ModelShape, settings: LoadSettings, load: EngineL
             kv_cache=gpus[last].kv_cache + of_context,
             compute_bytes=gpus[last].compute_bytes + second.compute_bytes,
         )
+    by = "its draft model runs" if draft_bytes(shape) else "its layers that predict ahead run"
     note = (
-        f"its Modelfile sets draft_num_predict {ahead}, so that its layers that predict ahead run in a second context, "
-        f"counted with {second.total_bytes // MIB} MiB at the most"
+        f"it predicts {ahead} tokens ahead (draft_num_predict): {by} in a second context, counted with "
+        f"{second.total_bytes // MIB} MiB at the most"
     )
     memory = replace(
         load.memory,
@@ -121,7 +125,7 @@ def _with_states(cache: KvCache, ahead: int) -> KvCache:
 
 
 def _cache_bytes(shape: ModelShape, settings: LoadSettings, count: int, whole: KvCache) -> int:
-    if shape.architecture not in OWN_CACHE:
+    if shape.architecture not in OWN_CACHE or draft_bytes(shape):
         return whole.total_bytes - whole.recurrent_bytes
     layers = shape.layers[shape.block_count - shape.number("nextn_predict_layers") :]
     widest = max(

@@ -37,8 +37,10 @@ def mtp(**parameters: Any) -> ModelShape:
         ({"draft_num_predict": -1}, 0),
         ({"draft_num_predict": True}, 0),
         ({"draft_num_predict": "4"}, 0),
-        # A draft model of its own is run in place of them.
-        ({"draft_num_predict": 4, "draft_bytes": 1}, 0),
+        # A draft model is run in place of them, and without being asked to.
+        ({"draft_bytes": 1}, 4),
+        ({"draft_num_predict": 2, "draft_bytes": 1}, 2),
+        ({"draft_num_predict": 0, "draft_bytes": 1}, 0),
     ],
 )
 def test_the_modelfile_says_how_far_ahead(parameters: dict[str, Any], ahead: int) -> None:

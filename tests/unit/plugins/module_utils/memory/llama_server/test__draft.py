@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
@@ -16,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
     SchedulerModel,
     scheduler_model,
 )
-from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -76,7 +77,7 @@ def test_weights_states_and_caches_are_the_engines_and_buffers_no_less(row: dict
 def test_it_is_an_estimate_with_a_note() -> None:
     ahead, plain = load(4), load(0)
     assert (ahead.memory.basis, plain.memory.basis) == ("estimate", "exact")
-    assert "draft_num_predict 4" in ahead.memory.note
+    assert "predicts 4 tokens ahead (draft_num_predict): its layers" in ahead.memory.note
     assert ahead.whole_bytes - plain.whole_bytes == ahead.memory.gpu_bytes - plain.memory.gpu_bytes > 0
 
 
@@ -99,6 +100,19 @@ def test_without_a_gpu_it_lies_in_system_memory() -> None:
     ahead, plain = load(1, ()).memory.host, load(0, ()).memory.host
     assert ahead.total_bytes - plain.total_bytes > 500 * MIB
     assert ahead.weights_bytes == plain.weights_bytes
+
+
+def test_a_draft_model_has_a_cache_and_buffers_of_its_own() -> None:
+    launch = Launch(4096, 1, 512, "f16", "auto", -1, True, (1024 * MIB,), True, "0.33.0")
+    drafted = scheduler_model(replace(shape("llama3.1:8b"), parameters={"draft_bytes": 700 * MIB}))
+    ahead = MemoryEngine().start(drafted, launch, (80 * GIB,)).memory
+    plain = MemoryEngine().start(scheduler_model(shape("llama3.1:8b")), launch, (80 * GIB,)).memory
+    grown = ahead.gpu_bytes - plain.gpu_bytes
+    assert grown > plain.gpus[0].kv_cache.total_bytes + plain.gpus[0].compute_bytes
+    assert ahead.gpus[0].kv_cache.total_bytes == 2 * plain.gpus[0].kv_cache.total_bytes
+    assert (
+        "predicts 4 tokens ahead (draft_num_predict): its draft model runs in a second context" in ahead.note
+    )
 
 
 def test_before_0_30_nothing_is_predicted_ahead() -> None:
