@@ -15,15 +15,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     ESTIMATE,
     GpuMemory,
     HostMemory,
+    KvCache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import tokens_ahead
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import draft_bytes
