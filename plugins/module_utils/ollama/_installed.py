@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 )
 
 # Modelfile parameters that change memory or placement. Source: ollama v0.33.0-rc2, api/types.go, Runner.
-MEMORY_PARAMETERS = ("num_batch", "num_gpu", "main_gpu")
+MEMORY_PARAMETERS = ("num_batch", "num_gpu", "main_gpu", "draft_num_predict")
 
 # Tags of one file that differ in these do not share a runner. Source: ollama v0.33.0-rc2, server/sched.go (needsReload).
 SIDE_FILES = ("adapter", "projector")

@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import (
+    can_predict_ahead,
+    tokens_ahead,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
     Candidate,
@@ -25,13 +29,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     FOREVER_SECONDS,
     ServerSettings,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, VersionRules
 
 
 def model_warnings(demand: Demand, candidate: Candidate, rules: VersionRules, requests: int) -> list[str]:
     """What is special about one planned model; `requests`: how many at once are asked for where it says nothing."""
     model = demand.model
-    warnings = _context_warnings(demand, candidate) + _parameter_warnings(model)
+    warnings = _context_warnings(demand, candidate) + _parameter_warnings(model) + _ahead_warnings(model, rules)
     asked = (demand.wanted and demand.wanted.requests) or requests
     if not model.is_embedding and has_single_slot(model, rules) and max(candidate.parallel, asked) > 1:
         warnings.append(single_slot_sentence(model, rules))
@@ -94,6 +98,18 @@ def _parameter_warnings(model: SchedulerModel) -> list[str]:
             "the others run on the CPU by intent"
         )
     return warnings
+
+
+def _ahead_warnings(model: SchedulerModel, rules: VersionRules) -> list[str]:
+    """A model that can predict tokens ahead and is not planned to, while a client may have it do so."""
+    if rules.era is not Era.LLAMA_SERVER or model.shape is None or not can_predict_ahead(model.shape):
+        return []
+    if tokens_ahead(model.shape):
+        return []
+    return [
+        f"{model.name} has layers that predict tokens ahead (MTP), and its Modelfile does not set draft_num_predict: where a "
+        "client sets it, Ollama loads a second context, for which nothing is planned; set it in the Modelfile to have it planned"
+    ]
 
 
 def client_warnings(

@@ -348,7 +348,11 @@ def _differences(
     differences += readable_secrets(where.path, sight.own_text, exposed=is_exposed(where))
     # What an environment file sets is none of systemd's properties.
     of_unit = unit_differences(
-        where.unit, dict(state.environment), variables_of(wanted.text), state.need_daemon_reload
+        where.unit,
+        dict(state.environment),
+        variables_of(wanted.text),
+        state.need_daemon_reload,
+        found_conflicts,
     )
     since = "" if differences or of_unit else _started_since(state, where, sight.started)
     differences += of_unit

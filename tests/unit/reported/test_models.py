@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
-from ansible_collections.gpufleet.ollama.tests.unit.data import header
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, header
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -65,3 +66,32 @@ def test_a_family_with_one_slot_is_named_wherever_more_is_asked_for(
     assert all("run a second instance of Ollama" in warning for warning in said)
     if is_said and parallel == 1:
         assert plan.reasons[0] == f"OLLAMA_NUM_PARALLEL=1: {ONE_SLOT}."
+
+
+MTP = json.loads((DATA / "ahead" / "qwen3.5_9b-mtp.json").read_text())
+RTX_3090 = {"name": "RTX 3090", "compute_capability": "8.6", "memory_total_bytes": 24576 * MIB}
+
+
+# Sources: ollama issues 17482, 17144, 16031.
+@pytest.mark.parametrize(
+    ("parameters", "version", "basis", "is_warned"),
+    [
+        ({}, "0.33.0", "exact", True),
+        ({"draft_num_predict": 4}, "0.33.0", "estimate", False),
+        ({}, "0.24.0", "estimate", False),
+    ],
+)
+def test_a_second_context_for_tokens_ahead_is_planned_or_warned_of(
+    parameters: dict[str, int], version: str, basis: str, is_warned: bool
+) -> None:
+    plan = plan_host(
+        gpu={"system_memory_total_bytes": 64 * GIB, "devices": [RTX_3090]},
+        models=[{"name": "qwen3.5:9b-mtp", "header": MTP, "parameters": parameters}],
+        wanted=[WantedModel("qwen3.5:9b-mtp", requests=1)],
+        version=version,
+    )
+    assert (plan.safe, plan.basis) == (True, basis)
+    warned = [warning for warning in plan.warnings if "does not set draft_num_predict" in warning]
+    assert len(warned) == is_warned
+    counted = [warning for warning in plan.warnings if "predicts 4 tokens ahead" in warning]
+    assert len(counted) == bool(parameters)

@@ -172,7 +172,7 @@ def _largest_tensor_bytes(shape: ModelShape) -> int:
     largest = 0
     for layer in shape.layers:
         elements = [math.prod(lengths) for _name, lengths in shape.forms[layer.form]]
-        largest = max(largest, layer.weights_bytes * max(elements) // max(sum(elements), 1))
+        largest = max(largest, layer.weights_bytes * max(elements, default=0) // max(sum(elements), 1))
     return largest
 
 
