@@ -62,10 +62,10 @@ def key(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "_", short)
 
 
-def percent_off(ours_bytes: int, measured_mib: float) -> float:
+def percent_off(ours_bytes: int, measured_mib: float, rounding_mib: float = ROUNDING_MIB) -> float:
     """Difference in percent of what was measured, less what the table rounds away; all of it where it measured none."""
     ours_mib = ours_bytes / MIB
-    difference = max(0.0, abs(ours_mib - measured_mib) - ROUNDING_MIB)
+    difference = max(0.0, abs(ours_mib - measured_mib) - rounding_mib)
     if not difference:
         return 0.0
     sign = 1 if ours_mib > measured_mib else -1
@@ -136,14 +136,20 @@ def settings_of(row: Row, build: EngineBuild = B10488) -> LoadSettings:
     )
 
 
+def _rounded_away(text: str) -> float:
+    """What a figure's last decimal leaves open."""
+    return max(ROUNDING_MIB, 0.5 * 10 ** -len(text.partition(".")[2]) if "." in text else 0.0)
+
+
 def cache_errors(cache: KvCache, row: Row, measured_mib: float) -> list[float]:
     """Errors of all of the cache, of the recurrent state, and of what must be zero.
 
     The columns of one kind of attention have two decimals only, so they tell just whether there is any.
     """
+    states = row.get("kv_rs_mib") or "0"
     errors = [
         percent_off(cache.total_bytes, measured_mib),
-        percent_off(cache.recurrent_bytes, float(row.get("kv_rs_mib") or 0)),
+        percent_off(cache.recurrent_bytes, float(states), _rounded_away(states)),
     ]
     for ours, column in (
         (cache.full_attention_bytes, "kv_full_mib"),

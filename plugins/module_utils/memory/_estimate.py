@@ -47,6 +47,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     cells,
     layers_cache,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._pool import pool_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,
 )
@@ -102,6 +103,13 @@ def _cache(shape: ModelShape, load: _Load, indices: range, *, on_cpu: bool = Fal
         load.settings.kv_cache_type,
         transposed_values=load.attention.transposes_values,
         on_cpu=on_cpu,
+    )
+
+
+def _pool_bytes(shape: ModelShape, load: _Load, indices: range) -> int:
+    settings = load.settings
+    return pool_bytes(
+        shape, load.layout, load.attention, indices, backend=settings.backend, engine=settings.engine
     )
 
 
@@ -162,6 +170,7 @@ def estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
         ),
         projector_bytes=shape.projector_bytes + shape.inline_projector_bytes,
         projector_compute_bytes=projector_compute(shape).most_bytes,
+        pool_bytes=_pool_bytes(shape, load, range(shape.block_count)),
     )
     host = HostMemory(
         embeddings_bytes=shape.input_host_bytes,
@@ -223,6 +232,7 @@ def split(
             compute_bytes=computed[number],
             projector_bytes=shape.projector_bytes + shape.inline_projector_bytes if not number else 0,
             projector_compute_bytes=projector_compute(shape).most_bytes if not number else 0,
+            pool_bytes=_pool_bytes(shape, load, range(here.start, min(here.stop, last))),
         )
         for number, here in enumerate(units)
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
     B10488,
     EngineBuild,
@@ -17,6 +18,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_r
 )
 
 DEFAULT_BATCH = 512
+WORKSPACE_BYTES = 32 * MIB
+OLD_WORKSPACE_BYTES = 4 * MIB
+# The compute capability from which a workspace is the larger one.
+HOPPER = 9
 KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
 
@@ -26,11 +31,24 @@ class Refused(ValueError):
 
 
 @dataclass(frozen=True)
+class Backend:
+    """How the engine's GPU backend runs.
+
+    fuses: it runs several operations as one where it can, unless GGML_CUDA_DISABLE_FUSION is set. keeps_size_classes:
+    its pool cannot grow in place, and keeps a piece of every size. workspace_bytes: of one cuBLAS handle.
+    Source: llama.cpp ggml/src/ggml-cuda/common.cuh, cublas_handle: 4 MiB before Hopper, 32 MiB from it on (b11218).
+    """
+
+    fuses: bool = True
+    keeps_size_classes: bool = False
+    workspace_bytes: int = WORKSPACE_BYTES
+
+
+@dataclass(frozen=True)
 class LoadSettings:
     """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once.
 
-    `build`: of the engine, whose rules count; the rules for Ollama before 0.30 do not ask for it. `fuses`: its CUDA
-    backend runs several operations as one where it can, unless GGML_CUDA_DISABLE_FUSION is set.
+    `build`: of the engine, whose rules count, and `backend`: of the GPUs; the rules for Ollama before 0.30 do not ask.
     """
 
     context_length: int
@@ -39,7 +57,7 @@ class LoadSettings:
     kv_cache_type: str = "f16"
     flash_attention: str = "auto"
     build: EngineBuild = B10488
-    fuses: bool = True
+    backend: Backend = Backend()
 
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):
@@ -55,7 +73,7 @@ class LoadSettings:
     @property
     def engine(self) -> EngineRules:
         """What the engine of that build does."""
-        return engine_rules(self.build, fuses=self.fuses)
+        return engine_rules(self.build, fuses=self.backend.fuses)
 
     @property
     def is_quantised(self) -> bool:

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    Backend,
+    LoadSettings,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import NOTHING, ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     BelievedMemory,
@@ -35,7 +38,7 @@ class Launch:
     projector_on_gpu: bool
     version: str
     build: EngineBuild = B10488
-    fuses: bool = True
+    backend: Backend = field(default_factory=Backend)
 
     @property
     def settings(self) -> LoadSettings:
@@ -50,7 +53,7 @@ class Launch:
             self.kv_cache_type,
             self.flash_attention,
             self.build,
-            self.fuses,
+            self.backend,
         )
 
 

@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_me
     really_free,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch import (
+    backend_of,
     can_flash,
     fit_targets_bytes,
 )
@@ -374,7 +375,7 @@ class Server:
             projector_on_gpu=projector_on_gpu,
             version=str(self.rules.version),
             build=self.rules.engine_build or B10488,
-            fuses=self.settings.fuses,
+            backend=backend_of(self.settings, [self.gpus[position] for position in placement]),
         )
 
     def _decide(self, job: _Job, view: View) -> Decision:

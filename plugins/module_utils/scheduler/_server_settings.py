@@ -29,7 +29,8 @@ class ServerSettings:
 
     `max_loaded_models` and `context_length` of 0 mean that Ollama chooses. `flash_attention` is None where
     nothing is set. `fit_targets_bytes`: memory that the engine's fit leaves free, one value per device or one
-    for all, empty where nothing is set. `fuses`: the engine's CUDA backend may run several operations as one.
+    for all, empty where nothing is set. `fuses`: the engine's CUDA backend may run several operations as one;
+    `grows_pools`: its pools may grow in place.
     """
 
     num_parallel: int = 1
@@ -43,6 +44,7 @@ class ServerSettings:
     fit: bool = True
     fit_targets_bytes: tuple[int, ...] = ()
     fuses: bool = True
+    grows_pools: bool = True
 
 
 def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
@@ -64,6 +66,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
         fit=value.get("LLAMA_ARG_FIT", "").lower() not in _FALSE_OF_LLAMA_CPP,
         fit_targets_bytes=_fit_targets(value.get("LLAMA_ARG_FIT_TARGET", "")),
         fuses=not _whole_number(environment.get("GGML_CUDA_DISABLE_FUSION", "")),
+        grows_pools="GGML_CUDA_NO_VMM" not in environment,
     )
 
 

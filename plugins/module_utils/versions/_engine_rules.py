@@ -26,7 +26,8 @@ class EngineRules:
     projects rows of tokens, not of slots. copies_time_step: Mamba's time step is copied. turns_whole_query: queries of an
     uncompressed latent attention are turned in one piece. caches_predictions: blocks that only predict further tokens
     have a cache. takes_mixed_batches: a batch may hold tokens and embeddings. gathers_once: the states of all slots are
-    read at once. allows_for_change: not measured, so that what it takes is a bound.
+    read at once. allocates_workspaces: those of cuBLAS are the backend's own. allows_for_change:
+    not measured, so that what it takes is a bound.
     """
 
     keeps_experts: bool = False
@@ -39,6 +40,7 @@ class EngineRules:
     caches_predictions: bool = True
     takes_mixed_batches: bool = False
     gathers_once: bool = False
+    allocates_workspaces: bool = False
     allows_for_change: bool = False
 
 
@@ -70,6 +72,7 @@ CHANGES = (
     Change("drops_prediction_caches", 10865, 10941),
     Change("keeps_routing", 11117, 11149),
     Change("copies_time_step", 10970, 11218),
+    Change("allocates_workspaces", 10488, 10630),
     Change("groups_shared_expert", 11349, 11378),
     Change("takes_mixed_batches", 11393, 11401),
     Change("gathers_once", 11218, 11434),

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     PREDICTING_BLOCKS,
     Cells,
     cells,
+    has_indexer,
     kind_of_cache,
     layer_cache,
 )
@@ -126,7 +127,7 @@ def pattern_of(shape: ModelShape, indices: range) -> Pattern:
     That follows from a layer's own kind and that of the one before it, which may not be finished when it begins. What
     several layers read is given up after the last of them: so it matters too which kinds are yet to come.
     """
-    if _reads_from_afar(shape, indices):
+    if _reads_from_afar(shape, indices) or any(has_indexer(shape, shape.layers[one]) for one in indices):
         return Pattern(indices, range(len(indices)))
     kinds = [kind_of_layer(shape, index) for index in indices]
     traits: list[tuple[object, ...]] = []
@@ -331,8 +332,9 @@ def compute_bytes(
     copies: requests in flight at once; more than one when a model lies on several GPUs.
     """
     known = knowledge(shape)
+    more = 0 if known is Knowledge.KNOWN else _sparse_bound_bytes(shape, layout, attention, units, copies)
     if known is Knowledge.NONE:
-        extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
+        extra = more + (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
         if copies > 1 and any(layer.is_recurrent for layer in shape.layers):
             # Where layers read their state early, GPUs hand results of one layer to and fro.
             widest = max(_results_width(shape, layer) for layer in shape.layers)
@@ -344,9 +346,28 @@ def compute_bytes(
     exact_bytes, _graph = _on_one_device(
         shape, layout, attention, cache_type, numbers, copies, False, engine
     )
-    return _guarded(known, exact_bytes) + _allowance_bytes(
+    return _guarded(known, exact_bytes) + more + _allowance_bytes(
         shape, layout, engine, copies, units is None or units.numbers.start == 0
     )
+
+
+def _sparse_bound_bytes(
+    shape: ModelShape, layout: Cells, attention: Attention, units: Units | None, copies: int
+) -> int:
+    """A bound of what choosing cells takes in a graph that is not known, where layers have an indexer.
+
+    Masks of all cells by position and in single precision, and for each of the indexer's heads three forms of them for
+    the tokens of one slot. GPUs but the first get the first one's mask for each such layer.
+    Source: llama.cpp src/models/minimax-m3.cpp (b10488).
+    """
+    numbers = range(shape.block_count + 1) if units is None else units.numbers
+    sparse = sum(has_indexer(shape, shape.layers[index]) for index in layers_on(shape, numbers))
+    if not sparse or not attention.is_flash:
+        return 0
+    mask = FLOAT_BYTES * layout.tokens * layout.full
+    heads = shape.number("attention.indexer.head_count", 1)
+    copied = copies * sparse if numbers.start else copies
+    return mask * (2 * copies + copied) + 3 * mask * heads // layout.slots
 
 
 def _allowance_bytes(

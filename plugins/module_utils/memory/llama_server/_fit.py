@@ -60,6 +60,11 @@ class UnitSums:
     copied_bytes: int
 
     @property
+    def pool_bytes(self) -> int:
+        """What the pools of a GPU take at the most, whichever units lie there."""
+        return self.alone.gpus[0].pool_bytes
+
+    @property
     def alone(self) -> ModelMemory:
         """All of them on one GPU."""
         return estimate(self.shape, self.settings)
@@ -116,6 +121,7 @@ class UnitSums:
                 weights_bytes=self.weights(first, last),
                 kv_cache=self.kv_cache(first, last),
                 compute_bytes=compute if last > first or (bounds[0] and not position) else 0,
+                pool_bytes=self.pool_bytes if last > first else 0,
             )
             for position, (first, last, compute) in enumerate(zip(bounds, bounds[1:], computes))
         ]

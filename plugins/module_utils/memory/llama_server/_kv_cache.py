@@ -26,6 +26,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_r
 # Source: llama.cpp src/llama-context.cpp and src/llama-kv-cache-iswa.cpp, GGML_PAD(..., 256) (b10488)
 CELL_PADDING = 256
 RECURRENT_BYTES_PER_ELEMENT = 4
+# Key of the header: elements of an indexer's key; and how the names of its tensors begin.
+INDEXER_KEYS = "attention.indexer.key_length"
+INDEXER_TENSORS = "indexer."
 # Key of the header: how many of the last blocks predict further tokens, and never run.
 PREDICTING_BLOCKS = "nextn_predict_layers"
 
@@ -111,14 +114,22 @@ def layer_cache(
 def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool) -> list[int]:
     """Widths of the rows that a layer caches: keys and values, or with latent attention one latent.
 
-    A sparse attention's indexer keeps keys of its own.
-    Source: llama.cpp src/llama-kv-cache-dsa.cpp (b10488).
+    A sparse attention's indexer keeps keys of its own in the layers that have one, and where attention is not latent
+    values too, as if they had one head.
+    Source: llama.cpp src/llama-kv-cache-dsa.cpp and src/llama-kv-cache-msa.cpp (b10488).
     """
-    indexer = shape.number("attention.indexer.key_length")
+    indexer = shape.number(INDEXER_KEYS) if has_indexer(shape, layer) else 0
     if shape.is_latent_attention:
         return [width for width in (layer.key_width, indexer) if width]
     value = widest_value(shape) if transposed_values else layer.value_width
-    return [width for width in (layer.key_width, value, indexer) if width]
+    return [width for width in (layer.key_width, value, indexer, indexer and layer.value_length) if width]
+
+
+def has_indexer(shape: ModelShape, layer: LayerShape) -> bool:
+    """Whether a layer chooses which cells its attention sees."""
+    return shape.number(INDEXER_KEYS) > 0 and any(
+        name.startswith(INDEXER_TENSORS) for name, _lengths in shape.forms[layer.form]
+    )
 
 
 def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
@@ -131,6 +142,7 @@ def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
         layer.key_width,
         layer.value_width,
         index >= shape.block_count - shape.number(PREDICTING_BLOCKS),
+        has_indexer(shape, layer),
     )
 
 

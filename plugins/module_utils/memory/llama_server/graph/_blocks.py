@@ -71,7 +71,8 @@ class Context:
     """The graph of one device, under construction.
 
     cache_type: of the KV cache. here: the layers on this device. layer_inputs: what each layer gets
-    besides the residual stream, deep_inputs: what the first layers get of an image, in models that have it. device:
+    besides the residual stream, deep_inputs: what the first layers get of an image, chosen_cells: which cells the last
+    indexer has chosen, in models that have it. device:
     the GPU with the weights at hand, where the graph spans several, and devices: the units of each; is_inside: while
     layers are built.
     layer_ends: operations and leafs that the graph had after each layer. engine: what this build of it does.
@@ -87,6 +88,7 @@ class Context:
     graph: Graph = field(default_factory=Graph)
     layer_inputs: Tensor | None = None
     deep_inputs: Tensor | None = None
+    chosen_cells: Tensor | None = None
     devices: Sequence[range] = ()
     device: int | None = None
     is_inside: bool = False
@@ -345,10 +347,12 @@ def attention(
     decompressed_length: int = 0,
     has_sinks: bool = False,
     soft_cap: bool = False,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Attention of the heads over the layer's cache; the result has one row per token.
 
-    decompressed_length: with latent attention, the length of one head's value after decompression.
+    decompressed_length: with latent attention, the length of one head's value after decompression. mask: another one
+    than the layer's.
     Source: llama.cpp src/llama-graph.cpp, build_attn and build_attn_mha (b10488).
     """
     graph = context.graph
@@ -374,11 +378,11 @@ def attention(
     else:
         _store(context, layer, key, None if decompressed_length else value)
         if context.attention is Attention.FLASH:
-            result = _flash_attention(context, layer, query, decompressed_length)
+            result = _flash_attention(context, layer, query, decompressed_length, mask)
         elif context.attention is Attention.FLASH_ON_HOST:
             result = _flash_attention_on_host(context, layer, query)
         else:
-            result = _plain_attention(context, layer, query, decompressed_length, soft_cap)
+            result = _plain_attention(context, layer, query, decompressed_length, soft_cap, mask)
     if has_sinks:
         graph.leafs += 1
     graph.expand(result)
@@ -471,10 +475,17 @@ def _distant_cache(context: Context, layer: LayerShape) -> tuple[Tensor, ...]:
     )
 
 
-def _flash_attention(context: Context, layer: LayerShape, query: Tensor, decompressed_length: int) -> Tensor:
+def _flash_attention(
+    context: Context,
+    layer: LayerShape,
+    query: Tensor,
+    decompressed_length: int,
+    mask: Tensor | None,
+) -> Tensor:
     heads = layer.head_count
     context.graph.outside_nodes += CACHE_VIEWS
-    operands = (_split_by_slot(context, query), *_distant_cache(context, layer), context.mask(layer))
+    mask = context.mask(layer) if mask is None else mask
+    operands = (_split_by_slot(context, query), *_distant_cache(context, layer), mask)
     result = Tensor(
         (layer.value_length, heads, context.tokens_per_slot, context.slots),
         operands,
@@ -500,7 +511,12 @@ def _flash_attention_on_host(context: Context, layer: LayerShape, query: Tensor)
 
 
 def _plain_attention(
-    context: Context, layer: LayerShape, query: Tensor, decompressed_length: int, soft_cap: bool
+    context: Context,
+    layer: LayerShape,
+    query: Tensor,
+    decompressed_length: int,
+    soft_cap: bool,
+    mask: Tensor | None,
 ) -> Tensor:
     heads = layer.head_count
     turned = None
@@ -519,7 +535,7 @@ def _plain_attention(
     )
     for _unused in range(3 if soft_cap else 0):
         scores = elementwise(scores)
-    scores = elementwise(scores, context.mask(layer))
+    scores = elementwise(scores, context.mask(layer) if mask is None else mask)
     context.graph.outside_nodes += CACHE_VIEWS
     operands = (*cached[1:], scores) if turned is None else (turned, scores)
     weighted = operation((layer.value_length, *scores.shape[1:]), *operands)
@@ -630,7 +646,7 @@ def experts(
         scores = elementwise(scores)
     probabilities = scores if routing.weighs_chosen_only else elementwise(scores)
     selection = probabilities
-    if "exp_probs_b.bias" in form:
+    if "exp_probs_b.bias" in form or "exp_probs_b" in form:
         selection = weighted(context, elementwise(probabilities))
     is_grouped = context.shape.number("expert_group_count") > 1
     if routing.weighs_input:

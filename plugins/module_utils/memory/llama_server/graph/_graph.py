@@ -26,6 +26,7 @@ class Tensor:
     shape: four lengths, the row first. root: the tensor whose memory a view shows. reuses: whether the operation may
     write over an operand. is_plain: whether it lies without gaps in its own order. padding_bytes: room beyond its data.
     device: the GPU that must run it, None where any may. writes: whether it is an operation that writes into its root.
+    is_scratch: a leaf of the GPU's own, which has room from the beginning and gives it up when it was read.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Tensor:
         "element_bytes",
         "is_input",
         "is_plain",
+        "is_scratch",
         "padding_bytes",
         "reuses",
         "root",
@@ -57,6 +59,7 @@ class Tensor:
         padding_bytes: int = 0,
         device: int | None = None,
         writes: bool = False,
+        is_scratch: bool = False,
     ) -> None:
         self.shape = shape + (1,) * (4 - len(shape))
         self.sources = sources
@@ -68,6 +71,7 @@ class Tensor:
         self.padding_bytes = padding_bytes
         self.device = device
         self.writes = writes
+        self.is_scratch = is_scratch
         self.visited = False
         self.children = 0
         self.views = 0

@@ -304,17 +304,20 @@ def encoder_layer(
 
 
 def latent_attention_heads(
-    context: Context, form: Form, layer: LayerShape, source: Tensor
+    context: Context, form: Form, layer: LayerShape, source: Tensor, *, compressed: Tensor | None = None
 ) -> tuple[Heads, int]:
     """Queries, keys and values compressed into a latent (MLA), and the length of a decompressed value.
 
     A file without the split tensors (attn_k_b, attn_v_b) is decompressed before the cache; then the length is 0.
+    compressed: the compressed queries, where something else reads them too.
     Source: llama.cpp src/models/deepseek2.cpp (b10488).
     """
     shape, tokens, count = context.shape, context.tokens, layer.head_count
     turned_length = shape.number("rope.dimension_count")
     latent = shape.number("attention.kv_lora_rank")
-    if "attn_q_a.weight" in form:
+    if compressed is not None:
+        query = projected(context, form, "attn_q_b", compressed)
+    elif "attn_q_a.weight" in form:
         compressed = norm(context, form, "attn_q_a_norm", projected(context, form, "attn_q_a", source))
         query = projected(context, form, "attn_q_b", compressed)
     else:

@@ -32,7 +32,7 @@ def changed(text: str) -> set[str]:
     return {name for name, value in asdict(engine_rules(parse_build(text))).items() if value != first[name]}
 
 
-B10630 = {"clamps_apart", "projects_flat", "turns_whole_query"}
+B10630 = {"clamps_apart", "projects_flat", "turns_whole_query", "allocates_workspaces"}
 B10760 = B10630 | {"keeps_experts"}
 V0_4_0 = B10760 | {"caches_predictions"}
 V0_5_0 = V0_4_0 | {"keeps_routing", "copies_time_step"}
