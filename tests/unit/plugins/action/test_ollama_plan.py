@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
 )
 from ansible_collections.gpufleet.ollama.plugins.doc_fragments import _service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_plan
 from ansible_collections.gpufleet.ollama.tests.unit.answers import completed
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
