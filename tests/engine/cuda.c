@@ -457,6 +457,8 @@ struct mapping {
 
 static struct table mappings;
 
+EXPORT int cuInit(void) { return SUCCESS; }
+EXPORT int cuDriverGetVersion(int *version) { return *version = atoi(environment("SIMULATED_CUDA_DRIVER", "13000")), SUCCESS; }
 EXPORT int cuDeviceGet(int *device, int number) { return *device = number, SUCCESS; }
 EXPORT int cuGetErrorString(int code, const char **text) { return *text = cudaGetErrorString(code), SUCCESS; }
 

@@ -130,7 +130,7 @@ def loaded_model(lines: Sequence[Mapping[str, Any]], done: subprocess.CompletedP
     if not lines:
         return Loaded(False, error=last_words(done))
     first = dict(lines[0])
-    return Loaded(first["loaded"], first, "" if first["loaded"] else last_complaint(first["log"]))
+    return Loaded(first["loaded"], first, "" if first["loaded"] else first_complaint(first["log"]))
 
 
 def finished(lines: Iterable[Mapping[str, Any]]) -> list[Outcome]:
@@ -142,14 +142,14 @@ def finished(lines: Iterable[Mapping[str, Any]]) -> list[Outcome]:
         elif line["started"]:
             outcomes.append(Outcome("ok", dict(line), line["log"]))
         else:
-            outcomes.append(Outcome("fail", dict(line), line["log"], last_complaint(line["log"])))
+            outcomes.append(Outcome("fail", dict(line), line["log"], first_complaint(line["log"])))
     return outcomes
 
 
-def last_complaint(log: str) -> str:
-    """The last line of a log that names what went wrong."""
+def first_complaint(log: str) -> str:
+    """The first line of a log that names what went wrong; those after it tell of what followed from that."""
     complaints = [line for line in log.splitlines() if "error" in line.lower() or "requires" in line or "failed" in line]
-    return complaints[-1] if complaints else log[-200:]
+    return complaints[0] if complaints else log[-200:]
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:

@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.tests.unit.data import TESTS
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.conftest import machine, simulated_nvml
+
+__all__ = ["machine", "simulated_nvml"]
 
 MIB = 1 << 20
 # Every function by the library that the engine takes it from, and what the tests do again and again.
