@@ -12,6 +12,7 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import documented_with_parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import gone
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
     ARGUMENT_SPEC,
     POLICY,
@@ -45,6 +46,8 @@ HOST_INFO = "ollama_host_info"
 SET_BY_A_PLAN = (*PLANNED_VARIABLES, "OLLAMA_FLASH_ATTENTION")
 # What it returns besides the facts of the GPUs.
 READ = ("models", "service", "measured", "measured_problem")
+# What of the service decides a plan.
+OF_THE_SERVICE = ("process_environment", "environment", "variables", "dropin_path")
 
 
 HOST_INFO_RETURNS = documented_with_parts()
@@ -64,6 +67,12 @@ class ActionModule(HostModule):
         if read.get("failed") or read.get("unreachable"):
             return {**read, **result}
         host = parts(read)
+        if options["only_inputs"] and not read.get("failures"):
+            text = json.dumps(
+                placement_inputs({**options, **found(options, host)}, host), separators=(",", ":")
+            )
+            forget_options(self._task)
+            return {**result, "changed": False, "inputs_json": text}
         if read.get("failures"):
             outcome: dict[str, Any] = {"failed": True, "msg": "; ".join(read["failures"])}
         else:
@@ -158,6 +167,28 @@ def found(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]
         "version": options["version"] or installed.get("version"),
         "service": options["service"] or host.get("service") or {},
         "measured": options["measured"] or measured or {},
+    }
+
+
+def placement_inputs(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plan would be made from, as a placement over many hosts takes it: of models only those that are wanted."""
+    wanted = set(map(name_key, names_of(options["wanted"])))
+
+    def named(items: Any) -> list[Any]:
+        return [one for one in items if name_key(str(one.get("name", ""))) in wanted]
+
+    service = {name: options["service"].get(name) for name in OF_THE_SERVICE if name in options["service"]}
+    policy = {name: options[name] for name in POLICY}
+    return {
+        "gpu": options["gpu"],
+        "models": named(options["models"]),
+        "installed": [one["name"] for one in (host.get("models") or {}).get("models") or ()],
+        "unplannable": named(options["unplannable"]),
+        "loaded": options["loaded"],
+        "version": options["version"],
+        "service": service,
+        "policy": {**policy, "operator_environment": masked_option(options["operator_environment"])},
+        "is_read": bool(host["gpu"]),
     }
 
 

@@ -9,7 +9,7 @@ The line of steps: hosts in groups, patterns, the best cover, as much room as th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._choose import Best, Gap, best_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import (
@@ -85,7 +85,12 @@ class Placement:
     gaps: tuple[Gap, ...]
     is_complete: bool
     survives: bool
-    planner_calls: int
+    kinds: tuple[Patterns, ...] = field(repr=False)
+
+    @property
+    def planner_calls(self) -> int:
+        """How often the planner was asked."""
+        return sum(patterns.calls for patterns in self.kinds)
 
     @property
     def is_met(self) -> bool:
@@ -106,7 +111,6 @@ def place(fleet: Fleet, solve: Solve, limits: Limits, *, survive: bool) -> Place
     is_complete = generator.generate(solve, lambda: limits.clock() - started > limits.pattern_seconds)
     used, gaps = _cover(fleet, generator, kinds, provers, solve, limits, survive=survive)
     hosts, unlike = _proven(fleet, used, provers)
-    calls = sum(patterns.calls for patterns in kinds)
     if unlike:
         return _without_likeness(fleet, unlike, solve, limits, survive=survive)
     return Placement(
@@ -116,7 +120,7 @@ def place(fleet: Fleet, solve: Solve, limits: Limits, *, survive: bool) -> Place
         gaps=tuple(gaps),
         is_complete=is_complete,
         survives=survive,
-        planner_calls=calls,
+        kinds=tuple(kinds),
     )
 
 
