@@ -381,3 +381,24 @@ def test_of_too_many_models_the_wanted_and_the_loaded_are_planned(run_action):
     names = [model["name"] for model in result["plan"]["models"]]
     assert sorted(names) == [f"m{number:03}:4b" for number in (*range(254), 298, 299)]
     assert "44 of 300 installed models are left out: at most 256 are planned" in result["warnings"][0]
+
+
+def test_what_a_placement_takes_is_returned_in_place_of_a_plan(run_action):
+    result = run_action(
+        only_inputs=True,
+        gpu=HOST,
+        models=[GEMMA, {**GEMMA, "name": "other:4b"}],
+        wanted=["gemma3:4b"],
+        version="0.33.0",
+        max_parallel=3,
+        operator_environment={"HF_TOKEN": "hunter2"},
+        service={"process_environment": {"OLLAMA_NUM_PARALLEL": "2"}, "journal": "long"},
+    )
+    assert "plan" not in result
+    assert "hunter2" not in result["inputs_json"]
+    inputs = json.loads(result["inputs_json"])
+    assert [model["name"] for model in inputs["models"]] == ["gemma3:4b"]
+    assert inputs["gpu"] == HOST
+    assert inputs["policy"]["max_parallel"] == 3
+    assert inputs["service"] == {"process_environment": {"OLLAMA_NUM_PARALLEL": "2"}}
+    assert (inputs["installed"], inputs["is_read"]) == ([], False)
