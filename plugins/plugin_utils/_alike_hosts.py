@@ -20,15 +20,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-# What a plan takes of a GPU besides its identity and its free memory.
-_OF_A_GPU = (
-    *("index", "vendor", "name", "architecture", "compute_capability", "gfx_target", "memory_total_bytes"),
-    *("unified_memory", "integrated", "mig_mode", "mig_profile", "problems"),
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import UNIFIED_MEMORY
+
+# What a plan does not take of a GPU.
+_NOT_OF_A_GPU = frozenset(("processes", "memory_used_bytes", "memory_available_bytes"))
+# Nor of a host; of its system memory it takes what the plan is kept with.
+_NOT_OF_A_HOST = frozenset(
+    (
+        *("gathered_at", "source", "sources", "notes", "visibility"),
+        *("system_memory_total_bytes", "system_memory_available_bytes"),
+    )
 )
-# And of a host, besides its GPUs and its system memory.
-_OF_A_HOST = ("visible_devices", "unmeasured", "problems", "devices_left_out")
 # What a plan takes of the running process's environment begins so.
-_OF_A_PROCESS = ("OLLAMA_", "LLAMA_ARG_")
+_OF_A_PROCESS = ("OLLAMA_", "LLAMA_ARG_", "GGML_")
+# What says of a GPU that its memory is, or is counted as, the system's.
+_OF_THE_SYSTEM = ("integrated", "unified_memory")
 # Ollama and the drivers also take the beginning of an identity, which then must stay what it is.
 _IDENTITY = re.compile(r"\b(?:GPU|MIG)-", re.IGNORECASE)
 _SHORTEST_IDENTITY = 16
@@ -69,7 +75,8 @@ def _is_shared(facts: Any, inputs: Mapping[str, Any]) -> bool:
     return (
         isinstance(devices, list)
         and bool(devices)
-        and all(isinstance(one, Mapping) and not one.get("integrated") for one in devices)
+        and all(isinstance(one, Mapping) and not any(map(one.get, _OF_THE_SYSTEM)) for one in devices)
+        and UNIFIED_MEMORY not in json.dumps([inputs["policy"], inputs["service"]])
         and all(isinstance(size, int) and size > 0 for size in _system_memory(facts))
     )
 
@@ -106,7 +113,7 @@ def _holds(known: Mapping[str, Any], available_bytes: Any) -> bool:
 def _alike(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The facts and the service without what a plan does not depend on."""
     facts, service = inputs["gpu"], inputs["service"]
-    alike = {name: facts[name] for name in _OF_A_HOST if name in facts}
+    alike = {name: value for name, value in facts.items() if name not in _NOT_OF_A_HOST}
     alike["devices"] = [_alike_device(device) for device in facts["devices"]]
     running = {
         name: value for name, value in service["running"].items() if name.startswith(_OF_A_PROCESS)
@@ -115,10 +122,7 @@ def _alike(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _alike_device(device: Mapping[str, Any]) -> dict[str, Any]:
-    alike = {name: device[name] for name in (*_OF_A_GPU, "uuid", "mig_parent_uuid") if name in device}
-    for name in ("memory_free_bytes", "memory_ours_bytes"):
-        if name in device:
-            alike[name] = device[name]
+    alike = {name: value for name, value in device.items() if name not in _NOT_OF_A_GPU}
     free, ours = device.get("memory_free_bytes"), device.get("memory_ours_bytes")
     if isinstance(free, int) and isinstance(ours, int):
         # What Ollama gives back when it is restarted is as good as free.
@@ -127,8 +131,8 @@ def _alike_device(device: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stand_ins(facts: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, str]:
-    """What stands for the identity of each GPU; nothing where a setting names one, whole or by its beginning."""
-    settings = json.dumps([inputs["policy"], inputs["service"]])
+    """What stands for the identity of each GPU; nothing where a setting or the server names one, whole or by its beginning."""
+    settings = json.dumps([inputs["policy"], inputs["service"], inputs["server"]])
     identities = {str(device.get("uuid") or "") for device in facts["devices"]}
     if _IDENTITY.search(settings) or min(map(len, identities)) < _SHORTEST_IDENTITY:
         return {}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     cells,
@@ -18,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 class LeastMemory:
     """Weights, projector and KV cache of one model at the smallest batch; compute buffers are left out.
 
+    So is the cache of blocks that only predict further tokens, which not every build of the engine has.
     It never falls when the context length or the number of slots grows.
     """
 
@@ -41,7 +43,7 @@ class LeastMemory:
 
     def bytes(self, context_length: int, parallel: int, kv_cache_type: str) -> int:
         """Bytes that the model takes of all GPUs together."""
-        layout = cells(self._shape, context_length, parallel, 1)
+        layout = replace(cells(self._shape, context_length, parallel, 1), ahead=0)
         caches = sum(
             count
             * layer_cache(

@@ -22,13 +22,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     wanted_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import said_from_info
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import observed_from_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
     Service,
     service_from_info,
 )
 
 # What a plan is asked with that is not read into anything before.
-PLAIN_INPUTS = ("gpu", "models", "wanted", "version", "measured", "use_measured_memory")
+PLAIN_INPUTS = ("gpu", "models", "wanted", "version", "measured", "use_measured_memory", "server")
+# Of all inputs those that are read into something when they are planned with.
+READ_INPUTS = ("wanted", "server")
 
 
 def answer(
@@ -46,7 +50,9 @@ def answer(
     host = parts(read)
     service = read.get("service") or {}
     try:
-        told = _planned(gathered(options, host), read.get("failures") or [], host_name, planner or plan_of)
+        observed = (read.get("planned_for") or {}).get("observed") or []
+        failures = read.get("failures") or []
+        told = _planned(gathered(options, host), observed, failures, host_name, planner or plan_of)
     except ValueError as error:
         gone = gone_gpus(read)
         told = {
@@ -65,6 +71,7 @@ def answer(
 
 def _planned(
     options: Mapping[str, Any],
+    observed: list[Any],
     failures: list[str],
     host_name: str,
     planner: Callable[[dict[str, Any]], dict[str, Any]],
@@ -85,13 +92,17 @@ def _planned(
             "loaded": loaded,
             "service": asdict(service_from_info(options["service"])),
             "unplannable": unplannable_from_list(options["unplannable"]),
+            "observed": observed,
         }
     )
     if "plan" not in outcome:
         raise ValueError(outcome["msg"])
     plan = outcome["plan"]
-    unseen = [*options["unseen"], *(options["service"].get("notes") or ())]
-    plan["warnings"] = [*map(str, unseen), *plan["warnings"]]
+    # Of a damaged model the plan itself says that it is left out.
+    left_out = {f"{one.get('reason')}; left out of the plan" for one in options["unplannable"]}
+    unseen = [str(sentence) for sentence in options["unseen"] if str(sentence) not in left_out]
+    notes = map(str, options["service"].get("notes") or ())
+    plan["warnings"] = [*unseen, *notes, *plan["warnings"]]
     return {
         "changed": False,
         "plan": plan,
@@ -104,10 +115,16 @@ def plan_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The `plan` of inputs that are plain data, or as `msg` why there is none."""
     try:
         plan = plan_host(
-            **{name: inputs[name] for name in (*PLAIN_INPUTS, "loaded", "unplannable") if name != "wanted"},
+            **{
+                name: inputs[name]
+                for name in (*PLAIN_INPUTS, "loaded", "unplannable")
+                if name not in READ_INPUTS
+            },
             wanted=wanted_from_list(inputs["wanted"]),
             policy=policy_from_dict(inputs["policy"]),
             service=Service(**inputs["service"]),
+            said=said_from_info(inputs["server"]),
+            observed=observed_from_list(inputs["observed"]),
         )
     except ValueError as error:
         return {"msg": str(error)}

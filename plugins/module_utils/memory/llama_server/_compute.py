@@ -13,8 +13,10 @@ from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    PREDICTING_BLOCKS,
     Cells,
     cells,
+    has_indexer,
     kind_of_cache,
     layer_cache,
 )
@@ -25,7 +27,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     HALF_PRECISION,
+    REDUCED_TOGETHER,
     Context,
+    reserve_mixed_input,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     Irregular,
@@ -54,6 +58,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import CUDA_ALIGNMENT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    AS_FIRST_READ,
+    EngineRules,
+)
 
 # Source: llama.cpp ggml/src/ggml-impl.h, TENSOR_ALIGNMENT (b10488)
 CPU_ALIGNMENT_BYTES = 32
@@ -66,6 +74,9 @@ PIPELINE_COPIES = 4
 # What the graph of a common transformer gets on top where it stands for an unknown architecture: more than any of
 # the known ones is off by when it is taken for one.
 LIKE_OTHERS_MARGIN = 1.5
+# Rows of the residual stream, as wide as the embeddings, that a build which was not measured is allowed to keep more.
+ALLOWED_ROWS = 2
+ALLOWED_MARGIN = 1.25
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 SHARED_CACHES = "attention.shared_kv_layers"
 
@@ -88,7 +99,7 @@ def knowledge(shape: ModelShape) -> Knowledge:
     if not is_known and any(layer.is_recurrent for layer in shape.layers):
         return Knowledge.NONE
     try:
-        if _built(shape, Attention.FLASH, HALF_PRECISION, None, 1, False, True) is None:
+        if _built(shape, Attention.FLASH, HALF_PRECISION, None, 1, False, True, AS_FIRST_READ) is None:
             layers = layers_of_kinds(shape, times=1)
             build(shape, cells(shape, 256, 1, 64), Attention.FLASH, cache_type=HALF_PRECISION, layers=layers)
     except (ArithmeticError, LookupError, ValueError):
@@ -98,7 +109,7 @@ def knowledge(shape: ModelShape) -> Knowledge:
 
 def used_layers(shape: ModelShape) -> range:
     """Layers that a graph runs through; those that predict further tokens ahead are left out."""
-    return range(shape.block_count - shape.number("nextn_predict_layers"))
+    return range(shape.block_count - shape.number(PREDICTING_BLOCKS))
 
 
 def layers_on(shape: ModelShape, units: range) -> range:
@@ -130,7 +141,7 @@ def pattern_of(shape: ModelShape, indices: range) -> Pattern:
     That follows from a layer's own kind and that of the one before it, which may not be finished when it begins. What
     several layers read is given up after the last of them: so it matters too which kinds are yet to come.
     """
-    if _reads_from_afar(shape, indices):
+    if _reads_from_afar(shape, indices) or any(has_indexer(shape, shape.layers[one]) for one in indices):
         return Pattern(indices, range(len(indices)))
     kinds = [kind_of_layer(shape, index) for index in indices]
     traits: list[tuple[object, ...]] = []
@@ -223,6 +234,7 @@ def build(
     one_by_one: bool = False,
     on_cpu: bool = False,
     devices: Sequence[range] = (),
+    engine: EngineRules = AS_FIRST_READ,
 ) -> Context:
     """The graph of a model on one device, or on several at once.
 
@@ -237,21 +249,31 @@ def build(
     used = used_layers(shape)
     here = layers_on(shape, units)
     context = Context(
-        shape=shape, layout=layout, attention=attention, cache_type=cache_type, on_cpu=on_cpu, here=here
+        shape=shape,
+        layout=layout,
+        attention=attention,
+        cache_type=cache_type,
+        on_cpu=on_cpu,
+        here=here,
+        engine=engine,
+        devices=devices,
     )
     context.graph.outside_nodes += LOOKUP_NODES
     context.graph.leafs += LOOKUP_LEAFS
     after_last = not here
-    current = (
-        architecture.resume(context, after_last)
-        if units.start
-        else architecture.begin(context, context.embeddings())
-    )
+    context.device = context.device_of(0)
+    if units.start:
+        current = architecture.resume(context, after_last)
+    else:
+        if context.takes_mixed_batches():
+            deep = 1 + shape.number("n_deepstack_layers")
+            reserve_mixed_input(context, deep * shape.embedding_length)
+        current = architecture.begin(context, context.embeddings())
     pattern = pattern_of(shape, here) if layers is None else Pattern(layers, range(len(layers)))
     context.is_inside = True
     for position, index in enumerate(pattern.built):
         previous = current
-        context.device = _device_of(index, devices)
+        context.device = context.device_of(index)
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
             context, architecture.style, form, index, current, index == used[-1]
@@ -265,14 +287,10 @@ def build(
     context.graph.order = (*pattern.order, len(pattern.built))
     context.graph.expand(current)
     context.is_inside = False
-    context.device = _device_of(shape.block_count, devices)
+    context.device = context.device_of(shape.block_count)
     if units.stop == shape.block_count + 1:
         architecture.end(context, current)
     return context
-
-
-def _device_of(unit: int, devices: Sequence[range]) -> int | None:
-    return next((number for number, units in enumerate(devices) if unit in units), None)
 
 
 def _guarded(known: Knowledge, exact_bytes: int) -> int:
@@ -302,15 +320,17 @@ def _built(
     copies: int,
     on_cpu: bool,
     several_slots: bool,
+    engine: EngineRules,
 ) -> _Built | None:
-    """The graph of one device for all layouts; None where a layer is not as the one that stands for it."""
+    """The graph of one device for all layouts; None where there is none, or a layer is not as the one that stands for it."""
+    if _has_operations_by_layout(shape):
+        return None
     layout = unknown_layout(several_slots=several_slots, slides=bool(shape.sliding_window))
     try:
         numbers = units.numbers if units else None
-        context = build(shape, layout, attention, cache_type=cache_type, units=numbers, on_cpu=on_cpu)
-    except Irregular:
-        return None
-    try:
+        context = build(
+            shape, layout, attention, cache_type=cache_type, units=numbers, on_cpu=on_cpu, engine=engine
+        )
         recipe = graph_recipe(context.graph, input_copies=copies)
     except Irregular:
         return None
@@ -330,18 +350,31 @@ def _most_of(context: Context) -> tuple[int, int]:
 
 
 def graph_bounds(
-    shape: ModelShape, attention: Attention, cache_type: str
+    shape: ModelShape, attention: Attention, cache_type: str, engine: EngineRules = AS_FIRST_READ
 ) -> tuple[int, int] | None:
     """No fewer operations, and tensors in all, than a model's graph has with any number of slots; None: not known."""
-    built = _built(shape, attention, cache_type, None, 1, False, True)
+    built = _built(shape, attention, cache_type, None, 1, False, True, engine)
     return (built.most_nodes, built.most_tensors) if built else None
 
 
-def _forms_of(layout: Cells) -> tuple[bool, ...]:
+@lru_cache(maxsize=1024)
+def _has_operations_by_layout(shape: ModelShape) -> bool:
+    """Whether a layout decides which operations a graph has, so that none of unknowns stands for it.
+
+    An indexer chooses among cells, as many as there are or fewer.
+    """
+    return any(has_indexer(shape, layer) for layer in shape.layers)
+
+
+def _forms_of(shape: ModelShape, layout: Cells, engine: EngineRules) -> tuple[bool, ...]:
     """Whether graphs of unknowns with several slots and with one may stand for a layout's, the likelier first."""
-    if not stands_for(layout):
+    if not stands_for(layout) or _has_operations_by_layout(shape):
         return ()
-    return (True,) if layout.slots > 1 else (True, False)
+    if layout.slots > 1:
+        return (True,)
+    # States of the other slots are read where there are others.
+    reads_others = engine.gathers_once and any(layer.is_recurrent for layer in shape.layers)
+    return (False,) if reads_others else (True, False)
 
 
 @lru_cache(maxsize=4096)
@@ -357,12 +390,13 @@ def _on_one_device(
     units: Units | None,
     copies: int,
     on_cpu: bool,
+    engine: EngineRules,
 ) -> int:
     """Bytes of the buffer of one device."""
     alignment = CPU_ALIGNMENT_BYTES if on_cpu else CUDA_ALIGNMENT_BYTES
     # With one slot lengths may be alike that are not with several: then its graph is built by itself.
-    for several_slots in _forms_of(layout):
-        built = _built(shape, attention, cache_type, units, copies, on_cpu, several_slots)
+    for several_slots in _forms_of(shape, layout, engine):
+        built = _built(shape, attention, cache_type, units, copies, on_cpu, several_slots, engine)
         peaks = built.recipe.peaks_bytes(_known(layout), alignment=alignment) if built else None
         if peaks:
             return peaks[0]
@@ -370,7 +404,14 @@ def _on_one_device(
 
     def found(layers: Sequence[int] | None) -> int:
         context = build(
-            shape, layout, attention, cache_type=cache_type, units=numbers, layers=layers, on_cpu=on_cpu
+            shape,
+            layout,
+            attention,
+            cache_type=cache_type,
+            units=numbers,
+            layers=layers,
+            on_cpu=on_cpu,
+            engine=engine,
         )
         return buffer_bytes(context.graph, alignment=alignment, input_copies=copies)
 
@@ -380,16 +421,19 @@ def _on_one_device(
         return found(used_layers(shape) if numbers is None else layers_on(shape, numbers))
 
 
-def _inputs_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+def _inputs_bytes(
+    shape: ModelShape, layout: Cells, attention: Attention, cache_type: str, engine: EngineRules
+) -> int:
     """Bytes of the inputs of the graph of all layers."""
-    for several_slots in _forms_of(layout)[:1]:
-        built = _built(shape, attention, cache_type, None, 1, False, several_slots)
+    for several_slots in _forms_of(shape, layout, engine)[:1]:
+        built = _built(shape, attention, cache_type, None, 1, False, several_slots, engine)
         if built:
             return _known(layout).value(built.inputs_bytes)
     try:
-        context = build(shape, layout, attention, cache_type=cache_type)
+        context = build(shape, layout, attention, cache_type=cache_type, engine=engine)
     except Irregular:
-        context = build(shape, layout, attention, cache_type=cache_type, layers=used_layers(shape))
+        layers = used_layers(shape)
+        context = build(shape, layout, attention, cache_type=cache_type, layers=layers, engine=engine)
     return sum(tensor.data_bytes for tensor in context.inputs())
 
 
@@ -401,29 +445,73 @@ def compute_bytes(
     cache_type: str,
     units: Units | None = None,
     copies: int = 1,
+    engine: EngineRules = AS_FIRST_READ,
 ) -> int:
     """Bytes of the compute buffer on one GPU that holds these units of the model.
 
     copies: requests in flight at once; more than one when a model lies on several GPUs.
     """
     known = knowledge(shape)
+    more = 0 if known is Knowledge.KNOWN else _sparse_bound_bytes(shape, layout, attention, units, copies)
     if known is Knowledge.NONE:
-        extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
+        extra = more + (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
         if copies > 1 and any(layer.is_recurrent for layer in shape.layers):
             # Where layers read their state early, GPUs hand results of one layer to and fro.
             widest = max(_results_width(shape, layer) for layer in shape.layers)
             extra += copies * FLOAT_BYTES * layout.tokens * widest
-        return bound_bytes(shape, layout, attention, cache_type) + extra
-    exact_bytes = _on_one_device(shape, layout, attention, cache_type, units, copies, False)
-    return _guarded(known, exact_bytes)
+        return bound_bytes(shape, layout, attention, cache_type) + extra + _allowance_bytes(
+            shape, layout, engine, copies, units is None or units.numbers.start == 0
+        )
+    exact_bytes = _on_one_device(shape, layout, attention, cache_type, units, copies, False, engine)
+    return _guarded(known, exact_bytes) + more + _allowance_bytes(
+        shape, layout, engine, copies, units is None or units.numbers.start == 0
+    )
+
+
+def _sparse_bound_bytes(
+    shape: ModelShape, layout: Cells, attention: Attention, units: Units | None, copies: int
+) -> int:
+    """A bound of what choosing cells takes in a graph that is not known, where layers have an indexer.
+
+    Masks of all cells by position and in single precision, and for each of the indexer's heads three forms of them for
+    the tokens of one slot. GPUs but the first get the first one's mask for each such layer.
+    Source: llama.cpp src/models/minimax-m3.cpp (b10488).
+    """
+    numbers = range(shape.block_count + 1) if units is None else units.numbers
+    sparse = sum(has_indexer(shape, shape.layers[index]) for index in layers_on(shape, numbers))
+    if not sparse or not attention.is_flash:
+        return 0
+    mask = FLOAT_BYTES * layout.tokens * layout.full
+    heads = shape.number("attention.indexer.head_count", 1)
+    copied = copies * sparse if numbers.start else copies
+    return mask * (2 * copies + copied) + 3 * mask * heads // layout.slots
+
+
+def _allowance_bytes(
+    shape: ModelShape, layout: Cells, engine: EngineRules, copies: int, is_first: bool
+) -> int:
+    """Room for what a build that nobody has measured may do otherwise than those that were; nothing for these.
+
+    The largest changes so far: the experts' results live longer (one row of the residual stream for each that is used);
+    a second input (two rows, and on the first of several GPUs nine); Mamba 2 reshaped (two rows). By a quarter more.
+    """
+    if not engine.allows_for_change:
+        return 0
+    rows = ALLOWED_ROWS
+    if is_first and copies > 1:
+        rows += ALLOWED_ROWS * copies
+    used = shape.number("expert_used_count")
+    rows += 0 if engine.keeps_experts and used in REDUCED_TOGETHER else used
+    return int(ALLOWED_MARGIN * FLOAT_BYTES * layout.tokens * shape.embedding_length * rows)
 
 
 def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
     """Whether several GPUs that hold a model hand each other more than the residual stream."""
-    begins_without_weights = ARCHITECTURES.get(shape.architecture, TRANSFORMER).style.bare_norms
+    architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
     return (
         attention is Attention.FLASH_ON_HOST
-        or begins_without_weights
+        or architecture.style.bare_norms
+        or architecture.begins_with_output
         or any(layer.is_recurrent for layer in shape.layers)
     )
 
@@ -436,12 +524,13 @@ def devices_compute_bytes(
     cache_type: str,
     devices: tuple[range, ...],
     copies: int,
+    engine: EngineRules = AS_FIRST_READ,
 ) -> tuple[int, ...]:
     """Bytes of the compute buffers of all GPUs that hold a model, each with the units given."""
     known = knowledge(shape)
     if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
         return tuple(
-            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies)
+            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies, engine)
             + (
                 0
                 if known is Knowledge.KNOWN
@@ -452,8 +541,8 @@ def devices_compute_bytes(
             for units in devices
         )
     sizes = None
-    for several_slots in _forms_of(layout):
-        recipe = _devices_recipe(shape, attention, cache_type, devices, copies, several_slots)
+    for several_slots in _forms_of(shape, layout, engine):
+        recipe = _devices_recipe(shape, attention, cache_type, devices, copies, several_slots, engine)
         sizes = recipe.peaks_bytes(
             _known(layout), alignment=CUDA_ALIGNMENT_BYTES, device_count=len(devices)
         )
@@ -461,12 +550,21 @@ def devices_compute_bytes(
             break
     if sizes is None:
         context = build(
-            shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
+            shape,
+            layout,
+            attention,
+            cache_type=cache_type,
+            layers=used_layers(shape),
+            devices=devices,
+            engine=engine,
         )
         sizes = buffers_bytes(
             context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
         )
-    return tuple(_guarded(known, size) for size in sizes)
+    return tuple(
+        _guarded(known, size) + _allowance_bytes(shape, layout, engine, copies, units.start == 0)
+        for size, units in zip(sizes, devices)
+    )
 
 
 @lru_cache(maxsize=256)
@@ -477,32 +575,47 @@ def _devices_recipe(
     devices: tuple[range, ...],
     copies: int,
     several_slots: bool,
+    engine: EngineRules,
 ) -> Recipe:
     """The graph of several devices for all layouts."""
-    nodes, units = _nodes_by_unit(shape, attention, cache_type, several_slots)
+    if any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers)):
+        # What a layer reads of another one's cache depends on where both lie.
+        return buffers_recipe(
+            _nodes_on(shape, attention, cache_type, devices, several_slots, engine), copies=copies
+        )
+    nodes, units = _nodes_by_unit(shape, attention, cache_type, several_slots, engine)
     homes: dict[int | None, int | None] = {None: None, HOST: HOST}
-    homes.update((unit, _device_of(unit, devices)) for unit in range(shape.block_count + 1))
+    homes.update((unit, number) for number, here in enumerate(devices) for unit in here)
     for node, unit in zip(nodes, units):
-        node.device = homes[unit]
+        node.device = homes.get(unit)
         node.children = node.views = 0
     return buffers_recipe(nodes, copies=copies)
 
 
 @lru_cache(maxsize=32)
 def _nodes_by_unit(
-    shape: ModelShape, attention: Attention, cache_type: str, several_slots: bool
+    shape: ModelShape, attention: Attention, cache_type: str, several_slots: bool, engine: EngineRules
 ) -> tuple[list[Tensor], list[int | None]]:
     """The operations of all layers, built of unknowns, and the unit whose device must run each."""
+    each = tuple(range(unit, unit + 1) for unit in range(shape.block_count + 1))
+    nodes = _nodes_on(shape, attention, cache_type, each, several_slots, engine)
+    return nodes, [node.device for node in nodes]
+
+
+def _nodes_on(
+    shape: ModelShape,
+    attention: Attention,
+    cache_type: str,
+    devices: tuple[range, ...],
+    several_slots: bool,
+    engine: EngineRules,
+) -> list[Tensor]:
+    """The operations of all layers on several devices, built of unknowns."""
     layout = unknown_layout(several_slots=several_slots, slides=bool(shape.sliding_window))
-    context = build(
-        shape,
-        layout,
-        attention,
-        cache_type=cache_type,
-        layers=used_layers(shape),
-        devices=[range(unit, unit + 1) for unit in range(shape.block_count + 1)],
-    )
-    return context.graph.nodes, [node.device for node in context.graph.nodes]
+    layers = used_layers(shape)
+    return build(
+        shape, layout, attention, cache_type=cache_type, layers=layers, devices=devices, engine=engine
+    ).graph.nodes
 
 
 def _from_afar_bytes(
@@ -524,24 +637,36 @@ def _from_afar_bytes(
 
 
 @lru_cache(maxsize=4096)
-def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+def cpu_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    engine: EngineRules = AS_FIRST_READ,
+) -> int:
     """Bytes of the compute buffer when all of the model runs on the CPU."""
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return bound_bytes(shape, layout, attention, cache_type)
-    exact_bytes = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
+    exact_bytes = _on_one_device(shape, layout, attention, cache_type, None, 1, True, engine)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
     return _guarded(known, exact_bytes + unused)
 
 
 @lru_cache(maxsize=4096)
-def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+def host_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    engine: EngineRules = AS_FIRST_READ,
+) -> int:
     """Bytes of the pinned buffer on the host from which the GPU reads the graph's inputs."""
     embeddings = FLOAT_BYTES * shape.embedding_length * layout.tokens
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    total = embeddings + _inputs_bytes(shape, layout, attention, cache_type)
+    total = embeddings + _inputs_bytes(shape, layout, attention, cache_type, engine)
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.
         total += max(

@@ -17,6 +17,18 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._alike_hosts impor
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
 GIB = 1 << 30
+OBSERVED = {
+    "blob": shape("gemma3:4b").digest,
+    "version": "0.33.0",
+    "engine_build": 10488,
+    "kv_cache_type": "f16",
+    "flash_attention": "auto",
+    "context_length": 4096,
+    "parallel": 4,
+    "batch": 512,
+    "more_bytes": [[0, 0, 1 << 20]],
+}
+SAID = {"version": "0.33.0", "devices": [], "drops": ["no GPU works"]}
 MODELS = [shape(name).to_dict() for name in ("gemma3:4b", "llama3.1:8b")]
 
 
@@ -54,7 +66,9 @@ def host(name: str = "aaaaaaaa", count: int = 2) -> dict[str, Any]:
         "policy": {"on_gpu_fault": "exclude"},
         "version": "0.33.0",
         "loaded": {},
-        "service": {"running": {"INVOCATION_ID": name}, "managed": {}, "foreign": {}},
+        "service": {"running": {"INVOCATION_ID": name}, "managed": {}, "foreign": {}, "places": {}},
+        "server": {},
+        "observed": [],
         "unplannable": {},
         "measured": {},
         "use_measured_memory": False,
@@ -99,6 +113,14 @@ def changed(path: str, value: object, name: str = "bbbbbbbb") -> dict[str, Any]:
         # What it depends on.
         (changed("gpu/devices/0/memory_free_bytes", 23 * GIB - 1), 2),
         (changed("gpu/devices/1/compute_capability", "9.0"), 2),
+        (changed("gpu/devices/1/memory_reserved_bytes", GIB), 2),
+        (changed("gpu/devices/1/pci_bus_id", "0000:41:00.0"), 2),
+        (changed("gpu/driver_version", "470.1"), 2),
+        (changed("observed", [OBSERVED]), 2),
+        (changed("server", SAID), 2),
+        # Then its free memory depends on the system's.
+        (changed("gpu/devices/1/unified_memory", True), 2),
+        (changed("service/foreign", {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": "1"}), 2),
         (changed("gpu/devices/1/problems", ["an uncorrectable ECC error is pending"]), 2),
         (changed("service/running", {"OLLAMA_NUM_PARALLEL": "1"}), 2),
         (changed("service/foreign", {"OLLAMA_GPU_OVERHEAD": "1"}), 2),

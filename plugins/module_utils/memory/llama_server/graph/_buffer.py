@@ -102,16 +102,21 @@ def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
     input_copies: how many requests are in flight at once; with more than one, every input is kept that many times.
     Raises: Irregular where a layer is not like the one that the graph has in its place.
     """
-    inputs = dict.fromkeys(source for node in graph.nodes for source in node.sources if source.is_input)
     stretches = stretches_of(
         [(node, node.sources) for node in graph.nodes],
         graph.ends,
-        first=tuple(inputs),
+        first=inputs_of(graph),
         copies=input_copies,
         sized=aligned(alignment),
     )
     order = graph.order or range(len(stretches))
     return peaks_bytes([stretches[number] for number in order], device_count=1)[0]
+
+
+def inputs_of(graph: Graph) -> list[Tensor]:
+    """What takes memory before anything runs on one GPU, in the order in which it does."""
+    inputs = dict.fromkeys(source for node in graph.nodes for source in node.sources if source.is_input)
+    return sorted(inputs, key=lambda tensor: not tensor.is_scratch)
 
 
 def aligned(alignment: int) -> Callable[[Tensor], int]:
@@ -158,9 +163,9 @@ def stretches_of(
         stretch.changes.append((piece, None))
 
     for tensor in first:
-        for _unused in range(copies):
+        for _unused in range(1 if tensor.is_scratch else copies):
             take(tensor)
-        if copies > 1:
+        if copies > 1 and not tensor.is_scratch:
             tensor.children += 1
     for start, end in zip((None, *ends), (*ends, len(steps))):
         if start is not None:

@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Irregular,
     Step,
     Stretch,
+    inputs_of,
     peaks_bytes,
     stretches_of,
 )
@@ -76,12 +77,11 @@ def recipe_of(
 
 def graph_recipe(graph: Graph, *, input_copies: int = 1) -> Recipe:
     """The recipe of a graph on one GPU: see buffer_bytes()."""
-    inputs = dict.fromkeys(source for node in graph.nodes for source in node.sources if source.is_input)
     return recipe_of(
         [(node, node.sources) for node in graph.nodes],
         graph.ends,
         graph.order,
-        first=tuple(inputs),
+        first=inputs_of(graph),
         copies=input_copies,
     )
 

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._least import LeastMemory
-from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
 
 
 @pytest.mark.parametrize("name", STEMS)
@@ -43,3 +46,12 @@ def test_the_cache_counts_by_its_type():
     # 32 layers, 8 KV heads of 128, keys and values; two bytes an element, or 34 for 32 of them.
     elements = 32 * 2 * 8 * 128 * 4096
     assert model.bytes(4096, 1, "f16") - model.bytes(4096, 1, "q8_0") == elements * 2 - elements * 34 // 32
+
+
+@pytest.mark.parametrize("build", ["b10488", "b11434"])
+def test_no_build_of_the_engine_takes_less_of_a_model_that_predicts_tokens_ahead(build):
+    """Newer ones keep no cache of the blocks that only predict."""
+    header = json.loads((DATA / "newer" / "headers" / "glm-4.7_358b.json").read_text())
+    model = shape_from_header(header, name="glm-4.7", digest="")
+    found = estimate(model, LoadSettings(8192, 3, 1, "f16", "on", parse_build(build))).gpus[0]
+    assert LeastMemory(model).bytes(8192, 3, "f16") <= found.weights_bytes + found.kv_cache.total_bytes

@@ -27,7 +27,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     graph_size,
     most_nodes,
 )
-from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import EngineBuild
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import engine_rules
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
 
 
 @pytest.mark.parametrize("name", STEMS)
@@ -51,12 +53,31 @@ def test_a_graph_has_as_many_operations_as_all_layers_add(installed, name, atten
 @pytest.mark.parametrize("attention", list(Attention))
 def test_a_bound_of_its_operations_is_never_below_them_and_close(installed, name, attention):
     shape = installed(name)
-    for cache_type in ("f16", "q8_0"):
-        nodes, tensors = graph_size(shape, attention, cache_type != "f16", True)
-        most = graph_bounds(shape, attention, cache_type)
+    for cache_type, number in (("f16", 10488), ("q8_0", 10488), ("f16", 11434)):
+        engine = engine_rules(EngineBuild(number))
+        nodes, tensors = graph_size(shape, attention, cache_type != "f16", True, engine)
+        most = graph_bounds(shape, attention, cache_type, engine)
         assert most is not None
         assert nodes <= most[0] <= nodes * 1.02
         assert tensors <= most[1] <= tensors * 1.02
+
+
+@pytest.mark.parametrize(
+    ("is_quantised", "slots", "logged"),
+    [(False, 1, 727), (False, 3, 763), (True, 1, 943)],
+)
+def test_a_graph_has_as_many_operations_as_the_engine_logs(is_quantised, slots, logged):
+    """`graph nodes` in the recorded logs of gemma3:270m, which has the layers of gemma3:1b, but 18 of them."""
+    larger = shape("gemma3:1b")
+    model = replace(larger, block_count=18, layers=larger.layers[:18])
+    assert graph_size(model, Attention.FLASH, is_quantised, slots > 1)[0] == logged
+    of_logs = {
+        int(line.rpartition("=")[2])
+        for path in (DATA / "captures").glob("np*/server.log")
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if "graph nodes" in line
+    }
+    assert logged in of_logs
 
 
 LLAMA, ENCODER = shape("llama3.1:8b"), shape("nomic-embed-text")

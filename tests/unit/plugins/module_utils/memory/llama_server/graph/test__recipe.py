@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     build,
+    compute_bytes,
+    devices_compute_bytes,
+    spreads_unevenly,
     used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
@@ -36,7 +41,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     LayoutValues,
     unknown_layout,
 )
-from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import EngineBuild
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import engine_rules
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
 
 ALIGNMENT = 128
 UNKNOWN = unknown_layout(several_slots=True, slides=False)
@@ -45,14 +53,20 @@ LOADS = ((4096, 2, 512), (8192, 4, 1024), (300, 3, 64), (40960, 5, 2048))
 
 
 @pytest.mark.parametrize("name", STEMS)
-@pytest.mark.parametrize("cache_type", ["f16", "q8_0"])
-def test_the_recipe_of_a_graph_of_unknowns_gives_what_each_layouts_own_graph_needs(name, cache_type):
-    model = shape(name)
+@pytest.mark.parametrize(("cache_type", "build_number"), [("f16", 10488), ("q8_0", 10488), ("f16", 11434)])
+def test_the_recipe_of_a_graph_of_unknowns_gives_what_each_layouts_own_graph_needs(
+    name, cache_type, build_number
+):
+    model, engine = shape(name), engine_rules(EngineBuild(build_number))
+
+    def graph(layout):
+        return build(model, layout, Attention.FLASH, cache_type=cache_type, engine=engine).graph
+
     unknown = unknown_layout(several_slots=True, slides=bool(model.sliding_window))
-    recipe = graph_recipe(build(model, unknown, Attention.FLASH, cache_type=cache_type).graph, input_copies=4)
+    recipe = graph_recipe(graph(unknown), input_copies=4)
     for load in LOADS:
         layout = cells(model, *load)
-        own = build(model, layout, Attention.FLASH, cache_type=cache_type).graph
+        own = graph(layout)
         assert recipe.peaks_bytes(LayoutValues(layout), alignment=ALIGNMENT) in (
             None,
             [buffer_bytes(own, alignment=ALIGNMENT, input_copies=4)],
@@ -76,6 +90,39 @@ def test_so_does_that_of_a_graph_over_several_devices(name):
         layout = cells(model, *load)
         own = buffers_bytes(nodes(layout), device_count=3, alignment=ALIGNMENT, copies=4)
         assert recipe.peaks_bytes(LayoutValues(layout), alignment=ALIGNMENT, device_count=3) == own
+
+
+def devices_directly(model, layout, devices, engine):
+    """The buffers of all GPUs by the graph of this very layout."""
+    layers = used_layers(model)
+    graph = build(
+        model, layout, Attention.FLASH, cache_type="f16", layers=layers, devices=devices, engine=engine
+    ).graph
+    return tuple(buffers_bytes(graph.nodes, device_count=len(devices), alignment=ALIGNMENT, copies=4))
+
+
+@pytest.mark.parametrize("build_number", [10488, 11434])
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("name", ["gemma3n:e2b", "granite4:micro-h", "qwen3.5:9b"])
+def test_what_is_told_of_several_devices_is_what_their_layouts_own_graph_needs(name, slots, build_number):
+    """Also where layers read the cache of another one, which may lie on another GPU, and states of other slots."""
+    model, engine = shape(name), engine_rules(EngineBuild(build_number))
+    assert spreads_unevenly(model, Attention.FLASH)
+    for parts in ((24, 12), (8, 24, 12)):
+        devices = tuple(assigned_units(model.block_count + 1, parts))
+        layout = cells(model, 4096, slots, 512)
+        told = devices_compute_bytes(model, layout, Attention.FLASH, "f16", devices, 4, engine)
+        assert told == devices_directly(model, layout, devices, engine)
+
+
+@pytest.mark.parametrize("context_length", [1024, 8192])
+def test_where_an_indexer_chooses_among_cells_each_layout_has_its_own_graph(context_length):
+    """It chooses 2048, or all of fewer cells."""
+    header = json.loads((DATA / "newer" / "headers" / "glm-5_744b.json").read_text())
+    model = shape_from_header(header, name="glm-5", digest="")
+    layout = cells(model, context_length, 2, 512)
+    graph = build(model, layout, Attention.FLASH, cache_type="f16").graph
+    assert compute_bytes(model, layout, Attention.FLASH, "f16") == buffer_bytes(graph, alignment=ALIGNMENT)
 
 
 def test_it_does_not_hold_where_a_layout_makes_lengths_alike_that_differ_otherwise():
