@@ -156,6 +156,10 @@ def _warnings(
     warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
     warnings += blob_warnings(goal.models, chosen.choice.candidate)
     warnings += service_warnings(
-        environment, inputs.settings, inputs.service.foreign, keeps_models=goal.wanted
+        environment,
+        inputs.settings,
+        inputs.service.foreign,
+        keeps_models=goal.wanted,
+        places=inputs.service.places,
     )
     return tuple(dict.fromkeys(warnings))
