@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import problems
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import (
+    READ_BESIDES,
+    problems,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
@@ -67,7 +70,9 @@ def misread(service: Service, operators: Mapping[str, str], version: str) -> tup
 
 def _problems(environment: Mapping[str, str], version: str) -> list[tuple[str, str]]:
     return [
-        (name, problem) for name, value in environment.items() for problem in problems({name: value}, version)
+        (name, problem)
+        for name, value in environment.items()
+        for problem in problems({name: value}, version, READ_BESIDES)
     ]
 
 

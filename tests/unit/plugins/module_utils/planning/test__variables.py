@@ -82,4 +82,5 @@ def test_what_the_plan_or_the_operator_sets_anew_is_not_held_against_another_fil
 
 
 def test_what_is_no_setting_of_ollama_is_left_alone() -> None:
-    assert misread(service(PATH="/bin", FOO="x", OLLAMA_HOST="0.0.0.0"), {}, "0.33.0") == ()
+    others = service(PATH="/bin", FOO="x", OLLAMA_HOST="0.0.0.0", OLLAMA_API_KEY="x", OLLAMA_EXPERIMENT="y")
+    assert misread(others, {}, "0.33.0") == ()
