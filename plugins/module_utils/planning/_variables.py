@@ -49,7 +49,7 @@ def without_effect(
             sentences.append(f"{named} is for {known.changes}: {known.effect.value}; remove it")
         elif not _concerns(known, libraries):
             sentences.append(
-                f"{named} concerns GPUs that compute by {known.library}, and none is planned with: it has no effect"
+                f"{named} concerns GPUs that compute by {' or '.join(known.libraries)}, and none is planned with: it has no effect"
             )
     return tuple(sentences)
 
@@ -87,7 +87,7 @@ def _read(environment: Mapping[str, str], rules: VersionRules) -> list[tuple[str
 
 
 def _concerns(known: EngineVariable, libraries: Collection[str]) -> bool:
-    return not known.library or known.library in libraries
+    return not known.libraries or any(one in libraries for one in known.libraries)
 
 
 def _named(name: str, value: str, service: Service) -> str:
