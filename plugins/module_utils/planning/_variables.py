@@ -49,7 +49,8 @@ def without_effect(
             sentences.append(f"{named} is for {known.changes}: {known.effect.value}; remove it")
         elif not _concerns(known, libraries):
             sentences.append(
-                f"{named} concerns GPUs that compute by {' or '.join(known.libraries)}, and none is planned with: it has no effect"
+                f"{named} concerns GPUs that compute by {' or '.join(known.libraries)}, and none is planned with: "
+                "it has no effect"
             )
     return tuple(sentences)
 

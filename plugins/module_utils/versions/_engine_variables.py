@@ -24,7 +24,10 @@ class EngineEffect(Enum):
 
 @dataclass(frozen=True)
 class EngineVariable:
-    """What a variable changes. `libraries`: those whose GPUs alone it concerns, none for all. `of_llama_server`: read from 0.30 on."""
+    """What a variable changes. `libraries`: those whose GPUs alone it concerns, none for all.
+
+    `of_llama_server`: read from 0.30 on.
+    """
 
     changes: str
     effect: EngineEffect = EngineEffect.ESTIMATED
