@@ -196,7 +196,10 @@ class Bounds:
         name, gpu = peak.model.name, server.gpus[position]
         free_bytes = max(free_bytes, 0)
         beside = f" beside {', '.join(other.model.name for other in others)}" if others else ""
-        needed = peak.used_bytes + peak.to_stay_free_bytes
+        pools = peak.pool_bytes + sum(other.pool_bytes for other in others)
+        needed = peak.used_bytes + max(
+            peak.to_stay_free_bytes, pools + self._simulation.headroom_bytes
+        )
         if needed > free_bytes:
             return Verdict(
                 False,

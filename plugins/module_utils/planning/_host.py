@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import (
+    Admission,
     admission,
     counted_free_bytes,
     counted_note,
@@ -24,6 +25,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import (
     VENDORS,
     vendor_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import (
+    DroppedGpu,
+    Said,
+    dropped_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
@@ -39,7 +45,8 @@ class Host:
 
     `environment`: variables that the plan must set so that Ollama sees these GPUs and no others. `libraries`: by UUID,
     where Ollama does not use a GPU by its vendor's own library. `estimated`: why the memory on some of them is not known
-    exactly. `remedies`: what would give models more of these GPUs.
+    exactly. `remedies`: what would give models more of these GPUs. `dropped`: those that the running server does not take
+    although it could see them.
     """
 
     gpus: tuple[GpuDevice, ...]
@@ -50,6 +57,7 @@ class Host:
     libraries: Mapping[str, str] = field(default_factory=dict)
     estimated: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
+    dropped: tuple[DroppedGpu, ...] = ()
 
     def library_of(self, gpu: GpuDevice) -> str:
         """By which library Ollama computes on one of the GPUs."""
@@ -98,11 +106,13 @@ def host_from_facts(
     environment: Mapping[str, str],
     managed_environment: Mapping[str, str],
     rules: VersionRules,
+    said: Said | None = None,
 ) -> Host:
     """The host that GPU facts, or a description of GPUs in the same form with fewer keys, stand for.
 
     `environment` is the service's as the operator wants it, `managed_environment` what an earlier plan set, `rules` those
-    of the version that is planned for, which takes some GPUs and leaves others.
+    of the version that is planned for, which takes some GPUs and leaves others. `said`: what the running server said of its
+    GPUs, as far as it holds for what is planned; it goes before the rules.
 
     Raises: ValueError for malformed facts, and for a GPU with a fault where the policy is to fail.
     """
@@ -110,11 +120,18 @@ def host_from_facts(
     host = HostGpus.from_dict(_completed(facts))
     ours = any(name in managed_environment for vendor in VENDORS for name in vendor.shown_by)
     visible = _visible(host, everything=described or ours)
-    answers = [(gpu, admission(gpu, rules, environment, host.driver_version)) for gpu in visible]
+    said = said or Said()
+    dropped = dropped_of(said, [gpu for gpu in visible if not _fault(gpu)])
+    gone = {gpu.uuid for gpu in dropped}
+    visible = [gpu for gpu in visible if gpu.uuid not in gone]
+    answers = [
+        (gpu, _as_said(said, gpu, admission(gpu, rules, environment, host.driver_version))) for gpu in visible
+    ]
     in_use = [gpu for gpu, answer in answers if answer.library]
     failing = [gpu for gpu, answer in answers if answer.fails]
     left = _by_reason((gpu, answer.reason) for gpu, answer in answers if not answer.library)
-    warnings = [f"{gpus} {verb} not planned for: {reason}" for gpus, verb, reason in left]
+    warnings = [f"{gpu.message}; it is not planned with" for gpu in dropped]
+    warnings += [f"{gpus} {verb} not planned for: {reason}" for gpus, verb, reason in left]
     uncertain = [(gpu, answer.reason) for gpu, answer in answers if answer.library and not _fault(gpu)]
     estimated = [
         f"{gpus}: {reason}; the plan is an estimate" for gpus, _verb, reason in _by_reason(uncertain)
@@ -165,7 +182,15 @@ def host_from_facts(
         libraries={gpu.uuid: answer.library for gpu, answer in answers if answer.library},
         estimated=tuple(estimated),
         remedies=(*counted, *remedies),
+        dropped=dropped,
     )
+
+
+def _as_said(said: Said, gpu: GpuDevice, by_rules: Admission) -> Admission:
+    """A GPU that the running server took is in use, whatever the rules say of it."""
+    if by_rules.library or by_rules.fails or not said.takes(gpu):
+        return by_rules
+    return Admission(vendor_of(gpu.vendor).library)
 
 
 def _completed(facts: Any) -> dict[str, Any]:

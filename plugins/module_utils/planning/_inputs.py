@@ -34,6 +34,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     unknown_model,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said, holding_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import Observed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._variables import (
     estimated_by,
@@ -79,6 +81,7 @@ class Inputs:
     `demands`: the models to plan for. `others`: models that are installed besides. `environment`: what the
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
     the value that stands for Ollama's default. `by_numbers`: the models whose weights are not known exactly.
+    `observed`: by how much loads took more than foretold.
     `runner_overhead_bytes`: what each runner was measured to take of a GPU besides its buffers; None: the usual
     allowance. `estimated_by`: variables of the engine for which no plan can be exact, a sentence each.
     """
@@ -95,6 +98,7 @@ class Inputs:
     by_numbers: tuple[str, ...] = ()
     runner_overhead_bytes: int | None = None
     estimated_by: tuple[str, ...] = ()
+    observed: tuple[Observed, ...] = ()
 
     @property
     def estimated(self) -> tuple[str, ...]:
@@ -145,8 +149,11 @@ def read_inputs(
     service: Service,
     unplannable: Mapping[str, str],
     loaded: Iterable[str] = (),
+    said: Said | None = None,
 ) -> Inputs:
-    """The inputs of a plan, checked against each other. loaded: names of the models that are loaded now.
+    """The inputs of a plan, checked against each other.
+
+    loaded: names of the models that are loaded now. said: what the running server said of itself.
 
     Raises: ValueError in one sentence that says what is wrong and what to do.
     """
@@ -170,6 +177,7 @@ def read_inputs(
         environment=environment,
         managed_environment=service.managed,
         rules=version_rules,
+        said=holding_for(said or Said(), version, environment),
     )
     models, left_out = _kept(models, [*(wish.name for wish in wanted), *loaded])
     if left_out:

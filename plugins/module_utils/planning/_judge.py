@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._bounds i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._observed_engine import ObservedEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     MOST_SIMULATED_LOADS,
     Simulation,
@@ -39,6 +40,7 @@ def judge_for(inputs: Inputs) -> Judge:
             environment=inputs.environment,
             headroom_bytes=inputs.policy.headroom_bytes,
             runner_overhead_bytes=inputs.runner_overhead_bytes,
+            engine=ObservedEngine(inputs.observed) if inputs.observed else None,
         )
     )
 

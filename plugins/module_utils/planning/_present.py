@@ -22,6 +22,7 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
     """
     return [
         f"{host}: {_verdict(plan)}",
+        f"  rules: {plan['rules']}",
         *(f"  {name}={value}" for name, value in masked_option(plan["environment"]).items()),
         "",
         *_indented(_model_rows(plan), "lrrrrrrrr"),

@@ -48,12 +48,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Peak:
-    """The most that a model takes on one GPU, whatever is loaded beside it. Sizes in bytes."""
+    """The most that a model takes on one GPU, whatever is loaded beside it. Sizes in bytes.
+
+    pool_bytes: what it takes on top while it computes.
+    """
 
     model: SchedulerModel
     options: Options
     used_bytes: int
     to_stay_free_bytes: int
+    pool_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,8 @@ class Simulation:
         )
         # On an idle host Ollama takes the largest batch, so this is the most that the model will take.
         to_stay_free = server.margin_bytes + self.headroom_bytes
-        return Alone(outcome, verdict, Peak(model, options, sum(outcome.gpu_bytes), to_stay_free))
+        pools = sum(gpu.pool_bytes for gpu in outcome.memory.gpus)
+        return Alone(outcome, verdict, Peak(model, options, sum(outcome.gpu_bytes), to_stay_free, pools))
 
     def in_order(
         self, server: Server, remaining: Sequence[SchedulerModel], loaded: tuple[str, ...]
@@ -228,6 +233,12 @@ class Simulation:
                 return (
                     f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} "
                     f"free, and {gib(keep)} are to stay free"
+                )
+            pools = sum(runner.memory.gpus[position].pool_bytes for runner in server.runners)
+            if position in used and free < pools + self.headroom_bytes:
+                return (
+                    f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} free, and the"
+                    f" engine's pools take up to {gib(pools)} there as the contexts fill"
                 )
         return ""
 

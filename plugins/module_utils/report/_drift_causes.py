@@ -22,6 +22,8 @@ NOT_RUNNING = "not running"
 NOT_AS_PLANNED = "not as planned"
 REFUSED = "refused"
 GPU_GONE = "gpu gone"
+GPU_DROPPED = "gpu dropped"
+CHANGED_SINCE = "changed since"
 # As the comparison on the host names them.
 FORMER_NAME = "former name"
 EXPOSED = "exposed secret"
@@ -29,7 +31,7 @@ EXPOSED = "exposed secret"
 MENDED_BY_SITE = frozenset(
     (
         *(NOT_APPLIED, PLAN_CHANGED, FILE_EDITED, NOT_RELOADED, STALE_PROCESS),
-        *(FORMER_NAME, EXPOSED),
+        *(FORMER_NAME, EXPOSED, CHANGED_SINCE),
     )
 )
 
@@ -123,6 +125,16 @@ def gone(gpu: str) -> Drift:
         "to go on without it"
     )
     return Drift("", None, {}, GPU_GONE, message)
+
+
+def changed_since(sentence: str) -> Drift:
+    """What is not as it was when the plan was applied, as Ollama's version."""
+    return Drift("", None, {}, CHANGED_SINCE, sentence)
+
+
+def dropped(gpu: Mapping[str, Any]) -> Drift:
+    """A GPU of the host that the running server does not use."""
+    return Drift("", None, {}, GPU_DROPPED, f"{gpu['message']}; when that is repaired, restart the service and run site.yml")
 
 
 def _without_variable(difference: Mapping[str, Any]) -> Drift:

@@ -35,14 +35,14 @@ def test_a_size_as_people_read_it(size_bytes: int, number: str, either: str, who
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "text"), [(0, "0 GiB"), (1, "1 GiB"), (GIB, "1 GiB"), (GIB + 1, "2 GiB")]
-)
-def test_a_size_that_is_enough(size_bytes: int, text: str) -> None:
-    assert gib_above(size_bytes) == text
-
-
-@pytest.mark.parametrize(
     ("count", "multiple", "result"), [(0, 256, 0), (1, 256, 256), (256, 256, 256), (257, 256, 512), (7, 1, 7)]
 )
 def test_a_count_is_rounded_up(count: int, multiple: int, result: int) -> None:
     assert padded(count, multiple) == result
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"), [(0, "0 GiB"), (1, "1 GiB"), (GIB, "1 GiB"), (GIB + 1, "2 GiB")]
+)
+def test_a_size_that_is_enough(size_bytes: int, text: str) -> None:
+    assert gib_above(size_bytes) == text

@@ -21,8 +21,8 @@ TESTS = CHECKOUT / "tests" / "unit" / "plugins" / "module_utils"
 PACKAGE = "ansible_collections.gpufleet.ollama.plugins.module_utils."
 
 # The pure rooms, the lowest first: each may import those before it.
-FLOORS = ("versions", "model", "memory", "scheduler", "planning")
-# The other rooms, and which they may import. Nobody imports planning or the report.
+FLOORS = ("versions", "model", "memory", "scheduler", "planning", "placement")
+# The other rooms, and which they may import. Nobody else imports planning or the report.
 BESIDE: Mapping[str, Collection[str]] = {
     "bounds": (),
     "systemd": ("bounds",),
@@ -35,13 +35,16 @@ BESIDE: Mapping[str, Collection[str]] = {
 LENT: Mapping[str, Collection[str]] = {
     "report": ("systemd._secrets",),
     "scheduler": ("ollama._go_text", "ollama._settings", "ollama._values"),
+    "placement": ("gpu._device", "ollama._names"),
     "planning": (
         "benchmark._conditions",
         "benchmark._measured",
         "gpu._admission",
         "gpu._device",
+        "gpu._taken",
         "gpu._vendors",
         "ollama._names",
+        "ollama._server_log",
         "ollama._settings",
         "systemd._arguments",
         "systemd._assignments",

@@ -63,6 +63,15 @@ def test_any_combination_that_is_called_safe_is_safe_in_every_order(installed, s
         assert is_safe_in_every_order(judge, chosen, candidate)
 
 
+def test_a_host_without_a_gpu_loads_as_many_as_fit_into_its_memory_however_many_are_installed(installed):
+    candidate = Candidate(1, 4096)
+    loaded = []
+    for count in (1, 2, 3, 4, 5):
+        judge = judge_of([], [installed(name) for name in SMALL[:count]])
+        loaded.append(judge.most_loaded(judge.simulation.models, candidate, count))
+    assert loaded == [1, 2, 3, 4, 5]
+
+
 def test_what_is_hopeless_is_never_safe(installed):
     for size in (4096, 8192, 12288, 24576):
         judge = judge_of([size], [installed("llama3.1:8b")])

@@ -46,6 +46,13 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
         ),
         ({"num_ctx": 4096}, {}, Candidate(2, 4096), None),
         (
+            {"num_ctx": 8193},
+            {},
+            Candidate(2, 4096),
+            "the Modelfile of a sets num_ctx 8193, beyond the 8192 tokens it was trained for",
+        ),
+        ({"num_ctx": 8192}, {}, Candidate(2, 8192), None),
+        (
             {"num_ctx": 4095},
             {},
             Candidate(2, 4096),
@@ -153,6 +160,21 @@ B = model("b", key="a")
         (
             [replace(A, num_ctx=2048), replace(B, num_ctx=2048)],
             ["a, b are tags of one file: they share one runner and count as one model"],
+        ),
+        (
+            [A, replace(B, side_files=("sha256-1",))],
+            [
+                "a, b are tags of one file with different projector or adapter: one of them is loaded at a time, and Ollama "
+                "reloads it whenever another tag is asked for"
+            ],
+        ),
+        (
+            [replace(A, num_gpu=0), B],
+            [
+                "a, b are tags of one file: they share one runner and count as one model",
+                "the Modelfile of a sets num_gpu 0: where it is loaded first, its runner also serves b with as few layers on "
+                "the GPU; set num_gpu in all tags of the file, or in none",
+            ],
         ),
     ],
 )

@@ -139,3 +139,5 @@ def test_what_somebody_added_to_our_drop_in_is_named_by_line_without_its_value()
         "/d:4 sets ExecStartPre, which is not ours: the file is to be written again"
     )
     assert "secret" not in added.message
+    (added,) = added_settings("/d", "[Service]\nCPUWeight=5\n")
+    assert (added.variable, added.found) == ("", "CPUWeight")
