@@ -279,7 +279,7 @@ def observed_from_list(items: Any) -> tuple[Observed, ...]:
             more = tuple(tuple(int(size) for size in one) for one in item["more_bytes"])
             if any(len(one) != len(KINDS) or min(one) < 0 for one in more):
                 raise ValueError("sizes that are none")
-            texts = {
+            texts: dict[str, Any] = {
                 name: str(item[name]) for name in ("blob", "version", "kv_cache_type", "flash_attention")
             }
             numbers: dict[str, Any] = {name: int(item[name]) for name in ("context_length", "parallel", "batch")}
