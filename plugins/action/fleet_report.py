@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -39,6 +40,8 @@ ARGUMENT_SPEC = {
     "changing": {"type": "list", "elements": "str", "default": []},
 }
 BENCHMARKS = "benchmark.html"
+# What reproduces loads that were not as foretold, a file for each host.
+EVIDENCE = "evidence"
 
 
 class ActionModule(ActionBase):
@@ -82,12 +85,20 @@ class ActionModule(ActionBase):
 
 def _write(report: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     folder = Path(options["dir"]).resolve()
+    evidence = [(str(host["name"]), host.pop("evidence")) for host in report["hosts"]]
     template = _template(Path(options["template"]))
     link = BENCHMARKS if (folder / BENCHMARKS).exists() else ""
     # Both in parts, because each is large where there are many hosts.
     data = json.JSONEncoder().iterencode(report)
     page = fill_page(report, template, options["title"], link)
     write_files(folder, (("report.json", data), ("report.html", page)))
+    files = [
+        (f"{name}.json", json.dumps({"loads": loads}) + "\n")
+        for name, loads in evidence
+        if loads and name == os.path.basename(name)
+    ]
+    if files:
+        write_files(folder / EVIDENCE, files)
 
 
 def _known(name: str, hostvars: Mapping[str, Any], is_lost: bool, is_changing: bool) -> Known:

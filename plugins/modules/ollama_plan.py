@@ -518,6 +518,12 @@ plan:
           and settings, and is remembered on the host.
       type: list
       elements: dict
+    evidence:
+      description:
+        - Of at most four loads that were not as foretold, C(shape) of the model, how it was loaded (C(launch)), and what was
+          C(seen) on each GPU. The report writes it into a file of its own.
+      type: list
+      elements: dict
     history:
       description: What became of each model since the server's start.
       type: list

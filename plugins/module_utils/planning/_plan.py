@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -161,6 +162,7 @@ class Plan:
     seen: tuple[SeenLoad, ...] = ()
     observed: tuple[Observed, ...] = ()
     history: tuple[History, ...] = ()
+    evidence: tuple[Mapping[str, Any], ...] = ()
     today: Today | None = None
     difference: tuple[str, ...] = ()
 

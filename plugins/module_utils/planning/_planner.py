@@ -139,6 +139,7 @@ def _in_words(
         seen=seen.rows,
         observed=seen.observed,
         history=seen.history,
+        evidence=seen.evidence,
         today=today,
         difference=differences(today, chosen, sum(gpu.planned_bytes for gpu in shown.gpus)),
     )

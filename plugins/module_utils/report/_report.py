@@ -143,6 +143,7 @@ def _host(host: HostData) -> dict[str, Any]:
         "today": [str(sentence) for sentence in (plan.get("today") or {}).get("sentences", ())],
         "difference": [str(sentence) for sentence in plan.get("difference", ())],
         "seen": [_seen(row) for row in plan.get("seen", ())],
+        "evidence": [dict(one) for one in plan.get("evidence", ())],
         "history": [dict(one) for one in plan.get("history", ())],
     }
 
