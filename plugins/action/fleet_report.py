@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -40,6 +41,8 @@ ARGUMENT_SPEC = {
 }
 BENCHMARKS = "benchmark.html"
 PLACEMENT = "placement.json"
+# What reproduces loads that were not as foretold, a file for each host.
+EVIDENCE = "evidence"
 
 
 class ActionModule(ActionBase):
@@ -83,12 +86,20 @@ class ActionModule(ActionBase):
 
 def _write(report: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     folder = Path(options["dir"]).resolve()
+    evidence = [(str(host["name"]), host.pop("evidence")) for host in report["hosts"]]
     template = _template(Path(options["template"]))
     link = BENCHMARKS if (folder / BENCHMARKS).exists() else ""
     # Both in parts, because each is large where there are many hosts.
     data = json.JSONEncoder().iterencode(report)
     page = fill_page({**report, **placed(folder)}, template, options["title"], link)
     write_files(folder, (("report.json", data), ("report.html", page)))
+    files = [
+        (f"{name}.json", json.dumps({"loads": loads}) + "\n")
+        for name, loads in evidence
+        if loads and name == os.path.basename(name)
+    ]
+    if files:
+        write_files(folder / EVIDENCE, files)
 
 
 def placed(folder: Path) -> dict[str, Any]:

@@ -140,7 +140,10 @@ def _host(host: HostData) -> dict[str, Any]:
         "limit": _limit(plan),
         "reasons": [str(reason) for reason in plan.get("reasons", ())],
         "warnings": [str(warning) for warning in plan.get("warnings", ())],
+        "today": [str(sentence) for sentence in (plan.get("today") or {}).get("sentences", ())],
+        "difference": [str(sentence) for sentence in plan.get("difference", ())],
         "seen": [_seen(row) for row in plan.get("seen", ())],
+        "evidence": [dict(one) for one in plan.get("evidence", ())],
         "history": [dict(one) for one in plan.get("history", ())],
     }
 
