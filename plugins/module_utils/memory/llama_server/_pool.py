@@ -14,7 +14,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import Backend
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import HALF_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
+    HALF_BYTES,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import EngineRules
 

@@ -26,7 +26,7 @@ def test_a_table_is_as_wide_as_its_widest_cells():
 
 
 def test_a_plan_starts_with_the_verdict_and_the_environment(plan):
-    assert lines_of(plan([12], ["gemma3:4b"]))[:5] == [
+    assert lines_of(plan([12], ["gemma3:4b"]))[:6] == [
         "gpu01: safe on the GPU (Ollama 0.33.0)",
         "  rules: llama.cpp b10488 (Ollama 0.33.0)",
         "  OLLAMA_CONTEXT_LENGTH=4096",
