@@ -191,7 +191,7 @@ def units_of(shape: ModelShape, numbers: range) -> Units:
     here = layers_on(shape, numbers)
     if (
         shape.number(PER_LAYER_INPUTS)
-        or any(shape.layers[index].is_recurrent for index in here)
+        or any(shape.layers[index].is_recurrent or has_indexer(shape, shape.layers[index]) for index in here)
         or any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers))
     ):
         return Units((numbers.start, numbers.stop), numbers)
