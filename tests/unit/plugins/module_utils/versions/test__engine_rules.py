@@ -63,9 +63,10 @@ def test_what_a_build_does_otherwise_than_b10488(build: str, names: set[str]) ->
 @pytest.mark.parametrize(
     ("build", "standing", "based_on"),
     [
-        ("b9452", Standing.ESTIMATE, ["b10068"]),
-        ("b10068", Standing.MEASURED, ["b10068"]),
-        ("b10242", Standing.INHERITED, ["b10068", "b10361"]),
+        ("b9452", Standing.ESTIMATE, ["b10361"]),
+        ("b10353", Standing.ESTIMATE, ["b10361"]),
+        ("b10361", Standing.MEASURED, ["b10361"]),
+        ("b10380", Standing.INHERITED, ["b10361", "b10488"]),
         ("b10434", Standing.INHERITED, ["b10361", "b10488"]),
         ("b10500", Standing.ESTIMATE, ["b10488"]),
         ("b10745", Standing.ESTIMATE, ["b10630"]),
@@ -128,7 +129,7 @@ def test_each_change_came_after_the_build_that_lacks_it() -> None:
             (0, 32, 14),
             "llama.cpp b10434 (Ollama 0.32.14), as b10361 and b10488, between which nothing changed",
         ),
-        ("0.30.0", (0, 30, 0), "llama.cpp b9452 (Ollama 0.30.0), not measured: a bound by b10068"),
+        ("0.30.0", (0, 30, 0), "llama.cpp b9452 (Ollama 0.30.0), not measured: a bound by b10361"),
         ("0.40.2", (0, 40, 2), "llama.cpp of a build that is not known (Ollama 0.40.2): a bound by b11434"),
     ],
 )
