@@ -57,6 +57,9 @@ LOOKUP_LEAFS = 2
 # Requests in flight at once when a model lies on several GPUs.
 # Source: llama.cpp ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES (b10488)
 PIPELINE_COPIES = 4
+# What a GPU was handed at the most before it ran.
+# Source: llama.cpp ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_SPLIT_INPUTS (b10488)
+MOST_COPIES = 30
 # What the graph of a common transformer gets on top where it stands for an unknown architecture: more than any of
 # the known ones is off by when it is taken for one.
 LIKE_OTHERS_MARGIN = 1.5
@@ -188,7 +191,7 @@ def units_of(shape: ModelShape, numbers: range) -> Units:
     here = layers_on(shape, numbers)
     if (
         shape.number(PER_LAYER_INPUTS)
-        or any(shape.layers[index].is_recurrent for index in here)
+        or any(shape.layers[index].is_recurrent or has_indexer(shape, shape.layers[index]) for index in here)
         or any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers))
     ):
         return Units((numbers.start, numbers.stop), numbers)
@@ -342,6 +345,10 @@ def compute_bytes(
         return bound_bytes(shape, layout, attention, cache_type) + extra + _allowance_bytes(
             shape, layout, engine, copies, units is None or units.numbers.start == 0
         )
+    if ARCHITECTURES.get(shape.architecture, TRANSFORMER).copies_views and copies == 1 and units is None:
+        return devices_compute_bytes(
+            shape, layout, attention, cache_type, (range(shape.block_count + 1),), 1, engine
+        )[0]
     numbers = None if units is None else units.numbers
     exact_bytes, _graph = _on_one_device(
         shape, layout, attention, cache_type, numbers, copies, False, engine
@@ -395,6 +402,7 @@ def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
         attention is Attention.FLASH_ON_HOST
         or architecture.style.bare_norms
         or architecture.begins_with_output
+        or architecture.copies_views
         or any(layer.is_recurrent for layer in shape.layers)
     )
 
@@ -411,7 +419,9 @@ def devices_compute_bytes(
 ) -> tuple[int, ...]:
     """Bytes of the compute buffers of all GPUs that hold a model, each with the units given."""
     known = knowledge(shape)
-    if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
+    copies_views = ARCHITECTURES.get(shape.architecture, TRANSFORMER).copies_views
+    is_alone = len(devices) == 1 and not copies_views
+    if known is Knowledge.NONE or is_alone or not spreads_unevenly(shape, attention):
         return tuple(
             compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies, engine)
             + (
@@ -433,7 +443,11 @@ def devices_compute_bytes(
         engine=engine,
     )
     sizes = buffers_bytes(
-        context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
+        context.graph.nodes,
+        device_count=len(devices),
+        alignment=CUDA_ALIGNMENT_BYTES,
+        copies=copies,
+        most_copies=None if engine.hands_over_at_once else MOST_COPIES,
     )
     return tuple(
         _guarded(known, size) + _allowance_bytes(shape, layout, engine, copies, units.start == 0)

@@ -103,7 +103,8 @@ def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
     stretches = stretches_of(
         [(node, node.sources) for node in graph.nodes],
         graph.ends,
-        first=sorted(inputs, key=lambda tensor: not tensor.is_scratch),
+        # What is kept several times has its room before anything else.
+        first=sorted(inputs, key=lambda tensor: tensor.is_scratch == (input_copies > 1)),
         copies=input_copies,
         alignment=alignment,
     )

@@ -134,3 +134,19 @@ def test_what_the_engine_aborts_on_is_refused(model, settings, attention, senten
     else:
         with pytest.raises(Refused, match=sentence):
             check(model, layout, settings, attention)
+
+
+KIMI = replace(LLAMA, name="kimi", architecture="kimi-linear")
+
+
+@pytest.mark.parametrize("slots", [3, 5, 6])
+def test_kimi_linear_does_not_start_with_a_batch_that_slots_cannot_share(slots):
+    with pytest.raises(Refused, match=f"^kimi cannot share a batch of 512 evenly among {slots} slots: "):
+        check(KIMI, cells(KIMI, 4096, slots, 512), LoadSettings(4096, slots, 512), Attention.FLASH)
+
+
+@pytest.mark.parametrize("slots", [1, 4, 8])
+def test_kimi_linear_starts_with_a_batch_that_slots_share_evenly(slots):
+    layout = cells(KIMI, 4096, slots, 512)
+    assert layout.batch % slots == 0
+    check(KIMI, layout, LoadSettings(4096, slots, 512), Attention.FLASH)
