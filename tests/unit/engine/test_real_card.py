@@ -51,7 +51,8 @@ for line in sys.stdin:
     held = [take({buffers})]
     made = devices()
     held.append(take({pool}))
-    log = "a: CUDA0 KV buffer size =   200.00 MiB\\\\nb: CUDA0 compute buffer size =   100.00 MiB"
+    log = "llama_kv_cache:      CUDA0 KV buffer size =   200.00 MiB"
+    log += "\\\\nsched_reserve:      CUDA0 compute buffer size =   100.00 MiB"
     tell(started=True, context=made, fill=devices(), steps=devices(), fill_seconds=2.0, step_seconds=4.0, code=0, log=log)
 """
 
