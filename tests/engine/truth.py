@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import _checkout
+import design
 import measure
 import package
 import probe
@@ -115,15 +116,20 @@ def compare(release: str, tables: measure.Tables, headers: Path, into: Path) -> 
 
     build, shapes = accuracy.parse_build(release), accuracy.read_shapes(headers)
     one_gpu, several = loaded_only(tables)
+    measure.Tables(one_gpu, several).write(into)
     found = differences(
-        one_gpu, lambda row: accuracy.compare_rows([row], shapes, build)[1].total, "total_gpu_mib"
+        design.read(into / measure.ONE_GPU),
+        lambda row: accuracy.compare_rows([row], shapes, build)[1].total,
+        "total_gpu_mib",
     )
-    for run in several:
-        found += differences(run, lambda row: accuracy.compare_devices([row], shapes, build)[1].total, "total_mib")
+    found += differences(
+        design.read(into / measure.SEVERAL_GPUS),
+        lambda row: accuracy.compare_devices([row], shapes, build)[1].total,
+        "total_mib",
+    )
     for line in describe(found):
         print(f"  {release} {line}")
     said = [f"too low: {one.row['model']} {one}" for one in found if one.is_too_low]
-    measure.Tables(one_gpu, several).write(into)
     figures = into / "accuracy.json"
     command = [sys.executable, ACCURACY, "--engine", release, "--rows", into / measure.ONE_GPU, "--json", figures]
     command += ["--headers", headers, *(["--multi-gpu", into / measure.SEVERAL_GPUS] if several else [])]
