@@ -26,9 +26,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report imp
     table,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
 ARGUMENT_SPEC = {
     "hosts": {"type": "list", "elements": "str", "required": True},

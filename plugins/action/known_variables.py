@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import unknown_variables
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
 
 class ActionModule(ActionBase):

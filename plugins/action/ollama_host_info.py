@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import Returns, documented
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 
@@ -14,9 +16,18 @@ def documented_with_parts() -> Returns:
     returns = documented("ollama_host_info")
     return {
         **returns,
-        "ansible_facts": documented("gpu_facts")["ansible_facts"],
+        "ansible_facts": {**returns["ansible_facts"], "contains": documented("gpu_facts")["ansible_facts"]["contains"]},
         "models": {**returns["models"], "contains": documented("ollama_model_info")},
         "service": {**returns["service"], "contains": documented("systemd_environment_info")},
+    }
+
+
+def with_all(returns: Returns, gathered: Collection[str]) -> Returns:
+    """The section where these parts were asked for, without which an answer is none."""
+    asked = {f"when O(gather) has V({part})" for part in gathered}
+    return {
+        name: {**described, "returned": "always"} if described["returned"] in asked else described
+        for name, described in returns.items()
     }
 
 

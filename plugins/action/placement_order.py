@@ -12,7 +12,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._order import HostMove, order_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import read_summary
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
 ARGUMENT_SPEC = {
     "hosts": {"type": "list", "elements": "str", "required": True},

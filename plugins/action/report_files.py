@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
 ARGUMENT_SPEC = {

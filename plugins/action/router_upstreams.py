@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._routes 
     mark,
     upstreams,
 )
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import settings_by_fact
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
 ARGUMENT_SPEC = {
     "hosts": {"type": "list", "elements": "str", "required": True},

@@ -55,7 +55,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
 
 
 def fleet_page(

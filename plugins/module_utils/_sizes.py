@@ -1,12 +1,17 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How sizes are counted and written: bytes for machines, GiB and MiB for people."""
+"""How sizes are counted, rounded up and written: bytes for machines, GiB and MiB for people."""
 
 from __future__ import annotations
 
 MIB = 1 << 20
 GIB = 1 << 30
+
+
+def padded(count: int, multiple: int) -> int:
+    """The count rounded up to a multiple."""
+    return -(-count // multiple) * multiple
 
 
 def gib(size_bytes: int) -> str:

@@ -451,7 +451,7 @@ hardware:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 
 
 def main() -> None:

@@ -344,6 +344,12 @@ file_edited:
   description: Whether our drop-in is another one than was put there; null where that is not known.
   returned: always
   type: bool
+unproven:
+  description:
+    - Whether no run has seen the service healthy on our drop-in since it was written or brought back, as where one was killed
+      before.
+  returned: always
+  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -383,6 +389,7 @@ COMPARED = (
     "problems",
     "notes",
     "file_edited",
+    "unproven",
 )
 
 
@@ -447,7 +454,6 @@ def _inspect(module: AnsibleModule) -> None:
         missing = activity_differences(options["unit"], found.state.active_state, result["refusals"], because)
         result["differences"] = [d.to_dict() for d in missing] + result["differences"]
     result.update(unseen=unseen, problems=unseen + notes)
-    # What was not seen may be anything.
     result["in_sync"] = not (result["differences"] or unseen)
     if not options["details"]:
         result = {name: result[name] for name in COMPARED}

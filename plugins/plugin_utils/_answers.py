@@ -26,6 +26,8 @@ MESSAGE_CHARACTERS = 16 << 10
 WARNINGS = 64
 # systemd and Ollama know no number beyond.
 LARGEST_NUMBER = (1 << 64) - 1
+# What a module says of a value that is in every answer of a run that did not fail.
+IN_EVERY_ANSWER = ("always", "success")
 
 # Neither a terminal nor a log shows these as text: control characters without tab and new line, and what
 # changes the direction or the lines of a text (Unicode Standard Annex 9 and chapter 5.8).
@@ -72,8 +74,8 @@ def checked(answer: Mapping[str, Any], returns: Returns) -> dict[str, Any]:
 
     Everything else is left out: facts and Ansible's own keys among them.
 
-    Raises: UnfitAnswer where a value has another type than documented, a number that no host can have,
-    or where all of it is too large or too deep.
+    Raises: UnfitAnswer where a value has another type than documented, a number that no host can have, where one
+    that is always returned is missing although the module did not fail, or where all of it is too large or too deep.
     """
     budget = _Budget()
     taken = {name: budget.taken(answer[name], name, 1) for name in returns if name in answer}
@@ -83,6 +85,8 @@ def checked(answer: Mapping[str, Any], returns: Returns) -> dict[str, Any]:
         taken["ansible_facts"] = {name: facts[name] for name in known if name in facts}
     for name, value in taken.items():
         _check_type(value, returns[name], name)
+    if not answer.get("failed"):
+        _check_complete(taken, returns, "")
     return {**taken, **_ending(answer)}
 
 
@@ -165,6 +169,21 @@ def _check_fields(value: Mapping[str, Any], contains: Returns, name: str) -> Non
         for field, documented_as in contains.items():
             if field in record:
                 _check_type(record[field], documented_as, f"{name}.{field}")
+
+
+def _check_complete(answer: Mapping[str, Any], returns: Returns, within: str) -> None:
+    """Refuses an answer, or a record in one, without what is always there."""
+    for name, documented_as in returns.items():
+        if name not in answer and documented_as.get("returned") in IN_EVERY_ANSWER:
+            raise UnfitAnswer(f"{within}{name} is missing, and the module always returns it")
+        contains = documented_as.get("contains")
+        if not contains:
+            continue
+        value = answer.get(name)
+        for record in value if isinstance(value, list) else [value]:
+            # An empty one says that there is nothing to tell.
+            if isinstance(record, dict) and record:
+                _check_complete(record, contains, f"{within}{name}.")
 
 
 def _kind(value: Any) -> str:

@@ -311,7 +311,7 @@ def print_report(count: int, verdict: Verdict) -> None:
     from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
     from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import known_of
     from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
-    from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
+    from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
     from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 
     template = (REPOSITORY / "roles/ollama_report/templates/report.html.j2").read_text()

@@ -16,11 +16,11 @@ from typing import Any
 
 import _collection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._which_rule import (
     believed_memory,
     runs_in_go_engine,
 )
@@ -31,7 +31,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
     ModelShape,
     shape_from_header,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import lay_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
     ROWS,

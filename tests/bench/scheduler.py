@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import _collection
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory, ModelMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
+    GpuMemory,
+    KvCache,
+    ModelMemory,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     BelievedMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header

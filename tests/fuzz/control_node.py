@@ -8,23 +8,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
-    HOST_INFO_RETURNS,
-    found,
-    parts,
-    planned,
-)
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import HOST_INFO_RETURNS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import answer
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import parts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report, table
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import UnfitAnswer, checked, shown
 from ansible_collections.gpufleet.ollama.tests.fuzz.gpu import FACTS
 from ansible_collections.gpufleet.ollama.tests.fuzz.ollama import HEADER
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import Target, changed
+from ansible_collections.gpufleet.ollama.tests.unit.answers import completed
 
 MODEL = shape_from_header(HEADER, name="m:latest", digest="sha256-" + "a" * 64).to_dict()
-ANSWER = {
+_TOLD = {
     "ansible_facts": {"gpufleet_gpu": FACTS},
     "models": {
         "models": [MODEL],
@@ -37,7 +35,13 @@ ANSWER = {
         "process_environment": {"OLLAMA_HOST": "0.0.0.0"},
         "dropin_path": "/x",
         "variables": {"OLLAMA_NUM_PARALLEL": {"value": "4", "file": "/etc/zz.conf"}},
+        "conflicts": [{"variable": "OLLAMA_NUM_PARALLEL", "message": "m"}],
+        "refusals": ["r"],
+        "problems": ["p"],
+        "notes": ["n"],
     },
+    "planned_gpus": [{"uuid": "GPU-9", "name": "A GPU"}],
+    "planned_gpus_problem": "",
     "measured": {
         "format": 1,
         "measured_at": "x",
@@ -56,6 +60,7 @@ ANSWER = {
     "msg": "",
     "warnings": [],
 }
+ANSWER = completed(_TOLD, HOST_INFO_RETURNS)
 OPTIONS = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()}
 
 
@@ -65,8 +70,8 @@ def _gate(data: bytes) -> None:
 
 def _taken(data: bytes) -> dict[str, Any]:
     """What is taken is documented and plain data that a terminal and a file can show."""
-    answer = changed(ANSWER, data)
-    taken = checked(answer if isinstance(answer, dict) else {}, HOST_INFO_RETURNS)
+    told = changed(ANSWER, data)
+    taken = checked(told if isinstance(told, dict) else {}, HOST_INFO_RETURNS)
     assert json.dumps(taken, allow_nan=False, ensure_ascii=False).encode("utf-8")
     assert set(taken) <= {*HOST_INFO_RETURNS, "changed", "failed", "skipped", "msg", "warnings", "diff"}
     assert set(taken.get("ansible_facts") or {}) <= {"gpufleet_gpu"}
@@ -82,12 +87,12 @@ def _plan(data: bytes) -> None:
         "use_measured_memory": way > b"\x40",
         "on_gpu_fault": "exclude" if way > b"\x80" else "fail",
     }
-    host = parts(_taken(data))
-    outcome = planned({**options, **found(options, host)}, {})
+    taken = _taken(data)
+    outcome = answer(options, taken, "gpu01")
     failure = outcome.get("msg", "")
     assert "plan" in outcome or 0 < len(failure) < 2000
     json.dumps(outcome)
-    report = fleet_report([HostData("gpu01", outcome.get("plan"), gpu=host["gpu"], failure=failure)], "now")
+    report = fleet_report([HostData("gpu01", outcome.get("plan"), gpu=parts(taken)["gpu"], failure=failure)], "now")
     json.dumps(report)
     table(report)
 

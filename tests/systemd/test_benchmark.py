@@ -81,6 +81,7 @@ def test_the_unit_of_the_inventory_is_measured_and_no_other(make):
     before = as_it_is(host, "second.service")
     run = host.playbook("benchmark", ollama_override_unit="second.service", **SETTINGS)
     assert run.return_code == 0, run.output
+    assert "<svg" in (host.folder / "report" / "benchmark.html").read_text()
     assert as_it_is(host, "second.service") == before
     assert host.property("ActiveState") == "inactive"
     kept = json.loads(host.read("/var/lib/gpufleet/second.service/benchmark.json"))

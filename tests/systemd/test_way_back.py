@@ -11,6 +11,7 @@ D = "/etc/systemd/system/ollama.service.d"
 DROPIN = f"{D}/zz-gpufleet.conf"
 STATE = "/var/lib/gpufleet/ollama.service"
 FORMER = f"{STATE}/former/zz-gpufleet.conf"
+RECORD = f"{STATE}/written/zz-gpufleet.conf.json"
 ONE_GPU = {"gpus": "rtx3060_12gb", "models": {"llama3.2:3b": None}}
 IMPATIENT = {
     "ollama_override_health_timeout": 12,
@@ -142,6 +143,51 @@ def test_what_a_killed_run_wrote_is_taken_back_by_the_next_where_it_does_not_sta
     assert "The former drop-in is back and ollama.service runs on it." in run.output
     assert "PARALLEL=2" in host.read(DROPIN)
     assert parallel(host) == "2"
+
+
+def forget_the_proof(host):
+    """The state that a run leaves which was killed when the service was healthy and before that was noted."""
+    host.shell(f"sed -i 's/\"proven\": true/\"proven\": false/' {RECORD}; grep -q false {RECORD}")
+
+
+def test_a_run_that_was_killed_when_the_service_was_healthy_is_completed_by_the_next(make_host):
+    host = make_host(**ONE_GPU)
+    assert host.playbook("site", **IMPATIENT).return_code == 0
+    forget_the_proof(host)
+    pid = host.property("MainPID")
+    checked = host.playbook("site", "--check", **IMPATIENT)
+    assert (checked.return_code, checked.changed) == (0, 0), checked.output
+    assert "false" in host.read(RECORD)
+    run = host.playbook("site", **IMPATIENT)
+    assert (run.return_code, run.changed) == (0, 0), run.output
+    assert "true" in host.read(RECORD)
+    assert host.property("MainPID") == pid
+    assert host.report()["host"]["state"] == "in sync"
+
+
+def test_what_a_killed_run_left_running_and_unhealthy_is_taken_back_by_the_next(make_host):
+    broken = {"action": "fail", "paths": ["/api/version"], "status": 500, "error": "broken"}
+    host = make_host(ollama={"faults": [{**broken, "when": FAILS_AT_THREE["when"]}]})
+    assert host.service({"OLLAMA_NUM_PARALLEL": 2}).return_code == 0
+    written = host.read(DROPIN).replace("PARALLEL=2", "PARALLEL=3")
+    assert host.module("systemd_dropin", content=written)["changed"]
+    host.shell("systemctl daemon-reload; systemctl restart ollama")  # and the run is killed
+    run = host.service(THREE, ollama_override_health_timeout=12)
+    assert run.return_code != 0
+    assert "answers 500: broken" in run.output
+    assert "The former drop-in is back and ollama.service runs on it." in run.output
+    assert parallel(host) == "2"
+
+
+def test_a_rollback_in_check_mode_tells_what_it_would_do_and_does_nothing(host):
+    for number in (2, 3):
+        assert host.service({"OLLAMA_NUM_PARALLEL": number}).return_code == 0
+    run = host.playbook("rollback", "--check")
+    assert run.return_code == 0, run.output
+    assert "ollama.service would be back on what it had before change" in " ".join(run.output.split())
+    assert "is back" not in run.output
+    assert "PARALLEL=3" in host.read(DROPIN)
+    assert parallel(host) == "3"
 
 
 def test_a_rollback_that_was_killed_before_its_restart_is_completed_by_the_next(host):

@@ -54,7 +54,7 @@ def test_the_knee_is_found_the_state_comes_back_and_the_next_plan_uses_it(on: Ho
 
     run = service.run(
         "benchmark",
-        "--limit=saturating,localhost",  # the page is written there
+        "--limit=saturating",
         gpufleet_report_dir=str(tmp_path),
         ollama_benchmark_inventory="host_vars",
         ollama_benchmark_inventory_dir=str(tmp_path),

@@ -12,11 +12,11 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import bounded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._running_environment import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import SOURCES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility_environment import (
     combined,
     service_environment,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import SOURCES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import USER, Run
 
 DEADLINE_SECONDS = 30.0

@@ -64,9 +64,3 @@ def remember(path: str, gpus: Iterable[Mapping[str, Any]]) -> None:
         raise RecordError(
             f"{path} cannot be written: {error.strerror}; what stood there is unchanged"
         ) from error
-
-
-def gone(before: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Name and UUID of each GPU that was planned with and is no longer among the devices of `gpufleet_gpu`."""
-    there = {str(device.get("uuid")) for device in devices}
-    return [f"{gpu['name']} ({gpu['uuid']})" for gpu in before if str(gpu["uuid"]) not in there]

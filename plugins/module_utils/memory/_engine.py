@@ -22,10 +22,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start impo
     Launch,
     Loadable,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._which_rule import (
     believed_memory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import (

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     DEFAULT_BATCH,
     FLASH_ATTENTION,
@@ -26,14 +25,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
     EXACT,
     GpuMemory,
     HostMemory,
+    KvCache,
     ModelMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server import _refusals
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
-    Cells,
-    cells,
-    layers_cache,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     PIPELINE_COPIES,
     Knowledge,
@@ -46,6 +41,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import (
     Attention,
     resolved,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    Cells,
+    cells,
+    layers_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,

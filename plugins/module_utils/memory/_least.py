@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     cells,
     kind_of_cache,
     layer_cache,

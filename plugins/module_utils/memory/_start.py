@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an engine is started, and what it took then: the words that scheduler and memory rules share."""
+"""With what an engine is started, and what it took then: the words that scheduler and memory rules share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import NOTHING, ModelMemory
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     BelievedMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape

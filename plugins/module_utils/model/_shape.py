@@ -136,7 +136,6 @@ class ModelShape:
     text_bytes: int
     repacked_bytes: int
     tensor_count: int
-    has_tied_output: bool
     layers: tuple[LayerShape, ...]
     forms: tuple[Form, ...]
     model_form: Form
@@ -461,7 +460,6 @@ def shape_from_header(
         text_bytes=weights.text_bytes,
         repacked_bytes=weights.repacked_bytes,
         tensor_count=weights.tensor_count,
-        has_tied_output=OUTPUT_TENSOR not in weights.model_tensors,
         layers=layers,
         forms=forms,
         model_form=tuple(sorted(weights.model_tensors.items())),

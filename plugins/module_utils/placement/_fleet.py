@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Group, Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._prover import Prover
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import (
     BETTER_WITH_LESS_BYTES,
     VARIATION_BYTES,
@@ -321,14 +320,3 @@ def _nowhere(demand: FleetDemand, left_out: Mapping[str, str]) -> str:
         f"gpufleet_demand, model '{demand.name}': no host that can be placed on may hold it{missing}: pull it on one of the "
         "hosts that its pattern names, or set gpufleet_placement_pull to let other hosts be given it"
     )
-
-
-def provers(fleet: Fleet) -> list[Prover]:
-    """What is asked of each kind of hosts."""
-    return [Prover(host.judged) for host in fleet.kinds]
-
-
-def names_of(items: Iterable[Any]) -> list[str]:
-    """Names in a list of wanted models, which are names or mappings."""
-    names = [item.get("name") if isinstance(item, Mapping) else item for item in items]
-    return [name for name in names if isinstance(name, str)]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import GPU_GONE
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import GPU_GONE
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import (
     AFTER_CHANGE,
     BEFORE_CHANGE,

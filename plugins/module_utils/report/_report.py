@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import (
     MENDED_BY_SITE,
     NOT_RUNNING,
     REFUSED,

@@ -1,14 +1,14 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The states of a host in the report, which of them are worse, and which one a host is in."""
+"""What makes a host drifted, unknown or in sync: the states of the report, the worst first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift import Drift
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import Drift
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
 
 UNREACHABLE = "unreachable"

@@ -34,7 +34,6 @@ class Runner:
     memory: ModelMemory
     logged_bytes: tuple[int, ...]
     free_at_load_bytes: tuple[int, ...]
-    is_busy: bool = False
 
 
 def really_free(gpus: Sequence[SchedulerGpu], runners: Sequence[Runner]) -> tuple[int, ...]:

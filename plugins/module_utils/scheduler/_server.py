@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
     ModelMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._which_rule import (
     runs_in_go_engine,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -30,7 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch 
     can_flash,
     fit_targets_bytes,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import lay_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
@@ -197,13 +197,6 @@ class Server:
         """The server after that time without requests: models whose keep-alive ran out are gone."""
         now = self.now + seconds
         return replace(self, now=now, runners=tuple(one for one in self.runners if one.expires_at > now))
-
-    def with_busy(self, name: str, busy: bool = True) -> Server:
-        """The server while the model of that name answers requests: it is evicted last."""
-        return replace(
-            self,
-            runners=tuple(replace(one, is_busy=busy) if one.name == name else one for one in self.runners),
-        )
 
     # What a load asks for
 
@@ -552,8 +545,11 @@ class Server:
         return replace(self, runners=tuple(one for one in self.runners if one is not runner))
 
     def _victim(self) -> Runner:
-        """Source: ollama server/sched.go, findRunnerToUnload() and ByDurationAndName (v0.33.0-rc2)."""
-        return min(self.runners, key=lambda one: (one.is_busy, one.keep_alive_seconds, one.key))
+        """All are idle here; Ollama takes a busy one last.
+
+        Source: ollama server/sched.go, findRunnerToUnload() and ByDurationAndName (v0.33.0-rc2).
+        """
+        return min(self.runners, key=lambda one: (one.keep_alive_seconds, one.key))
 
 
 def start_server(

@@ -10,7 +10,7 @@ from enum import Enum
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib_or_mib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_memory import Runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import Layout
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import Options, SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import Decision, View
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
@@ -53,9 +53,8 @@ def cpu_words(name: str, options: Options) -> str:
 
 def victim_words(victim: Runner) -> str:
     """Why this model is evicted."""
-    state = "busy" if victim.is_busy else "idle"
     return (
-        f"{victim.name} is evicted: of the {state} models it has the shortest keep-alive "
+        f"{victim.name} is evicted: of the idle models it has the shortest keep-alive "
         f"({victim.keep_alive_seconds:g} s), and of those the lowest blob name."
     )
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
+import time
 from typing import Iterable, Union
 
 # Parts are written one by one: a long text need not be whole in memory.
 Text = Union[str, Iterable[str]]
+# How an unfinished file is called, and when whoever wrote it must be gone: no text takes a minute.
+_UNFINISHED_PREFIX = ".gpufleet-"
+_UNFINISHED_SUFFIX = ".new"
+ABANDONED_AFTER_SECONDS = 3600
 
 
 def replace_file(path: str, text: Text, mode: int) -> None:
@@ -22,8 +28,11 @@ def replace_file(path: str, text: Text, mode: int) -> None:
     making a part of the text has raised, likewise.
     """
     directory, name = os.path.split(path)
+    sweep(directory or ".")
     # Exclusive and of a name that nobody can foresee: nothing that lies there is written through.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=directory or ".")
+    descriptor, temporary = tempfile.mkstemp(
+        prefix=f"{_UNFINISHED_PREFIX}{name}.", suffix=_UNFINISHED_SUFFIX, dir=directory or "."
+    )
     try:
         _write(descriptor, text, mode)
         os.replace(temporary, path)
@@ -32,6 +41,19 @@ def replace_file(path: str, text: Text, mode: int) -> None:
             os.unlink(temporary)
         raise
     sync_folder(directory or ".")
+
+
+def sweep(directory: str) -> None:
+    """Removes the unfinished files that killed runs of this user have left in a folder."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if not entry.name.startswith(_UNFINISHED_PREFIX) or not entry.name.endswith(_UNFINISHED_SUFFIX):
+                continue
+            with contextlib.suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                old = time.time() - found.st_mtime > ABANDONED_AFTER_SECONDS
+                if old and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                    os.unlink(entry.path)
 
 
 def write_file(path: str, text: Text, mode: int) -> None:
@@ -61,10 +83,11 @@ def move_file(path: str, target: str) -> None:
 
 
 def remove_file(path: str) -> None:
-    """Removes a file, if it is there, and has that reach the disk.
+    """Removes a file, if it is there, and what was left unfinished beside it, and has that reach the disk.
 
     Raises: OSError when it cannot be removed.
     """
+    sweep(os.path.dirname(path) or ".")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
         sync_folder(os.path.dirname(path))

@@ -293,7 +293,8 @@ def _restored(
         restore(steps, taken, keep)
     rollout = _former.rollout_of(taken[0])
     shown = "; ".join(_summary(step) for step in steps)
-    told = f"{where.unit} is back on what it had before {_named(rollout)}: {shown}."
+    verb = "would be" if check_mode else "is"
+    told = f"{where.unit} {verb} back on what it had before {_named(rollout)}: {shown}."
     return replace(_outcome(steps, True, complaints), restored=True, told=told)
 
 
@@ -444,6 +445,12 @@ def unproven_change(where: Place) -> str:
     record = read_record(where)
     known = _former.changes(where.former_directory)
     return record.change if record and not record.proven and record.change in known[-1:] else ""
+
+
+def is_unproven(where: Place) -> bool:
+    """Whether no run has seen the service healthy on the drop-in since it was written or brought back."""
+    record = read_record(where)
+    return record is not None and not record.proven and record.change in ("", unproven_change(where))
 
 
 def _write_record(where: Place, record: Record) -> None:

@@ -30,6 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin im
     is_exposed,
     is_former_name,
     is_ours,
+    is_unproven,
     newest_former,
     place,
     with_secret_file,
@@ -102,6 +103,7 @@ class Inspection:
 
     `notes`: what nobody has to repair now. `stopped`: that somebody stopped and disabled the service, else empty.
     `file_edited`: whether our drop-in is another one than was put there; None where that is not known.
+    `unproven`: whether no run has seen the service healthy on it.
     """
 
     manager: Manager
@@ -121,6 +123,7 @@ class Inspection:
     notes: tuple[str, ...] = ()
     stopped: str = ""
     file_edited: bool | None = None
+    unproven: bool = False
     service_id: str = ""
 
     @property
@@ -182,10 +185,14 @@ class Inspection:
             "overrides": list(self.overrides),
             "differences": [difference.to_dict() for difference in self.differences],
             "refusals": list(self.refusals),
+            "unseen": list(self.problems),
             "problems": list(self.problems),
+            # What was not seen may be anything.
+            "in_sync": not (self.differences or self.problems),
             "notes": list(self.notes),
             "stopped": self.stopped,
             "file_edited": self.file_edited,
+            "unproven": self.unproven,
         }
 
     def _variable(self, variable: Variable, show_secrets: bool) -> dict[str, Any]:
@@ -306,6 +313,7 @@ def inspect(
         notes=tuple(_notes(state)),
         stopped=_stopped(state),
         file_edited=is_edited(where, own_whole or None),
+        unproven=is_unproven(where),
         service_id=service_id(scope, state),
     )
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What /proc tells of a unit's processes, their environment and their sockets."""
+"""What /proc tells of a unit's processes: the environment each runs with, its sockets, its control group."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which environment values are secrets, and what people see in their place.
+"""Which names and values are secrets, and what people see in their place.
 
 Every function takes time in proportion to the text, because what a host says may be long.
 """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""By which figures a version of Ollama places models: shares of free memory, batches, what is to stay free."""
+"""By which figures a version of Ollama places models: 80 % of free memory, batches, what is to stay free."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache, padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB, padded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     BelievedMemory,
     uses_flash_attention,
 )

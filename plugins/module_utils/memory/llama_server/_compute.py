@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     Cells,
     cells,
     kind_of_cache,
     layer_cache,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
     ARCHITECTURES,
     TRANSFORMER,

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     GpuMemory,
     HostMemory,
+    KvCache,
     ModelMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import (
@@ -24,17 +24,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start impo
     Launch,
     Loadable,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
-    Cells,
-    cells,
-    layer_cache,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     devices_compute_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import (
     Attention,
     resolved,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    Cells,
+    cells,
+    layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,

@@ -11,7 +11,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_setti
     LoadSettings,
     Refused,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells, cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
     build,
@@ -21,6 +20,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    Cells,
+    cells,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
     MEAN_POOLING,
 )

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import ActionModule, placed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import BEGUN, LOST, NOTHING_KNOWN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._page import fill_page
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
 from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 

@@ -10,18 +10,25 @@ import json
 import pytest
 import yaml
 from ansible.errors import AnsibleError
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import with_all
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
     HOST_INFO,
+    HOST_INFO_RETURNS,
     ActionModule,
 )
 from ansible_collections.gpufleet.ollama.plugins.doc_fragments import _service
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, HostGpus
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_plan
+from ansible_collections.gpufleet.ollama.tests.unit.answers import completed
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
 GIB = 1 << 30
 GEMMA = {"name": "gemma3:4b", "header": header("gemma3:4b")}
-HOST = {"devices": [{"memory_total_bytes": 24 * GIB}]}
+DEVICE = GpuDevice(
+    0, "GPU-1", "0000:01:00.0", "nvidia", "RTX", memory_total_bytes=24 * GIB, memory_free_bytes=24 * GIB
+)
+HOST = HostGpus("now", devices=(DEVICE,), visible_devices=("GPU-1",)).to_dict()
 
 
 @pytest.fixture
@@ -72,13 +79,14 @@ def test_warnings_name_the_host(run_action):
 
 @pytest.fixture
 def run_on(run_action, monkeypatch):
-    """`run_on(read, option=value, ...)` gives the result of the action for a host of which `read` is read."""
+    """`run_on(read, option=value, ...)` gives the result for a host of which `read` is read, but for `missing`."""
 
-    def run(read, **options):
+    def run(read, missing="", **options):
         def execute(_self, module_name, module_args, task_vars):
             assert (module_name, task_vars["inventory_hostname"]) == (f"gpufleet.ollama.{HOST_INFO}", "gpu01")
             asked.append(module_args)
-            return json.loads(json.dumps(read))
+            whole = completed(read, with_all(HOST_INFO_RETURNS, module_args["gather"]))
+            return json.loads(json.dumps({name: value for name, value in whole.items() if name != missing}))
 
         monkeypatch.setattr(ActionModule, "_execute_module", execute)
         return run_action(**{"gather": ["gpu", "models", "service", "measured"], **options})
@@ -104,7 +112,9 @@ def test_variables_that_fit_are_planned_with(run_action):
 
 READ = {
     "ansible_facts": {"gpufleet_gpu": HOST},
-    "models": {"models": [GEMMA], "unplannable": [], "loaded": None, "version": "0.33.0"},
+    "models": completed(
+        {"models": [GEMMA], "loaded": None, "version": "0.33.0"}, HOST_INFO_RETURNS["models"]["contains"]
+    ),
     "service": {},
     "measured": {},
     "measured_problem": "",
@@ -121,7 +131,6 @@ def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
 
 
 OURS = {"uuid": "GPU-1", "name": "RTX"}
-THERE = {**HOST["devices"][0], "index": 0, "uuid": "GPU-1", "name": "RTX"}
 
 
 @pytest.mark.parametrize(
@@ -139,17 +148,31 @@ THERE = {**HOST["devices"][0], "index": 0, "uuid": "GPU-1", "name": "RTX"}
     ],
 )
 def test_gpus_that_the_plan_was_applied_for_are_looked_for(run_on, remembered, options, told):
-    facts = {"gpufleet_gpu": {"devices": [THERE]}}
-    read = {**READ, "ansible_facts": facts, "planned_gpus": remembered, "planned_gpus_problem": ""}
+    read = {**READ, "planned_gpus": remembered, "planned_gpus_problem": ""}
     hardware = run_on(read, **options)["hardware"]
     assert hardware == {"gone_is_accepted": False, "problem": "", **told}
 
 
 def test_a_plan_that_fails_says_which_gpu_is_gone(run_on):
-    read = {**READ, "planned_gpus": [OURS], "planned_gpus_problem": ""}
+    read = {**READ, "planned_gpus": [{"uuid": "GPU-2", "name": "A"}], "planned_gpus_problem": ""}
     result = run_on(read, wanted=["absent:7b"])
     assert result["failed"]
-    assert result["msg"].endswith("; gone since the plan was applied: RTX (GPU-1)")
+    assert result["msg"].endswith("; gone since the plan was applied: A (GPU-2)")
+
+
+@pytest.mark.parametrize("part", ["models", "service", "measured", "planned_gpus", "failures", "ansible_facts"])
+def test_a_part_that_was_asked_for_and_is_not_told_is_no_plan(run_on, part):
+    result = run_on(READ, missing=part)
+    assert result["failed"]
+    assert result["msg"].startswith(
+        "gpu01 has answered to ollama_host_info what this collection's module does not: "
+        f"{part} is missing, and the module always returns it; "
+    )
+    assert "plan" not in result
+
+
+def test_a_part_that_was_not_asked_for_is_not_missed(run_on):
+    assert run_on(READ, missing="measured", gather=["gpu", "models", "service"])["plan"]["safe"] is True
 
 
 def test_the_service_is_named_for_the_report(run_on):

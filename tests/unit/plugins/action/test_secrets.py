@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import difference
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import parted
+from ansible_collections.gpufleet.ollama.tests.unit.answers import completed
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ GEMMA = {
     "header": json.loads((ROOT / "tests/data/headers/gemma3_4b.json").read_text()),
 }
 HOST = {"devices": [{"memory_total_bytes": 24 << 30}]}
+MODELS = ollama_plan.HOST_INFO_RETURNS["models"]["contains"]
 PAGE = ROOT / "roles/ollama_report/templates/report.html.j2"
 DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
 
@@ -57,7 +59,7 @@ def shown(action_of, tmp_path, monkeypatch):
 
     def execute(_self, module_name, module_args, task_vars):
         asked.append(module_args)
-        return {"failures": [], "models": {"models": [GEMMA]}}
+        return {"failures": [], "models": completed({"models": [GEMMA]}, MODELS)}
 
     monkeypatch.setattr(ollama_plan.ActionModule, "_execute_module", execute)
 

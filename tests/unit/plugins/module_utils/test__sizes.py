@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How sizes are written."""
+"""How sizes are rounded up and written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import (
     gib,
     gib_number,
     gib_or_mib,
+    padded,
     whole_mib,
 )
 
@@ -30,3 +31,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import (
 def test_a_size_as_people_read_it(size_bytes: int, number: str, either: str, whole: str) -> None:
     assert (gib_number(size_bytes), gib(size_bytes)) == (number, f"{number} GiB")
     assert (gib_or_mib(size_bytes), whole_mib(size_bytes)) == (either, whole)
+
+
+@pytest.mark.parametrize(
+    ("count", "multiple", "result"), [(0, 256, 0), (1, 256, 256), (256, 256, 256), (257, 256, 512), (7, 1, 7)]
+)
+def test_a_count_is_rounded_up(count: int, multiple: int, result: int) -> None:
+    assert padded(count, multiple) == result

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import StoredError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import MAX_FACTS_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import PARTS
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import PARTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError
 from ansible_collections.gpufleet.ollama.plugins.modules import (
     gpu_facts,

@@ -20,12 +20,13 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import (
     documented,
     shown,
 )
+from ansible_collections.gpufleet.ollama.tests.unit.answers import completed
 from hypothesis import given
 from hypothesis import strategies as st
 
 COMPARED = documented("systemd_environment_info")
 READ = documented_with_parts()
-IN_SYNC = {"exists": True, "in_sync": True, "differences": [], "conflicts": [], "overrides": [], "problems": []}
+IN_SYNC = completed({"exists": True, "in_sync": True, "stopped": "", "service_id": "8c7d"}, COMPARED)
 ANSWERS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
@@ -53,6 +54,7 @@ def test_every_module_documents_types_that_are_known_here(module):
         ({"add_host": {"host_name": "localhost"}, "add_group": "ollama"}, {}),
         ({"ollama_plan_result": {}, "include": "/etc/passwd", "results": [], "_ansible_notify": ["x"]}, {}),
         ({"changed": "yes", "failed": 0}, {"changed": True, "failed": False}),
+        ({"failed": True}, {"failed": True}),
         ({"skipped": True, "unreachable": True}, {}),
         ({"warnings": ["one", "two\x1b[2J"]}, {"warnings": ["one", "two\\x1b[2J"]}),
         ({"warnings": "text"}, {}),
@@ -61,12 +63,14 @@ def test_every_module_documents_types_that_are_known_here(module):
     ],
 )
 def test_what_no_module_documents_is_left_out(answer, taken):
-    assert checked(answer, COMPARED) == taken
+    assert checked({**IN_SYNC, **answer}, COMPARED) == {**IN_SYNC, **taken}
 
 
 def test_of_the_facts_only_those_of_the_gpus_are_taken():
-    gpu = {"gpufleet_gpu": {"devices": []}, "ansible_python_interpreter": "/tmp/x", "gpufleet_report_dir": "/"}
-    assert checked({"ansible_facts": gpu}, READ) == {"ansible_facts": {"gpufleet_gpu": {"devices": []}}}
+    gpu = completed({"devices": []}, READ["ansible_facts"]["contains"]["gpufleet_gpu"]["contains"])
+    told = {"gpufleet_gpu": gpu, "ansible_python_interpreter": "/tmp/x", "gpufleet_report_dir": "/"}
+    taken = checked({"ansible_facts": told, "failures": []}, READ)
+    assert taken == {"ansible_facts": {"gpufleet_gpu": gpu}, "failures": []}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,24 @@ def test_a_value_that_the_module_does_not_return_is_refused(answer, said):
     assert str(refused.value) == said
 
 
+@pytest.mark.parametrize("missing", ["in_sync", "differences", "conflicts", "refusals", "unseen", "exists"])
+def test_an_answer_without_what_is_in_every_answer_is_refused_unless_the_module_failed(missing):
+    answer = {name: value for name, value in IN_SYNC.items() if name != missing}
+    with pytest.raises(UnfitAnswer, match=f"^{missing} is missing, and the module always returns it$"):
+        checked(answer, COMPARED)
+    assert checked({**answer, "failed": True, "msg": "no"}, COMPARED) == {**answer, "failed": True, "msg": "no"}
+
+
+def test_so_is_one_with_a_record_that_lacks_what_is_in_every_such_record():
+    contains = READ["ansible_facts"]["contains"]["gpufleet_gpu"]["contains"]
+    facts = completed({"devices": [{"uuid": "GPU-1"}]}, contains)
+    assert checked({"ansible_facts": {"gpufleet_gpu": facts}, "failures": []}, READ)
+    del facts["devices"][0]["memory_total_bytes"]
+    with pytest.raises(UnfitAnswer, match=r"gpufleet_gpu\.devices\.memory_total_bytes is missing"):
+        checked({"ansible_facts": {"gpufleet_gpu": facts}, "failures": []}, READ)
+    assert checked({"ansible_facts": {"gpufleet_gpu": {}}, "failures": ["no driver"]}, READ)
+
+
 @pytest.mark.parametrize("value", ["x", 10**400, float("inf"), [], {"a": 1}])
 def test_a_gpu_with_an_odd_memory_is_refused(value):
     gpu = {"devices": [{"memory_total_bytes": value}]}
@@ -101,7 +123,7 @@ def test_a_gpu_with_an_odd_memory_is_refused(value):
 
 def test_an_answer_may_be_so_large_and_so_deep_and_no_more():
     text = "x" * (ANSWER_CHARACTERS - 100)
-    assert checked({"load_error": text}, COMPARED) == {"load_error": text}
+    assert checked({"load_error": text, "failed": True}, COMPARED) == {"load_error": text, "failed": True}
     with pytest.raises(UnfitAnswer, match="it is larger than 4 MiB"):
         checked({"load_error": text, "result": "x" * 101}, COMPARED)
     with pytest.raises(UnfitAnswer, match="it is larger than 4 MiB"):
@@ -115,7 +137,7 @@ def test_an_answer_may_be_so_large_and_so_deep_and_no_more():
 
 
 def test_messages_and_warnings_are_bounded():
-    taken = checked({"msg": "m" * 10**6, "warnings": ["w" * 10**6] * 1000}, COMPARED)
+    taken = checked({**IN_SYNC, "msg": "m" * 10**6, "warnings": ["w" * 10**6] * 1000}, COMPARED)
     assert len(taken["msg"]) == MESSAGE_CHARACTERS
     assert {len(warning) for warning in taken["warnings"]} == {MESSAGE_CHARACTERS}
     assert len(taken["warnings"]) == WARNINGS

@@ -101,7 +101,8 @@ def test_where_no_module_answered_the_reason_is_told(answered, stdout, stderr, s
 
 
 def test_which_python_was_found_is_handed_on_and_none_that_the_host_names(answered):
-    said = json.dumps({"main_pid": 7, "ansible_facts": {"discovered_interpreter_python": "/tmp/evil"}})
+    whole = {"main_pid": 7, "main_pid_before": None}
+    said = json.dumps({**whole, "ansible_facts": {"discovered_interpreter_python": "/tmp/evil"}})
     assert "ansible_facts" not in answered(said)
     key = "discovered_interpreter_python"
     result = answered(said, _discovered_interpreter_key=key, _discovered_interpreter="/usr/bin/python3.11")

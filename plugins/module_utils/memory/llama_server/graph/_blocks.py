@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Tuple
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     Cells,
     widest_value,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
     FLOAT_BYTES,
     HALF_BYTES,

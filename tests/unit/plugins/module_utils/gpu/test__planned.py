@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which GPUs a plan was applied for is remembered on the host, and a GPU that is gone is known by its UUID."""
+"""Which GPUs a plan was applied for is remembered on the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import (
     MAX_FILE_BYTES,
     RecordError,
-    gone,
     remember,
     remembered,
 )
@@ -45,17 +44,3 @@ def test_what_cannot_be_read_or_is_too_long_is_one_sentence(tmp_path):
         remembered(str(long))
     with pytest.raises(RecordError, match=r"cannot be written: .*; what stood there is unchanged"):
         remember(str(long / "x"), [A])
-
-
-@pytest.mark.parametrize(
-    ("before", "devices", "missing"),
-    [
-        ([A, B], [A, B], []),
-        ([A, B], [B], ["RTX (GPU-a)"]),
-        ([A], [], ["RTX (GPU-a)"]),
-        ([], [A], []),
-        ([A], [{"uuid": "GPU-a", "name": "renamed", "index": 3}], []),
-    ],
-)
-def test_a_gpu_is_known_again_by_its_uuid(before, devices, missing):
-    assert gone(before, devices) == missing

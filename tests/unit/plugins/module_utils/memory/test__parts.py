@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     GpuMemory,
     HostMemory,
+    KvCache,
     ModelMemory,
 )
 from hypothesis import given
@@ -26,6 +26,13 @@ GPU = GpuMemory(
     projector_compute_bytes=5,
     cuda_context_bytes=7,
 )
+
+
+def test_caches_add_up_by_kind() -> None:
+    assert KvCache(1, 20, 300) + KvCache(4000, 50000, 600000) == KvCache(4001, 50020, 600300)
+    assert KvCache(4001, 50020, 600300) - KvCache(1, 20, 300) == KvCache(4000, 50000, 600000)
+    assert KvCache(1, 20, 300).total_bytes == 321
+    assert KvCache().total_bytes == 0
 
 
 def test_the_whole_is_the_sum_of_its_parts() -> None:

@@ -62,7 +62,6 @@ class TestWhatTheHeaderSays:
         assert (found.block_count, found.embedding_length, found.vocabulary_size) == (34, 2560, 262144)
         assert (found.sliding_window, found.context_length_trained) == (1024, 131072)
         assert (found.adapter_bytes, found.num_ctx, found.parameters) == (5, 8192, {"num_batch": 256})
-        assert found.has_tied_output
         assert not found.is_embedding
         assert found.capabilities == ()
 

@@ -173,7 +173,7 @@ class TestDamage:
         [
             ("name", 5, "the name of a model is 5, expected a text"),
             ("digest", None, r"digest of model llama3\.2_1b is None, expected a text"),
-            ("has_tied_output", 1, r"has_tied_output of model llama3\.2_1b is 1, expected true or false"),
+            ("is_latent_attention", 1, r"is_latent_attention of model llama3\.2_1b is 1, expected true or false"),
             ("num_ctx", "8k", r"num_ctx of model llama3\.2_1b is '8k', expected a whole number"),
             ("text_bytes", 2**60, r"text_bytes of model llama3\.2_1b is \d+, expected a whole number from 0 to"),
             ("numbers", {"expert_count": -1}, r"numbers of model .* expected a mapping of whole numbers"),

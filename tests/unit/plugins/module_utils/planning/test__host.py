@@ -235,7 +235,20 @@ def test_malformed_facts_are_refused_in_one_sentence(malformed, sentence):
         host(malformed)
 
 
+@pytest.mark.parametrize("what", ["system_memory_total_bytes", "system_memory_available_bytes"])
+def test_a_size_is_at_most_an_exbibyte(what):
+    assert host({"devices": [], what: 1 << 60}).gpus == ()
+    with pytest.raises(ValueError, match=rf"more than {1 << 60} as '{what}'"):
+        host({"devices": [], what: (1 << 60) + 1})
+
+
 class TestMoreGpusThanArePlanned:
+    def test_of_those_that_are_described_1024_are_looked_at(self):
+        fine = [{"memory_total_bytes": 24 * GIB}] * 1023
+        with pytest.raises(ValueError, match="GPU 1023 must be a mapping, found 'x'"):
+            host({"devices": [*fine, "x"]})
+        assert len(host({"devices": [*fine, fine[0], "x"]}).gpus) == 64
+
     def test_the_rest_is_hidden_from_ollama_and_counted(self):
         planned = host(facts(*map(device, range(70))))
         assert [gpu.index for gpu in planned.gpus] == list(range(64))

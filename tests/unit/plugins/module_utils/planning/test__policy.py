@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import POLICY
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import POLICY
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     Policy,
     WantedModel,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_memory import Runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import Layout
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
@@ -85,10 +85,9 @@ def runner(*placement: int, **changes: object) -> Runner:
     return replace(Runner("a", "a", OPTIONS, 0, placement, 300, 0, {}, (), ()), **changes)
 
 
-@pytest.mark.parametrize(("is_busy", "state"), [(True, "busy"), (False, "idle")])
-def test_why_a_model_is_evicted(is_busy, state):
-    assert victim_words(runner(0, is_busy=is_busy)) == (
-        f"a is evicted: of the {state} models it has the shortest keep-alive (300 s), and of those the lowest blob name."
+def test_why_a_model_is_evicted():
+    assert victim_words(runner(0)) == (
+        "a is evicted: of the idle models it has the shortest keep-alive (300 s), and of those the lowest blob name."
     )
 
 

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _atomic_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
+    ABANDONED_AFTER_SECONDS,
+    remove_file,
     replace_file,
     write_file,
 )
@@ -65,3 +68,51 @@ def test_a_symbolic_link_is_not_written_through(tmp_path):
     with pytest.raises(OSError, match="symbolic"):
         write_file(str(tmp_path / "link"), "x", 0o600)
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("change", [lambda path: replace_file(path, "new", 0o600), remove_file])
+def test_what_a_killed_run_left_unfinished_is_swept_by_the_next_change(tmp_path, monkeypatch, change):
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def killed(*_paths):
+        os.utime(next(tmp_path.glob(".gpufleet-*")), (then, then))
+        raise SystemExit
+
+    then = time.time() - ABANDONED_AFTER_SECONDS - 1
+    with monkeypatch.context() as patched:
+        patched.setattr(_atomic_file.os, "replace", killed)
+        patched.setattr(_atomic_file.os, "unlink", lambda path: None)
+        with pytest.raises(SystemExit):
+            replace_file(str(target), "half", 0o600)
+    assert len(list(tmp_path.iterdir())) == 2
+    change(str(target))
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "age_s", "kind"),
+    [
+        (".gpufleet-zz-gpufleet.conf.abcd1234.new", ABANDONED_AFTER_SECONDS - 60, "file"),
+        (".gpufleet-zz-gpufleet.conf.abcd1234.new", ABANDONED_AFTER_SECONDS + 60, "folder"),
+        (".gpufleet-zz-gpufleet.conf.abcd1234.new", ABANDONED_AFTER_SECONDS + 60, "link"),
+        (".zz.conf.abcd1234.new", ABANDONED_AFTER_SECONDS + 60, "file"),
+        (".gpufleet-zz-gpufleet.conf", ABANDONED_AFTER_SECONDS + 60, "file"),
+    ],
+)
+def test_what_may_still_be_written_and_what_is_not_ours_stays(tmp_path, name, age_s, kind):
+    other = tmp_path / name
+    if kind == "link":
+        other.symlink_to(tmp_path / "nowhere")
+    elif kind == "folder":
+        other.mkdir()
+    else:
+        other.write_text("x")
+    then = time.time() - age_s
+    os.utime(other, (then, then), follow_symlinks=False)
+    replace_file(str(tmp_path / "file"), "new", 0o600)
+    assert os.path.lexists(other)
+
+
+def test_an_hour_is_long_enough_for_whoever_still_writes():
+    assert ABANDONED_AFTER_SECONDS == 3600

@@ -243,6 +243,33 @@ def test_what_a_killed_run_left_unproven_can_be_taken_back_and_what_is_proven_no
     assert apply(FakeSystemd(), content=TEXT.format(1)).change == ""
 
 
+def test_a_drop_in_is_unproven_until_a_run_has_seen_the_service_healthy_on_it(world):
+    where = _dropin.place(UNIT, "system", NAME, str(world / "etc"), str(world / "state"))
+    assert not _dropin.is_unproven(where)
+    made = apply(FakeSystemd(), content=TEXT.format(1)).change
+    assert _dropin.is_unproven(where)
+    apply(FakeSystemd(), "proven", taken_back=made, check_mode=True)
+    assert _dropin.is_unproven(where)
+    apply(FakeSystemd(), "proven", taken_back=made)
+    assert not _dropin.is_unproven(where)
+    apply(FakeSystemd(), "restored")
+    assert _dropin.is_unproven(where)
+    apply(FakeSystemd(), "proven")
+    assert not _dropin.is_unproven(where)
+    # Of a change whose former version is gone nothing can be taken back, and so nothing is to be proven.
+    apply(FakeSystemd(), content=TEXT.format(2))
+    for kept in (world / "state" / "former" / NAME).iterdir():
+        kept.unlink()
+    assert not _dropin.is_unproven(where)
+
+
+def test_check_mode_tells_what_a_rollback_would_do_and_not_that_it_was_done(world):
+    apply(FakeSystemd(), content=TEXT.format(1), rollout="r-1")
+    told = f"{UNIT} {{}} back on what it had before rollout r-1: no {NAME}."
+    assert apply(FakeSystemd(), "restored", check_mode=True).told == told.format("would be")
+    assert apply(FakeSystemd(), "restored").told == told.format("is")
+
+
 def test_an_old_name_of_our_dropin_goes_with_the_new_one_and_comes_back_with_it(world):
     apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"), rollout="r-1")
     new = path(world).with_name("zzzz.conf")

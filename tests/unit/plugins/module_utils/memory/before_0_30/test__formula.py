@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
     uses_flash_attention,

@@ -9,19 +9,19 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._choice import (
-    believed_memory,
-    runs_in_go_engine,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
     formula_memory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._go_engine import (
     go_engine_memory,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._which_rule import (
+    believed_memory,
+    runs_in_go_engine,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,

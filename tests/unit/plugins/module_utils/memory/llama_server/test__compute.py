@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells, cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
     bound_bytes,
@@ -26,6 +25,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    Cells,
+    cells,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     buffer_bytes,
 )

@@ -12,7 +12,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_setti
     LoadSettings,
     Refused,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
     build,
@@ -20,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     used_layers,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._refusals import (
     TABLE_SIZES,
     check,

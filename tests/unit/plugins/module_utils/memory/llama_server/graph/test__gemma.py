@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import Context
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._gemma import (
     SPARSE_LAYERS,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import Cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import Cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     Context,
     Routing,

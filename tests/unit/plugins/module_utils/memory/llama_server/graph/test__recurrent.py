@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import Context
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import Tensor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._recurrent import (

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._facts import PREFIXES, settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import FACTS
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import (
+    PREFIXES,
+    settings_by_fact,
+)
 
 
 @pytest.mark.parametrize(

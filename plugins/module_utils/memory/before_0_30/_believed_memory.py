@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     ESTIMATE,
     NO_CACHE,
     GpuMemory,
     HostMemory,
+    KvCache,
     ModelMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape

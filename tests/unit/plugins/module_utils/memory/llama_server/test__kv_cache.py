@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._cells import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     Cells,
     cells,
     kind_of_cache,

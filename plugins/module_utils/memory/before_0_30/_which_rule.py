@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     BelievedMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (

@@ -1,14 +1,15 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cells of a context, and the KV cache and recurrent state that they take."""
+"""What the KV cache takes: the cells of full attention and of sliding windows, and recurrent states."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache, padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import (
     CUDA_ALIGNMENT_BYTES,

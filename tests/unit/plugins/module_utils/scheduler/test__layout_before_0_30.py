@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._cache import KvCache
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout import Layout, lay_out
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import (
+    Layout,
+    lay_out,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
 from hypothesis import given
 from hypothesis import strategies as st

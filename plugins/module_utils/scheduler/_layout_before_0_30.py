@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )

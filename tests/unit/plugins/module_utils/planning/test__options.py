@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._arguments import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import (
     ARGUMENT_SPEC,
     CHECKS,
     INPUTS,

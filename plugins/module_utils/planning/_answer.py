@@ -1,0 +1,94 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The answer of `ollama_plan`: the plan with what keeps it from being applied, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import gathered, parts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._hardware import gone_gpus, hardware
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
+    loaded_from_list,
+    unplannable_from_list,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._load_order import not_loaded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import POLICY
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    policy_from_dict,
+    wanted_from_list,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
+    service_from_info,
+)
+
+
+def answer(options: Mapping[str, Any], read: Mapping[str, Any], host_name: str) -> dict[str, Any]:
+    """What the module returns.
+
+    `options`: those of `ollama_plan`. `read`: what `ollama_host_info` returned, empty where nothing was read.
+    `host_name`: Ansible shows warnings without the host that they are about.
+    """
+    host = parts(read)
+    service = read.get("service") or {}
+    try:
+        told = _planned(gathered(options, host), read.get("failures") or [], host_name)
+    except ValueError as error:
+        gone = gone_gpus(read)
+        told = {
+            "failed": True,
+            "msg": "; ".join([str(error), *([f"gone since the plan was applied: {', '.join(gone)}"] if gone else [])]),
+            "host": {"gpu": host["gpu"]},
+        }
+    else:
+        accepted = options["on_gpu_fault"] == "exclude"
+        told["hardware"] = hardware(told["plan"], read, gone_is_accepted=accepted)
+        told["obstacles"] = obstacles(service, told["plan"]["environment"])
+        told["stopped"] = str(service.get("stopped") or "")
+    told["service_id"] = str(service.get("service_id") or "")
+    return {**told, "host": host} if options["return_host"] else told
+
+
+def _planned(options: Mapping[str, Any], failures: list[str], host_name: str) -> dict[str, Any]:
+    """The plan, and what of it is not loaded.
+
+    Raises: ValueError when nothing can be planned.
+    """
+    if failures:
+        raise ValueError("; ".join(failures))
+    if not options["gpu"]:
+        raise ValueError("gpu is required unless gather has gpu: describe the GPUs or have them read")
+    loaded = loaded_from_list(options["loaded"])
+    plan = plan_host(
+        gpu=options["gpu"],
+        models=options["models"],
+        wanted=wanted_from_list(options["wanted"]),
+        policy=policy_from_dict({name: options[name] for name in POLICY}),
+        version=options["version"],
+        loaded=loaded,
+        service=service_from_info(options["service"]),
+        unplannable=unplannable_from_list(options["unplannable"]),
+        measured=options["measured"],
+        use_measured_memory=options["use_measured_memory"],
+    ).to_dict()
+    unseen = [*options["unseen"], *(options["service"].get("notes") or ())]
+    plan["warnings"] = [*map(str, unseen), *plan["warnings"]]
+    return {
+        "changed": False,
+        "plan": plan,
+        "not_loaded": not_loaded(plan, loaded, options["models"]),
+        "warnings": [f"{host_name}: {warning}" for warning in plan["warnings"]],
+    }
+
+
+def obstacles(service: Mapping[str, Any], environment: Mapping[str, Any]) -> list[str]:
+    """Why what was read of the service keeps a plan from being applied there, one sentence each.
+
+    Of the variables that others decide only those that the plan sets.
+    """
+    decided = [one.get("message") for one in service.get("conflicts") or [] if one.get("variable") in environment]
+    sentences = [*(service.get("refusals") or []), *(service.get("problems") or []), *decided]
+    return list(dict.fromkeys(map(str, sentences)))

@@ -1,0 +1,42 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan is asked with: what the task gives and what was read on the host, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# What `ollama_host_info` returns besides the facts of the GPUs.
+READ = ("models", "service", "measured", "measured_problem")
+
+
+def parts(read: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read on the host, by part; `gpu` is empty where it was not."""
+    gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
+    return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+
+
+def gathered(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with what was read on the host: what is given goes before it, and beside it where it is a list."""
+    installed = host.get("models") or {}
+    problem = host.get("measured_problem")
+    measured = {"problem": problem} if problem else host.get("measured")
+    return {
+        **options,
+        "gpu": options["gpu"] or host["gpu"],
+        "models": (installed.get("models") or []) + options["models"],
+        "unplannable": (installed.get("unplannable") or []) + options["unplannable"],
+        "loaded": (installed.get("loaded") or []) + options["loaded"],
+        "unseen": installed.get("unseen") or [],
+        "version": options["version"] or installed.get("version"),
+        "service": options["service"] or host.get("service") or {},
+        "measured": options["measured"] or measured or {},
+    }
+
+
+def names_of(wanted: Iterable[Any]) -> list[str]:
+    """The names in a list of wanted models, as far as it has any; what is wrong with it is said when it is planned."""
+    names = [one.get("name") if isinstance(one, Mapping) else one for one in wanted]
+    return [name for name in names if isinstance(name, str)]
