@@ -149,8 +149,11 @@ class _Models:
         self.unplannable: dict[str, str] = {}
         self._names = {name_key(demand.name): demand.name for demand in demands}
         self._seen: set[str] = set()
-        for one in found.values():
-            for name, (fingerprint, model) in self.of(one).items():
+        # Of each host those that it has or for which it is described, with what tells one file from another.
+        self.of_host: dict[str, dict[str, tuple[str, SchedulerModel]]] = {}
+        for host, one in found.items():
+            self.of_host[host] = self._of(one)
+            for name, (fingerprint, model) in self.of_host[host].items():
                 known = self.anywhere.get(name)
                 if known is None or model.file_bytes > known[1].file_bytes:
                     self.anywhere[name] = (fingerprint, model)
@@ -160,8 +163,7 @@ class _Models:
                     self.unplannable.setdefault(name, str(item.get("reason", "")))
             self._seen.update(str(name) for name in one.inputs.get("installed") or ())
 
-    def of(self, found: Found) -> dict[str, tuple[str, SchedulerModel]]:
-        """The demanded models that a host has or for which it is described, by name of the demand."""
+    def _of(self, found: Found) -> dict[str, tuple[str, SchedulerModel]]:
         models = {}
         for raw in found.inputs.get("models") or ():
             name = self._names.get(name_key(str(raw.get("name", ""))), "") if isinstance(raw, Mapping) else ""
@@ -223,7 +225,7 @@ def _host(
         service=service,
         unplannable={},
     )
-    own = models.of(found)
+    own = models.of_host[name]
     is_read = bool(raw.get("is_read"))
     known = dict(own) if is_read and not may_pull else {**models.anywhere, **own}
     may_hold = frozenset(name for name in found.may_hold if name in known)
