@@ -113,6 +113,7 @@ bench: venv link ## The tables: accuracy, scheduler, older versions, planner, GG
 	$(BIN)/python tests/bench/scheduler.py
 	$(BIN)/python tests/bench/reported.py
 	$(BIN)/python tests/bench/planner.py
+	$(BIN)/python tests/bench/placement.py
 	$(BIN)/python tests/bench/gguf.py
 	$(BIN)/python tests/bench/gpu_facts.py
 
