@@ -138,6 +138,17 @@ def compare(release: str, tables: measure.Tables, headers: Path, into: Path) -> 
     return [*complaints(json.loads(figures.read_text())), *said]
 
 
+def claimed_versions() -> list[str]:
+    """The npm versions that hold a build of which the rules claim to be exact, the newest last."""
+    import _collection  # noqa: F401  # makes the next line importable
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+        MEASURED,
+        parse_build,
+    )
+
+    return [version for version, (release, _headers) in package.KNOWN.items() if parse_build(release) in MEASURED]
+
+
 def loaded_only(tables: measure.Tables) -> tuple[list[rows.Row], list[list[rows.Row]]]:
     """The rows of models that the build can load; names the others."""
     for row in {row["model"]: row for row in tables.one_gpu if row["status"] == "load"}.values():
@@ -160,16 +171,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="", help="a version on npm, or all that are known; default: the newest")
-    parser.add_argument("--newest-known", action="store_true", help="the newest version that the rules were held against")
+    parser.add_argument("--engine", default="", help="a version on npm, or all that the rules claim; default: the newest")
+    parser.add_argument("--newest-known", action="store_true", help="the newest that the rules claim")
     parser.add_argument("--sample", action="store_true", help="some 300 rows on one GPU only")
     parser.add_argument("--headers", type=Path, default=probe.HEADERS)
     parser.add_argument("--into", type=Path, default=_checkout.TESTS.parent / ".build" / "engine_truth")
     arguments = parser.parse_args()
-    newest_known = [*package.KNOWN][-1]
-    versions = [*package.KNOWN] if arguments.engine == "all" else [arguments.engine]
+    versions = claimed_versions() if arguments.engine == "all" else [arguments.engine]
     if arguments.newest_known:
-        versions = [newest_known]
+        versions = claimed_versions()[-1:]
     said: list[str] = []
     try:
         for version in versions:
