@@ -42,6 +42,7 @@ ARGUMENT_SPEC = {
 BENCHMARKS = "benchmark.html"
 # What reproduces loads that were not as foretold, a file for each host.
 EVIDENCE = "evidence"
+PLACEMENT = "placement.json"
 
 
 class ActionModule(ActionBase):
@@ -90,7 +91,7 @@ def _write(report: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     link = BENCHMARKS if (folder / BENCHMARKS).exists() else ""
     # Both in parts, because each is large where there are many hosts.
     data = json.JSONEncoder().iterencode(report)
-    page = fill_page(report, template, options["title"], link)
+    page = fill_page({**report, **placed(folder)}, template, options["title"], link)
     write_files(folder, (("report.json", data), ("report.html", page)))
     files = [
         (f"{name}.json", json.dumps({"loads": loads}) + "\n")
@@ -99,6 +100,19 @@ def _write(report: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     ]
     if files:
         write_files(folder / EVIDENCE, files)
+
+
+def placed(folder: Path) -> dict[str, Any]:
+    """The last placement of the fleet, which place.yml has left in the report's folder; nothing where there is none.
+
+    Where somebody else wrote it the page does without.
+    """
+    try:
+        placement = json.loads((folder / PLACEMENT).read_text(encoding="utf-8"))
+        fields = ("is_met", "demand", "hosts", "notes", "remedies")
+        return {"placement": {field: placement[field] for field in fields}}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def _known(name: str, hostvars: Mapping[str, Any], is_lost: bool, is_changing: bool) -> Known:

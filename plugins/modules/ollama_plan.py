@@ -56,6 +56,12 @@ options:
     description: Whether what O(gather) has read is returned as RV(host).
     type: bool
     default: false
+  only_inputs:
+    description:
+      - Whether to return what the plan would be made from as RV(inputs_json), in place of a plan, for a placement over
+        many hosts by M(gpufleet.ollama.fleet_place). Of models it holds those of O(wanted) only.
+    type: bool
+    default: false
   as_json:
     description:
       - Whether the plan is returned as text, RV(plan_json), in place of RV(plan). Ansible keeps it for each host, and
@@ -325,6 +331,10 @@ plan:
     version:
       description: The version of Ollama that was planned for.
       type: str
+    rules:
+      description: The build of llama.cpp by whose rules memory was foretold, and how far that build is known.
+      type: str
+      sample: llama.cpp b10488 (Ollama 0.33.0-rc2)
     num_parallel:
       description: Requests that each model serves at once.
       type: int
@@ -570,6 +580,10 @@ plan:
         message:
           description: That it is not used, with the reason.
           type: str
+inputs_json:
+  description: What the plan would be made from, as JSON.
+  returned: success, when O(only_inputs=true)
+  type: str
 not_loaded:
   description: The models of C(load_order) that are not among those loaded at the moment.
   returned: success

@@ -359,7 +359,7 @@ unproven:
   type: bool
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -377,6 +377,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_con
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import read_server_log
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import who_has_the_port
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import (
+    problems as settings_problems,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
@@ -432,6 +435,12 @@ def main() -> None:
         _inspect(module)
 
 
+def misread(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """How Ollama takes those of the variables that it does not parse."""
+    found = {name: settings_problems({name: environment[name]}) for name in names if name in environment}
+    return {name: sentences[0] for name, sentences in found.items() if sentences}
+
+
 def _inspect(module: AnsibleModule) -> None:
     options = module.params
     run = runner(module)
@@ -467,7 +476,13 @@ def _inspect(module: AnsibleModule) -> None:
             result["server_config"] = parsed if options["show_secrets"] else masked_environment(parsed)
             if found.wanted:
                 differing = unparsed(parsed, found.wanted.environment)
-                result["differences"] += [d.to_dict() for d in server_differences(options["unit"], differing)]
+                asked = found.wanted.environment
+                result["differences"] += [
+                    difference.to_dict()
+                    for difference in server_differences(
+                        options["unit"], differing, found.process, asked, misread(differing, asked)
+                    )
+                ]
     result["differences"] += [one.to_dict() for one in _dropped(found.state.invocation_id, options["gpus"])]
     if options["expect_active"]:
         because = (

@@ -25,6 +25,8 @@ FACTS = {
         "ollama_report_unreachable",
     },
     "ollama_override": {"ollama_override_changed", "ollama_override_outcome", "ollama_override_rolled_back"},
+    # The first two are of the hosts behind the router.
+    "ollama_router": {"ollama_router_address", "ollama_router_is_out", "ollama_router_routed"},
     "ollama_verify": {"ollama_verify_result"},
 }
 
@@ -33,12 +35,18 @@ PLAYBOOKS = "gpufleet"
 PLAYBOOK_VARIABLES = {
     "gpufleet_benchmark_restore",
     "gpufleet_benchmark_serial",
+    "gpufleet_demand",
     "gpufleet_drift_fail",
     "gpufleet_gpu",
     "gpufleet_hosts",
+    "gpufleet_placement",
+    "gpufleet_placement_file",
+    "gpufleet_placement_pull",
     "gpufleet_report_dir",
     "gpufleet_rollout",
     "gpufleet_serial",
+    "gpufleet_solver_seconds",
+    "gpufleet_survive",
 }
 # Letters that may be too many, too few, wrong, or two that changed places; in a short name only one.
 MOST_SLIPS = 2
@@ -79,7 +87,7 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     candidates = [
         name
         for name in names
-        if name.startswith(_FIRST_LETTERS) and name not in KNOWN and len(name) in _LENGTHS and "_" in name
+        if name.startswith(_FIRST_LETTERS) and name not in KNOWN and len(name) in _LENGTHS
     ]
     return [_sentence(name, meant) for name in sorted(candidates) for meant in [_meant(name)] if meant]
 

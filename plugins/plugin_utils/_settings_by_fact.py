@@ -14,6 +14,7 @@ PREFIXES = (
     "ollama_override_",
     "ollama_plan_",
     "ollama_report_",
+    "ollama_router_",
     "ollama_verify_",
     "__gpufleet_",
     "__ollama_",

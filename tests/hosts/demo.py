@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+import yaml
 from engine import say
 from fleet import CHECKOUT, Fleet, read_spec
 
@@ -25,6 +28,17 @@ FLEET = Fleet("demo")
 REPORT = CHECKOUT / ".build" / "demo-report" / "report.html"
 HOSTS = [sys.executable, str(Path(__file__).with_name("hosts.py"))]
 SPEC = Path(__file__).with_name("demo.yml")
+PLACEMENT = FLEET.folder / "placement.yml"
+ASKED = "llama3.1:8b"
+DEMAND = {
+    "gpufleet_demand": [
+        {"name": ASKED, "requests": 4, "context_length": 8192},
+        {"name": "gemma3:4b", "requests": 2},
+        {"name": "llama3.2:3b", "requests": 2},
+    ],
+    "gpufleet_placement_pull": False,
+    "gpufleet_placement_file": str(PLACEMENT),
+}
 
 
 def main() -> None:
@@ -50,6 +64,12 @@ def main() -> None:
         playbook("site")
         if show_services() != before:
             sys.exit("A service is not what it was before the second run: this is a bug, please report it")
+        heading("4. A demand for three models: which host holds which, and nginx in front of them")
+        playbook("place", "--extra-vars", json.dumps(DEMAND))
+        playbook("site", "--inventory", str(PLACEMENT), log="demo-site-placed")
+        playbook("../tests/hosts/demo_router", "--inventory", str(PLACEMENT), log="demo-router")
+        heading("Asked through nginx")
+        ask_router()
     finally:
         if not keep:
             heading("Tidying up")
@@ -68,6 +88,8 @@ def show_services() -> list[str]:
     )
     said = []
     for host in read_spec(SPEC, FLEET.name).hosts:
+        if host.ollama is False:
+            continue
         ssh = ["ssh", "-F", str(FLEET.folder / "ssh_config"), host.name, command]
         answer = subprocess.run(ssh, capture_output=True, text=True, check=True).stdout
         said.append(f"{host.name}: {answer}")
@@ -75,23 +97,43 @@ def show_services() -> list[str]:
     return said
 
 
+def ask_router() -> None:
+    """Ask a model through the router, and print the answer."""
+    router = read_inventory()["router"]["ollama_router_address"]
+    url = f"http://{router}:11435/models/{ASKED}/api/generate"
+    body = json.dumps({"model": ASKED, "prompt": "Which city is the capital?", "stream": False})
+    say(f"POST {url}")
+    request = urllib.request.Request(url, body.encode())
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        said = json.load(answer)
+    print(f"{said['model']}: {said['response'].strip()}", flush=True)
+
+
+def read_inventory() -> dict[str, dict[str, str]]:
+    """The variables of each host of the fleet."""
+    hosts: dict[str, dict[str, str]] = yaml.safe_load(FLEET.inventory.read_text())["all"]["hosts"]
+    return hosts
+
+
 def heading(text: str) -> None:
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
-def playbook(name: str) -> None:
+def playbook(name: str, *arguments: str, log: str = "") -> None:
     """Run a playbook and show what a reader looks for; all that Ansible says goes to a file."""
-    log = CHECKOUT / ".build" / f"demo-{name}.log"
-    command = ["ansible-playbook", "--inventory", str(FLEET.inventory), f"playbooks/{name}.yml"]
-    say(" ".join([*command[:2], os.path.relpath(FLEET.inventory, CHECKOUT), command[3]]))
-    say(f"(shortened; all of it: {os.path.relpath(log, CHECKOUT)})")
+    log_file = CHECKOUT / ".build" / f"{log or f'demo-{name}'}.log"
+    file_name = os.path.normpath(f"playbooks/{name}.yml")
+    command = ["ansible-playbook", "--inventory", str(FLEET.inventory), *arguments, file_name]
+    shown = [os.path.relpath(one, CHECKOUT) if os.path.isabs(one) else one for one in command]
+    say(shlex.join(shown))
+    say(f"(shortened; all of it: {os.path.relpath(log_file, CHECKOUT)})")
     program = str(Path(sys.executable).with_name(command[0]))
     environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
-    with open(log, "w") as file, start([program, *command[1:]], environment) as process:
+    with open(log_file, "w") as file, start([program, *command[1:]], environment) as process:
         for line in shortened(copied(process.stdout or [], file)):
             print(line, flush=True)
     if process.returncode:
-        sys.exit(f"{command[3]} failed: see {log}")
+        sys.exit(f"{file_name} failed: see {log_file}")
 
 
 def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -10,6 +10,7 @@ A fleet is described by a YAML file:
     hosts:
       workstation:
         suite: trixie                            # default: this machine's default suites in turn
+        packages: [haproxy]                      # further packages of the suite
         gpus: rtx3060_12gb                       # a profile of tests/simulated_nvml, or its content;
                                                  # none: no GPU and no driver
         models:                                  # names of tests/data/headers, with Modelfile parameters
@@ -68,6 +69,12 @@ class HostSpec:
     run_options: tuple[str, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
     groups: tuple[str, ...] = ("ollama",)
+    packages: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> str:
+        """The suite as `images` takes it, with the packages that it is to have besides."""
+        return "+".join([self.suite, ",".join(self.packages)]) if self.packages else self.suite
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def read_spec(path: Path, name: str) -> Fleet:
     hosts = []
     for host, own in described["hosts"].items():
         settings = {"suite": next(suites), **described.get("defaults", {}), **(own or {})}
-        for key in ("run_options", "groups"):
+        for key in ("run_options", "groups", "packages"):
             if key in settings:
                 settings[key] = tuple(settings[key])
         if isinstance(settings.get("models"), list):
@@ -145,7 +152,7 @@ def up(fleet: Fleet) -> None:
 def _create_all(fleet: Fleet) -> dict[str, str]:
     """Create the hosts, several at a time; return name -> address."""
     with engine.lock("shared"):
-        available = images.ensure({host.suite for host in fleet.hosts})
+        available = images.ensure({host.image for host in fleet.hosts})
         engine.ensure_network()
         engine.raise_kernel_limits(len(engine.containers()) + len(fleet.hosts))
         programs = build_programs()
@@ -157,7 +164,7 @@ def _create_all(fleet: Fleet) -> dict[str, str]:
     engine.say(f"Booting {len(fleet.hosts)} hosts: {', '.join(host.name for host in fleet.hosts)}")
 
     def create(host: HostSpec) -> str:
-        return _create(fleet, host, available[host.suite], key, programs)
+        return _create(fleet, host, available[host.image], key, programs)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
         return dict(zip([host.name for host in fleet.hosts], pool.map(create, fleet.hosts)))
@@ -355,7 +362,10 @@ def _write_inventory(fleet: Fleet, addresses: Mapping[str, str]) -> None:
                 "gpufleet_report_dir": str(fleet.folder / "report"),
                 **fleet.variables,
             },
-            "hosts": {host.name: dict(host.variables) for host in fleet.hosts},
+            # Their names are known to ssh only.
+            "hosts": {
+                host.name: {"ollama_router_address": addresses[host.name], **host.variables} for host in fleet.hosts
+            },
             "children": groups,
         }
     }

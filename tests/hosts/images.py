@@ -61,9 +61,14 @@ def ensure(suites: Iterable[str]) -> dict[str, str]:
 
 
 def image_name(suite: str) -> str:
-    """The suite and a hash of the recipe, so that a changed recipe makes a new image."""
+    """The suite and a hash of the recipe, so that a changed recipe makes a new image.
+
+    A suite may name packages that its hosts have besides, as in `bookworm+haproxy,nginx-light`.
+    """
     recipe = "\n".join([suite, platform.machine(), *OPTIONS])
-    return f"{REPOSITORY}:{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    release, _plus, packages = suite.partition("+")
+    kind = f"{packages.replace(',', '_')}-{release}" if packages else release
+    return f"{REPOSITORY}:{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def remove_all() -> None:
@@ -84,10 +89,12 @@ def _build(suite: str, name: str, mirror: str) -> None:
     # mmdebstrap installs a whole system under TMPDIR: five times faster in memory.
     work = str(engine.TMPFS) if engine.tmpfs_has_room() else tempfile.gettempdir()
     with tempfile.TemporaryDirectory(dir=work, prefix="gpufleet-image-") as folder:
-        archive = str(Path(folder, f"{suite}.tar"))
+        archive = str(Path(folder, "image.tar"))
         Path(folder).chmod(0o755)
+        release, _plus, packages = suite.partition("+")
+        more = [f"--include={packages}"] if packages else []
         engine.run(
-            ["mmdebstrap", "--quiet", *OPTIONS, *_apt_options(suite), suite, archive, mirror],
+            ["mmdebstrap", "--quiet", *OPTIONS, *more, *_apt_options(release), release, archive, mirror],
             env={**os.environ, "TMPDIR": folder},
         )
         engine.podman(
@@ -99,11 +106,12 @@ def _build(suite: str, name: str, mirror: str) -> None:
             name,
             store="images",
         )
-    _remove_older(suite, name)
+    _remove_older(name)
 
 
-def _remove_older(suite: str, name: str) -> None:
-    older = [image for image in _present() if image.startswith(f"{REPOSITORY}:{suite}-") and image != name]
+def _remove_older(name: str) -> None:
+    kind = name.rpartition("-")[0]
+    older = [image for image in _present() if image.rpartition("-")[0] == kind and image != name]
     for image in older:
         engine.podman("rmi", "--force", image, store="images")
 

@@ -114,6 +114,9 @@ _SHOWN_SETTINGS = frozenset(
 )
 
 
+_TEXTS_OF_A_DEVICE = ("id", "library", "compute", "name", "description", "driver", "pci_id")
+
+
 @dataclass(frozen=True)
 class ComputeDevice:
     """One device that the server said it computes on; `library` is `cpu` where it has found no GPU. Sizes in bytes."""
@@ -453,12 +456,20 @@ class _Reading:
         if self.devices is None:
             self.devices = []
         if len(self.devices) < MOST_DEVICES:
-            texts: dict[str, Any] = {
-                name: fields.get(name, "")[:_MOST_OF_A_NAME]
-                for name in ("id", "library", "compute", "name", "description", "driver", "pci_id")
-            }
-            sizes: dict[str, Any] = {f"{name}_bytes": size_of_text(fields.get(name, "")) for name in ("total", "available")}
-            self.devices.append(ComputeDevice(**texts, **sizes))
+            text = {name: fields.get(name, "")[:_MOST_OF_A_NAME] for name in _TEXTS_OF_A_DEVICE}
+            self.devices.append(
+                ComputeDevice(
+                    id=text["id"],
+                    library=text["library"],
+                    compute=text["compute"],
+                    name=text["name"],
+                    description=text["description"],
+                    driver=text["driver"],
+                    pci_id=text["pci_id"],
+                    total_bytes=size_of_text(fields.get("total", "")),
+                    available_bytes=size_of_text(fields.get("available", "")),
+                )
+            )
 
     def _take_drop(self, fields: Mapping[str, str]) -> None:
         message = fields.get("msg", "")

@@ -81,8 +81,11 @@ def _planned(
         said=said_from_info(options["server"]),
         observed=observed_from_list(observed),
     ).to_dict()
-    unseen = [*options["unseen"], *(options["service"].get("notes") or ())]
-    plan["warnings"] = [*map(str, unseen), *plan["warnings"]]
+    # Of a damaged model the plan itself says that it is left out.
+    left_out = {f"{one.get('reason')}; left out of the plan" for one in options["unplannable"]}
+    unseen = [str(sentence) for sentence in options["unseen"] if str(sentence) not in left_out]
+    notes = map(str, options["service"].get("notes") or ())
+    plan["warnings"] = [*unseen, *notes, *plan["warnings"]]
     return {
         "changed": False,
         "plan": plan,

@@ -173,6 +173,13 @@ class Judge:
                 low = middle + 1
         return enough
 
+    def system_memory_bytes(self, models: Sequence[SchedulerModel], candidate: Candidate) -> int | None:
+        """System memory that these models take together where no GPU is used; None where one does not start."""
+        outcomes = [self.alone_outcome(model, candidate) for model in self.runners(models, candidate)]
+        if any(outcome.failure for outcome in outcomes):
+            return None
+        return sum(outcome.memory.host.total_bytes for outcome in outcomes)
+
     def _orders(
         self, models: Sequence[SchedulerModel], candidate: Candidate
     ) -> Iterator[tuple[SchedulerModel, ...]]:

@@ -29,6 +29,7 @@ READING = {
     "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
     "return_host": {"type": "bool", "default": False},
     "as_json": {"type": "bool", "default": False},
+    "only_inputs": {"type": "bool", "default": False},
 }
 
 # What is planned with: the host, its models, the service as it is.

@@ -43,11 +43,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class GpuShare(Parts):
-    """What one model takes of one GPU; `layers` counts the output layer too."""
+    """What one model takes of one GPU; `layers` counts the output layer too.
+
+    `pool_bytes`: what it takes beside that while it computes, once every context is full.
+    """
 
     index: int
     uuid: str
     layers: int
+    pool_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -82,6 +86,7 @@ class PlannedGpu(Parts):
 
     total = others + planned + free; the parts are those of all models that are loaded at once, and add up to planned.
     `free_bytes` is at least `engine_margin_bytes` + `headroom_bytes` where the plan is safe and a model lies on the GPU.
+    `pool_bytes`: what of the free memory the models take while they compute, once every context is full.
     """
 
     index: int
@@ -94,6 +99,7 @@ class PlannedGpu(Parts):
     engine_margin_bytes: int
     headroom_bytes: int
     pci_bus_id: str = ""
+    pool_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class Plan:
     basis: str
     placement: str
     version: str
+    rules: str
     num_parallel: int
     max_loaded_models: int
     context_length: int

@@ -8,7 +8,7 @@ The line of steps: inputs, candidates, verdicts, choice (once more where a bench
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,7 +95,10 @@ def plan_host(
     if lesson.inputs is not None:
         chosen = _chosen(lesson.inputs)
     shown = described(chosen)
-    next_steps = limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    next_steps = [
+        lesson.of_next_step(step)
+        for step in limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    ]
     today = today_of(chosen.inputs, said or Said())
     return _in_words(chosen, lesson, shown, next_steps, loaded or {}, seen, today)
 
@@ -116,13 +119,13 @@ def _in_words(
     inputs, candidate = chosen.inputs, chosen.choice.candidate
     environment = _environment(chosen)
     others = [PlannedModel(name=model.name, planned=False) for model in inputs.others]
-    bases = {model.basis for model in shown.models}
     return Plan(
         environment=environment,
         safe=not chosen.unsafe,
-        basis=_basis(bases, is_by_numbers=bool(set(inputs.by_numbers) & set(inputs.names))),
+        basis=_basis(inputs, {model.basis for model in shown.models}),
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
+        rules=inputs.rules.name,
         num_parallel=candidate.parallel,
         max_loaded_models=_most_loaded(chosen),
         context_length=candidate.context_length,
@@ -149,8 +152,10 @@ def _in_words(
 _OF_VALUES = 3
 
 
-def _basis(bases: Container[str], *, is_by_numbers: bool) -> str:
-    if "estimate" in bases or is_by_numbers:
+def _basis(inputs: Inputs, bases: Collection[str]) -> str:
+    """'exact' where every figure is; 'observed' where what loads took goes before the rules."""
+    by_numbers = set(inputs.by_numbers) & set(inputs.names)
+    if "estimate" in bases or by_numbers or inputs.estimated:
         return "estimate"
     return OBSERVED if OBSERVED in bases else "exact"
 
@@ -197,7 +202,7 @@ def _warnings(
         *plan_warnings(chosen, shown.models),
     ]
     for demand in inputs.demands:
-        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules)
+        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules, inputs.policy.requests)
     warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
     warnings += blob_warnings(goal.models, chosen.choice.candidate)
     warnings += service_warnings(

@@ -28,6 +28,7 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
         *_paragraphs(f"{host} today:", today["sentences"] if today else ()),
         f"{host}: {verdict}",
         *_paragraphs("What changes", plan.get("difference", ())),
+        f"  rules: {plan['rules']}",
         *(f"  {name}={value}" for name, value in masked_option(plan["environment"]).items()),
         "",
         *_indented(_model_rows(plan), "lrrrrrrrr"),
@@ -82,7 +83,8 @@ def _verdict(plan: Mapping[str, Any]) -> str:
     if plan["order_matters"]:
         safety += f" in the order {', '.join(plan['load_order'])}"
     where = "on the CPU" if plan["placement"] == "cpu" else "on the GPU"
-    figures = "" if plan["basis"] == "exact" else ", by estimates"
+    exact = ", by exact figures" if plan["safe"] else ""
+    figures = exact if plan["basis"] == "exact" else ", by estimates"
     return f"{safety} {where}{figures} (Ollama {plan['version']})"
 
 

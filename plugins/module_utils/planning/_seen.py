@@ -24,7 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log
     ServerLog,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import NEWEST_BUILD
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, VersionRules
 
 # The engine logs hundredths of a MiB, once for each buffer that it allocates; what it allocates is rounded up to pages.
@@ -190,7 +190,7 @@ def _launch(load: LoggedLoad, rules: VersionRules) -> Launch | None:
         fit_targets_bytes=(rules.placement.fit_target_bytes,) * len(gpus),
         projector_on_gpu=told.is_projector_on_gpu,
         version=str(rules.version),
-        build=rules.engine_build or NEWEST_BUILD,
+        build=rules.engine_build or B10488,
     )
 
 

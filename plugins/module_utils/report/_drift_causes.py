@@ -41,10 +41,9 @@ _SENTENCES = {
     PLAN_CHANGED: (
         "our drop-in has another value: the plan has changed since it was applied (hardware, models or settings)"
     ),
-    NOT_RELOADED: "the file is right, systemd has not read it yet: systemctl daemon-reload is due",
-    STALE_PROCESS: "the file is right, the process was started before it: a restart is due",
-    READ_OTHERWISE: "the process has the value, Ollama made something else of it",
 }
+# Where the file is right, the comparison on the host has found the reason, and says it in the words of site.yml.
+_LAYER_OF = {STALE_PROCESS: "process", NOT_RELOADED: "unit", READ_OTHERWISE: "server"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,9 @@ def _of_variable(
         if difference.get("cause"):
             return Drift(name, wanted, found, str(difference["cause"]), str(difference["message"]))
     cause = _cause(found, file_edited)
-    return Drift(name, wanted, found, cause, _SENTENCES[cause])
+    said = {str(one["layer"]): str(one["message"]) for one in group}
+    message = said[_LAYER_OF[cause]] if cause in _LAYER_OF else _SENTENCES[cause]
+    return Drift(name, wanted, found, cause, message)
 
 
 def _cause(found: Mapping[str, str | None], file_edited: bool) -> str:

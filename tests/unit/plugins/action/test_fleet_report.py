@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import ActionModule
+from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import ActionModule, placed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import BEGUN, LOST, NOTHING_KNOWN
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
 from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
+from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
 VERIFIED = {"differences": [], "conflicts": [], "problems": [], "overrides": []}
 FACTS = {"gpufleet_gpu": {"devices": [{"index": 0, "memory_total_bytes": 24, "memory_free_bytes": 4}]}}
@@ -232,3 +235,41 @@ def test_a_path_that_cannot_be_used_is_one_sentence(write: Write, options: dict[
     assert result["failed"]
     assert told in result["msg"]
     assert result["table"][-1] == "1 failed"
+
+
+PLACEMENT = {
+    "format": 1,
+    "is_met": False,
+    "demand": [
+        {
+            "name": "gemma3:4b<script>",
+            "requests": 9,
+            "slots": 4,
+            "slots_without_one": 0,
+            "short_slots": 5,
+            "short_hosts": 1,
+            "context_length": 4096,
+        }
+    ],
+    "hosts": [{"name": "gpu01", "slots": {"gemma3:4b<script>": 4}}],
+    "notes": ["b is left out"],
+    "remedies": ["one more host like gpu01"],
+}
+
+
+def test_the_page_begins_with_the_last_placement_where_there_is_one(tmp_path):
+    assert placed(tmp_path) == {}
+    (tmp_path / "placement.json").write_text(json.dumps(PLACEMENT))
+    report = {**fleet_report([], "2026-01-01T00:00:00Z"), **placed(tmp_path)}
+    template = (CHECKOUT / "roles/ollama_report/templates/report.html.j2").read_text(encoding="utf-8")
+    page = "".join(fill_page(report, template, "Fleet", ""))
+    assert page.index("The demand is not met") < page.index('aria-label="Summary"')
+    for shown in ("gpu01 (4)", "5 missing", "1 hosts missing", "b is left out", "one more host like gpu01"):
+        assert shown in page
+    assert "gemma3:4b<script>" not in page
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '"x"', "{"])
+def test_a_placement_that_is_none_costs_the_page_nothing(tmp_path, text):
+    (tmp_path / "placement.json").write_text(text)
+    assert placed(tmp_path) == {}

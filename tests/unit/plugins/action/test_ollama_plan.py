@@ -197,6 +197,14 @@ def test_the_host_is_read_as_the_options_say(run_on):
     }
 
 
+def test_a_name_that_is_none_is_refused_and_not_sent_to_the_host(run_on):
+    result = run_on(READ, operator_environment={"A_KEY=hunter2": "x", "CUDA_VISIBLE_DEVICES": "0"})
+    assert result["failed"]
+    assert "'A_KEY=********' is not a name" in result["msg"]
+    assert "hunter2" not in str([result, run_on.asked])
+    assert run_on.asked[0]["environment"] == {"CUDA_VISIBLE_DEVICES": "0"}
+
+
 def test_what_keeps_the_plan_from_being_applied_is_told_with_it(run_on):
     """Of the conflicts those of variables that the plan sets, as it need not set all that it may."""
     conflicts = [
@@ -243,14 +251,15 @@ def test_a_kept_benchmark_that_cannot_be_used_is_warned_of(run_on):
 def test_a_damaged_model_is_warned_of_and_refused_only_where_it_is_wanted(run_on):
     models = {
         **READ["models"],
-        "unseen": ["bad is no JSON; left out of the plan"],
-        "unplannable": [{"name": "bad:1b", "reason": "bad is no JSON"}],
+        "unseen": ["model bad:1b: bad is no JSON; left out of the plan"],
+        "unplannable": [{"name": "bad:1b", "reason": "model bad:1b: bad is no JSON"}],
     }
     planned = run_on({**READ, "models": models}, wanted=["gemma3:4b"])
-    assert planned["plan"]["warnings"][0] == "bad is no JSON; left out of the plan"
-    assert any(warning.endswith(": bad is no JSON; left out of the plan") for warning in planned["warnings"])
+    about = [warning for warning in planned["plan"]["warnings"] if "bad" in warning]
+    assert about == ["bad:1b is left out of the plan: bad is no JSON"]
+    assert f"gpu01: {about[0]}" in planned["warnings"]
     refused = run_on({**READ, "models": models}, wanted=["bad:1b"])
-    assert refused["msg"] == "model 'bad:1b' is wanted but cannot be planned: bad is no JSON"
+    assert refused["msg"] == "model 'bad:1b' is wanted but cannot be planned: model bad:1b: bad is no JSON"
 
 
 def test_what_could_not_be_read_is_the_reason_for_which_there_is_no_plan_and_the_gpus_are_told(run_on):
@@ -372,3 +381,24 @@ def test_of_too_many_models_the_wanted_and_the_loaded_are_planned(run_action):
     names = [model["name"] for model in result["plan"]["models"]]
     assert sorted(names) == [f"m{number:03}:4b" for number in (*range(254), 298, 299)]
     assert "44 of 300 installed models are left out: at most 256 are planned" in result["warnings"][0]
+
+
+def test_what_a_placement_takes_is_returned_in_place_of_a_plan(run_action):
+    result = run_action(
+        only_inputs=True,
+        gpu=HOST,
+        models=[GEMMA, {**GEMMA, "name": "other:4b"}],
+        wanted=["gemma3:4b"],
+        version="0.33.0",
+        max_parallel=3,
+        operator_environment={"HF_TOKEN": "hunter2"},
+        service={"process_environment": {"OLLAMA_NUM_PARALLEL": "2"}, "journal": "long"},
+    )
+    assert "plan" not in result
+    assert "hunter2" not in result["inputs_json"]
+    inputs = json.loads(result["inputs_json"])
+    assert [model["name"] for model in inputs["models"]] == ["gemma3:4b"]
+    assert inputs["gpu"] == HOST
+    assert inputs["policy"]["max_parallel"] == 3
+    assert inputs["service"] == {"process_environment": {"OLLAMA_NUM_PARALLEL": "2"}}
+    assert (inputs["installed"], inputs["is_read"]) == ([], False)

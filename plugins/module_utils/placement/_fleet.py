@@ -1,0 +1,334 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts on which a demand is placed, as they were read or described, and which of them are alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Group, Held
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._prover import Prover
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import (
+    BETTER_WITH_LESS_BYTES,
+    VARIATION_BYTES,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
+    Demand,
+    Inputs,
+    read_inputs,
+    read_models,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    LEAST_CONTEXT_LENGTH,
+    WantedModel,
+    policy_from_dict,
+    unknown_model,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
+    service_from_info,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
+    settings_from_environment,
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a host before it is placed on.
+
+    `inputs`: what `ollama_plan` would make its plan from, with the models that are demanded. `planned`: the models that it
+    was to hold before. `values`: its variables over which demands are spread. `may_hold`: names of the demand.
+    """
+
+    inputs: Mapping[str, Any]
+    may_hold: frozenset[str]
+    planned: tuple[str, ...] = ()
+    values: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class FleetHost:
+    """A host with the inputs of its plan as it was read, and those with which sets are looked for on hosts like it."""
+
+    name: str
+    exact: Inputs
+    judged: Inputs
+    may_hold: frozenset[str]
+    values: Mapping[str, str]
+    held: Held
+    fingerprints: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """Its GPUs, for people."""
+        names = [gpu.name for gpu in self.exact.host.gpus]
+        return ", ".join(
+            f"{names.count(name)} x {name}" if names.count(name) > 1 else name
+            for name in dict.fromkeys(names)
+        )
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The hosts, in groups of which each is of a kind. `left_out`: why others take no part, by host."""
+
+    demands: tuple[FleetDemand, ...]
+    hosts: Mapping[str, FleetHost]
+    groups: tuple[Group, ...]
+    kinds: tuple[FleetHost, ...]
+    left_out: Mapping[str, str]
+
+
+def read_fleet(
+    demands: Sequence[FleetDemand], found: Mapping[str, Found], left_out: Mapping[str, str], *, may_pull: bool
+) -> Fleet:
+    """The fleet, checked against the demand. `may_pull`: whether hosts may be given models that they lack.
+
+    Raises: ValueError in one sentence where no placement can be what is asked for.
+    """
+    left_out = dict(left_out)
+    models = _Models(demands, found)
+    demands = tuple(models.resolved(demand) for demand in demands)
+    hosts: dict[str, FleetHost] = {}
+    for name, one in found.items():
+        try:
+            host = _host(name, one, demands, models, may_pull=may_pull)
+        except ValueError as error:
+            left_out[name] = str(error)
+            continue
+        if not host.exact.host.gpus:
+            left_out[name] = "it has no GPU that Ollama uses"
+            continue
+        hosts[name] = host
+    if not hosts:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3]) or "there is none"
+        raise ValueError(f"no host can be placed on: {reasons}")
+    for demand in demands:
+        _check_spread(demand, hosts)
+        if not any(demand.name in host.may_hold for host in hosts.values()):
+            raise ValueError(_nowhere(demand, left_out))
+    return grouped(demands, hosts, left_out)
+
+
+def grouped(
+    demands: Sequence[FleetDemand], hosts: Mapping[str, FleetHost], left_out: Mapping[str, str]
+) -> Fleet:
+    """The fleet of these hosts."""
+    kinds: dict[str, int] = {}
+    representatives: list[FleetHost] = []
+    members: dict[tuple[int, frozenset[str], Held, tuple[tuple[str, str], ...]], list[str]] = {}
+    for name, host in hosts.items():
+        kind = kinds.setdefault(_kind(host), len(representatives))
+        if kind == len(representatives):
+            representatives.append(host)
+        values = tuple(sorted(host.values.items()))
+        members.setdefault((kind, host.may_hold, host.held, values), []).append(name)
+    groups = tuple(
+        Group(kind=kind, may_hold=may_hold, held=held, hosts=tuple(names), values=dict(values))
+        for (kind, may_hold, held, values), names in members.items()
+    )
+    return Fleet(tuple(demands), hosts, groups, tuple(representatives), left_out)
+
+
+class _Models:
+    """The demanded models as hosts have them, or as they are described."""
+
+    def __init__(self, demands: Sequence[FleetDemand], found: Mapping[str, Found]) -> None:
+        self._read: dict[str, tuple[str, SchedulerModel]] = {}
+        # For hosts that lack a model: of several files under one name the one that takes most.
+        self.anywhere: dict[str, tuple[str, SchedulerModel]] = {}
+        self.unplannable: dict[str, str] = {}
+        self._names = {name_key(demand.name): demand.name for demand in demands}
+        self._seen: set[str] = set()
+        for one in found.values():
+            for name, (fingerprint, model) in self.of(one).items():
+                known = self.anywhere.get(name)
+                if known is None or model.file_bytes > known[1].file_bytes:
+                    self.anywhere[name] = (fingerprint, model)
+            for item in one.inputs.get("unplannable") or ():
+                name = self._names.get(name_key(str(item.get("name", ""))), "")
+                if name:
+                    self.unplannable.setdefault(name, str(item.get("reason", "")))
+            self._seen.update(str(name) for name in one.inputs.get("installed") or ())
+
+    def of(self, found: Found) -> dict[str, tuple[str, SchedulerModel]]:
+        """The demanded models that a host has or for which it is described, by name of the demand."""
+        models = {}
+        for raw in found.inputs.get("models") or ():
+            name = self._names.get(name_key(str(raw.get("name", ""))), "") if isinstance(raw, Mapping) else ""
+            if name:
+                # Of a thousand hosts the layers of a file are compared once: by its digest.
+                told = {key: value for key, value in raw.items() if key != "layers" or not raw.get("digest")}
+                text = json.dumps({**told, "name": name}, sort_keys=True)
+                if text not in self._read:
+                    (model,) = read_models([{**raw, "name": name}])
+                    self._read[text] = (str(len(self._read)), model)
+                models[name] = self._read[text]
+        return models
+
+    def resolved(self, demand: FleetDemand) -> FleetDemand:
+        """The demand with its context length.
+
+        Raises: ValueError where nobody has the model, or it cannot have the context.
+        """
+        if demand.name not in self.anywhere:
+            reason = self.unplannable.get(demand.name)
+            if reason:
+                raise ValueError(f"model '{demand.name}' is demanded but cannot be planned: {reason}")
+            sentence = unknown_model(demand.name, self._seen or list(self.anywhere))
+            raise ValueError(
+                sentence.replace(
+                    "is wanted but not installed", "is demanded, but no host has it and so none may pull it"
+                )
+            )
+        model = self.anywhere[demand.name][1]
+        trained = model.context_length_trained
+        asked = demand.context_length
+        if asked and trained and asked > trained:
+            raise ValueError(
+                f"gpufleet_demand, model '{demand.name}': context_length is {asked}, and the model was trained for "
+                f"{trained}: ask for at most {trained}"
+            )
+        if asked and model.num_ctx and asked > model.num_ctx:
+            raise ValueError(
+                f"gpufleet_demand, model '{demand.name}': context_length is {asked}, and the model's own num_ctx sets it to "
+                f"{model.num_ctx}: ask for at most that, or make a model without it"
+            )
+        return replace(
+            demand, context_length=asked or min(LEAST_CONTEXT_LENGTH, trained or LEAST_CONTEXT_LENGTH)
+        )
+
+
+def _host(
+    name: str, found: Found, demands: Sequence[FleetDemand], models: _Models, *, may_pull: bool
+) -> FleetHost:
+    raw = found.inputs
+    policy = policy_from_dict(raw.get("policy") or {})
+    service = service_from_info(raw.get("service") or {})
+    inputs = read_inputs(
+        gpu=raw.get("gpu"),
+        models=(),
+        wanted=(),
+        policy=policy,
+        version=raw.get("version"),
+        service=service,
+        unplannable={},
+    )
+    own = models.of(found)
+    is_read = bool(raw.get("is_read"))
+    known = dict(own) if is_read and not may_pull else {**models.anywhere, **own}
+    may_hold = frozenset(name for name in found.may_hold if name in known)
+    asked = tuple(
+        Demand(known[demand.name][1], WantedModel(demand.name, context_length=demand.context_length))
+        for demand in demands
+        if demand.name in may_hold
+    )
+    exact = replace(inputs, demands=asked)
+    running = settings_from_environment(service.running) if service.running else None
+    loaded = {name_key(str(item.get("name", ""))) for item in raw.get("loaded") or ()}
+    planned = {name_key(one) for one in found.planned}
+    installed = {name_key(str(one)) for one in raw.get("installed") or ()}
+    held = Held(
+        models=frozenset(one.name for one in demands if name_key(one.name) in loaded | planned),
+        installed=frozenset(one.name for one in demands if name_key(one.name) in installed),
+        parallel=running.num_parallel if running else 0,
+        context_length=running.context_length if running else 0,
+    )
+    return FleetHost(
+        name=name,
+        exact=exact,
+        judged=_judged(exact) if is_read else exact,
+        may_hold=may_hold,
+        values=dict(found.values or {}),
+        held=held,
+        fingerprints={name: known[name][0] for name in may_hold},
+    )
+
+
+def _judged(exact: Inputs) -> Inputs:
+    """The inputs with a little less memory than was read, the same for hosts that differ by what readings vary.
+
+    What is safe with less is not given up when the next reading is a little lower.
+    """
+
+    def less(gpu: GpuDevice) -> GpuDevice:
+        free = max(0, available_bytes(gpu) - VARIATION_BYTES)
+        step = BETTER_WITH_LESS_BYTES - VARIATION_BYTES
+        return replace(gpu, memory_free_bytes=free // step * step, memory_ours_bytes=0)
+
+    host = exact.host
+    return replace(
+        exact,
+        host=replace(
+            host,
+            gpus=tuple(map(less, host.gpus)),
+            system_memory_available_bytes=host.system_memory_available_bytes // GIB * GIB,
+        ),
+    )
+
+
+def _kind(host: FleetHost) -> str:
+    """What is equal for hosts that can hold the same."""
+    inputs = host.judged
+    gpus = [
+        (
+            gpu.vendor,
+            gpu.name,
+            gpu.memory_total_bytes,
+            available_bytes(gpu),
+            gpu.integrated,
+            gpu.compute_capability,
+            sorted(inputs.host.environment),
+        )
+        for gpu in inputs.host.gpus
+    ]
+    alike = (
+        gpus,
+        inputs.host.system_memory_available_bytes // MIB,
+        sorted((key, repr(value)) for key, value in asdict(inputs.policy).items()),
+        str(inputs.rules.version),
+        sorted(inputs.environment.items()),
+        sorted(inputs.explicit.items()),
+        sorted(host.fingerprints.items()),
+    )
+    return repr(alike)
+
+
+def _check_spread(demand: FleetDemand, hosts: Mapping[str, FleetHost]) -> None:
+    if not demand.spread:
+        return
+    values = {host.values.get(demand.spread, "") for host in hosts.values()} - {""}
+    if not values:
+        raise ValueError(
+            f"gpufleet_demand, model '{demand.name}': spread is '{demand.spread}', and no host has such a variable: set it "
+            "for the hosts or their groups, such as the rack in which each stands"
+        )
+
+
+def _nowhere(demand: FleetDemand, left_out: Mapping[str, str]) -> str:
+    missing = f"; left out are {', '.join(list(left_out)[:5])}" if left_out else ""
+    return (
+        f"gpufleet_demand, model '{demand.name}': no host that can be placed on may hold it{missing}: pull it on one of the "
+        "hosts that its pattern names, or set gpufleet_placement_pull to let other hosts be given it"
+    )
+
+
+def provers(fleet: Fleet) -> list[Prover]:
+    """What is asked of each kind of hosts."""
+    return [Prover(host.judged) for host in fleet.kinds]
+
+
+def names_of(items: Iterable[Any]) -> list[str]:
+    """Names in a list of wanted models, which are names or mappings."""
+    names = [item.get("name") if isinstance(item, Mapping) else item for item in items]
+    return [name for name in names if isinstance(name, str)]

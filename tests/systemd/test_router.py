@@ -1,0 +1,166 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Debian's nginx and HAProxy in front of three hosts: no request fails while site.yml restarts one of them."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import yaml
+
+from .conftest import CHECKOUT, PATIENCE_SECONDS, Run
+
+MODEL = "llama3.2:3b"
+SLOTS = 2
+# A request takes a second or two, so that a restart meets requests in flight.
+OLLAMA = {"throughput": {"time_scale": 0.5, "output_tokens": 64}}
+CARD = {"gpus": "rtx3060_12gb", "models": {MODEL: None}, "ollama": OLLAMA}
+TASKS = CHECKOUT / "docs" / "examples" / "placing" / "tasks"
+# In a container the unit of Debian's haproxy cannot have the log of its host.
+UNIT = {"/etc/systemd/system/haproxy.service.d/container.conf": "[Service]\nBindReadOnlyPaths=\n"}
+ROUTER = {"packages": ("haproxy", "nginx-light"), "ollama": False, "groups": ("router",), "files": UNIT}
+PLAYBOOK = [
+    {
+        "hosts": "ollama",
+        "gather_facts": False,
+        "tasks": [{"ansible.builtin.import_role": {"name": "gpufleet.ollama.ollama_plan"}}],
+    },
+    {
+        "hosts": "router",
+        "gather_facts": False,
+        "tasks": [{"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_router"}}],
+    },
+]
+
+
+class Fleet:
+    """Three hosts with a router of a kind in front of them."""
+
+    def __init__(self, hosts, kind: str) -> None:
+        self.host, self.router, self.folder = hosts[0], hosts[-1], hosts[0].folder
+        self.addresses = {host.name: host.shell("hostname -I").split()[0] for host in hosts}
+        self.extra = self.folder / "extra.yml"
+        self.variables = {
+            "gpufleet_report_dir": str(self.folder / "report"),
+            "ollama_plan_wanted": [{"name": MODEL, "context_length": 4096, "requests": SLOTS}],
+            "ollama_plan_operator_environment": {"OLLAMA_HOST": "0.0.0.0:11434", "OLLAMA_KEEP_ALIVE": "-1"},
+            "ollama_override_preload": True,
+            "ollama_router_kind": kind,
+            "ollama_router_replace_foreign": True,
+            "ollama_router_hosts": ["a", "b", "c"],
+            "ollama_router_queue_timeout": 60,
+        }
+        self.write_inventory()
+        self.url = f"http://{self.addresses[self.router.name]}:11435/models/{MODEL}/api/generate"
+        self.playbook = self.folder / "router.yml"
+        self.playbook.write_text(yaml.safe_dump(PLAYBOOK))
+
+    def write_inventory(self, **of_b: object) -> None:
+        hosts = {name: {"ollama_router_address": address} for name, address in self.addresses.items()}
+        hosts.setdefault("b", {}).update(of_b)
+        self.extra.write_text(yaml.safe_dump({"all": {"vars": self.variables, "hosts": hosts}}))
+
+    def run(self, playbook, *arguments: str) -> Run:
+        running = self.host.start(playbook, "-i", str(self.extra), *arguments)
+        output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
+        return Run(running.returncode, output)
+
+    def ask(self) -> int:
+        """The status of one streamed answer; one that ends too early counts as 0."""
+        body = json.dumps({"model": MODEL, "prompt": "Say something", "stream": True}).encode()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self.url, body), timeout=120) as answer:
+                lines = answer.read().decode().splitlines()
+        except urllib.error.HTTPError as error:
+            is_told_when = "Retry-After" in error.headers or self.variables["ollama_router_kind"] == "haproxy"
+            return error.code if is_told_when else -error.code
+        except (OSError, urllib.error.URLError):
+            return 0
+        return 200 if json.loads(lines[-1]).get("done") else 0
+
+    def loaded_while(self, stop: threading.Event, clients: int) -> collections.Counter[int]:
+        """Statuses of so many clients that ask without a pause until they are told to stop."""
+
+        def client() -> list[int]:
+            found = []
+            while not stop.is_set():
+                found.append(self.ask())
+            return found
+
+        with concurrent.futures.ThreadPoolExecutor(max_workers=clients) as pool:
+            return collections.Counter(status for one in pool.map(lambda _one: client(), range(clients)) for status in one)
+
+
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_a_restart_loses_no_request_and_what_is_too_much_waits_or_is_told_to_come_again(make_hosts, kind):
+    fleet = Fleet(make_hosts(a=CARD, b=CARD, c=CARD, balancer=ROUTER), kind)
+    first = fleet.run(CHECKOUT / "playbooks" / "site.yml")
+    assert first.return_code == 0, first.output
+    told = fleet.run(fleet.playbook, "--diff")
+    assert told.return_code == 0, told.output
+    assert fleet.run(fleet.playbook).changed == 0
+    assert fleet.ask() == 200
+
+    # As much as the slots of the hosts that remain, while one of three is restarted.
+    tasks = {
+        "ollama_override_pre_restart_tasks": str(TASKS / "out_of_service.yml"),
+        "ollama_override_post_restart_tasks": str(TASKS / "into_service.yml"),
+        "ollama_override_drain_timeout": 120,
+    }
+    fleet.variables.update(tasks)
+    environment = {**fleet.variables["ollama_plan_operator_environment"], "OLLAMA_DEBUG": "1"}
+    fleet.write_inventory(ollama_plan_operator_environment=environment)
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        load = pool.submit(fleet.loaded_while, stop, 2 * SLOTS)
+        time.sleep(3)
+        restarted = fleet.run(CHECKOUT / "playbooks" / "site.yml")
+        time.sleep(3)
+        stop.set()
+        statuses = load.result()
+    assert restarted.return_code == 0, restarted.output
+    assert "Take it out of the router" in restarted.output
+    assert "is restarted although it is not idle" not in restarted.output
+    assert set(statuses) == {200}, statuses
+    assert statuses[200] > 4 * SLOTS
+
+    # Twice as much as all slots.
+    stop = threading.Event()
+    threading.Timer(8.0, stop.set).start()
+    statuses = fleet.loaded_while(stop, 6 * SLOTS)
+    assert statuses[200] > 0
+    assert set(statuses) == ({200} if kind == "haproxy" else {200, 503}), statuses
+
+
+def test_a_file_that_the_router_does_not_take_is_not_put_in_place_and_a_reload_that_fails_is_taken_back(make_hosts):
+    fleet = Fleet(make_hosts(a=CARD, balancer=ROUTER), "nginx")
+    fleet.variables["ollama_router_hosts"] = ["a"]
+    fleet.write_inventory()
+    assert fleet.run(fleet.playbook).return_code == 0
+    place = "/etc/nginx/conf.d/ollama.conf"
+    before = fleet.router.read(place)
+
+    refused = fleet.run(fleet.playbook, "--extra-vars=ollama_router_listen_address=300.1.1.1")
+    assert refused.return_code != 0
+    assert "The router keeps what it had before." in " ".join(refused.output.split())
+    assert fleet.router.read(place) == before
+
+    # Another program listens where the router is to listen: nginx keeps its old workers and says nothing.
+    fleet.router.shell("systemd-run --unit=squatter python3 -m http.server 11500")
+    refused = fleet.run(fleet.playbook, "--extra-vars=ollama_router_listen_port=11500")
+    assert refused.return_code != 0
+    assert fleet.router.read(place) == before
+    assert fleet.run(fleet.playbook).return_code == 0
+
+    fleet.router.write(place, "# by hand\n")
+    refused = fleet.run(fleet.playbook, '--extra-vars={"ollama_router_replace_foreign": false}')
+    assert "was not written by this role" in " ".join(refused.output.split())
+    assert fleet.router.read(place) == "# by hand\n"

@@ -1,0 +1,153 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts take part in a placement, which of them are alike, and what of a demand they cannot be asked."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Held
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import names_of, read_fleet
+
+LLAMA, TINY, EMBED = "llama3.1:8b", "llama3.2:1b", "mxbai-embed-large"
+GIB = 1 << 30
+
+
+def read(hosts, *demand, left_out=None, may_pull=True):
+    entries = [one if isinstance(one, dict) else {"name": one, "requests": 2} for one in demand or (TINY,)]
+    return read_fleet(demands_from_list(entries), hosts, left_out or {}, may_pull=may_pull)
+
+
+def test_hosts_that_are_alike_are_one_group(host) -> None:
+    fleet = read({name: host(24, models=[TINY]) for name in "abc"} | {"d": host(12, models=[TINY])})
+    assert [group.hosts for group in fleet.groups] == [("a", "b", "c"), ("d",)]
+    assert len(fleet.kinds) == 2
+    assert fleet.hosts["a"].label == "GPU of 24 GiB"
+
+
+def test_hosts_of_a_kind_that_hold_something_else_are_another_group(host) -> None:
+    fleet = read(
+        {
+            "a": host(24, models=[TINY]),
+            "b": host(24, models=[TINY], has=[TINY]),
+            "c": host(24, models=[TINY], has=[TINY], loaded=[TINY], parallel=4, context=4096),
+            "d": host(24, models=[TINY], may_hold=[]),
+            "e": host(24, models=[TINY], values={"rack": "1"}),
+        }
+    )
+    assert len(fleet.groups) == 5
+    assert fleet.hosts["c"].held == Held(frozenset([TINY]), frozenset([TINY]), 4, 4096)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kinds"),
+    [({}, 1), ({"max_parallel": 3}, 2), ({"headroom_bytes": GIB}, 2), ({"spread": "never"}, 2)],
+)
+def test_another_policy_is_another_kind(host, policy, kinds) -> None:
+    assert len(read({"a": host(24, models=[TINY]), "b": host(24, models=[TINY], **policy)}).kinds) == kinds
+
+
+@pytest.mark.parametrize(("less_mib", "kinds"), [(10, 1), (100, 1), (200, 2)])
+def test_readings_that_differ_a_little_are_one_kind(host, less_mib, kinds) -> None:
+    free = 20 + 0.25
+    hosts = {
+        "a": host(24, models=[TINY], free_gib=free, is_read=True, has=[TINY]),
+        "b": host(24, models=[TINY], free_gib=free - less_mib / 1024, is_read=True, has=[TINY]),
+    }
+    # The first is a step of 128 MiB below what was read, and a step ends just below the reading of the first.
+    hosts["a"].inputs["gpu"]["devices"][0]["memory_free_bytes"] += 127 << 20
+    hosts["b"].inputs["gpu"]["devices"][0]["memory_free_bytes"] += 127 << 20
+    assert len(read(hosts).kinds) == kinds
+
+
+def test_a_read_host_is_judged_with_128_to_256_mib_less(host) -> None:
+    for more in (0, 1, 127, 128):
+        one = host(24, models=[TINY], has=[TINY], free_gib=20 + more / 1024, is_read=True)
+        fleet = read({"a": one})
+        less = (
+            fleet.hosts["a"].exact.host.gpus[0].memory_free_bytes
+            - fleet.hosts["a"].judged.host.gpus[0].memory_free_bytes
+        )
+        assert 128 << 20 <= less < 256 << 20
+
+
+def test_a_host_without_the_model_may_be_given_it_where_that_is_allowed(host) -> None:
+    hosts = {
+        "a": host(24, models=[TINY], has=[TINY], is_read=True),
+        "b": host(24, models=[TINY], has=[], is_read=True),
+    }
+    assert read(hosts).hosts["b"].may_hold == {TINY}
+    assert read(hosts, may_pull=False).hosts["b"].may_hold == frozenset()
+
+
+def test_an_embedding_model_gets_the_context_it_was_trained_for(host) -> None:
+    fleet = read({"a": host(24, models=[EMBED, TINY])}, EMBED, TINY)
+    assert [demand.context_length for demand in fleet.demands] == [4096, 512]
+
+
+def test_a_host_that_cannot_be_planned_is_left_out_with_its_reason(host) -> None:
+    broken = host(24, models=[TINY])
+    broken.inputs["gpu"]["devices"][0]["problems"] = ["it has fallen off the bus."]
+    fleet = read(
+        {"a": host(24, models=[TINY]), "b": broken, "c": host(models=[TINY])},
+        left_out={"d": "it cannot be reached"},
+    )
+    assert list(fleet.hosts) == ["a"]
+    assert "fallen off the bus" in fleet.left_out["b"]
+    assert fleet.left_out["c"] == "it has no GPU that Ollama uses"
+    assert fleet.left_out["d"] == "it cannot be reached"
+
+
+@pytest.mark.parametrize(
+    ("demand", "says"),
+    [
+        (
+            {"name": "gemma9", "requests": 1},
+            "model 'gemma9:latest' is demanded, but no host has it and so none may pull it",
+        ),
+        ({"name": "llama3.2:1", "requests": 1}, "did you mean 'llama3.2:1b'"),
+        (
+            {"name": TINY, "requests": 1, "context_length": 131073},
+            "context_length is 131073, and the model was trained for 131072: ask for at most 131072",
+        ),
+        (
+            {"name": TINY, "requests": 1, "spread": "rack"},
+            "spread is 'rack', and no host has such a variable",
+        ),
+    ],
+)
+def test_what_the_fleet_cannot_be_asked_is_said_in_one_sentence(host, demand, says) -> None:
+    with pytest.raises(ValueError, match=says) as refused:
+        read({"a": host(24, models=[TINY], has=[TINY])}, demand)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_sets_its_own_context_cannot_have_more(host) -> None:
+    one = host(24, models=[TINY])
+    one.inputs["models"][0]["num_ctx"] = 2048
+    with pytest.raises(ValueError, match="the model's own num_ctx sets it to 2048"):
+        read({"a": one}, {"name": TINY, "requests": 1, "context_length": 4096})
+
+
+def test_a_model_that_cannot_be_planned_is_named_with_the_reason(host) -> None:
+    one = host(24, models=[TINY])
+    one.inputs["unplannable"] = [{"name": "gemma9:latest", "reason": "its file is cut off"}]
+    with pytest.raises(
+        ValueError, match="'gemma9:latest' is demanded but cannot be planned: its file is cut off"
+    ):
+        read({"a": one}, TINY, "gemma9")
+
+
+def test_a_model_that_no_host_may_hold_is_named_and_who_is_left_out(host) -> None:
+    with pytest.raises(ValueError, match="no host that can be placed on may hold it; left out are b"):
+        read({"a": host(24, models=[TINY], may_hold=[])}, TINY, left_out={"b": "unreachable"})
+
+
+def test_where_no_host_is_left_the_reasons_are_told(host) -> None:
+    with pytest.raises(ValueError, match="no host can be placed on: a: it has no GPU that Ollama uses"):
+        read({"a": host(models=[TINY])})
+
+
+def test_names_are_found_in_lists_of_wanted_models() -> None:
+    assert names_of(["a", {"name": "b", "requests": 1}, {"requests": 1}, 3]) == ["a", "b"]
