@@ -27,8 +27,8 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
     return [
         *_paragraphs(f"{host} today:", today["sentences"] if today else ()),
         f"{host}: {verdict}",
-        f"  rules: {plan['rules']}",
         *_paragraphs("What changes", plan.get("difference", ())),
+        f"  rules: {plan['rules']}",
         *(f"  {name}={value}" for name, value in masked_option(plan["environment"]).items()),
         "",
         *_indented(_model_rows(plan), "lrrrrrrrr"),
