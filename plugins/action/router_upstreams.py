@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import read_summary
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._routes import (
     DEFAULT_PORT,
-    Backend,
+    RoutedHost,
     backend,
     full_address,
     mark,
@@ -78,7 +78,7 @@ class _LeftOutError(Exception):
     """Why a host is left out."""
 
 
-def _backend(name: str, variables: Mapping[str, Any], options: Mapping[str, Any]) -> Backend:
+def _backend(name: str, variables: Mapping[str, Any], options: Mapping[str, Any]) -> RoutedHost:
     address = full_address(
         str(variables.get("ollama_router_address") or variables.get("ansible_host") or name), options["port"]
     )
@@ -87,10 +87,10 @@ def _backend(name: str, variables: Mapping[str, Any], options: Mapping[str, Any]
     if options["drifted"] == "keep":
         placed = _placed(name, variables)
         if placed is not None and _is_unchanged(variables):
-            return Backend(name, address, placed["before"], {})
+            return RoutedHost(name, address, placed["before"], {})
         # A run that a limit keeps from some hosts has no plan of them, and must not take them out of service.
         if placed is not None and not _plan(variables):
-            return Backend(name, address, placed["after"], {})
+            return RoutedHost(name, address, placed["after"], {})
         if not _plan(variables):
             raise ValueError(
                 f"{name} was not planned in this run, so that the router would lose it: run without --limit, or with the file "

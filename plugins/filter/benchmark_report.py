@@ -40,8 +40,6 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 
 def benchmark_report(results: Mapping[str, Mapping[str, Any]], generated_at: str) -> dict[str, Any]:
     """The report."""
@@ -50,10 +48,7 @@ def benchmark_report(results: Mapping[str, Mapping[str, Any]], generated_at: str
         benchmark_report as report_of,
     )
 
-    try:
-        return report_of(results, generated_at)
-    except ValueError as error:
-        raise AnsibleFilterError(str(error)) from error
+    return report_of(results, generated_at)
 
 
 class FilterModule:

@@ -118,7 +118,7 @@ def benchmark_result(
             rules=Rules(float(share), _number(latency_bound_seconds), float(memory_bound)),
             any_such_host=any_such_host,
         )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"no result can be made of this benchmark: {error}") from error
 
 

@@ -53,7 +53,11 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import problems
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import refusal, value_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
+    name_refusal,
+    refusal,
+    value_text,
+)
 
 
 def ollama_environment_problems(
@@ -68,6 +72,10 @@ def ollama_environment_problems(
     found = []
     for key, value in environment.items():
         name = str(key)
+        unnamed = name_refusal(name)
+        if unnamed:
+            found.append(unnamed)
+            continue
         try:
             texts[name] = value_text(name, value)
         except ValueError as error:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -17,6 +18,11 @@ def padded(count: int, multiple: int) -> int:
 def gib(size_bytes: int) -> str:
     """A size in GiB, as `9.1 GiB`."""
     return f"{gib_number(size_bytes)} GiB"
+
+
+def gib_above(size_bytes: int) -> str:
+    """A size in whole GiB that is no less, as `10 GiB`."""
+    return f"{-(-size_bytes // GIB)} GiB"
 
 
 def gib_number(size_bytes: int) -> str:

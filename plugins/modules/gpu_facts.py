@@ -230,6 +230,18 @@ ansible_facts:
               returned: always
               type: int
               sample: 0
+            memory_own_bytes:
+              description: Of an AMD GPU that is part of the processor what is set aside for it, in bytes. Null of others.
+              returned: always
+              type: int
+              sample: 536870912
+            memory_shared_bytes:
+              description:
+                - Of an AMD GPU that is part of the processor what it may map of the system's memory, in bytes.
+                - Null of others.
+              returned: always
+              type: int
+              sample: 66571993088
             memory_available_bytes:
               description: What a plan may count on, C(memory_free_bytes) and C(memory_ours_bytes), in bytes.
               returned: always

@@ -163,9 +163,21 @@ models:
           type: int
         logged:
           description:
-            - By the buffers that the runner logged, C(weights_bytes), C(kv_cache_bytes), C(compute_bytes) and
-              C(total_bytes).
+            - By the buffers that the runner logged.
           type: dict
+          contains:
+            weights_bytes:
+              description: Weights.
+              type: int
+            kv_cache_bytes:
+              description: KV cache.
+              type: int
+            compute_bytes:
+              description: Compute buffers.
+              type: int
+            total_bytes:
+              description: All of them.
+              type: int
         measured_bytes:
           description: By the GPU's driver.
           type: int
@@ -228,18 +240,68 @@ models:
         request_tokens_per_second:
           description: Tokens generated per second of one request by the clock on the wall, C(p50), C(p95) and C(p99).
           type: dict
+          contains:
+            p50:
+              description: Half of the requests.
+              type: float
+            p95:
+              description: Of a hundred requests 95.
+              type: float
+            p99:
+              description: Of a hundred requests 99.
+              type: float
         request_tokens_per_second_by_server:
           description: The same by the server's own counts and durations.
           type: dict
+          contains:
+            p50:
+              description: Half of the requests.
+              type: float
+            p95:
+              description: Of a hundred requests 95.
+              type: float
+            p99:
+              description: Of a hundred requests 99.
+              type: float
         request_prompt_tokens_per_second_by_server:
           description: Tokens of its prompt per second, by the server's own counts and durations.
           type: dict
+          contains:
+            p50:
+              description: Half of the requests.
+              type: float
+            p95:
+              description: Of a hundred requests 95.
+              type: float
+            p99:
+              description: Of a hundred requests 99.
+              type: float
         time_to_first_token_seconds:
           description: From sending a request to its first token, C(p50), C(p95) and C(p99).
           type: dict
+          contains:
+            p50:
+              description: Half of the requests.
+              type: float
+            p95:
+              description: Of a hundred requests 95.
+              type: float
+            p99:
+              description: Of a hundred requests 99.
+              type: float
         latency_seconds:
           description: From sending a request to the end of its answer, C(p50), C(p95) and C(p99).
           type: dict
+          contains:
+            p50:
+              description: Half of the requests.
+              type: float
+            p95:
+              description: Of a hundred requests 95.
+              type: float
+            p99:
+              description: Of a hundred requests 99.
+              type: float
 """
 
 import signal

@@ -13,6 +13,8 @@ description:
   - Reads what M(gpufleet.ollama.gpu_facts), M(gpufleet.ollama.ollama_model_info),
     M(gpufleet.ollama.systemd_environment_info) and M(gpufleet.ollama.ollama_benchmark_result) read with their defaults,
     in one execution in place of four. Over a fleet, executions are what time is spent on.
+  - Reads of the journal what the server has said since its start, the newest 16 MiB at most and no longer than a quarter of a
+    second where there is more than 1 MiB.
   - What cannot be read does not hide the rest. It is a sentence in RV(failures).
   - It changes nothing.
   - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
@@ -28,8 +30,8 @@ options:
     description: What to read.
     type: list
     elements: str
-    choices: [gpu, models, service, measured]
-    default: [gpu, models, service, measured]
+    choices: [gpu, models, service, measured, server]
+    default: [gpu, models, service, measured, server]
   dropin_name:
     description: File name of the drop-in in which this collection sets the environment.
     type: str
@@ -101,6 +103,21 @@ planned_gpus:
     name:
       description: The name.
       type: str
+planned_for:
+  description: What else the plan was applied for, as M(gpufleet.ollama.planned_gpus) has remembered it; empty where it has not.
+  returned: when O(gather) has V(gpu)
+  type: dict
+  contains:
+    version:
+      description: The version of Ollama; empty where it was not remembered.
+      type: str
+    engine_build:
+      description: The number of the llama.cpp build.
+      type: int
+    observed:
+      description: Loads that took more than foretold.
+      type: list
+      elements: dict
 planned_gpus_problem:
   description: Why what is remembered cannot be read.
   returned: when O(gather) has V(gpu)
@@ -123,6 +140,181 @@ measured_problem:
   returned: when O(gather) has V(measured)
   type: str
   sample: ""
+server:
+  description:
+    - What the server has said in the journal since its start. Nothing of it needs debugging to be on.
+    - A service writes what it likes, so that this decides only what cannot do harm.
+  returned: when O(gather) has V(server)
+  type: dict
+  contains:
+    problem:
+      description: Why it is not known what the server said, or not all of it; empty where it is.
+      type: str
+      sample: ""
+    at_least:
+      description: Whether lines are missing, so that every number is the least that it can be.
+      type: bool
+    started_at:
+      description: When the server was started, in ISO 8601.
+      type: str
+    version:
+      description: The version that the server called itself.
+      type: str
+    engine_build:
+      description: The number of the llama.cpp build that its runners called themselves.
+      type: int
+    default_context_length:
+      description: The context length, in tokens, that the server chose for requests which ask for none.
+      type: int
+    settings:
+      description: What the server made of the variables that decide on GPUs and models, names to values.
+      type: dict
+    devices:
+      description:
+        - What the server computes on, as it said at its start. A single one of the library V(cpu) stands for no GPU.
+        - Null where it is not known.
+      type: list
+      elements: dict
+      contains:
+        id:
+          description: The server's own name for it, a UUID or a number.
+          type: str
+        library:
+          description: What drives it, such as V(CUDA), V(ROCm), V(Vulkan) or V(cpu).
+          type: str
+        compute:
+          description: Its compute capability or target.
+          type: str
+        name:
+          description: The engine's name for it.
+          type: str
+        description:
+          description: What it is.
+          type: str
+        driver:
+          description: The version of the driver's interface.
+          type: str
+        pci_id:
+          description: Its place on the PCI bus; empty where the server did not say.
+          type: str
+        total_bytes:
+          description: Its memory.
+          type: int
+        available_bytes:
+          description: What was free of it.
+          type: int
+    drops:
+      description: What the server said about GPUs that it does not take, one sentence each.
+      type: list
+      elements: str
+    loads:
+      description: Each way in which models were loaded, with what the latest load of that way has said; at most 64.
+      type: list
+      elements: dict
+      contains:
+        blob:
+          description: The name of the model's file.
+          type: str
+        context_total:
+          description: Tokens of context of all slots together; -1 where it is not said, as with the other numbers.
+          type: int
+        parallel:
+          description: Slots.
+          type: int
+        batch:
+          description: Tokens computed at once.
+          type: int
+        kv_cache_type:
+          description: Type of the KV cache; empty for the engine's own.
+          type: str
+        flash_attention:
+          description: What the engine was told of flash attention.
+          type: str
+        num_gpu:
+          description: Layers that are to lie on GPUs; -1 for as many as fit.
+          type: int
+        has_projector:
+          description: Whether a projector was loaded with it.
+          type: bool
+        is_projector_on_gpu:
+          description: Whether the projector is to lie on a GPU.
+          type: bool
+        has_adapter:
+          description: Whether an adapter was loaded with it.
+          type: bool
+        split_mode:
+          description: How the layers are to be split over GPUs; empty for the engine's own way.
+          type: str
+        when:
+          description: When the latest load began, as the server wrote it.
+          type: str
+        count:
+          description: How often it was loaded so.
+          type: int
+        layers_on_gpu:
+          description: Layers on GPUs.
+          type: int
+        layers:
+          description: All layers; 0 where the engine did not say.
+          type: int
+        gpu_ids:
+          description: The devices that the server chose.
+          type: list
+          elements: str
+        devices:
+          description: The GPUs as the engine saw them.
+          type: list
+          elements: dict
+          contains:
+            name:
+              description: The engine's name for it.
+              type: str
+            pci_id:
+              description: Its place on the PCI bus; empty where the engine did not say.
+              type: str
+            free_bytes:
+              description: What was free of it before the load.
+              type: int
+        buffers:
+          description: What the engine allocated, by device and kind.
+          type: list
+          elements: dict
+          contains:
+            device:
+              description: The engine's name for the device.
+              type: str
+            kind:
+              description: V(weights), V(kv_cache), V(compute), V(output), V(projector_compute) or V(adapter).
+              type: str
+            size_bytes:
+              description: All buffers of that kind there.
+              type: int
+    models:
+      description: What became of each model, at most 256.
+      type: list
+      elements: dict
+      contains:
+        blob:
+          description: The name of the model's file.
+          type: str
+        name:
+          description: The model's name where the server said it.
+          type: str
+        loads:
+          description: How often it was loaded.
+          type: int
+        evicted:
+          description: How often it had to go for another one.
+          type: int
+        spilled:
+          description: How often layers of it were left to the CPU.
+          type: int
+        failed:
+          description: How often it could not be loaded.
+          type: int
+        error:
+          description: Why, the last time.
+          type: str
 failures:
   description: What cannot be read although a plan needs it, one sentence each.
   returned: always
@@ -147,6 +339,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import path_in as planned_gpus_in
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import API, InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_said import server_said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
     ENVIRONMENT_ARGUMENT,
     SERVICE_ARGUMENTS,
@@ -210,7 +403,13 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
         before = remembered(planned_gpus_in(state_directory(options["scope"], options["unit"])))
     except RecordError as error:
         before, problem = None, str(error)
-    found = {"ansible_facts": {"gpufleet_gpu": facts}, "planned_gpus": before, "planned_gpus_problem": problem}
+    record = dict(before or {})
+    found = {
+        "ansible_facts": {"gpufleet_gpu": facts},
+        "planned_gpus": record.pop("gpus", None),
+        "planned_for": record,
+        "planned_gpus_problem": problem,
+    }
     return found, []
 
 
@@ -259,14 +458,24 @@ def measured(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     return {"measured": kept or {}, "measured_problem": ""}, []
 
 
+def server(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+    options = module.params
+    try:
+        said = server_said(runner(module), options["scope"], options["unit"])
+    except SystemdError as error:
+        return {"server": {"problem": str(error)}}, []
+    return {"server": said}, []
+
+
 # Together less than the 4 MiB that a host may say: a control node keeps them for each host of a fleet.
-MOST_BYTES = {"gpu": 512 << 10, "models": 2304 << 10, "service": 512 << 10, "measured": 512 << 10}
+MOST_BYTES = {"gpu": 512 << 10, "models": 2304 << 10, "service": 512 << 10, "measured": 384 << 10, "server": 256 << 10}
 # What stands in place of a part that is too long.
 EMPTY: dict[str, Callable[[str], tuple[dict[str, Any], list[str]]]] = {
     "gpu": lambda sentence: ({"ansible_facts": {"gpufleet_gpu": {}}}, [sentence]),
     "models": lambda sentence: ({"models": {}}, [sentence]),
     "service": lambda sentence: ({"service": {}}, [sentence]),
     "measured": lambda sentence: ({"measured": {}, "measured_problem": sentence}, []),
+    "server": lambda sentence: ({"server": {"problem": sentence}}, []),
 }
 
 READERS: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] = {
@@ -274,6 +483,7 @@ READERS: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] 
     "models": models,
     "service": service,
     "measured": measured,
+    "server": server,
 }
 
 

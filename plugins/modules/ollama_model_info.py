@@ -151,6 +151,10 @@ models:
       description: The context length that the Modelfile asks for, in tokens.
       type: int
       sample: 8192
+    ahead_bytes:
+      description: Weights of layers that only predict further tokens, which are loaded where C(draft_num_predict) is set.
+      type: int
+      sample: 0
     parameters:
       description: Other parameters of the Modelfile that change memory or placement.
       type: dict

@@ -46,7 +46,7 @@ options:
         Ansible keeps for each host until the run ends.
     type: list
     elements: str
-    choices: [gpu, models, service, measured]
+    choices: [gpu, models, service, measured, server]
     default: []
   dropin_name:
     description: File name of the drop-in in which this collection sets the environment, for O(gather).
@@ -139,6 +139,12 @@ options:
       - The result of a benchmark of this host, as M(gpufleet.ollama.ollama_benchmark_result) returns it. The plan has no
         more slots than were measured to be worth having, unless O(num_parallel) or O(min_parallel) say otherwise.
       - A result that was measured under other conditions is ignored, with a warning that says which.
+    type: dict
+    default: {}
+  server:
+    description:
+      - What the running server has said since its start, as M(gpufleet.ollama.ollama_host_info) returns it.
+      - Of the version that runs and is planned for it decides which GPUs are used. For another version the rules do.
     type: dict
     default: {}
   use_measured_memory:
@@ -257,7 +263,7 @@ EXAMPLES = r"""
 
 - name: Read the host and plan with what was found
   gpufleet.ollama.ollama_plan:
-    gather: [gpu, models, service, measured]
+    gather: [gpu, models, service, measured, server]
   register: planned
 
 - name: Plan with what the facts modules found, four requests at once for each model
@@ -295,6 +301,10 @@ host:
       description: What it returned as C(measured_problem).
       returned: when O(return_host=true)
       type: str
+    server:
+      description: What it returned as C(server).
+      returned: when O(return_host=true)
+      type: dict
 plan:
   description:
     - The settings, what they rest on and why they are what they are. Sizes are bytes. The page C(plan_fields.md) of
@@ -321,6 +331,10 @@ plan:
     version:
       description: The version of Ollama that was planned for.
       type: str
+    rules:
+      description: The build of llama.cpp by whose rules memory was foretold, and how far that build is known.
+      type: str
+      sample: llama.cpp b10488 (Ollama 0.33.0-rc2)
     num_parallel:
       description: Requests that each model serves at once.
       type: int
@@ -400,6 +414,119 @@ plan:
       description: What the operator should know, in sentences. They are shown as warnings, too.
       type: list
       elements: str
+    seen:
+      description:
+        - What loads since the server's start took of GPUs, as it logged it, beside what is foretold for the same loads, by kind
+          of buffer and GPU. Only loads that lie wholly on GPUs are compared.
+      type: list
+      elements: dict
+      contains:
+        model:
+          description: The model.
+          type: str
+        blob:
+          description: The name of its file.
+          type: str
+        kind:
+          description: V(weights), V(kv_cache) or V(compute).
+          type: str
+        gpu:
+          description: The GPU's position among those that the load saw.
+          type: int
+        context_length:
+          description: Tokens per slot.
+          type: int
+        parallel:
+          description: Slots.
+          type: int
+        batch:
+          description: Tokens computed at once.
+          type: int
+        kv_cache_type:
+          description: Type of the KV cache.
+          type: str
+        flash_attention:
+          description: What the engine was told of flash attention.
+          type: str
+        version:
+          description: The version of Ollama.
+          type: str
+        engine_build:
+          description: The number of the llama.cpp build.
+          type: int
+        basis:
+          description: V(exact) or V(estimate), what the prediction rests on.
+          type: str
+        predicted_bytes:
+          description: What is foretold.
+          type: int
+        seen_bytes:
+          description: What was logged.
+          type: int
+        difference_bytes:
+          description: By how much more was seen; negative where it was less.
+          type: int
+        when:
+          description: When the load began.
+          type: str
+        is_beyond:
+          description: Whether the difference is larger than the basis allows.
+          type: bool
+        is_absurd:
+          description: Whether it is more than the GPU has, so that nothing is made of it.
+          type: bool
+    observed:
+      description:
+        - By how much loads took more than foretold, which this plan counts with. It holds for the same file, version of Ollama
+          and settings, and is remembered on the host.
+      type: list
+      elements: dict
+    history:
+      description: What became of each model since the server's start.
+      type: list
+      elements: dict
+      contains:
+        model:
+          description: The model.
+          type: str
+        loads:
+          description: How often it was loaded.
+          type: int
+        evicted:
+          description: How often it had to go for another one.
+          type: int
+        spilled:
+          description: How often layers of it were left to the CPU.
+          type: int
+        failed:
+          description: How often it could not be loaded.
+          type: int
+        error:
+          description: Why, the last time.
+          type: str
+        at_least:
+          description: Whether the numbers are the least that they can be.
+          type: bool
+    dropped_gpus:
+      description: The GPUs that the Ollama which runs could see and does not use. The plan does without them.
+      type: list
+      elements: dict
+      contains:
+        index:
+          description: The index.
+          type: int
+        uuid:
+          description: The UUID.
+          type: str
+        name:
+          description: The name.
+          type: str
+        reason:
+          description: What Ollama said of it at its start; empty where it said nothing.
+          type: str
+        message:
+          description: That it is not used, with the reason.
+          type: str
 inputs_json:
   description: What the plan would be made from, as JSON.
   returned: success, when O(only_inputs=true)
@@ -442,9 +569,29 @@ hardware:
       description: Whether O(on_gpu_fault=exclude), so that C(site.yml) goes on without them.
       type: bool
     to_remember:
-      description: The GPUs of this plan, where others or none are remembered; null where there is nothing to write.
+      description:
+        - The GPUs of this plan, where others or none are remembered, or where RV(hardware.planned_for) is; null where there is
+          nothing to write.
       type: list
       elements: dict
+    planned_for:
+      description: What is remembered beside them.
+      type: dict
+      contains:
+        version:
+          description: The version of Ollama.
+          type: str
+        engine_build:
+          description: The number of the llama.cpp build; null where it is not known.
+          type: int
+        observed:
+          description: The C(observed) of this plan.
+          type: list
+          elements: dict
+    changes:
+      description: What is not as it was when the plan was applied, one sentence each, as that Ollama was upgraded.
+      type: list
+      elements: str
     problem:
       description: Why what is remembered cannot be read; empty where it can.
       type: str

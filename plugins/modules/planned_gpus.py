@@ -7,11 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: planned_gpus
-short_description: Remember on a host which GPUs its plan was applied for
+short_description: Remember on a host what its plan was applied for
 version_added: 0.1.0
 description:
   - Writes the UUIDs and names of the GPUs into the state folder of the service. M(gpufleet.ollama.ollama_host_info) reads
     them, so that a GPU which is gone is told from one that was never there. A plan without it would pass for the right one.
+  - Beside them the version of Ollama, so that an upgrade since is told, and the loads that took more memory than foretold,
+    which the journal forgets with the next start of the service.
   - Changes nothing of the service.
 author:
   - The gpufleet.ollama developers (@gpufleet)
@@ -39,6 +41,18 @@ options:
         description: The name, for a reader.
         type: str
         required: true
+  version:
+    description: The version of Ollama.
+    type: str
+    default: ""
+  engine_build:
+    description: The number of the llama.cpp build that it runs.
+    type: int
+  observed:
+    description: Loads that took more than foretold, as a plan tells them as C(observed).
+    type: list
+    elements: dict
+    default: []
 seealso:
   - module: gpufleet.ollama.ollama_host_info
   - module: gpufleet.ollama.ollama_plan
@@ -64,6 +78,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import (
     RecordError,
     path_in,
+    record_of,
     remember,
     remembered,
 )
@@ -80,10 +95,13 @@ def main() -> None:
         argument_spec={
             **SERVICE_ARGUMENTS,
             "gpus": {"type": "list", "elements": "dict", "required": True, "options": gpu},
+            "version": {"type": "str", "default": ""},
+            "engine_build": {"type": "int"},
+            "observed": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )
-    wanted = module.params["gpus"]
+    wanted = record_of(*(module.params[name] for name in ("gpus", "version", "engine_build", "observed")))
     try:
         path = path_in(state_directory(module.params["scope"], module.params["unit"]))
         changed = _known(path) != wanted

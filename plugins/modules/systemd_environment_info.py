@@ -54,6 +54,13 @@ options:
         it with what is wanted.
     type: bool
     default: false
+  gpus:
+    description:
+      - GPUs that the server is to compute on, each with C(uuid), C(name) and C(pci_bus_id), as they stand in a plan. One that
+        the server, by the journal, could see and did not take is a difference, of the layer V(server) and without a variable.
+    type: list
+    elements: dict
+    default: []
   details:
     description:
       - Whether all that was found is returned, or with V(false) only what a comparison comes to. Ansible keeps of each host
@@ -352,16 +359,32 @@ unproven:
   type: bool
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import (
+    GPU_DROPPED,
+    dropped_words,
+    is_taken,
+    named_gpus,
+    why_not,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
     find_server_config,
     unparsed,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import read_server_log
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import who_has_the_port
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import (
+    problems as settings_problems,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
+    SERVER,
+    Difference,
     activity_differences,
     server_differences,
 )
@@ -402,6 +425,7 @@ def main() -> None:
             "runtime": {"type": "bool", "default": False},
             "expect_active": {"type": "bool", "default": False},
             "server_config": {"type": "bool", "default": False},
+            "gpus": {"type": "list", "elements": "dict", "default": []},
             "details": {"type": "bool", "default": True},
             "show_secrets": {"type": "bool", "default": False, "no_log": False},
         },
@@ -409,6 +433,12 @@ def main() -> None:
     )
     with watched(module.fail_json, READING_SECONDS, "systemd_environment_info"):
         _inspect(module)
+
+
+def misread(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """How Ollama takes those of the variables that it does not parse."""
+    found = {name: settings_problems({name: environment[name]}) for name in names if name in environment}
+    return {name: sentences[0] for name, sentences in found.items() if sentences}
 
 
 def _inspect(module: AnsibleModule) -> None:
@@ -446,7 +476,14 @@ def _inspect(module: AnsibleModule) -> None:
             result["server_config"] = parsed if options["show_secrets"] else masked_environment(parsed)
             if found.wanted:
                 differing = unparsed(parsed, found.wanted.environment)
-                result["differences"] += [d.to_dict() for d in server_differences(options["unit"], differing)]
+                asked = found.wanted.environment
+                result["differences"] += [
+                    difference.to_dict()
+                    for difference in server_differences(
+                        options["unit"], differing, found.process, asked, misread(differing, asked)
+                    )
+                ]
+    result["differences"] += [one.to_dict() for one in _dropped(found.state.invocation_id, options["gpus"])]
     if options["expect_active"]:
         because = (
             "" if found.state.active_state == "active" else who_has_the_port(found.state) or found.stopped
@@ -458,6 +495,17 @@ def _inspect(module: AnsibleModule) -> None:
     if not options["details"]:
         result = {name: result[name] for name in COMPARED}
     module.exit_json(changed=False, **result)
+
+
+def _dropped(invocation_id: str, described: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """The GPUs that the server did not take when it was started."""
+    gpus = named_gpus(described)
+    log = read_server_log(journal_of_invocation(invocation_id) if gpus else ())
+    return [
+        Difference(SERVER, "", "not used", gpu.name, dropped_words(gpu, why_not(log, gpu)), GPU_DROPPED)
+        for gpu in gpus
+        if is_taken(log, gpu) is False
+    ]
 
 
 if __name__ == "__main__":

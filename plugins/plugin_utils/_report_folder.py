@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import Text, replace_file
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
+    Text,
+    make_folder,
+    replace_file,
+)
 
 
 def write_files(folder: Path, files: Iterable[tuple[str, Text]]) -> None:
@@ -17,7 +21,8 @@ def write_files(folder: Path, files: Iterable[tuple[str, Text]]) -> None:
     Raises: ValueError in one sentence where folder or file cannot be written.
     """
     try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Whatever the umask: it is shown to others.
+        make_folder(str(folder), 0o755)
         for name, text in files:
             replace_file(str(folder / name), text, 0o644)
     except OSError as error:

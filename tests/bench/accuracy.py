@@ -31,6 +31,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
     shape_from_header,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import predicted_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    B10488,
+    EngineBuild,
+    parse_build,
+)
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -57,10 +62,10 @@ def key(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "_", short)
 
 
-def percent_off(ours_bytes: int, measured_mib: float) -> float:
+def percent_off(ours_bytes: int, measured_mib: float, rounding_mib: float = ROUNDING_MIB) -> float:
     """Difference in percent of what was measured, less what the table rounds away; all of it where it measured none."""
     ours_mib = ours_bytes / MIB
-    difference = max(0.0, abs(ours_mib - measured_mib) - ROUNDING_MIB)
+    difference = max(0.0, abs(ours_mib - measured_mib) - rounding_mib)
     if not difference:
         return 0.0
     sign = 1 if ours_mib > measured_mib else -1
@@ -123,10 +128,17 @@ class Refusals:
     missed: list[str] = field(default_factory=list)
 
 
-def settings_of(row: Row) -> LoadSettings:
-    """How the engine was started in a row."""
+def settings_of(row: Row, build: EngineBuild = B10488) -> LoadSettings:
+    """How the engine, of this build, was started in a row."""
     row = {**row, **{name: value for name, value in DEFAULTS.items() if not row.get(name)}}
-    return LoadSettings(int(row["ctx"]), int(row["parallel"]), int(row["ubatch"]), row["kv_type"], row["fa"])
+    return LoadSettings(
+        int(row["ctx"]), int(row["parallel"]), int(row["ubatch"]), row["kv_type"], row["fa"], build
+    )
+
+
+def _rounded_away(text: str) -> float:
+    """What a figure's last decimal leaves open."""
+    return max(ROUNDING_MIB, 0.5 * 10 ** -len(text.partition(".")[2]) if "." in text else 0.0)
 
 
 def cache_errors(cache: KvCache, row: Row, measured_mib: float) -> list[float]:
@@ -134,9 +146,10 @@ def cache_errors(cache: KvCache, row: Row, measured_mib: float) -> list[float]:
 
     The columns of one kind of attention have two decimals only, so they tell just whether there is any.
     """
+    states = row.get("kv_rs_mib") or "0"
     errors = [
         percent_off(cache.total_bytes, measured_mib),
-        percent_off(cache.recurrent_bytes, float(row.get("kv_rs_mib") or 0)),
+        percent_off(cache.recurrent_bytes, float(states), _rounded_away(states)),
     ]
     for ours, column in (
         (cache.full_attention_bytes, "kv_full_mib"),
@@ -174,7 +187,7 @@ def compare_on_cpu(row: Row, memory: ModelMemory, kinds: Iterable[Errors]) -> No
 
 
 def compare_rows(
-    rows: Iterable[Row], shapes: dict[str, ModelShape]
+    rows: Iterable[Row], shapes: dict[str, ModelShape], build: EngineBuild = B10488
 ) -> tuple[dict[str, Errors], Errors, Refusals]:
     """Errors per model and of all rows together."""
     by_model: dict[str, Errors] = defaultdict(Errors)
@@ -187,7 +200,7 @@ def compare_rows(
         refusals.expected += not started
         label = f"{shape.name} {settings_of(row)} on {row['backend']}"
         try:
-            ours = (estimate if on_gpu else host_estimate)(shape, settings_of(row))
+            ours = (estimate if on_gpu else host_estimate)(shape, settings_of(row, build))
         except Refused as refusal:
             refusals.met += not started
             if started:
@@ -244,7 +257,7 @@ def free_bytes(row: Row) -> list[int]:
 
 
 def compare_devices(
-    rows: Iterable[Row], shapes: dict[str, ModelShape]
+    rows: Iterable[Row], shapes: dict[str, ModelShape], build: EngineBuild = B10488
 ) -> tuple[dict[str, DeviceErrors], DeviceErrors]:
     """Errors per model and of all devices together.
 
@@ -258,7 +271,7 @@ def compare_devices(
         try:
             devices = split(
                 shapes[key(row["model"])],
-                settings_of(row),
+                settings_of(row, build),
                 free_bytes(row),
                 is_pipelined=row.get("pipeline_retry") != "1",
             )
@@ -366,18 +379,26 @@ def print_refusals(refusals: Refusals) -> None:
         print(f"  wrongly refused: {sentence}")
 
 
+def _build(text: str) -> EngineBuild:
+    try:
+        return parse_build(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def main() -> int:
     """Compare, print, and say in one line how it went."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, default=_collection.DATA / "engine_memory.csv")
     parser.add_argument("--headers", type=Path, default=_collection.DATA / "headers")
     parser.add_argument("--multi-gpu", type=Path)
+    parser.add_argument("--engine", type=_build, default=B10488, metavar="BUILD", help="b10488, v0.5.0, ...")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
     shapes = read_shapes(arguments.headers)
     left_out: Counter[str] = Counter()
     rows = comparable(read_rows(arguments.rows), shapes, left_out)
-    by_model, everything, refusals = compare_rows(rows, shapes)
+    by_model, everything, refusals = compare_rows(rows, shapes, arguments.engine)
     print_models(by_model, everything)
     total = everything.summary()
     print_refusals(refusals)
@@ -397,7 +418,7 @@ def main() -> int:
     }
     if arguments.multi_gpu:
         device_rows = comparable(read_rows(arguments.multi_gpu), shapes, left_out)
-        devices_by_model, devices = compare_devices(device_rows, shapes)
+        devices_by_model, devices = compare_devices(device_rows, shapes, arguments.engine)
         print_devices(devices_by_model, devices)
         several = devices.summary()
         line += (

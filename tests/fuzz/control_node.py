@@ -8,18 +8,28 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import HOST_INFO_RETURNS
+from ansible_collections.gpufleet.ollama.plugins.filter.benchmark_result import benchmark_result
+from ansible_collections.gpufleet.ollama.plugins.filter.fleet_page import fleet_page
+from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._page import benchmark_report
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import answer
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report, table
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import UnfitAnswer, checked, shown
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import (
+    UnfitAnswer,
+    checked,
+    documented,
+    shown,
+)
 from ansible_collections.gpufleet.ollama.tests.fuzz.gpu import FACTS
 from ansible_collections.gpufleet.ollama.tests.fuzz.ollama import HEADER
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import Target, changed
 from ansible_collections.gpufleet.ollama.tests.unit.answers import completed
+from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
 MODEL = shape_from_header(HEADER, name="m:latest", digest="sha256-" + "a" * 64).to_dict()
 _TOLD = {
@@ -61,6 +71,7 @@ _TOLD = {
     "warnings": [],
 }
 ANSWER = completed(_TOLD, HOST_INFO_RETURNS)
+PAGE = CHECKOUT / "roles/ollama_benchmark/templates/benchmark.html.j2"
 OPTIONS = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()}
 
 
@@ -97,7 +108,56 @@ def _plan(data: bytes) -> None:
     table(report)
 
 
+_NAME = "m:latest"
+_RATES = {1: 40.0, 2: 78.0, 4: 80.0}
+_SHARE = {"total_bytes": 1000, "compute_bytes": 100, "projector_bytes": 0, "projector_compute_bytes": 0}
+_PLANS = [
+    {
+        "num_parallel": parallel, "version": "0.33.0", "context_length": 4096, "kv_cache_type": "f16", "environment": {},
+        "models": [{"name": _NAME, "context_length": 4096, "num_parallel": parallel, "batch": 512, "gpus": [_SHARE]}],
+    }
+    for parallel in _RATES
+]
+_MEASURED = [
+    {
+        "parallel": parallel, "requests": 4, "problems": [],
+        "models": [
+            {
+                "name": _NAME,
+                "problems": [],
+                "memory": {"reported_bytes": 1000, "logged": {"total_bytes": 900, "compute_bytes": 90}, "measured_bytes": 1200},
+                "levels": [
+                    {
+                        "concurrency": parallel, "requests": 4, "failed": 0, "busy": 0,
+                        "tokens_per_second": rate,
+                        "spread": 0.0,
+                        "latency_seconds": {"p50": 1.0, "p95": 2.0, "p99": 2.0},
+                    }
+                ],
+            }
+        ],
+    }
+    for parallel, rate in _RATES.items()
+]
+_BENCHMARK_RETURNS = documented("ollama_benchmark")
+
+
+def _benchmark_page(data: bytes) -> None:
+    """What a host answers of a benchmark is a result or one sentence, and a page has it beside those of other hosts."""
+    said = changed(_MEASURED, data)
+    answers = [
+        checked(one if isinstance(one, dict) else {}, _BENCHMARK_RETURNS)
+        for one in (said if isinstance(said, list) else [])
+    ]
+    result = benchmark_result(answers, plans=_PLANS, facts=FACTS, installed=[MODEL], measured_at="now")
+    json.dumps(result, allow_nan=False)
+    report = benchmark_report({"gpu01": result}, "now")
+    assert report["hosts"]
+    assert "<h2>gpu01: " in fleet_page(report, PAGE.read_text(encoding="utf-8"))
+
+
 TARGETS = (
+    Target("benchmark-page", _benchmark_page, (UnfitAnswer, AnsibleFilterError), share=10),
     Target("answer", _gate, (UnfitAnswer,)),
     Target("plan", _plan, (UnfitAnswer, ValueError)),
 )

@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner, attribute
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import visible
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import (
     SEPARATOR,
     Folder,
@@ -87,7 +88,9 @@ FACTS = HostGpus(
 def _facts(data: bytes) -> None:
     facts = changed(FACTS, data)
     json.dumps(bounded(HostGpus.from_dict(facts)).to_dict())
-    host_from_facts(facts, on_gpu_fault="exclude", environment={}, managed_environment={})
+    host_from_facts(
+        facts, on_gpu_fault="exclude", environment={}, managed_environment={}, rules=rules("0.33.0")
+    )
 
 
 _NUMBERS = (0, 1, 2, 3, 7, 255, 257, 4095, 2**31, 2**32 - 1, 2**40, 24 << 30, 2**53, 2**63, 2**64 - 1)
@@ -157,7 +160,9 @@ def _nvml(data: bytes) -> None:
     devices, _notes = credit(devices, seen.uuids, lambda: 1 << 30)
     facts = bounded(HostGpus("now", devices=devices, visible_devices=seen.uuids)).to_dict()
     json.dumps(facts)
-    host_from_facts(facts, on_gpu_fault="exclude", environment={}, managed_environment={})
+    host_from_facts(
+        facts, on_gpu_fault="exclude", environment={}, managed_environment={}, rules=rules("0.33.0")
+    )
 
 
 _SYS = Folder()

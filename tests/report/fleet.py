@@ -151,6 +151,7 @@ def _plan(chance: random.Random) -> Plan:
         basis="exact",
         placement="gpu" if count else "cpu",
         version="0.33.0",
+        rules="llama.cpp b10488 (Ollama 0.33.0)",
         num_parallel=parallel,
         max_loaded_models=max(len(models), 1),
         context_length=context,

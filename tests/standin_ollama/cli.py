@@ -118,6 +118,7 @@ def _announce(settings: environment.Settings, wishes: config.Config, scheduler: 
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     gotext.log("INFO", "routes.go:2008", f"Listening on {where}:{settings.port} (version {wishes.version})")
     gotext.log("INFO", "runner.go:60", "discovering available GPUs...")
+    scheduler.log_discovery()
     visible = scheduler.visible_gpus()
     for gpu in visible:
         gotext.log(

@@ -30,6 +30,7 @@ ACTIONS = {
     "busy_above": {"in_flight"},
     "spill": {"parallel"},
     "load_fails": {"error"},
+    "drops_gpus": {"driver"},
 }
 LAWS = ("linear", "amdahl", "saturating", "thrashing")
 

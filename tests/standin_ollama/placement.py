@@ -32,6 +32,8 @@ class Placement:
     held_bytes: tuple[int, ...]
     size_bytes: int
     size_vram_bytes: int
+    layers: int = 0
+    layers_on_gpu: int = 0
 
 
 def default_context(gpus: Sequence[Gpu], overhead_bytes: int) -> int:
@@ -98,19 +100,28 @@ def place(
         held_bytes=tuple(size + context_bytes for size in used),
         size_bytes=size_vram + rest,
         size_vram_bytes=size_vram,
+        layers=units,
+        layers_on_gpu=sum(placed),
     )
 
 
 def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[str]:
-    """What the engine logs of its buffers on GPUs, which it numbers as it sees them, or on the CPU."""
-    lines: list[str] = []
+    """What the engine logs of its buffers on GPUs, which it numbers as it sees them, or on the CPU.
+
+    Its other lines at that are as recorded in tests/data/captures and tests/data/ollama_scheduler.jsonl.
+    """
+    lines: list[str] = ["cmn  common_param: common_params_print_info: build 10488 (9d77fa172) with GNU 12.2.0 for Linux x86_64"]
+    if placed.gpus:
+        lines.append(f"load_tensors: offloaded {placed.layers_on_gpu}/{placed.layers} layers to GPU")
+    lines.append("llama_context: constructing llama_context")
     if not placed.gpus:
         sizes_on_cpu = (
             ("load_tensors", "model", sizes.weights_bytes),
             ("llama_kv_cache", "KV", sizes.kv_cache_bytes),
             ("sched_reserve", "compute", sizes.compute_bytes),
         )
-        return [f"{of}: {'CPU':>10} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in sizes_on_cpu]
+        lines += [f"{of}: {'CPU':>10} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in sizes_on_cpu]
+        return [*lines, "srv  llama_server: model loaded"]
     for position, held in enumerate(placed.held_bytes):
         rest = held - context_bytes - sizes.compute_bytes
         whole = sizes.weights_bytes + sizes.kv_cache_bytes
@@ -124,7 +135,7 @@ def buffer_lines(placed: Placement, sizes: Sizes, context_bytes: int) -> list[st
         lines += [
             f"{of}: {device:>12} {kind} buffer size = {size / MIB:8.2f} MiB" for of, kind, size in parts
         ]
-    return lines
+    return [*lines, "srv  llama_server: model loaded"]
 
 
 def arguments(

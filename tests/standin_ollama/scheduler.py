@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import gotext, gpus, memory, placement, runner
+from . import gotext, gpus, memory, placement, runner, store
 from .config import Config, Fault
 from .environment import Settings
 from .store import Model
@@ -80,7 +80,18 @@ class Scheduler:
         threading.Thread(target=self._expire_forever, daemon=True).start()
 
     def visible_gpus(self) -> list[gpus.Gpu]:
+        if self._of("drops_gpus"):
+            return []
         return gpus.visible(gpus.read(), self.settings.visible_devices)
+
+    def log_discovery(self) -> None:
+        """What it says of GPUs that it does not take. Source: Ollama v0.33.0-rc2 discover/cuda_compat.go."""
+        for fault in self._of("drops_gpus"):
+            for gpu in gpus.visible(gpus.read(), self.settings.visible_devices):
+                gotext.log(
+                    "WARN", "cuda_compat.go:70", "NVIDIA driver too old", device=gpu.name, compute=gpu.compute_capability,
+                    driver=fault.options.get("driver", 535), required_driver="570 or newer",
+                )  # fmt: skip
 
     def default_context(self) -> int:
         return self.settings.context_length or placement.default_context(
@@ -269,21 +280,32 @@ class Scheduler:
         context, parallel = self._context_length(model, options), self._parallel(model)
         predicted = memory.predicted_bytes(model.gguf, model.blob_bytes, context, parallel)
         while len(self.loaded()) >= self._max_loaded(len(self.visible_gpus())):
-            self._evict_one("max runners achieved, unloading one to make room")
+            gotext.log(
+                "DEBUG", "sched.go:266", "max runners achieved, unloading one to make room", runner_count=len(self.loaded())
+            )
+            self._evict_one()
         while True:
             visible = self.visible_gpus()
             chosen = placement.choose(visible, predicted, self.settings.sched_spread)
             if not self.loaded() or not visible or placement.accepted(chosen, predicted):
                 break
-            self._evict_one("llama-server model predicted to exceed available memory, evicting")
+            gotext.log(
+                "INFO", "sched.go:551", "llama-server model predicted to exceed available memory, evicting",
+                predicted=gotext.human_size(predicted), predicted_num_ctx=context * parallel,
+                available=gotext.human_size(sum(gpu.free_bytes for gpu in chosen)), system_limited=False,
+            )  # fmt: skip
+            self._evict_one()
         if int(options.get("num_gpu", -1)) == 0:
             chosen = ()
         return self._start(model, options, context, parallel, predicted, chosen, len(visible) > 1)
 
-    def _evict_one(self, message: str) -> None:
+    def _evict_one(self) -> None:
         victim = self._victim()
         if victim is not None:
-            gotext.log("INFO", SOURCE, message, model=victim.model.blob)
+            gotext.log(
+                "DEBUG", "sched.go:339", "resetting model to expire immediately to make room",
+                **{"runner.name": victim.model.name, "runner.model": victim.model.blob},
+            )  # fmt: skip
             self._evict(victim)
 
     def _start(
@@ -320,6 +342,17 @@ class Scheduler:
             gotext.log("INFO", "sched.go:1147", message, model=model.blob, reason="cpu")
         gotext.log("INFO", "server.go:109", "using llama-server for model", model=model.blob)
         gotext.log("INFO", "llama_server.go:433", "starting llama-server", cmd=" ".join(line))
+        total, available = gpus.system_memory()
+        gotext.log(
+            "INFO", "sched.go:613", "system memory", total=gotext.human_size(total), free=gotext.human_size(available),
+            free_swap="0 B",
+        )  # fmt: skip
+        for gpu in chosen:
+            gotext.log(
+                "INFO", "sched.go:620", "gpu memory", id=gpu.index, library="CUDA",
+                available=gotext.human_size(max(gpu.free_bytes - self.config.gpu_context_bytes, 0)),
+                free=gotext.human_size(gpu.free_bytes), minimum=gotext.human_size(self.config.gpu_context_bytes), overhead="0 B",
+            )  # fmt: skip
         gotext.log("INFO", "llama_server.go:1048", "loading model via llama-server", model=model.blob)
         gotext.log("INFO", "llama_server.go:1295", "waiting for llama-server to start responding")
         self._refuse(kv_type)
@@ -331,6 +364,8 @@ class Scheduler:
             gotext.write(line_of_engine)
         message = f"llama-server started in {self.config.load_seconds:.2f} seconds"
         gotext.log("INFO", "llama_server.go:1362", message)
+        full = "/".join(store.full_name(model.name)[:3]) + f":{store.full_name(model.name)[3]}"
+        gotext.log("INFO", "images.go:381", "template selection", model=full, selected="none")
         gotext.log("INFO", SOURCE, "loaded runners", count=len(self.loaded()) + 1)
         return Runner(
             model=model, options=dict(options), context_length=context, parallel=parallel, placement=placed,

@@ -68,6 +68,12 @@ def test_absent_returns_the_service_to_what_it_was(host):
         k: v for k, v in after.items() if k not in ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
     } == {k: v for k, v in before.items() if k not in ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")}
     assert host.service({}, ollama_override_state="absent").changed == 0
+    # What remains is what a rollback needs; it is in force nowhere, and may be removed.
+    left = {path.split("/")[4] for path in host.shell("find /var/lib/gpufleet -type f").split()}
+    assert left == {"ollama.service"}
+    assert host.exists("/var/lib/gpufleet/ollama.service/former/zz-gpufleet.conf")
+    host.shell("rm -r /var/lib/gpufleet")
+    assert host.service(THREE).return_code == 0
 
 
 def test_check_mode_tells_what_a_run_would_do_and_does_nothing(host):

@@ -60,6 +60,8 @@ def test_a_rollback_takes_the_fleet_back_to_before_the_last_rollout_and_no_host_
     assert back.return_code == 0, back.output
     assert (parallel(canary), parallel(other)) == ("2", "2")
     said = " ".join(back.output.split())
+    assert ", known to canary" in said
+    assert ", known to canary, other" not in said
     assert "was taken back before" in said
     assert "has changed nothing of ollama.service" in said
     assert called(canary) + called(other) == []
@@ -75,6 +77,7 @@ def test_a_rollback_takes_the_fleet_back_to_before_the_last_rollout_and_no_host_
     assert (parallel(canary), parallel(other)) == ("1", "1")
     assert called(canary) == called(other) == ["pre", "post"]
     said = " ".join(back.output.split())
+    assert f"Taken back is the rollout {second}, known to canary, other" in said
     for name in ("canary", "other"):
         told = f"{name}: ollama.service is back on what it had before rollout {second}: zz-gpufleet.conf with"
         assert told in said

@@ -22,6 +22,7 @@ FORMAT = 1
 class Measured:
     """The parallel value that was measured to be worth having; None: the sentence says why it is ignored.
 
+    doubt: why the value decides nothing, as the benchmark itself noted; empty where it noted nothing.
     overhead_bytes: what each runner was measured to take on a GPU besides what is predicted for it, CUDA
     context included; None where this could not be measured.
     """
@@ -29,6 +30,7 @@ class Measured:
     parallel: int | None
     sentence: str
     overhead_bytes: int | None = None
+    doubt: str = ""
 
 
 def measured_parallel(result: Mapping[str, Any], now: Conditions) -> Measured:
@@ -47,7 +49,7 @@ def measured_parallel(result: Mapping[str, Any], now: Conditions) -> Measured:
         if form != FORMAT:
             return _ignored(when, f"it has format {form!r:.20}, this version reads {FORMAT}: measure again")
         knee = result["knee"]
-        parallel, reason = knee["parallel"], str(knee["reason"])
+        parallel, reason, doubt = knee["parallel"], str(knee["reason"]), str(knee.get("note") or "")
         conditions = Conditions.from_dict(result["conditions"])
         overhead = _overhead(result.get("correction"))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -60,7 +62,7 @@ def measured_parallel(result: Mapping[str, Any], now: Conditions) -> Measured:
     if broken:
         return _ignored(when, "; ".join(broken))
     where = "here" if all(gpu.uuid for gpu in conditions.gpus) else "on such a host"
-    return Measured(parallel, f"measured {where} at {when}: {reason}", overhead)
+    return Measured(parallel, f"measured {where} at {when}: {reason}", overhead, doubt)
 
 
 def _ignored(when: str, reason: str) -> Measured:

@@ -14,18 +14,16 @@ FORMAT = 1
 
 
 def benchmark_report(results: Mapping[str, Mapping[str, Any]], generated_at: str) -> dict[str, Any]:
-    """The results of hosts, by name, with what is needed to draw them.
-
-    Raises: ValueError where a result is not in the form that the role makes.
-    """
-    try:
-        return {
-            "format": FORMAT,
-            "generated_at": generated_at,
-            "hosts": [{"name": name, **_host(result)} for name, result in sorted(results.items())],
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"a benchmark is not in the form of role ollama_benchmark: {error}") from error
+    """The results of hosts, by name, with what is needed to draw them; `left_out` are those that no page can show."""
+    hosts: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
+    for name, result in sorted(results.items()):
+        try:
+            hosts.append({"name": name, **_host(result)})
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+            reason = f"its result is not in the form of role ollama_benchmark: {type(error).__name__} {error}"
+            left_out.append({"name": name, "reason": reason})
+    return {"format": FORMAT, "generated_at": generated_at, "hosts": hosts, "left_out": left_out}
 
 
 def _host(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +99,7 @@ def result_of(
         curves = {name: [_as_point(point) for point in points] for name, points in levels_of.items()}
         knee = _knee(together(curves) if curves else [], rules)
         rows = [comparison for comparison, _planned in comparisons]
-        return {
+        result = {
             "format": FORMAT,
             "measured_at": measured_at,
             "conditions": conditions.to_dict(),
@@ -117,7 +118,9 @@ def result_of(
                 *warnings(rows, _inputs(comparisons, conditions), rules.memory_bound),
             ],
         }
-    except (KeyError, TypeError, AttributeError) as error:
+        json.dumps(result, allow_nan=False)
+        return result
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(
             f"the measurements are not in the form of ollama_benchmark: {type(error).__name__} {error}"
         ) from error
@@ -139,9 +142,9 @@ def _point(parallel: int, model: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "parallel": parallel,
         "unusable": _unusable(model, full),
-        "tokens_per_second": full["tokens_per_second"] if full else 0.0,
+        "tokens_per_second": float(full["tokens_per_second"]) if full else 0.0,
         "latency_p95_seconds": (full["latency_seconds"] or {}).get("p95") if full else None,
-        "spread": full["spread"] if full else 0.0,
+        "spread": float(full["spread"]) if full else 0.0,
         "levels": list(model["levels"]),
     }
 
@@ -167,7 +170,9 @@ def _as_point(point: Mapping[str, Any]) -> Point:
 
 
 def _planned_model(plan: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(model for model in plan["models"] if model["name"] == name)
+    found: Mapping[str, Any] | None = next((model for model in plan["models"] if model["name"] == name), None)
+    if found is None:
+        raise ValueError(f"{name} was measured and is not planned")
     return {**found, "environment": plan["environment"]}
 
 

@@ -204,14 +204,16 @@ def _shared_memory(folder: Path, node: KfdNode | None, system: SystemMemory) -> 
     own = _own_memory(folder)
     gtt, gtt_used = read_int(folder / "mem_info_gtt_total"), read_int(folder / "mem_info_gtt_used")
     reach = max(node.memory_bytes if node else 0, gtt or 0)
+    divided = {"memory_own_bytes": own["memory_total_bytes"], "memory_shared_bytes": gtt}
     if gtt is None or reach <= (own["memory_total_bytes"] or 0):
-        return own
+        return {**own, **divided}
     unmapped = None if gtt_used is None else max(0, reach - gtt_used)
     known = [free for free in (unmapped, system.available_bytes) if free is not None]
     return {
         "memory_total_bytes": reach,
         "memory_used_bytes": gtt_used,
         "memory_free_bytes": min([reach, *known]) if known else None,
+        **divided,
     }
 
 

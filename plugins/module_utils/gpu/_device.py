@@ -36,7 +36,11 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class GpuDevice:
-    """One GPU, or one MIG instance of a GPU; sizes in bytes, None where no source could tell."""
+    """One GPU, or one MIG instance of a GPU; sizes in bytes, None where no source could tell.
+
+    `memory_own_bytes`, `memory_shared_bytes`: of an AMD GPU that is part of the processor what is set aside for it
+    (VRAM), and what it may map of the system's memory (GTT); None of others.
+    """
 
     index: int
     uuid: str
@@ -51,6 +55,8 @@ class GpuDevice:
     memory_used_bytes: int | None = None
     memory_reserved_bytes: int | None = None
     memory_ours_bytes: int = 0
+    memory_own_bytes: int | None = None
+    memory_shared_bytes: int | None = None
     unified_memory: bool = False
     integrated: bool = False
     mig_mode: bool | None = None

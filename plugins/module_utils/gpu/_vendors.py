@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-
 if TYPE_CHECKING:
     from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import Read
 
@@ -56,8 +54,7 @@ class Vendor:
     sources: asked in this order until one speaks. next_step: what completes 'it is present, but' where none
     measures a GPU. must_be_measured: whether that is a problem beside other GPUs that are measured.
     library: by which Ollama computes. shown_by, counted_by: the variables that leave GPUs out, and others that
-    change which are seen. hidden_by: the one of `shown_by` that takes UUIDs. uses_integrated: whether Ollama
-    uses an integrated GPU without being asked to.
+    change which are seen. hidden_by: the one of `shown_by` that takes UUIDs.
     """
 
     name: str
@@ -69,12 +66,10 @@ class Vendor:
     shown_by: tuple[str, ...] = ()
     counted_by: tuple[str, ...] = ()
     hidden_by: str | None = None
-    uses_integrated: Callable[[GpuDevice], bool] = lambda _gpu: False
 
 
 # In the order in which Ollama takes their GPUs.
-# Sources: pci.ids; Ollama 0.33 envconfig/config.go; environment variables in the guides of CUDA and ROCm;
-# v0.33.0-rc2 discover/runner.go (defaultIntegratedROCmGFXTargets, integratedGPUAllowedByDefault).
+# Sources: pci.ids; Ollama 0.33 envconfig/config.go; environment variables in the guides of CUDA and ROCm.
 VENDORS = (
     Vendor(
         "nvidia",
@@ -93,7 +88,6 @@ VENDORS = (
         shown_by=("CUDA_VISIBLE_DEVICES",),
         counted_by=("CUDA_DEVICE_ORDER",),
         hidden_by="CUDA_VISIBLE_DEVICES",
-        uses_integrated=lambda _gpu: True,
     ),
     Vendor(
         "amd",
@@ -107,7 +101,6 @@ VENDORS = (
         shown_by=("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
         counted_by=("GPU_DEVICE_ORDINAL",),
         hidden_by="ROCR_VISIBLE_DEVICES",
-        uses_integrated=lambda gpu: gpu.gfx_target == "gfx1151",
     ),
     Vendor(
         "intel",

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS, Vendor, vendor_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS, Vendor
 
 # Variables that decide what Ollama sees.
 VARIABLES = (
@@ -35,37 +34,20 @@ def restricting(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in VARIABLES if name in environment}
 
 
-def is_admitted(device: GpuDevice, environment: Mapping[str, str]) -> bool:
-    """Whether Ollama uses a GPU that it sees; an integrated one where OLLAMA_IGPU_ENABLE or its kind allow it.
-
-    Source: Ollama v0.33.0-rc2 discover/runner.go (filterIntegratedDevices, integratedGPUAdmission).
-    """
-    if not device.integrated:
-        return True
-    allowed = boolean(environment.get("OLLAMA_IGPU_ENABLE"))
-    if allowed is not None:
-        return allowed
-    return vendor_of(device.vendor).uses_integrated(device)
-
-
 def visible(devices: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visible:
-    """The usable GPUs that a service with this environment sees, vendor by vendor: NVIDIA's first, then AMD's."""
-    usable = [device for device in devices if device.is_usable]
+    """The usable GPUs that a service with this environment sees, vendor by vendor: NVIDIA's first, then AMD's.
+
+    Which of them Ollama takes depends on its version: gpu/_admission.py.
+    """
     by_vendor = [_seen(vendor, devices, environment) for vendor in VENDORS]
     seen = [uuid for one in by_vendor for uuid in one.uuids]
-    unused = [device for device in usable if device.uuid in seen and not is_admitted(device, environment)]
     notes = [note for one in by_vendor for note in one.notes]
-    notes += [
-        f"{device.name} is integrated, which Ollama leaves unused unless OLLAMA_IGPU_ENABLE=1"
-        for device in unused
-    ]
     if environment.get("GGML_VK_VISIBLE_DEVICES"):
         notes.append(
             "GGML_VK_VISIBLE_DEVICES counts in Vulkan's order, which is not known here: it is taken for no "
             "restriction"
         )
-    left_out = {device.uuid for device in unused}
-    return Visible(tuple(uuid for uuid in seen if uuid not in left_out), tuple(notes))
+    return Visible(tuple(seen), tuple(notes))
 
 
 def _seen(vendor: Vendor, devices: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visible:

@@ -28,6 +28,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._which_rule import (
     believed_memory,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._draft import (
+    with_second_context,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import (
     UnitSums,
     placed,
@@ -76,19 +79,21 @@ class MemoryEngine:
         except ValueError as refusal:
             failure = f"The engine refuses {model.name}: {refusal}."
             return EngineLoad(layers=shape.block_count + 1, failure=failure)
-        return placed(model, launch, self._units_of(shape, settings), computes, free_bytes)
+        load = placed(model, launch, self._units_of(shape, settings), computes, free_bytes)
+        return _ahead(shape, launch, load)
 
     def _on_cpu(self, shape: ModelShape, launch: Launch, gpu_count: int) -> EngineLoad:
         memory = host_estimate(shape, _understood(launch).settings)
         if rules(launch.version).era is not Era.LLAMA_SERVER:
             memory = replace(memory, basis=ESTIMATE, note="; ".join(filter(None, (memory.note, OLD_ON_CPU))))
-        return EngineLoad(
+        load = EngineLoad(
             memory=replace(memory, gpus=(GpuMemory(),) * gpu_count),
             logged_bytes=(0,) * gpu_count,
             spilled=True,
             layers=shape.block_count + 1,
             explanation=("All of it lies on the CPU.",),
         )
+        return _ahead(shape, launch, load)
 
     def believed(self, model: Loadable, launch: Launch) -> BelievedMemory:
         """What an Ollama before 0.30 takes the model for."""
@@ -121,6 +126,13 @@ class MemoryEngine:
             devices = split(shape, settings, free_bytes)
             known = self._computes[key] = tuple(device.compute_bytes for device in devices)
         return known
+
+
+def _ahead(shape: ModelShape, launch: Launch, load: EngineLoad) -> EngineLoad:
+    """The load with what predicting tokens ahead takes, which Ollama before 0.30 cannot."""
+    if rules(launch.version).era is not Era.LLAMA_SERVER:
+        return load
+    return with_second_context(shape, launch.settings, load)
 
 
 def _understood(launch: Launch) -> Launch:

@@ -47,11 +47,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     cells,
     layers_cache,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._pool import pool_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
     projector_compute,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import assigned_units
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import EngineRules
 
 __all__ = (
     "CUDA_CONTEXT_BYTES",
@@ -68,6 +70,9 @@ __all__ = (
 # What a CUDA process holds on a GPU besides its buffers: context, modules, cuBLAS. A bound until measured.
 CUDA_CONTEXT_BYTES = 600 * MIB
 LOGIT_BYTES = 4
+UNMEASURED_NOTE = (
+    "this build of the engine was not measured: room is left for changes as large as the largest so far"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class _Load:
 
 
 def _resolved(shape: ModelShape, settings: LoadSettings, *, on_cpu: bool = False) -> _Load:
-    layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
+    layout = cells(shape, settings.context_length, settings.parallel, settings.batch, settings.engine)
     attention = resolved(shape, settings.flash_attention, settings.kv_cache_type, on_cpu=on_cpu)
     _refusals.check(shape, layout, settings, attention)
     return _Load(layout, attention, settings)
@@ -101,9 +106,22 @@ def _cache(shape: ModelShape, load: _Load, indices: range, *, on_cpu: bool = Fal
     )
 
 
-def basis_of(shape: ModelShape, *, with_projector: bool = True) -> tuple[str, str]:
+def _pool_bytes(shape: ModelShape, load: _Load, indices: range) -> int:
+    settings = load.settings
+    return pool_bytes(
+        shape, load.layout, load.attention, indices, backend=settings.backend, engine=settings.engine
+    )
+
+
+def basis_of(
+    shape: ModelShape, engine: EngineRules, *, with_projector: bool = True
+) -> tuple[str, str]:
     """How far the memory is known, and a note on what is bounded by what."""
-    notes = [_graph_note(shape), projector_compute(shape).note if with_projector else ""]
+    notes = [
+        _graph_note(shape),
+        projector_compute(shape).note if with_projector else "",
+        UNMEASURED_NOTE if engine.allows_for_change else "",
+    ]
     note = "; ".join(one for one in notes if one)
     return (ESTIMATE if note else EXACT), note
 
@@ -142,18 +160,23 @@ def estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     Raises: Refused when the engine cannot start it so.
     """
     load = _resolved(shape, settings)
-    basis, note = basis_of(shape)
+    basis, note = basis_of(shape, settings.engine)
     gpu = GpuMemory(
         layers=shape.block_count + 1,
         weights_bytes=_weights_bytes(shape, range(shape.block_count + 1)),
         kv_cache=_cache(shape, load, range(shape.block_count)),
-        compute_bytes=compute_bytes(shape, load.layout, load.attention, load.cache_type),
+        compute_bytes=compute_bytes(
+            shape, load.layout, load.attention, load.cache_type, engine=settings.engine
+        ),
         projector_bytes=shape.projector_bytes + shape.inline_projector_bytes,
         projector_compute_bytes=projector_compute(shape).most_bytes,
+        pool_bytes=_pool_bytes(shape, load, range(shape.block_count)),
     )
     host = HostMemory(
         embeddings_bytes=shape.input_host_bytes,
-        compute_bytes=host_compute_bytes(shape, load.layout, load.attention, load.cache_type),
+        compute_bytes=host_compute_bytes(
+            shape, load.layout, load.attention, load.cache_type, settings.engine
+        ),
         output_bytes=LOGIT_BYTES * shape.vocabulary_size * settings.parallel,
     )
     return ModelMemory((gpu,), host, basis, note)
@@ -166,12 +189,14 @@ def host_estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     Raises: Refused when the engine cannot start it so.
     """
     load = _resolved(shape, settings, on_cpu=True)
-    basis, note = basis_of(shape, with_projector=False)
+    basis, note = basis_of(shape, settings.engine, with_projector=False)
     host = HostMemory(
         layers=shape.block_count + 1,
         weights_bytes=shape.text_bytes - shape.repacked_bytes,
         kv_cache=_cache(shape, load, range(shape.block_count), on_cpu=True),
-        compute_bytes=cpu_compute_bytes(shape, load.layout, load.attention, load.cache_type),
+        compute_bytes=cpu_compute_bytes(
+            shape, load.layout, load.attention, load.cache_type, settings.engine
+        ),
         output_bytes=LOGIT_BYTES * shape.vocabulary_size * settings.parallel,
         repacked_bytes=shape.repacked_bytes,
     )
@@ -195,7 +220,9 @@ def split(
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count + 1, free_bytes)
     copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
-    computed = devices_compute_bytes(shape, load.layout, load.attention, load.cache_type, units, copies)
+    computed = devices_compute_bytes(
+        shape, load.layout, load.attention, load.cache_type, units, copies, settings.engine
+    )
     last = shape.block_count
     return tuple(
         GpuMemory(
@@ -205,6 +232,7 @@ def split(
             compute_bytes=computed[number],
             projector_bytes=shape.projector_bytes + shape.inline_projector_bytes if not number else 0,
             projector_compute_bytes=projector_compute(shape).most_bytes if not number else 0,
+            pool_bytes=_pool_bytes(shape, load, range(here.start, min(here.stop, last))),
         )
         for number, here in enumerate(units)
     )

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
-    NEWEST_BUILD,
+    B10488,
     EngineBuild,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    EngineRules,
+    engine_rules,
 )
 
 DEFAULT_BATCH = 512
+WORKSPACE_BYTES = 32 * MIB
+OLD_WORKSPACE_BYTES = 4 * MIB
+# The compute capability from which a workspace is the larger one.
+HOPPER = 9
 KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
 
@@ -22,10 +31,24 @@ class Refused(ValueError):
 
 
 @dataclass(frozen=True)
+class Backend:
+    """How the engine's GPU backend runs.
+
+    fuses: it runs several operations as one where it can, unless GGML_CUDA_DISABLE_FUSION is set. keeps_size_classes:
+    its pool cannot grow in place, and keeps a piece of every size. workspace_bytes: of one cuBLAS handle.
+    Source: llama.cpp ggml/src/ggml-cuda/common.cuh, cublas_handle: 4 MiB before Hopper, 32 MiB from it on (b11218).
+    """
+
+    fuses: bool = True
+    keeps_size_classes: bool = False
+    workspace_bytes: int = WORKSPACE_BYTES
+
+
+@dataclass(frozen=True)
 class LoadSettings:
     """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once.
 
-    `build`: of the engine, whose rules count; the rules for Ollama before 0.30 do not ask for it.
+    `build`: of the engine, whose rules count, and `backend`: of the GPUs; the rules for Ollama before 0.30 do not ask.
     """
 
     context_length: int
@@ -33,7 +56,8 @@ class LoadSettings:
     batch: int = DEFAULT_BATCH
     kv_cache_type: str = "f16"
     flash_attention: str = "auto"
-    build: EngineBuild = NEWEST_BUILD
+    build: EngineBuild = B10488
+    backend: Backend = Backend()
 
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):
@@ -45,6 +69,11 @@ class LoadSettings:
             raise ValueError(
                 f"flash_attention is {self.flash_attention}, expected {', '.join(FLASH_ATTENTION)}"
             )
+
+    @property
+    def engine(self) -> EngineRules:
+        """What the engine of that build does."""
+        return engine_rules(self.build, fuses=self.backend.fuses)
 
     @property
     def is_quantised(self) -> bool:

@@ -56,7 +56,8 @@ class GpuMemory:
     """What one GPU holds of a model. Sizes in bytes; `layers` counts the output layer too.
 
     `projector_compute_bytes`: with the largest image. `cuda_context_bytes`: what the process takes besides its
-    buffers; the memory rules leave it to those who know what it was measured to be.
+    buffers; the memory rules leave it to those who know what it was measured to be. `pool_bytes`: what comes while it
+    computes, once every context is full: it is not taken at the start, so no total has it.
     """
 
     layers: int = 0
@@ -66,6 +67,7 @@ class GpuMemory:
     projector_bytes: int = 0
     projector_compute_bytes: int = 0
     cuda_context_bytes: int = 0
+    pool_bytes: int = 0
 
     @property
     def buffers_bytes(self) -> int:

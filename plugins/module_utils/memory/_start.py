@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    Backend,
+    LoadSettings,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import NOTHING, ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
     BelievedMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
-    NEWEST_BUILD,
+    B10488,
     EngineBuild,
 )
 
@@ -34,7 +37,8 @@ class Launch:
     fit_targets_bytes: tuple[int, ...]
     projector_on_gpu: bool
     version: str
-    build: EngineBuild = NEWEST_BUILD
+    build: EngineBuild = B10488
+    backend: Backend = field(default_factory=Backend)
 
     @property
     def settings(self) -> LoadSettings:
@@ -49,6 +53,7 @@ class Launch:
             self.kv_cache_type,
             self.flash_attention,
             self.build,
+            self.backend,
         )
 
 

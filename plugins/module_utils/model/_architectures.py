@@ -52,7 +52,8 @@ class Traits:
     inside of the model's file; llama.cpp tools/mtmd/clip.cpp. `keeps_projector_on_gpu`: on the CPU the projector gives
     wrong results; ollama llm/llama_server.go, shouldDisableMMProjOffload (v0.33.0-rc2). `has_large_graph`: there is
     room for more operations; llama.cpp src/llama-context.cpp, graph_max_nodes. `can_flash`: the engine lets it use
-    flash attention; llama.cpp src/llama-context.cpp, llama_init_from_model.
+    flash attention; llama.cpp src/llama-context.cpp, llama_init_from_model. `has_no_prediction_cache`: blocks that only
+    predict further tokens have none; src/llama-model.cpp, create_memory.
     """
 
     is_encoder: bool = False
@@ -66,6 +67,12 @@ class Traits:
     keeps_projector_on_gpu: bool = False
     has_large_graph: bool = False
     can_flash: bool = True
+    has_no_prediction_cache: bool = False
+
+    @property
+    def skips_predictions(self) -> bool:
+        """Whether blocks that only predict further tokens never have a cache."""
+        return self.has_no_prediction_cache or self.recurrence is not Recurrence.NONE
 
 
 ARCHITECTURES: Mapping[str, Traits] = {
@@ -75,6 +82,7 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "bert": Traits(is_encoder=True, is_headless=True),
     "cohere2": Traits(sliding=SlidingPattern(4)),
     "cohere2moe": Traits(sliding=SlidingPattern(4, dense_first=True)),
+    "deepseek32": Traits(has_no_prediction_cache=True),
     "dream": Traits(is_encoder=True),
     "eurobert": Traits(is_encoder=True, is_headless=True),
     "exaone-moe": Traits(sliding=SlidingPattern(4, default_window=128)),
@@ -90,10 +98,12 @@ ARCHITECTURES: Mapping[str, Traits] = {
         sliding=SlidingPattern(1), says_shared_layers=True, is_tied_twice=True, inline_projector="gemma4v"
     ),
     "glm4": Traits(inline_projector="glm4v"),
+    "glm-dsa": Traits(has_no_prediction_cache=True),
     "gpt-oss": Traits(sliding=SlidingPattern(2)),
     "granite_swa": Traits(sliding=SlidingPattern(1)),
     "granitehybrid": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS),
     "grok": Traits(can_flash=False),
+    "hy_v3": Traits(has_no_prediction_cache=True),
     "jamba": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS),
     "jina-bert-v2": Traits(is_encoder=True, is_headless=True),
     "jina-bert-v3": Traits(is_encoder=True, is_headless=True),
@@ -112,7 +122,7 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "mamba2": Traits(recurrence=Recurrence.EVERY_LAYER),
     "maple": Traits(sliding=SlidingPattern(1)),
     "mellum": Traits(sliding=SlidingPattern(4)),
-    "mimo2": Traits(sliding=SlidingPattern(1)),
+    "mimo2": Traits(sliding=SlidingPattern(1), has_no_prediction_cache=True),
     "minimax-01": Traits(has_large_graph=True),
     "minimax-m3": Traits(has_large_graph=True),
     "mistral3": Traits(inline_projector="pixtral"),
@@ -142,7 +152,7 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "rwkv7": Traits(recurrence=Recurrence.EVERY_LAYER),
     "smallthinker": Traits(sliding=SlidingPattern(4, dense_first=True, fixed_window=4096)),
     "spark2_5": Traits(sliding=SlidingPattern(1)),
-    "step35": Traits(sliding=SlidingPattern(1)),
+    "step35": Traits(sliding=SlidingPattern(1), has_no_prediction_cache=True),
     "t5encoder": Traits(is_encoder=True),
 }
 _PLAIN = Traits()

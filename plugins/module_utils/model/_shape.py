@@ -106,6 +106,7 @@ class ModelShape:
     the projector's, once each; repacked_bytes: those of them that a CPU keeps in another layout. forms: the
     distinct sets of (tensor name, shape) that layers have; model_form: the same for the tensors outside of layers.
     tower: of the projector, None where it has none or nothing is known of it.
+    ahead_bytes: weights of layers that only predict further tokens, which are not loaded without need.
     numbers: the whole numbers of the architecture's metadata, without its prefix. parameters: of the Modelfile,
     where they change memory or placement.
     """
@@ -142,6 +143,7 @@ class ModelShape:
     tower: Tower | None = None
     numbers: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    ahead_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Raises: ValueError when a field is of another kind, out of bounds, or contradicts another one."""
@@ -205,7 +207,7 @@ class ModelShape:
         """
         if not isinstance(plain, Mapping):
             raise ValueError(f"a model's shape is {type(plain).__name__}, expected a mapping")
-        values = {"tower": None, **plain}
+        values = {"tower": None, "ahead_bytes": 0, **plain}
         missing = [one.name for one in fields(cls) if one.name not in values]
         unknown = sorted(set(values) - {one.name for one in fields(cls)})
         if missing or unknown:
@@ -285,6 +287,7 @@ class _Weights:
     per_device_bytes: int = 0
     projector_bytes: int = 0
     text_bytes: int = 0
+    ahead_bytes: int = 0
     repacked_bytes: int = 0
     tensor_count: int = 0
 
@@ -314,6 +317,8 @@ def _placed_weights(
             if layer < used_layers:
                 weights.layer_bytes[layer] += size_bytes
                 weights.layer_tensors[layer][block.group(2)] = shape
+            else:
+                weights.ahead_bytes += size_bytes
             continue
         weights.model_tensors[name] = shape
         if name in INPUT_TENSORS:
@@ -466,4 +471,5 @@ def shape_from_header(
         tower=tower,
         numbers=metadata.numbers(),
         parameters=dict(parameters or {}),
+        ahead_bytes=weights.ahead_bytes,
     )

@@ -42,7 +42,6 @@ def side_files_note(shape: ModelShape) -> str:
         )
     if draft_bytes(shape):
         notes.append(
-            f"its draft model is counted by its size on disk, {whole_mib(draft_bytes(shape))} on every GPU, without its KV "
-            "cache: keep room for that with ollama_plan_headroom_bytes"
+            f"its draft model is counted by its size on disk, {whole_mib(draft_bytes(shape))} on every GPU"
         )
     return "; ".join(notes)

@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import MAX_KEPT_NUMBERS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
+    SAFETENSORS,
     SIDE_FILES,
     InstalledModel,
     ModelError,
@@ -47,7 +48,7 @@ def read_model(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
     if tag.get("remote_host"):
         raise UnplannableError(f"it runs at {shown(tag['remote_host'])} and takes no memory here")
     if details.get("format") == "safetensors":
-        raise UnplannableError("it is a safetensors model, which runs on MLX; its memory is not predicted")
+        raise UnplannableError(SAFETENSORS)
     show = api.show(name)
     if _lacks_arrays(_mapping(show, "model_info")):
         show = api.show(name, verbose=True)

@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 )
 
 # Modelfile parameters that change memory or placement. Source: ollama v0.33.0-rc2, api/types.go, Runner.
-MEMORY_PARAMETERS = ("num_batch", "num_gpu", "main_gpu")
+MEMORY_PARAMETERS = ("num_batch", "num_gpu", "main_gpu", "draft_num_predict")
 
 # Tags of one file that differ in these do not share a runner. Source: ollama v0.33.0-rc2, server/sched.go (needsReload).
 SIDE_FILES = ("adapter", "projector")
@@ -28,6 +28,13 @@ class ModelError(ValueError):
 
 class UnplannableError(ValueError):
     """An installed model is of a kind whose memory is not predicted; the message says which."""
+
+
+# Why a model of Ollama's other engine is not planned, and what to do.
+SAFETENSORS = (
+    "it is a safetensors model, which runs on MLX; its memory is not predicted, and where it is asked for no plan counts it: "
+    "remove it with 'ollama rm', or use a GGUF model in its place"
+)
 
 
 @dataclass(frozen=True)

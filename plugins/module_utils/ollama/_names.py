@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 # Source: Ollama v0.33.0-rc2 types/model/name.go.
@@ -13,6 +14,19 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 # Of host, namespace, model and tag together, Ollama takes some 590.
 MAX_NAME_CHARACTERS = 600
+
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_%s-]{0,%d}"
+_HOST, _NAMESPACE = re.compile(_PART % (".:", 349)), re.compile(_PART % ("", 79))
+_MODEL_OR_TAG = re.compile(_PART % (".", 79))
+
+
+def is_name(host: str, namespace: str, model: str, tag: str) -> bool:
+    """Whether Ollama takes these parts for a model's name; others it reports as a bad manifest name and passes over.
+
+    Source: Ollama v0.33.0-rc2 types/model/name.go (isValidLen, isValidPart).
+    """
+    parts = ((_HOST, host), (_NAMESPACE, namespace), (_MODEL_OR_TAG, model), (_MODEL_OR_TAG, tag))
+    return all(pattern.fullmatch(part) for pattern, part in parts)
 
 
 def short_name(name: str) -> str:

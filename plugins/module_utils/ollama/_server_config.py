@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import as_printed
@@ -17,6 +16,7 @@ _NAME = re.compile(r"(?:^| )(?P<name>[A-Z][A-Z0-9_]*|https?_proxy|no_proxy):(?!/
 _ESCAPE = re.compile(
     r"\\(?:x(?P<byte>[0-9a-f]{2})|u(?P<short>[0-9a-f]{4})|U(?P<long>[0-9a-f]{8})|(?P<one>.))", re.DOTALL
 )
+_LARGEST_CHARACTER = 0x10FFFF
 _SHORT_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -26,12 +26,12 @@ def find_server_config(messages: Iterable[str]) -> dict[str, str] | None:
     for message in messages:
         match = _LINE.search(message)
         if match:
-            found = parse_map(_unquoted(match.group("map")))
+            found = parse_map(unquoted(match.group("map")))
     return found
 
 
-def _unquoted(text: str) -> str:
-    """Source: Go src/strconv/quote.go (Quote), in which slog writes its values."""
+def unquoted(text: str) -> str:
+    """A text that Go has quoted, without its quotes. Source: Go src/strconv/quote.go (Quote), in which slog writes its values."""
     return _ESCAPE.sub(_character, text)
 
 
@@ -41,7 +41,7 @@ def _character(escape: re.Match[str]) -> str:
     code = escape["short"] or escape["long"]
     if code:
         number = int(code, 16)
-        return chr(number) if number <= sys.maxunicode else escape[0]
+        return chr(number) if number <= _LARGEST_CHARACTER else escape[0]
     return _SHORT_ESCAPES.get(escape["one"], escape["one"])
 
 

@@ -50,6 +50,8 @@ _CACHE_TYPES_OF_OLLAMA = ("f16", "q8_0", "q4_0")
 # Source: llama.cpp common/arg.cpp (b10488), kv_cache_types.
 _CACHE_TYPES_OF_LLAMA_CPP = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _LLAMA_SERVER: Release = (0, 30, 0)
+# A size below it was meant in another unit.
+_LEAST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,8 @@ def _number_problem(name: str, setting: Setting, text: str) -> str | None:
         return f"{name}={text} does not parse, and Ollama would take its default: write {unit}"
     if number < setting.least:
         return f"{name}={text} is too small: the least value that makes sense is {setting.least}"
+    if setting.kind == BYTES and 0 < number < _LEAST_BYTES:
+        return f"{name}={text} is {number} bytes, next to nothing: write the size in bytes, 512 MiB are {512 * 1024**2}"
     if setting.greatest is not None and number > setting.greatest:
         return f"{name}={text} is too large: the engine takes at most {setting.greatest}"
     return None

@@ -8,6 +8,7 @@ Source: ollama v0.33.0-rc2, manifest/manifest.go, manifest/paths.go, server/imag
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -29,6 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf impor
     read_parts,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
+    SAFETENSORS,
     SIDE_FILES,
     InstalledModel,
     ModelError,
@@ -36,7 +38,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
     DEFAULT_HOST,
-    MAX_NAME_CHARACTERS,
+    is_name,
     short_name,
 )
 
@@ -87,15 +89,30 @@ class ManifestFile:
 
 @dataclass
 class Manifests:
-    """What lies in the folders of manifests: the models by lower-case name, and links, which are not followed."""
+    """What lies in the folders of manifests: the models by lower-case name, links, which are not followed, and other files."""
 
     models: dict[str, ManifestFile] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
+    misnamed: list[str] = field(default_factory=list)
     entries: int = 0
 
     @property
     def notes(self) -> list[str]:
-        """What is not seen of the store, one sentence."""
+        """What is not seen of the store, a sentence for each reason."""
+        return [*self._about_links(), *self._about_names()]
+
+    def _about_names(self) -> list[str]:
+        if not self.misnamed:
+            return []
+        named = ", ".join(map(repr, self.misnamed[:_MAX_NAMED])) + (
+            ", ..." if len(self.misnamed) > _MAX_NAMED else ""
+        )
+        return [
+            f"Ollama refuses the name of {named}, a manifest, and does not see the model: remove the file, or give it a name of "
+            "letters, digits, '_', '-' and '.' only; it is left out of the plan"
+        ]
+
+    def _about_links(self) -> list[str]:
         if not self.links:
             return []
         count = len(self.links)
@@ -133,7 +150,8 @@ def look(models_path: str) -> Manifests:
                     if folder == _NEWER_FOLDER and host == _NEWER_DEFAULT_HOST:
                         host = DEFAULT_HOST
                     name = short_name(f"{host}/{namespace}/{model}:{tag}")
-                    if len(name) > MAX_NAME_CHARACTERS:  # none that Ollama takes for a model's
+                    if not is_name(host, namespace, model, tag):
+                        found.misnamed.append("/".join(parts))
                         continue
                     found.models.setdefault(name.lower(), ManifestFile(name, models_path, parts, blob))
                     if len(found.models) > MAX_MANIFESTS:
@@ -157,8 +175,25 @@ def read_model(
     """One installed model with its GGUF header.
 
     header_of: reads the header of a file, where one is kept for several models that have the same file.
-    Raises: ModelError, UnplannableError.
+    Raises: ModelError, which names model, file and remedy; UnplannableError.
     """
+    try:
+        return _read_model(models_path, manifest_file, header_of)
+    except ModelError as error:
+        raise ModelError(_with_remedy(manifest_file.name, str(error))) from error
+
+
+def _with_remedy(name: str, sentence: str) -> str:
+    """A sentence about a damaged model that names it and says what to do; another user's file is none of its own damage."""
+    named = sentence if sentence.startswith(f"model {name}: ") else f"model {name}: {sentence}"
+    if os.strerror(errno.EACCES) in named or f"pull {name} again" in named:
+        return named
+    return f"{named}: pull {name} again, or remove it with 'ollama rm {name}'"
+
+
+def _read_model(
+    models_path: str, manifest_file: ManifestFile, header_of: Callable[[str], dict[str, Any]]
+) -> InstalledModel:
     name = manifest_file.name
     manifest = _selected(models_path, manifest_file)
     layers = _layers(manifest, manifest_file.path)
@@ -325,7 +360,7 @@ def _refuse_unplannable(config: Mapping[str, Any], layers: Sequence[_Layer]) -> 
     if config.get("remote_host"):
         raise UnplannableError(f"it runs at {shown(_text(config, 'remote_host'))} and takes no memory here")
     if config.get("model_format") == "safetensors" or any(layer.kind == "tensor" for layer in layers):
-        raise UnplannableError("it is a safetensors model, which runs on MLX; its memory is not predicted")
+        raise UnplannableError(SAFETENSORS)
 
 
 def _size(layers: Sequence[_Layer], kind: str) -> int:
@@ -375,6 +410,8 @@ def _read_json(path: str, opened: Callable[[], BinaryIO], blob: str = "") -> dic
             content = file.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if not content:
+        raise ModelError(f"{path} is empty, as a pull that was interrupted leaves it")
     if len(content) > MAX_JSON_BYTES:
         raise ModelError(f"{path} is longer than {MAX_JSON_BYTES} bytes, which no manifest needs")
     if blob and blob != f"sha256-{hashlib.sha256(content).hexdigest()}":

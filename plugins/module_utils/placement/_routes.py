@@ -21,7 +21,7 @@ DEFAULT_PORT = 11434
 
 
 @dataclass(frozen=True)
-class Backend:
+class RoutedHost:
     """A host behind a router. `slots`: of each model that it holds; `contexts`: in tokens per request."""
 
     name: str
@@ -30,7 +30,7 @@ class Backend:
     contexts: Mapping[str, int]
 
 
-def backend(name: str, address: str, plan: Mapping[str, Any]) -> Backend:
+def backend(name: str, address: str, plan: Mapping[str, Any]) -> RoutedHost:
     """A host with what its plan says that it holds.
 
     Raises: ValueError in one sentence where the plan is none, is not safe, or holds nothing for certain.
@@ -53,7 +53,7 @@ def backend(name: str, address: str, plan: Mapping[str, Any]) -> Backend:
             f"{name} is left out, because it has {len(models)} models and keeps {most} of them loaded: name those that it is to "
             "hold in ollama_plan_wanted"
         )
-    return Backend(
+    return RoutedHost(
         name=name,
         address=address,
         slots={model: slots for model, (slots, _context) in models.items()},
@@ -78,7 +78,7 @@ def full_address(address: str, port: int) -> str:
     return text
 
 
-def upstreams(backends: Sequence[Backend]) -> tuple[list[dict[str, Any]], list[str]]:
+def upstreams(backends: Sequence[RoutedHost]) -> tuple[list[dict[str, Any]], list[str]]:
     """Each model with exactly the hosts that hold it, and what is left out, one sentence each.
 
     `id` is the model's name in paths, `upstream` in names of the router's own. Plain data for templates.

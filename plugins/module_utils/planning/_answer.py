@@ -21,6 +21,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     wanted_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import said_from_info
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import observed_from_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
     service_from_info,
 )
@@ -35,7 +37,8 @@ def answer(options: Mapping[str, Any], read: Mapping[str, Any], host_name: str) 
     host = parts(read)
     service = read.get("service") or {}
     try:
-        told = _planned(gathered(options, host), read.get("failures") or [], host_name)
+        observed = (read.get("planned_for") or {}).get("observed") or []
+        told = _planned(gathered(options, host), observed, read.get("failures") or [], host_name)
     except ValueError as error:
         gone = gone_gpus(read)
         told = {
@@ -52,7 +55,9 @@ def answer(options: Mapping[str, Any], read: Mapping[str, Any], host_name: str) 
     return {**told, "host": host} if options["return_host"] else told
 
 
-def _planned(options: Mapping[str, Any], failures: list[str], host_name: str) -> dict[str, Any]:
+def _planned(
+    options: Mapping[str, Any], observed: list[Any], failures: list[str], host_name: str
+) -> dict[str, Any]:
     """The plan, and what of it is not loaded.
 
     Raises: ValueError when nothing can be planned.
@@ -73,9 +78,14 @@ def _planned(options: Mapping[str, Any], failures: list[str], host_name: str) ->
         unplannable=unplannable_from_list(options["unplannable"]),
         measured=options["measured"],
         use_measured_memory=options["use_measured_memory"],
+        said=said_from_info(options["server"]),
+        observed=observed_from_list(observed),
     ).to_dict()
-    unseen = [*options["unseen"], *(options["service"].get("notes") or ())]
-    plan["warnings"] = [*map(str, unseen), *plan["warnings"]]
+    # Of a damaged model the plan itself says that it is left out.
+    left_out = {f"{one.get('reason')}; left out of the plan" for one in options["unplannable"]}
+    unseen = [str(sentence) for sentence in options["unseen"] if str(sentence) not in left_out]
+    notes = map(str, options["service"].get("notes") or ())
+    plan["warnings"] = [*unseen, *notes, *plan["warnings"]]
     return {
         "changed": False,
         "plan": plan,

@@ -20,6 +20,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measure
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import PARALLEL
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import has_single_slot
 
 
@@ -27,14 +29,25 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
 class Lesson:
     """What a benchmark teaches about a choice; without `inputs` it stays as it is, else these are to be chosen for.
 
-    `decides`: whether the parallel value is the benchmark's, whose reason `reason_of` then says.
+    `decides`: whether the parallel value is the benchmark's, whose reason `reason_of` then says. `asked`: how many requests
+    at once are asked for.
     """
 
     inputs: Inputs | None = None
     measured: Measured | None = None
     decides: bool = False
+    asked: int = 0
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def of_next_step(self, step: Limit) -> Limit:
+        """A next step as the benchmark has it: where it is what limits the requests at once, that is the reason."""
+        if step.step != PARALLEL or not step.possible or not self.decides or self.measured is None:
+            return step
+        return replace(
+            step,
+            reason=f"a benchmark found {self.measured.parallel} to be worth having, of {self.asked} that are asked for",
+        )
 
     def reason_of(self, parallel: int) -> str:
         """Why so many slots are planned; empty where the benchmark has not decided it."""
@@ -71,11 +84,21 @@ def lesson_of(
             "take besides its buffers."
         )
     most = max(measured.parallel, policy.min_parallel)
+    if measured.doubt:
+        doubted = (
+            f"the benchmark limits nothing: {measured.doubt}; it found {measured.parallel} requests at once to be worth having, "
+            f"{measured.sentence}"
+        )
+        return Lesson(
+            inputs if inputs is not chosen.inputs else None, measured, notes=tuple(notes), warnings=(doubted,)
+        )
     if policy.num_parallel is not None or most >= max(chosen.goal.parallels):
-        notes.append(f"A benchmark would have up to {measured.parallel} requests at once, {measured.sentence}.")
+        notes.append(
+            f"A benchmark would have up to {measured.parallel} requests at once, {measured.sentence}."
+        )
         return Lesson(inputs if inputs is not chosen.inputs else None, measured, notes=tuple(notes))
     limited = replace(inputs, policy=replace(policy, max_parallel=most))
-    return Lesson(limited, measured, decides=True, notes=tuple(notes))
+    return Lesson(limited, measured, decides=True, asked=max(chosen.goal.parallels), notes=tuple(notes))
 
 
 def _conditions(chosen: Chosen, facts: Mapping[str, Any]) -> Conditions:

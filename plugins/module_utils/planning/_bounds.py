@@ -127,10 +127,11 @@ class Bounds:
 
         One GPU: each model must fit beside the `count` - 1 others that take most. Several GPUs and not more
         models than GPUs: before each load one of the `count` GPUs with most memory is empty, and Ollama takes
-        the GPU with the most free, which has no less; so each model must fit on the smallest of those.
+        the GPU with the most free, which has no less; so each model must fit on the smallest of those. No GPU:
+        the `count` models that take most must fit into system memory.
         """
         if not self._simulation.gpus:
-            return Verdict(False, reason="there is no GPU")
+            return self._in_system_memory(models, count, candidate)
         if candidate.spread and len(self._simulation.gpus) > 1:
             return Verdict(
                 False, reason="models that are divided over several GPUs depend on each other's order"
@@ -158,6 +159,25 @@ class Bounds:
                 return verdict
         return Verdict(True)
 
+    def _in_system_memory(
+        self, models: Sequence[SchedulerModel], count: int, candidate: Candidate
+    ) -> Verdict:
+        taken = []
+        for model in models:
+            alone = self._simulation.alone(model, candidate)
+            if not alone.verdict.is_safe:
+                return alone.verdict
+            taken.append((alone.outcome.memory.host.total_bytes, model.name))
+        largest = sorted(taken, reverse=True)[:count]
+        needed = sum(size for size, _name in largest)
+        available = self._simulation.host.system_memory_available_bytes
+        if needed <= available:
+            return Verdict(True)
+        names = ", ".join(name for _size, name in largest)
+        return Verdict(
+            False, reason=f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
+        )
+
     def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, server: Server) -> Verdict:
         (gpu,) = self._simulation.gpus
         by_size = sorted(peaks, key=lambda peak: -peak.used_bytes)
@@ -176,7 +196,10 @@ class Bounds:
         name, gpu = peak.model.name, server.gpus[position]
         free_bytes = max(free_bytes, 0)
         beside = f" beside {', '.join(other.model.name for other in others)}" if others else ""
-        needed = peak.used_bytes + peak.to_stay_free_bytes
+        pools = peak.pool_bytes + sum(other.pool_bytes for other in others)
+        needed = peak.used_bytes + max(
+            peak.to_stay_free_bytes, pools + self._simulation.headroom_bytes
+        )
         if needed > free_bytes:
             return Verdict(
                 False,

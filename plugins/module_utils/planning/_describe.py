@@ -84,6 +84,7 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
         PlannedGpu(
             index=gpu.index,
             uuid=gpu.uuid,
+            pci_bus_id=gpu.pci_bus_id,
             name=gpu.name,
             total_bytes=gpu.memory_total_bytes or 0,
             others_bytes=(gpu.memory_total_bytes or 0) - available_bytes(gpu),
@@ -91,6 +92,7 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
             free_bytes=free,
             engine_margin_bytes=server.margin_bytes,
             headroom_bytes=judge.simulation.headroom_bytes,
+            pool_bytes=sum(runner.memory.gpus[position].pool_bytes for runner in server.runners),
             **_parts([runner.memory.gpus[position] for runner in server.runners]),
         )
         for position, (gpu, free) in enumerate(zip(judge.host.gpus, server.free_bytes()))
@@ -117,7 +119,13 @@ def _planned(host: Host, model: SchedulerModel, outcome: LoadOutcome) -> Planned
 
 
 def _share(gpu: GpuDevice, memory: GpuMemory) -> GpuShare:
-    return GpuShare(index=gpu.index, uuid=gpu.uuid, layers=memory.layers, **_parts([memory]))
+    return GpuShare(
+        index=gpu.index,
+        uuid=gpu.uuid,
+        layers=memory.layers,
+        pool_bytes=memory.pool_bytes,
+        **_parts([memory]),
+    )
 
 
 def _parts(held: Sequence[GpuMemory]) -> dict[str, int]:

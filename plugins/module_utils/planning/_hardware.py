@@ -1,12 +1,14 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of the GPUs that the plan of a host was applied for: there, gone, or others to remember."""
+"""What became of what the plan of a host was applied for: GPUs there or gone, another version of Ollama, what to remember."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
 
 
 def gone(before: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -21,14 +23,56 @@ def gone_gpus(read: Mapping[str, Any]) -> list[str]:
     return gone(read.get("planned_gpus") or [], facts.get("devices") or [])
 
 
+def changes_since(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    gpus_before: Iterable[Mapping[str, Any]],
+    gpus_now: Iterable[Mapping[str, Any]],
+) -> list[str]:
+    """What is not as it was when the plan was applied, one sentence each: Ollama's version, GPUs that came since."""
+    sentences = []
+    then, version = str(before.get("version") or ""), now["version"]
+    if then and then != version:
+        word = "upgraded" if _is_newer(version, then) else "downgraded"
+        old, new = before.get("engine_build"), now["engine_build"]
+        engine = f" (llama.cpp b{old} to b{new})" if old and new and old != new else ""
+        sentences.append(
+            f"Ollama was {word} from {then} to {version}{engine} since the plan was applied; it is planned anew by the rules of "
+            f"{version}"
+        )
+    known = {str(gpu.get("uuid")) for gpu in gpus_before}
+    if known:
+        came = [f"{gpu['name']} ({gpu['uuid']})" for gpu in gpus_now if gpu["uuid"] not in known]
+        sentences += [
+            f"{gpu} has come since the plan was applied; it is planned anew with it" for gpu in came
+        ]
+    return sentences
+
+
+def _is_newer(version: str, than: str) -> bool:
+    try:
+        return parse(version).release >= parse(than).release
+    except ValueError:
+        return True
+
+
 def hardware(plan: Mapping[str, Any], read: Mapping[str, Any], *, gone_is_accepted: bool) -> dict[str, Any]:
     """What the roles are told of it; nothing is to be remembered where the GPUs were described and not read."""
+    before, gpus = read.get("planned_for") or {}, read.get("planned_gpus")
+    version = str((read.get("models") or {}).get("version") or plan["version"])
+    # A server that has loaded nothing has not said which build it runs.
+    build = (read.get("server") or {}).get("engine_build")
+    if build is None and before.get("version") == version:
+        build = before.get("engine_build")
     planned_with = [{"uuid": gpu["uuid"], "name": gpu["name"]} for gpu in plan["gpus"]]
+    now = {"version": version, "engine_build": build, "observed": plan["observed"]}
     problem = str(read.get("planned_gpus_problem") or "")
-    as_remembered = "planned_gpus" not in read or bool(problem) or read["planned_gpus"] == planned_with
+    as_remembered = "planned_gpus" not in read or bool(problem) or (gpus, before) == (planned_with, now)
     return {
+        "changes": [] if problem else changes_since(before, now, gpus or (), planned_with),
         "gone": gone_gpus(read),
         "gone_is_accepted": gone_is_accepted,
         "to_remember": None if as_remembered else planned_with,
+        "planned_for": now,
         "problem": problem,
     }

@@ -6,17 +6,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import (
+    Admission,
+    admission,
+    counted_free_bytes,
+    counted_note,
+    is_integrated,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
     MAX_DEVICES,
     GpuDevice,
     HostGpus,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import is_admitted
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import (
+    VENDORS,
+    vendor_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import (
+    DroppedGpu,
+    Said,
+    dropped_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
 # Of so many descriptions the GPUs to be planned are chosen; more are no host's.
 _MOST_DESCRIBED = 1024
@@ -28,7 +43,10 @@ _MOST_BYTES = 1 << 60
 class Host:
     """A host as Ollama will see it after a restart; sizes in bytes, GPUs in Ollama's order.
 
-    `environment`: variables that the plan must set so that Ollama sees these GPUs and no others.
+    `environment`: variables that the plan must set so that Ollama sees these GPUs and no others. `libraries`: by UUID,
+    where Ollama does not use a GPU by its vendor's own library. `estimated`: why the memory on some of them is not known
+    exactly. `remedies`: what would give models more of these GPUs. `dropped`: those that the running server does not take
+    although it could see them.
     """
 
     gpus: tuple[GpuDevice, ...]
@@ -36,6 +54,14 @@ class Host:
     system_memory_available_bytes: int
     environment: Mapping[str, str]
     warnings: tuple[str, ...]
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    estimated: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
+    dropped: tuple[DroppedGpu, ...] = ()
+
+    def library_of(self, gpu: GpuDevice) -> str:
+        """By which library Ollama computes on one of the GPUs."""
+        return self.libraries.get(gpu.uuid) or vendor_of(gpu.vendor).library
 
     def with_memory_changed(self, by_bytes: int, position: int | None = None) -> Host:
         """The same host with so much more or less available, on every GPU and of system memory or on one GPU alone.
@@ -65,16 +91,28 @@ def available_bytes(gpu: GpuDevice) -> int:
     return min(gpu.memory_available_bytes or 0, gpu.memory_total_bytes or 0)
 
 
+def usable_bytes(gpu: GpuDevice) -> int:
+    """What programs can use of a GPU in all, as CUDA tells it: all but what the driver keeps for itself.
+
+    Source: ollama discover/llama_server.go (TotalMemory); issue 18201: 94.97 of an RTX PRO 6000's 95.59 GiB.
+    """
+    return max(0, (gpu.memory_total_bytes or 0) - (gpu.memory_reserved_bytes or 0))
+
+
 def host_from_facts(
     facts: Any,
     *,
     on_gpu_fault: str,
     environment: Mapping[str, str],
     managed_environment: Mapping[str, str],
+    rules: VersionRules,
+    said: Said | None = None,
 ) -> Host:
     """The host that GPU facts, or a description of GPUs in the same form with fewer keys, stand for.
 
-    `environment` is the service's as the operator wants it, `managed_environment` what an earlier plan set.
+    `environment` is the service's as the operator wants it, `managed_environment` what an earlier plan set, `rules` those
+    of the version that is planned for, which takes some GPUs and leaves others. `said`: what the running server said of its
+    GPUs, as far as it holds for what is planned; it goes before the rules.
 
     Raises: ValueError for malformed facts, and for a GPU with a fault where the policy is to fail.
     """
@@ -82,10 +120,23 @@ def host_from_facts(
     host = HostGpus.from_dict(_completed(facts))
     ours = any(name in managed_environment for vendor in VENDORS for name in vendor.shown_by)
     visible = _visible(host, everything=described or ours)
-    in_use = [gpu for gpu in visible if is_admitted(gpu, environment)]
-    warnings = [
-        f"GPU {_label(gpu)} is integrated, Ollama does not use it" for gpu in visible if gpu not in in_use
+    said = said or Said()
+    dropped = dropped_of(said, [gpu for gpu in visible if not _fault(gpu)])
+    gone = {gpu.uuid for gpu in dropped}
+    visible = [gpu for gpu in visible if gpu.uuid not in gone]
+    answers = [
+        (gpu, _as_said(said, gpu, admission(gpu, rules, environment, host.driver_version))) for gpu in visible
     ]
+    in_use = [gpu for gpu, answer in answers if answer.library]
+    failing = [gpu for gpu, answer in answers if answer.fails]
+    left = _by_reason((gpu, answer.reason) for gpu, answer in answers if not answer.library)
+    warnings = [f"{gpu.message}; it is not planned with" for gpu in dropped]
+    warnings += [f"{gpus} {verb} not planned for: {reason}" for gpus, verb, reason in left]
+    uncertain = [(gpu, answer.reason) for gpu, answer in answers if answer.library and not _fault(gpu)]
+    estimated = [
+        f"{gpus}: {reason}; the plan is an estimate" for gpus, _verb, reason in _by_reason(uncertain)
+    ]
+    remedies = [f"{gpus}: {reason}" for gpus, _verb, reason in left]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     unseen = [gpu for gpu in host.devices if gpu not in visible and gpu.problems and not gpu.is_usable]
     excluded = [gpu for gpu in (*in_use, *unseen) if _fault(gpu)]
@@ -110,15 +161,36 @@ def host_from_facts(
             f"{left_out} GPUs are left out of the plan and hidden from Ollama: at most {MAX_DEVICES} are planned"
         )
     total = host.system_memory_total_bytes or 0
+    available = host.system_memory_available_bytes
+    counted = [
+        f"{gpus}: {note}"
+        for gpus, _verb, note in _by_reason((gpu, counted_note(gpu, rules, environment, available)) for gpu in healthy)
+    ]
     return Host(
-        gpus=tuple(healthy),
-        system_memory_total_bytes=total,
-        system_memory_available_bytes=(
-            total if host.system_memory_available_bytes is None else host.system_memory_available_bytes
+        gpus=tuple(
+            replace(
+                gpu,
+                integrated=is_integrated(gpu),
+                memory_free_bytes=counted_free_bytes(gpu, rules, environment, available),
+            )
+            for gpu in healthy
         ),
-        environment=_visibility(healthy, [*excluded, *too_many, *untold]),
-        warnings=tuple(warnings),
+        system_memory_total_bytes=total,
+        system_memory_available_bytes=(total if available is None else available),
+        environment=_visibility(healthy, [*excluded, *too_many, *untold, *failing]),
+        warnings=(*warnings, *estimated, *counted),
+        libraries={gpu.uuid: answer.library for gpu, answer in answers if answer.library},
+        estimated=tuple(estimated),
+        remedies=(*counted, *remedies),
+        dropped=dropped,
     )
+
+
+def _as_said(said: Said, gpu: GpuDevice, by_rules: Admission) -> Admission:
+    """A GPU that the running server took is in use, whatever the rules say of it."""
+    if by_rules.library or by_rules.fails or not said.takes(gpu):
+        return by_rules
+    return Admission(vendor_of(gpu.vendor).library)
 
 
 def _completed(facts: Any) -> dict[str, Any]:
@@ -188,6 +260,18 @@ def _visibility(healthy: Sequence[GpuDevice], excluded: Sequence[GpuDevice]) -> 
         for vendor in VENDORS
         if vendor.hidden_by and any(gpu.vendor == vendor.name for gpu in excluded)
     }
+
+
+def _by_reason(reasons: Iterable[tuple[GpuDevice, str]]) -> list[tuple[str, str, str]]:
+    """The GPUs that share a reason, 'is' or 'are', and the reason; GPUs without one are left out."""
+    sharing: dict[str, list[GpuDevice]] = {}
+    for gpu, reason in reasons:
+        if reason:
+            sharing.setdefault(reason, []).append(gpu)
+    return [
+        (f"GPU {', '.join(map(_label, gpus))}", "is" if len(gpus) == 1 else "are", reason)
+        for reason, gpus in sharing.items()
+    ]
 
 
 def _label(gpu: GpuDevice) -> str:

@@ -26,6 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     Host,
     host_from_facts,
+    usable_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     Policy,
@@ -33,7 +34,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     unknown_model,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said, holding_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import Observed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._variables import (
+    estimated_by,
+    misread,
+    without_effect,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,
@@ -73,8 +81,9 @@ class Inputs:
     `demands`: the models to plan for. `others`: models that are installed besides. `environment`: what the
     service will have besides the plan's own settings. `explicit`: variables that the plan always sets, with
     the value that stands for Ollama's default. `by_numbers`: the models whose weights are not known exactly.
+    `observed`: by how much loads took more than foretold.
     `runner_overhead_bytes`: what each runner was measured to take of a GPU besides its buffers; None: the usual
-    allowance.
+    allowance. `estimated_by`: variables of the engine for which no plan can be exact, a sentence each.
     """
 
     host: Host
@@ -88,6 +97,13 @@ class Inputs:
     warnings: tuple[str, ...]
     by_numbers: tuple[str, ...] = ()
     runner_overhead_bytes: int | None = None
+    estimated_by: tuple[str, ...] = ()
+    observed: tuple[Observed, ...] = ()
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Why the plan cannot be exact, whatever its models are."""
+        return (*self.host.estimated, *self.estimated_by)
 
     @property
     def settings(self) -> ServerSettings:
@@ -99,7 +115,7 @@ class Inputs:
         """The context length that Ollama takes for this host where nothing sets one."""
         overhead = self.settings.gpu_overhead_bytes
         return self.rules.default_context_length(
-            sum(max((gpu.memory_total_bytes or 0) - overhead, 0) for gpu in self.host.gpus)
+            sum(max(usable_bytes(gpu) - overhead, 0) for gpu in self.host.gpus)
         )
 
     @property
@@ -133,8 +149,11 @@ def read_inputs(
     service: Service,
     unplannable: Mapping[str, str],
     loaded: Iterable[str] = (),
+    said: Said | None = None,
 ) -> Inputs:
-    """The inputs of a plan, checked against each other. loaded: names of the models that are loaded now.
+    """The inputs of a plan, checked against each other.
+
+    loaded: names of the models that are loaded now. said: what the running server said of itself.
 
     Raises: ValueError in one sentence that says what is wrong and what to do.
     """
@@ -157,6 +176,8 @@ def read_inputs(
         on_gpu_fault=policy.on_gpu_fault,
         environment=environment,
         managed_environment=service.managed,
+        rules=version_rules,
+        said=holding_for(said or Said(), version, environment),
     )
     models, left_out = _kept(models, [*(wish.name for wish in wanted), *loaded])
     if left_out:
@@ -166,8 +187,19 @@ def read_inputs(
         )
     installed = read_models(models)
     demands = _demands(installed, wanted, unplannable)
+    warnings += [
+        f"{name} is left out of the plan: {reason.removeprefix(f'model {name}: ')}"
+        for name, reason in unplannable.items()
+    ]
     planned = {demand.model.name for demand in demands}
     by_numbers = tuple(name for name in _by_numbers(models) if name in planned)
+    libraries = {host.library_of(device) for device in host.gpus}
+    changed_by = estimated_by(environment, version_rules, libraries, service)
+    warnings += [
+        *changed_by,
+        *without_effect(environment, version_rules, libraries, service),
+        *misread(service, policy.operator_environment, version),
+    ]
     return Inputs(
         host=host,
         policy=policy,
@@ -178,6 +210,7 @@ def read_inputs(
         environment=environment,
         explicit=explicit,
         by_numbers=by_numbers,
+        estimated_by=changed_by,
         warnings=(*warnings, *version_rules.warnings, *host.warnings, *map(_by_numbers_warning, by_numbers)),
     )
 
@@ -213,7 +246,9 @@ def _shape(model: Any) -> ModelShape:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a model needs a name, found {dict(model)!r:.80}")
     if len(name) > MAX_NAME_CHARACTERS:
-        raise ValueError(f"a model has a name of {len(name)} characters, at most {MAX_NAME_CHARACTERS} are taken: {name:.80}")
+        raise ValueError(
+            f"a model has a name of {len(name)} characters, at most {MAX_NAME_CHARACTERS} are taken: {name:.80}"
+        )
     try:
         if "layers" in model:
             return ModelShape.from_dict(model)

@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._bounds i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._observed_engine import ObservedEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import (
     MOST_SIMULATED_LOADS,
     Simulation,
@@ -39,6 +40,7 @@ def judge_for(inputs: Inputs) -> Judge:
             environment=inputs.environment,
             headroom_bytes=inputs.policy.headroom_bytes,
             runner_overhead_bytes=inputs.runner_overhead_bytes,
+            engine=ObservedEngine(inputs.observed) if inputs.observed else None,
         )
     )
 
@@ -170,6 +172,13 @@ class Judge:
             else:
                 low = middle + 1
         return enough
+
+    def system_memory_bytes(self, models: Sequence[SchedulerModel], candidate: Candidate) -> int | None:
+        """System memory that these models take together where no GPU is used; None where one does not start."""
+        outcomes = [self.alone_outcome(model, candidate) for model in self.runners(models, candidate)]
+        if any(outcome.failure for outcome in outcomes):
+            return None
+        return sum(outcome.memory.host.total_bytes for outcome in outcomes)
 
     def _orders(
         self, models: Sequence[SchedulerModel], candidate: Candidate

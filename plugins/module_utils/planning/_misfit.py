@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib, gib_above
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
@@ -62,8 +62,7 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
         if choice and (plain is None or choice.candidate.context_length > plain.candidate.context_length):
             remedies.append(_quantized_sentence(choice, goal))
             break
-    remedies.append(_other_host(judge, goal))
-    return remedies
+    return [*judge.host.remedies, *remedies, _other_host(judge, goal)]
 
 
 def _quantized_sentence(choice: Choice, goal: Goal) -> str:
@@ -76,11 +75,15 @@ def _quantized_sentence(choice: Choice, goal: Goal) -> str:
 
 def _other_host(judge: Judge, goal: Goal) -> str:
     candidate = Candidate(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1])
+    if not judge.host.gpus:
+        in_all = judge.system_memory_bytes(goal.models, candidate)
+        return (
+            "another model"
+            if in_all is None
+            else f"a host with {gib_above(in_all)} of system memory available"
+        )
     needed = judge.bytes_of_one_gpu(goal.models, candidate)
-    if needed is None:
-        return "a host with more GPU memory"
-    kind = "one GPU of" if judge.host.gpus else "system memory of"
-    return f"a host with {kind} {gib(needed)} free"
+    return "a host with more GPU memory" if needed is None else f"a host with one GPU of {gib(needed)} free"
 
 
 def _least(goal: Goal, demands: Sequence[Demand] | None) -> Goal:

@@ -20,7 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 CHECKS = {"check_variables": {"type": "bool", "default": False}}
 
 # The parts of a host that `ollama_host_info` reads.
-PARTS = ("gpu", "models", "service", "measured")
+PARTS = ("gpu", "models", "service", "measured", "server")
 
 # What is read on the host before it is planned for; the names of all but the last are options of `ollama_host_info`.
 READING = {
@@ -42,6 +42,7 @@ INPUTS = {
     "loaded": {"type": "list", "elements": "dict", "default": []},
     "service": {"type": "dict", "default": {}},
     "measured": {"type": "dict", "default": {}},
+    "server": {"type": "dict", "default": {}},
     "use_measured_memory": {"type": "bool", "default": False},
 }
 

@@ -8,6 +8,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import DroppedGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import (
+    History,
+    Observed,
+    SeenLoad,
+)
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -35,11 +42,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class GpuShare(Parts):
-    """What one model takes of one GPU; `layers` counts the output layer too."""
+    """What one model takes of one GPU; `layers` counts the output layer too.
+
+    `pool_bytes`: what it takes beside that while it computes, once every context is full.
+    """
 
     index: int
     uuid: str
     layers: int
+    pool_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -74,6 +85,7 @@ class PlannedGpu(Parts):
 
     total = others + planned + free; the parts are those of all models that are loaded at once, and add up to planned.
     `free_bytes` is at least `engine_margin_bytes` + `headroom_bytes` where the plan is safe and a model lies on the GPU.
+    `pool_bytes`: what of the free memory the models take while they compute, once every context is full.
     """
 
     index: int
@@ -85,6 +97,8 @@ class PlannedGpu(Parts):
     free_bytes: int
     engine_margin_bytes: int
     headroom_bytes: int
+    pci_bus_id: str = ""
+    pool_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,7 @@ class Plan:
     basis: str
     placement: str
     version: str
+    rules: str
     num_parallel: int
     max_loaded_models: int
     context_length: int
@@ -122,6 +137,10 @@ class Plan:
     limits: tuple[Limit, ...]
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
+    dropped_gpus: tuple[DroppedGpu, ...] = ()
+    seen: tuple[SeenLoad, ...] = ()
+    observed: tuple[Observed, ...] = ()
+    history: tuple[History, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -129,6 +148,8 @@ class Plan:
         for model, planned in zip(plain["models"], self.models):
             for share, gpu in zip(model["gpus"], planned.gpus):
                 share["total_bytes"] = gpu.total_bytes
+        for row, seen in zip(plain["seen"], self.seen):
+            row["difference_bytes"] = seen.difference_bytes
         return plain
 
 

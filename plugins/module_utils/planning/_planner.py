@@ -8,19 +8,28 @@ The line of steps: inputs, candidates, verdicts, choice (once more where a bench
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import Lesson, lesson_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import Described, described
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs, read_inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import limits_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._observed_engine import OBSERVED
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit, Plan, PlannedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import Observed
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen_on_host import (
+    SeenOnHost,
+    is_safe_by_the_rules,
+    seen_on_host,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
     blob_warnings,
@@ -43,13 +52,16 @@ def plan_host(
     unplannable: Mapping[str, str] | None = None,
     measured: Mapping[str, Any] | None = None,
     use_measured_memory: bool = False,
+    said: Said | None = None,
+    observed: Sequence[Observed] = (),
 ) -> Plan:
     """The plan for one host.
 
     `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
     descriptions. `service`: what it runs with now, and who set it. `loaded`: context
     lengths of the models that are loaded at the moment, by name. `unplannable`: why other installed models cannot be
-    planned, by name. `measured`: the result of a benchmark of this host.
+    planned, by name. `measured`: the result of a benchmark of this host. `said`: what the running server
+    said of itself. `observed`: loads of former starts that took more than foretold.
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
     """
@@ -62,16 +74,26 @@ def plan_host(
         service=service or Service(),
         unplannable=unplannable or {},
         loaded=loaded or {},
+        said=said or Said(),
     )
-    candidates, judge = goal_for(inputs), judge_for(inputs)
-    chosen = chosen_for(inputs, candidates, judge)
+    seen = seen_on_host(inputs, said or Said(), observed)
+    chosen = _chosen(replace(inputs, observed=seen.observed))
+    if seen.observed and not is_safe_by_the_rules(chosen, inputs):
+        # What a server prints makes nothing safe.
+        chosen = _chosen(inputs)
     lesson = lesson_of(chosen, gpu, measured or {}, use_memory=use_measured_memory)
     if lesson.inputs is not None:
-        candidates, judge = goal_for(lesson.inputs), judge_for(lesson.inputs)
-        chosen = chosen_for(lesson.inputs, candidates, judge)
+        chosen = _chosen(lesson.inputs)
     shown = described(chosen)
-    next_steps = limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
-    return _in_words(chosen, lesson, shown, next_steps, loaded or {})
+    next_steps = [
+        lesson.of_next_step(step)
+        for step in limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
+    ]
+    return _in_words(chosen, lesson, shown, next_steps, loaded or {}, seen)
+
+
+def _chosen(inputs: Inputs) -> Chosen:
+    return chosen_for(inputs, goal_for(inputs), judge_for(inputs))
 
 
 def _in_words(
@@ -80,17 +102,18 @@ def _in_words(
     shown: Described,
     next_steps: Sequence[Limit],
     now_loaded: Mapping[str, int],
+    seen: SeenOnHost,
 ) -> Plan:
     inputs, candidate = chosen.inputs, chosen.choice.candidate
     environment = _environment(chosen)
     others = [PlannedModel(name=model.name, planned=False) for model in inputs.others]
-    bases = {model.basis for model in shown.models}
     return Plan(
         environment=environment,
         safe=not chosen.unsafe,
-        basis="estimate" if "estimate" in bases or set(inputs.by_numbers) & set(inputs.names) else "exact",
+        basis=_basis(inputs, {model.basis for model in shown.models}),
         placement="gpu" if inputs.host.gpus else "cpu",
         version=str(inputs.rules.version),
+        rules=inputs.rules.name,
         num_parallel=candidate.parallel,
         max_loaded_models=_most_loaded(chosen),
         context_length=candidate.context_length,
@@ -102,8 +125,20 @@ def _in_words(
         gpus=shown.gpus,
         limits=tuple(next_steps),
         reasons=_reasons(chosen, lesson, next_steps),
-        warnings=_warnings(chosen, lesson, shown, environment, now_loaded),
+        warnings=(*_warnings(chosen, lesson, shown, environment, now_loaded), *seen.warnings),
+        dropped_gpus=inputs.host.dropped,
+        seen=seen.rows,
+        observed=seen.observed,
+        history=seen.history,
     )
+
+
+def _basis(inputs: Inputs, bases: Collection[str]) -> str:
+    """'exact' where every figure is; 'observed' where what loads took goes before the rules."""
+    by_numbers = set(inputs.by_numbers) & set(inputs.names)
+    if "estimate" in bases or by_numbers or inputs.estimated:
+        return "estimate"
+    return OBSERVED if OBSERVED in bases else "exact"
 
 
 def _most_loaded(chosen: Chosen) -> int:
@@ -144,7 +179,7 @@ def _warnings(
         *plan_warnings(chosen, shown.models),
     ]
     for demand in inputs.demands:
-        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules)
+        warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules, inputs.policy.requests)
     warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
     warnings += blob_warnings(goal.models, chosen.choice.candidate)
     warnings += service_warnings(

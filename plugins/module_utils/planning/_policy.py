@@ -12,7 +12,10 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import PARALLEL_MAX
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import value_text
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
+    name_refusal,
+    value_text,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
 
 # Values that no host reaches; they catch a unit that was forgotten (GiB for bytes) or a slip of the keyboard.
@@ -83,7 +86,7 @@ def policy_from_dict(options: Mapping[str, Any]) -> Policy:
             "kv_cache_types": _kv_cache_types(given.get("kv_cache_types", Policy.kv_cache_types)),
             # No secret decides anything of a plan, and a plan is shown in many places: it never holds one.
             "operator_environment": masked_environment(
-                environment_from_dict(given.get("operator_environment", {}), "operator_environment")
+                _named_environment(given.get("operator_environment", {}), "operator_environment")
             ),
         }
     )
@@ -129,6 +132,18 @@ def environment_from_dict(values: Any, what: str) -> dict[str, str]:
             f"{what} must be a mapping of variable names to values, found {type(values).__name__}"
         )
     return {str(name): value_text(str(name), value) for name, value in values.items()}
+
+
+def _named_environment(values: Any, what: str) -> dict[str, str]:
+    """An environment that is to be set.
+
+    Raises: ValueError as `environment_from_dict`, and for a name that no variable can have.
+    """
+    for name in values if isinstance(values, Mapping) else ():
+        refused = name_refusal(str(name))
+        if refused:
+            raise ValueError(f"{what}: {refused}")
+    return environment_from_dict(values, what)
 
 
 def unknown_model(name: str, installed: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
     """
     return [
         f"{host}: {_verdict(plan)}",
+        f"  rules: {plan['rules']}",
         *(f"  {name}={value}" for name, value in masked_option(plan["environment"]).items()),
         "",
         *_indented(_model_rows(plan), "lrrrrrrrr"),
@@ -75,7 +76,8 @@ def _verdict(plan: Mapping[str, Any]) -> str:
     if plan["order_matters"]:
         safety += f" in the order {', '.join(plan['load_order'])}"
     where = "on the CPU" if plan["placement"] == "cpu" else "on the GPU"
-    figures = "" if plan["basis"] == "exact" else ", by estimates"
+    exact = ", by exact figures" if plan["safe"] else ""
+    figures = exact if plan["basis"] == "exact" else ", by estimates"
     return f"{safety} {where}{figures} (Ollama {plan['version']})"
 
 

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_ste
     PARALLEL,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import single_slot_models
 
 
 def reasons_for(chosen: Chosen, limits: Sequence[Limit]) -> tuple[str, ...]:
@@ -49,6 +50,10 @@ def _parallel(chosen: Chosen, more: Limit) -> str:
     if policy.num_parallel is not None:
         return f"{name} is the operator's own value."
     asked = max(chosen.goal.parallels)
+    single = single_slot_models(chosen.goal.models, chosen.inputs.rules) if asked == 1 else ()
+    if single:
+        one, its = ("serves", "its family") if len(single) == 1 else ("serve", "their families")
+        return f"{name}: {', '.join(single)} {one} one request at a time: Ollama gives {its} one slot."
     if asked == 1:
         return f"{name}: no planned model is to serve, or can serve, more than one request at a time."
     if parallel >= asked:

@@ -14,11 +14,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 
 @dataclass(frozen=True)
 class Service:
-    """Names and values: of the running process, of our drop-in, and of all other files."""
+    """Names and values: of the running process, of our drop-in, and of all other files.
+
+    `places`: where each of the latter is set, as file and line.
+    """
 
     running: Mapping[str, str] = field(default_factory=dict)
     managed: Mapping[str, str] = field(default_factory=dict)
     foreign: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def service_from_info(info: Any) -> Service:
@@ -47,4 +51,10 @@ def service_from_info(info: Any) -> Service:
         running=environment_from_dict(running, "service.process_environment"),
         managed=environment_from_dict(managed, "service.variables"),
         foreign=environment_from_dict(foreign, "service.variables"),
+        places={name: _place(variables[name]) for name in foreign},
     )
+
+
+def _place(variable: Mapping[str, Any]) -> str:
+    line = variable.get("line")
+    return f"{variable['file']}:{line}" if line else str(variable["file"])

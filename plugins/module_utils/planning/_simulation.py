@@ -11,10 +11,12 @@ from math import comb, factorial
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
+    PLANNED_VARIABLES,
+    Candidate,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
@@ -46,12 +48,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Peak:
-    """The most that a model takes on one GPU, whatever is loaded beside it. Sizes in bytes."""
+    """The most that a model takes on one GPU, whatever is loaded beside it. Sizes in bytes.
+
+    pool_bytes: what it takes on top while it computes.
+    """
 
     model: SchedulerModel
     options: Options
     used_bytes: int
     to_stay_free_bytes: int
+    pool_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,10 @@ class Simulation:
         self.runner_overhead_bytes = (
             CUDA_CONTEXT_BYTES if runner_overhead_bytes is None else runner_overhead_bytes
         )
-        self.gpus = tuple(scheduler_gpu(gpu) for gpu in host.gpus)
+        self.gpus = tuple(scheduler_gpu(gpu, host.library_of(gpu)) for gpu in host.gpus)
         self._environment = dict(environment)
+        # What a candidate decides it decides alone, also where it leaves Ollama's default.
+        self._others = {name: value for name, value in environment.items() if name not in PLANNED_VARIABLES}
         self._engine = engine or MemoryEngine()
         self._servers: dict[Candidate, Server] = {}
         self._alone: dict[tuple[str, Candidate], Alone] = {}
@@ -109,7 +117,7 @@ class Simulation:
         if server is None:
             server = self._servers[candidate] = start_server(
                 self.version,
-                {**self._environment, **candidate.environment(len(self.models) + 1), **_KEPT_LOADED},
+                {**self._others, **candidate.environment(len(self.models) + 1), **_KEPT_LOADED},
                 self.gpus,
                 self.host.system_memory_available_bytes,
                 cuda_context_bytes=self.runner_overhead_bytes,
@@ -158,7 +166,8 @@ class Simulation:
         )
         # On an idle host Ollama takes the largest batch, so this is the most that the model will take.
         to_stay_free = server.margin_bytes + self.headroom_bytes
-        return Alone(outcome, verdict, Peak(model, options, sum(outcome.gpu_bytes), to_stay_free))
+        pools = sum(gpu.pool_bytes for gpu in outcome.memory.gpus)
+        return Alone(outcome, verdict, Peak(model, options, sum(outcome.gpu_bytes), to_stay_free, pools))
 
     def in_order(
         self, server: Server, remaining: Sequence[SchedulerModel], loaded: tuple[str, ...]
@@ -225,6 +234,12 @@ class Simulation:
                     f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} "
                     f"free, and {gib(keep)} are to stay free"
                 )
+            pools = sum(runner.memory.gpus[position].pool_bytes for runner in server.runners)
+            if position in used and free < pools + self.headroom_bytes:
+                return (
+                    f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} free, and the"
+                    f" engine's pools take up to {gib(pools)} there as the contexts fill"
+                )
         return ""
 
     def _system_memory_failure(self, server: Server) -> str:
@@ -241,13 +256,13 @@ class Simulation:
         return predicted_bytes(model, server.context_length(model), server.slots(model))
 
 
-def scheduler_gpu(gpu: GpuDevice) -> SchedulerGpu:
+def scheduler_gpu(gpu: GpuDevice, library: str) -> SchedulerGpu:
     """A GPU as the simulation takes it: with all the memory free that a plan may count on."""
     return SchedulerGpu(
         index=gpu.index,
         total_bytes=gpu.memory_total_bytes or 0,
         free_bytes=available_bytes(gpu),
-        library=vendor_of(gpu.vendor).library,
+        library=library,
         integrated=gpu.integrated,
         compute_capability=gpu.compute_capability,
     )

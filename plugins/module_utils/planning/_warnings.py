@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import (
+    can_predict_ahead,
+    tokens_ahead,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
     Candidate,
@@ -25,24 +29,30 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     FOREVER_SECONDS,
     ServerSettings,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, VersionRules
 
 
-def model_warnings(demand: Demand, candidate: Candidate, rules: VersionRules) -> list[str]:
-    """What is special about one planned model."""
+def model_warnings(demand: Demand, candidate: Candidate, rules: VersionRules, requests: int) -> list[str]:
+    """What is special about one planned model; `requests`: how many at once are asked for where it says nothing."""
     model = demand.model
-    warnings = _context_warnings(demand, candidate) + _parameter_warnings(model)
-    asked = demand.wanted.requests if demand.wanted else None
-    if candidate.parallel > 1 and not model.is_embedding and has_single_slot(model, rules):
+    warnings = _context_warnings(demand, candidate) + _parameter_warnings(model) + _ahead_warnings(model, rules)
+    asked = (demand.wanted and demand.wanted.requests) or requests
+    if not model.is_embedding and has_single_slot(model, rules) and max(candidate.parallel, asked) > 1:
+        warnings.append(single_slot_sentence(model, rules))
+    elif demand.wanted and (demand.wanted.requests or 1) > 1 and model.is_embedding:
         warnings.append(
-            f"Ollama {rules.version} gives {model.name} (family {model.family}) one slot, whatever "
-            "OLLAMA_NUM_PARALLEL says: its requests wait for each other"
-        )
-    elif asked and asked > 1 and model.is_embedding:
-        warnings.append(
-            f"{model.name} is an embedding model: Ollama gives it one slot, {asked} are asked for"
+            f"{model.name} is an embedding model: Ollama gives it one slot, {demand.wanted.requests} are asked for"
         )
     return warnings
+
+
+def single_slot_sentence(model: SchedulerModel, rules: VersionRules) -> str:
+    """Why a model answers one request at a time, and what would let it answer more."""
+    return (
+        f"{model.name} serves one request at a time: Ollama gives its family one slot ({model.family or model.architecture}, "
+        f"Ollama {rules.version}), whatever OLLAMA_NUM_PARALLEL says; others wait. For more at once run a second instance of "
+        "Ollama with it, or another model"
+    )
 
 
 def _context_warnings(demand: Demand, candidate: Candidate) -> list[str]:
@@ -88,6 +98,18 @@ def _parameter_warnings(model: SchedulerModel) -> list[str]:
             "the others run on the CPU by intent"
         )
     return warnings
+
+
+def _ahead_warnings(model: SchedulerModel, rules: VersionRules) -> list[str]:
+    """A model that can predict tokens ahead and is not planned to, while a client may have it do so."""
+    if rules.era is not Era.LLAMA_SERVER or model.shape is None or not can_predict_ahead(model.shape):
+        return []
+    if tokens_ahead(model.shape):
+        return []
+    return [
+        f"{model.name} has layers that predict tokens ahead (MTP), and its Modelfile does not set draft_num_predict: where a "
+        "client sets it, Ollama loads a second context, for which nothing is planned; set it in the Modelfile to have it planned"
+    ]
 
 
 def client_warnings(

@@ -22,6 +22,8 @@ NOT_RUNNING = "not running"
 NOT_AS_PLANNED = "not as planned"
 REFUSED = "refused"
 GPU_GONE = "gpu gone"
+GPU_DROPPED = "gpu dropped"
+CHANGED_SINCE = "changed since"
 # As the comparison on the host names them.
 FORMER_NAME = "former name"
 EXPOSED = "exposed secret"
@@ -29,7 +31,7 @@ EXPOSED = "exposed secret"
 MENDED_BY_SITE = frozenset(
     (
         *(NOT_APPLIED, PLAN_CHANGED, FILE_EDITED, NOT_RELOADED, STALE_PROCESS),
-        *(FORMER_NAME, EXPOSED),
+        *(FORMER_NAME, EXPOSED, CHANGED_SINCE),
     )
 )
 
@@ -39,10 +41,9 @@ _SENTENCES = {
     PLAN_CHANGED: (
         "our drop-in has another value: the plan has changed since it was applied (hardware, models or settings)"
     ),
-    NOT_RELOADED: "the file is right, systemd has not read it yet: systemctl daemon-reload is due",
-    STALE_PROCESS: "the file is right, the process was started before it: a restart is due",
-    READ_OTHERWISE: "the process has the value, Ollama made something else of it",
 }
+# Where the file is right, the comparison on the host has found the reason, and says it in the words of site.yml.
+_LAYER_OF = {STALE_PROCESS: "process", NOT_RELOADED: "unit", READ_OTHERWISE: "server"}
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,16 @@ def gone(gpu: str) -> Drift:
     return Drift("", None, {}, GPU_GONE, message)
 
 
+def changed_since(sentence: str) -> Drift:
+    """What is not as it was when the plan was applied, as Ollama's version."""
+    return Drift("", None, {}, CHANGED_SINCE, sentence)
+
+
+def dropped(gpu: Mapping[str, Any]) -> Drift:
+    """A GPU of the host that the running server does not use."""
+    return Drift("", None, {}, GPU_DROPPED, f"{gpu['message']}; when that is repaired, restart the service and run site.yml")
+
+
 def _without_variable(difference: Mapping[str, Any]) -> Drift:
     layer = str(difference["layer"])
     cause = {"file": FILE_EDITED, "process": NOT_RUNNING, "unit": NOT_RELOADED}.get(layer, NOT_AS_PLANNED)
@@ -150,7 +161,9 @@ def _of_variable(
         if difference.get("cause"):
             return Drift(name, wanted, found, str(difference["cause"]), str(difference["message"]))
     cause = _cause(found, file_edited)
-    return Drift(name, wanted, found, cause, _SENTENCES[cause])
+    said = {str(one["layer"]): str(one["message"]) for one in group}
+    message = said[_LAYER_OF[cause]] if cause in _LAYER_OF else _SENTENCES[cause]
+    return Drift(name, wanted, found, cause, message)
 
 
 def _cause(found: Mapping[str, str | None], file_edited: bool) -> str:

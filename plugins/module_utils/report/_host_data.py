@@ -20,6 +20,7 @@ class HostData:
 
     `plan`: the fact ollama_plan; `verified`: the fact ollama_verify_result; `gpu`: the fact gpufleet_gpu.
     `unseen`: what could not be looked at; `gpus_gone`: the GPUs that the plan was applied for and that are gone;
+    `changes`: what else is not as it was then, one sentence each;
     `compared`: BEFORE_CHANGE or AFTER_CHANGE where the run has changed the host.
     """
 
@@ -31,5 +32,6 @@ class HostData:
     unreachable: str = ""
     unseen: tuple[str, ...] = ()
     gpus_gone: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     compared: str = ""
     notes: tuple[str, ...] = field(default=())

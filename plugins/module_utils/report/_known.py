@@ -77,6 +77,7 @@ def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "unseen": tuple(str(sentence) for sentence in unseen),
         # What was changed goes by the GPUs that are there.
         "gpus_gone": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("gone") or ())),
+        "changes": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("changes") or ())),
         "compared": COMPARED.get(str(phase), ""),
     }
 

@@ -11,10 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import (
+    CHANGED_SINCE,
+    GPU_DROPPED,
     MENDED_BY_SITE,
     NOT_RUNNING,
     REFUSED,
     Drift,
+    changed_since,
+    dropped,
     explain,
     gone,
     shown,
@@ -43,7 +47,7 @@ FORMAT = 1
 MOST_OF_A_PROBLEM = 1000
 
 # Causes that say nothing without their sentence.
-TOLD_WHOLE = (NOT_RUNNING, REFUSED)
+TOLD_WHOLE = (NOT_RUNNING, REFUSED, GPU_DROPPED, CHANGED_SINCE)
 
 
 def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]:
@@ -136,6 +140,8 @@ def _host(host: HostData) -> dict[str, Any]:
         "limit": _limit(plan),
         "reasons": [str(reason) for reason in plan.get("reasons", ())],
         "warnings": [str(warning) for warning in plan.get("warnings", ())],
+        "seen": [_seen(row) for row in plan.get("seen", ())],
+        "history": [dict(one) for one in plan.get("history", ())],
     }
 
 
@@ -165,7 +171,11 @@ def _notes(host: HostData) -> list[str]:
 def _drifts(host: HostData) -> tuple[Drift, ...]:
     if host.unreachable:
         return ()
-    lost = tuple(gone(gpu) for gpu in host.gpus_gone)
+    lost = (
+        *(changed_since(sentence) for sentence in host.changes),
+        *(gone(gpu) for gpu in host.gpus_gone),
+        *(dropped(gpu) for gpu in (host.plan or {}).get("dropped_gpus", ())),
+    )
     if not host.verified:
         return lost
     verified = host.verified
@@ -194,6 +204,12 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "gpu_memory_bytes": sum(size_of(share["total_bytes"]) for share in model["gpus"]),
         "basis": model["basis"],
     }
+
+
+def _seen(row: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = {name: int(row[name]) for name in ("predicted_bytes", "seen_bytes", "difference_bytes")}
+    told = {name: row[name] for name in ("model", "kind", "gpu", "basis", "when", "is_beyond")}
+    return {**told, "settings": f"{row['parallel']} x {row['context_length']}", **sizes}
 
 
 def _limit(plan: Mapping[str, Any]) -> str:

@@ -5,7 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    HOPPER,
+    OLD_WORKSPACE_BYTES,
+    WORKSPACE_BYTES,
+    Backend,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerGpu,
     SchedulerModel,
@@ -35,6 +43,20 @@ def fit_targets_bytes(
     if projector_on_gpu:
         target = -(-(model.projector_bytes + rules.projector_headroom_bytes) // MIB) * MIB
     return (target,) * gpu_count
+
+
+def backend_of(settings: ServerSettings, gpus: Sequence[SchedulerGpu]) -> Backend:
+    """How the engine's backend runs on these GPUs; of several the one that takes most."""
+    return Backend(
+        fuses=settings.fuses,
+        keeps_size_classes=not settings.grows_pools or any(gpu.library == "ROCm" for gpu in gpus),
+        workspace_bytes=max((_workspace_bytes(gpu) for gpu in gpus), default=WORKSPACE_BYTES),
+    )
+
+
+def _workspace_bytes(gpu: SchedulerGpu) -> int:
+    major = (gpu.compute_capability or "").partition(".")[0]
+    return OLD_WORKSPACE_BYTES if major.isdecimal() and int(major) < HOPPER else WORKSPACE_BYTES
 
 
 def can_flash(gpu: SchedulerGpu) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -161,3 +162,10 @@ def _whole_number(value: object) -> int | None:
 def has_single_slot(model: SchedulerModel, rules: VersionRules) -> bool:
     """Whether Ollama gives the model one slot, whatever the parallel value."""
     return model.is_embedding or rules.forces_single_slot(model.family)
+
+
+def single_slot_models(models: Sequence[SchedulerModel], rules: VersionRules) -> tuple[str, ...]:
+    """The names of those that answer requests, and of these one at a time because of their family."""
+    return tuple(
+        model.name for model in models if not model.is_embedding and has_single_slot(model, rules)
+    )

@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._free_me
     really_free,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch import (
+    backend_of,
     can_flash,
     fit_targets_bytes,
 )
@@ -59,7 +60,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words i
     unseen_words,
     victim_words,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import NEWEST_BUILD
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
     RENUMBERED_DEVICE_BUG,
     Era,
@@ -373,7 +374,8 @@ class Server:
             ),
             projector_on_gpu=projector_on_gpu,
             version=str(self.rules.version),
-            build=self.rules.engine_build or NEWEST_BUILD,
+            build=self.rules.engine_build or B10488,
+            backend=backend_of(self.settings, [self.gpus[position] for position in placement]),
         )
 
     def _decide(self, job: _Job, view: View) -> Decision:

@@ -29,7 +29,8 @@ class ServerSettings:
 
     `max_loaded_models` and `context_length` of 0 mean that Ollama chooses. `flash_attention` is None where
     nothing is set. `fit_targets_bytes`: memory that the engine's fit leaves free, one value per device or one
-    for all, empty where nothing is set.
+    for all, empty where nothing is set. `fuses`: the engine's CUDA backend may run several operations as one;
+    `grows_pools`: its pools may grow in place.
     """
 
     num_parallel: int = 1
@@ -42,12 +43,15 @@ class ServerSettings:
     gpu_overhead_bytes: int = 0
     fit: bool = True
     fit_targets_bytes: tuple[int, ...] = ()
+    fuses: bool = True
+    grows_pools: bool = True
 
 
 def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
     """The settings as a server with this environment takes them; what does not parse has its default.
 
-    Source: ollama envconfig/config.go (v0.33.0-rc2); llama.cpp common/arg.cpp (b10488) for LLAMA_ARG_*.
+    Source: ollama envconfig/config.go (v0.33.0-rc2); llama.cpp common/arg.cpp (b10488) for LLAMA_ARG_*,
+    ggml/src/ggml-cuda/ggml-cuda.cu for GGML_CUDA_*.
     """
     value = {name: cleaned(text) for name, text in environment.items()}
     return ServerSettings(
@@ -61,6 +65,8 @@ def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
         gpu_overhead_bytes=_uint(value.get("OLLAMA_GPU_OVERHEAD"), 0),
         fit=value.get("LLAMA_ARG_FIT", "").lower() not in _FALSE_OF_LLAMA_CPP,
         fit_targets_bytes=_fit_targets(value.get("LLAMA_ARG_FIT_TARGET", "")),
+        fuses=not _whole_number(environment.get("GGML_CUDA_DISABLE_FUSION", "")),
+        grows_pools="GGML_CUDA_NO_VMM" not in environment,
     )
 
 
@@ -75,6 +81,12 @@ def keep_alive_seconds(text: str) -> float:
 def _uint(text: str | None, default: int) -> int:
     number = parse_uint(text) if text else None
     return default if number is None else number
+
+
+def _whole_number(text: str) -> int:
+    """The number at the begin of a text, as C's atoi reads it."""
+    match = re.match(r"\s*[+-]?\d{1,18}", text)
+    return int(match.group()) if match else 0
 
 
 def _fit_targets(text: str) -> tuple[int, ...]:

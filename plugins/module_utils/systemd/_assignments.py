@@ -46,7 +46,23 @@ def value_text(name: str, value: object) -> str:
     if isinstance(value, (str, int, float)):
         return str(value)
     raise ValueError(
-        f"{name}: an environment value must be text, a number or a boolean, not {type(value).__name__}"
+        f"{told_name(name)}: an environment value must be text, a number or a boolean, not {type(value).__name__}"
+    )
+
+
+def told_name(name: str) -> str:
+    """A variable's name as it may be told: what stands behind a `=` was meant as a value, and may be a secret."""
+    before, separator, _value = name.partition("=")
+    return f"{before}={MASK}" if separator else name
+
+
+def name_refusal(name: str) -> str | None:
+    """The sentence that says why no variable can have this name; None when one can."""
+    if NAME_PATTERN.match(name):
+        return None
+    return (
+        f"{told_name(name)!r} is not a name that systemd accepts for an environment variable: "
+        "use letters, digits and underscores, and no digit first"
     )
 
 
@@ -56,11 +72,9 @@ def refusal(name: str, value: str) -> str | None:
     Source: systemd v252 src/basic/env-util.c (env_assignment_is_valid), src/basic/utf8.c
     (unichar_is_valid); v247 of the same file refuses control characters other than the tab.
     """
-    if not NAME_PATTERN.match(name):
-        return (
-            f"{name!r} is not a name that systemd accepts for an environment variable: "
-            "use letters, digits and underscores, and no digit first"
-        )
+    refused = name_refusal(name)
+    if refused:
+        return refused
     if MASK in value:
         return (
             f"{name}: the value is masked, because a plan holds no secrets: give your own, as in "

@@ -94,14 +94,14 @@ def remove_file(path: str) -> None:
 
 
 def make_folder(path: str, mode: int) -> None:
-    """Makes a folder, whatever the umask, and those above it; one that is there is left as it is.
+    """Makes a folder, whatever the umask, and those above it likewise; one that is there is left as it is.
 
     Raises: OSError when it cannot be made, or something else has its name.
     """
     if os.path.isdir(path):
         return
-    above = os.path.dirname(path)
-    os.makedirs(above, exist_ok=True)
+    above = os.path.dirname(path) or "."
+    make_folder(above, mode)
     with contextlib.suppress(FileExistsError):  # another run was quicker
         os.mkdir(path, mode)
         os.chmod(path, mode)

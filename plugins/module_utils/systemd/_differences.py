@@ -111,12 +111,25 @@ def under_other_names(path: str, old: Iterable[str]) -> list[Difference]:
 
 
 def unit_differences(
-    unit: str, shown: Mapping[str, str], wanted: Mapping[str, str], need_daemon_reload: bool
+    unit: str,
+    shown: Mapping[str, str],
+    wanted: Mapping[str, str],
+    need_daemon_reload: bool,
+    conflicts: Sequence[Conflict] = (),
 ) -> list[Difference]:
-    """Where systemd holds other values for the unit than wanted (`systemctl show`)."""
-    found = _differences(
-        UNIT, f"systemd holds for {unit}", shown, wanted, sorted(wanted), "systemctl daemon-reload is needed"
-    )
+    """Where systemd holds other values for the unit than wanted (`systemctl show`).
+
+    A file or a setting that decides a variable is the reason; then files that were not read. systemd up to 252 does not
+    notice the first drop-in of a unit that it has loaded.
+    """
+    reason = "systemctl daemon-reload is needed"
+    if not need_daemon_reload:
+        reason = (
+            "no file that was found says so, and systemd knows of none that it has not read; it does not notice a unit's first "
+            f"drop-in, so try systemctl daemon-reload; if that does not help, 'systemctl cat {unit}' names the file"
+        )
+    reasons = {conflict.name: conflict.message for conflict in conflicts}
+    found = _differences(UNIT, f"systemd holds for {unit}", shown, wanted, sorted(wanted), reason, reasons)
     if need_daemon_reload:
         message = (
             f"systemd has not read the files of {unit} since they changed: systemctl daemon-reload is needed"
@@ -213,16 +226,38 @@ def dropped_variables(
     }
 
 
-def server_differences(unit: str, differing: Mapping[str, tuple[str, str]]) -> list[Difference]:
-    """Where Ollama parsed a value otherwise than wanted: name -> (found, wanted), as Ollama prints them."""
+def server_differences(
+    unit: str,
+    differing: Mapping[str, tuple[str, str]],
+    process: Mapping[str, str] | None = None,
+    wanted: Mapping[str, str] | None = None,
+    misread: Mapping[str, str] | None = None,
+) -> list[Difference]:
+    """Where Ollama parsed a value otherwise than wanted: name -> (found, wanted), as Ollama prints them.
+
+    `process`, `wanted`: the environment of the process, where it is known, and the one that it should have. `misread`: of
+    values that Ollama does not parse, how.
+    """
     return [
         Difference(
             SERVER,
             name,
             masked(name, found),
-            masked(name, wanted),
-            f"Ollama in {unit} took {_phrase(name, masked(name, found))}, wanted {masked(name, wanted)}: "
-            "it did not parse the value as meant, or the process was started before it was set",
+            masked(name, should),
+            f"Ollama in {unit} took {_phrase(name, masked(name, found))}, wanted {masked(name, should)}: "
+            + _why_taken(name, process, wanted or {}, misread or {}),
         )
-        for name, (found, wanted) in sorted(differing.items())
+        for name, (found, should) in sorted(differing.items())
     ]
+
+
+def _why_taken(
+    name: str, process: Mapping[str, str] | None, wanted: Mapping[str, str], misread: Mapping[str, str]
+) -> str:
+    if process is None:
+        return "it did not parse the value as meant, or the process was started before it was set"
+    if process.get(name) != wanted.get(name):
+        return "its process does not have the value that is wanted"
+    return (
+        misread.get(name) or "its process has the value that is wanted, and Ollama made something else of it"
+    )

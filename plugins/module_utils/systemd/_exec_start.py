@@ -25,8 +25,18 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedenc
 )
 
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh"))
+# Options of shells that take the next word with them.
+_SHELL_WITH_WORD = frozenset(("-o", "+o", "-O", "+O", "--rcfile", "--init-file"))
+# Programs that start another one, which they name behind options and numbers of their own.
+_LAUNCHERS = frozenset(
+    (
+        *("nice", "ionice", "chrt", "taskset", "numactl", "stdbuf", "setpriv", "setsid", "timeout", "time"),
+        *("sudo", "runuser", "systemd-inhibit", "nohup", "chroot", "unshare", "prlimit", "choom"),
+    )
+)
 # Options of env(1) that take the next word with them.
 _ENV_WITH_WORD = frozenset(("-C", "--chdir", "-u", "--unset"))
+_ENV_SPLIT = ("-S", "--split-string")
 _ASSIGNED = re.compile(r"(?:^|[\s;&|({\"'])([A-Za-z_][A-Za-z0-9_]*)=([^\n;&|]*)")
 _UNSET = re.compile(r"(?:^|[\s;&|({])unset\s+(?:-v\s+)?([A-Za-z_][A-Za-z0-9_ ]*)")
 # Before the path of an ExecStart=; systemd.service(5), "Special executable prefixes".
@@ -79,8 +89,8 @@ def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Effe
     for command in started:
         by_env, words = _behind_env(command.words)
         found += [Effect(name, removes, command.file, command.line) for name, removes in by_env]
-        if _is_shell(words) and "-c" in words[1:-1]:
-            line = words[words.index("-c") + 1]
+        line = _shell_line(words)
+        if line is not None:
             found += [Effect(name, gone, command.file, command.line) for name, gone in _in_line(line)]
         script = _script(words)
         if script in texts:
@@ -108,11 +118,16 @@ def conflicts(decided: Iterable[Effect], wanted: Iterable[str]) -> list[Conflict
 def _behind_env(words: Sequence[str]) -> tuple[list[tuple[str, bool]], Sequence[str]]:
     """What `env` sets and removes in front of a program, and the words from the program on."""
     found: list[tuple[str, bool]] = []
+    words = _behind_launchers(words)
     while words and posixpath.basename(words[0]) == "env":
         words = words[1:]
         while words:
             word = words[0]
             name, separator, value = word.partition("=")
+            split = _split_string(words)
+            if split is not None:
+                words = split
+                continue
             if word in ("-", "-i", "--ignore-environment"):
                 found.append(("", True))
             elif word in _ENV_WITH_WORD:
@@ -127,7 +142,46 @@ def _behind_env(words: Sequence[str]) -> tuple[list[tuple[str, bool]], Sequence[
             elif not word.startswith("-"):
                 break
             words = words[1:]
+        words = _behind_launchers(words)
     return found, words
+
+
+def _split_string(words: Sequence[str]) -> Sequence[str] | None:
+    """The words behind `env -S`, which makes several of one; None where that is not the next option."""
+    word = words[0]
+    if word in _ENV_SPLIT:
+        return [*split_words(words[1]), *words[2:]] if len(words) > 1 else []
+    for option in ("-S", "--split-string="):
+        if word.startswith(option):
+            return [*split_words(word[len(option) :]), *words[1:]]
+    return None
+
+
+def _behind_launchers(words: Sequence[str]) -> Sequence[str]:
+    """The words from the program on that `nice`, `taskset` and their like start."""
+    while words and posixpath.basename(words[0]) in _LAUNCHERS:
+        words = words[1:]
+        while words and not _is_program(words[0]):
+            words = words[1:]
+    return words
+
+
+def _is_program(word: str) -> bool:
+    return word.startswith("/") or word in _LAUNCHERS or word in _SHELLS or word == "env"
+
+
+def _shell_line(words: Sequence[str]) -> str | None:
+    """The line that a shell is given by -c, alone or among other letters; None where there is none."""
+    if not _is_shell(words):
+        return None
+    words = list(words[1:])
+    has_line = False
+    while words and words[0][:1] in ("-", "+"):
+        option = words.pop(0)
+        if option in _SHELL_WITH_WORD:
+            del words[:1]
+        has_line = has_line or (option[0] == "-" and option[1:2] != "-" and "c" in option)
+    return words[0] if has_line and words else None
 
 
 def _is_shell(words: Sequence[str]) -> bool:
@@ -137,7 +191,7 @@ def _is_shell(words: Sequence[str]) -> bool:
 def _script(words: Sequence[str]) -> str:
     """The path of what may be a script; empty where there is none."""
     if _is_shell(words):
-        if "-c" in words:
+        if _shell_line(words) is not None:
             return ""
         words = [word for word in words[1:] if not word.startswith("-")]
     return words[0] if words and words[0].startswith("/") else ""

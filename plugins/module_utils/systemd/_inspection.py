@@ -209,6 +209,26 @@ class Inspection:
         }
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """What lies and runs there now; `own`: our drop-in with its environment file, `own_text` without."""
+
+    manager: Manager
+    where: Place
+    state: UnitState
+    process: dict[str, str] | None
+    files: tuple[UnitFile, ...]
+    own_text: str
+    own: str
+    # What our drop-in sets is known only where all of it could be read.
+    own_is_known: bool
+
+    @property
+    def started(self) -> list[_exec_start.Command]:
+        """The commands that start the service."""
+        return _exec_start.commands(self.files)
+
+
 def _origin(name: str, origin: Origin, show_secrets: bool) -> dict[str, Any]:
     return {
         "file": origin.file,
@@ -240,14 +260,9 @@ def inspect(
     base = dropin_base_directory(scope, runtime)
     where = place(unit, scope, dropin_name, base, state_directory(scope, unit))
     problems: list[str] = []
-    state, process = _state_and_process(run, scope, unit, problems)
-    unread_of_the_process = len(problems)
-    files = _files(state, service_manager, base, problems)
-    own_text = next((file.text for file in files if file.path == where.path), "")
-    own_whole = _with_secret_file(where, own_text, problems)
-    # What our drop-in sets is known only where all of it could be read.
-    own_is_known = len(problems) == unread_of_the_process
-    own, own_secrets = variables_of(own_whole), halves(own_whole)[1]
+    sight = _looked(run, service_manager, where, base, problems)
+    state, files = sight.state, sight.files
+    own_secrets = halves(sight.own)[1]
     wanted = None if content is None else _wanted(content, where)
     asked = _foreseen(foreseen, where) if wanted is None and foreseen is not None else wanted
     old = [file for file in files if is_former_name(where, file.path, file.text)] if asked else []
@@ -258,10 +273,9 @@ def inspect(
         environment.environment_files, where, asked.secret_file if asked else own_secrets, problems
     )
     resolved = variables(environment, external)
-    started = _exec_start.commands(files)
     found_conflicts: tuple[Conflict, ...] = ()
     if asked:
-        decided = _exec_start.decisions(started, script_texts(_exec_start.scripts(started)))
+        decided = _exec_start.decisions(sight.started, script_texts(_exec_start.scripts(sight.started)))
         found_conflicts = (
             *conflicts(environment, resolved, where.path, asked.environment, _of_other_runs(remaining, where)),
             *_exec_start.conflicts(decided, asked.environment),
@@ -271,30 +285,6 @@ def inspect(
     if asked:
         external = _environment_files(on_disk.environment_files, where, own_secrets, problems)
     now = variables(on_disk, external)
-    differences: list[Difference] = []
-    if wanted and state.exists:
-        replaced = [variables_of(_with_secret_file(where.named(_name(file)), file.text, [])) for file in old]
-        dropped = dropped_variables(
-            [own, _former_environment(where), *replaced],
-            wanted.environment,
-            resolved,
-            dict(service_manager.environment),
-        )
-        if own_is_known:
-            differences += file_differences(where.path, own, wanted.environment)
-        differences += under_other_names(where.path, [file.path for file in old])
-        differences += added_settings(where.path, own_text)
-        differences += readable_secrets(where.path, own_text, exposed=is_exposed(where))
-        # What an environment file sets is none of systemd's properties.
-        of_unit = unit_differences(
-            unit, dict(state.environment), variables_of(wanted.text), state.need_daemon_reload
-        )
-        since = "" if differences or of_unit else _started_since(state, where, started)
-        differences += of_unit
-        if process is not None:
-            differences += process_differences(
-                unit, process, wanted.environment, dropped, found_conflicts, since
-            )
     return Inspection(
         manager=service_manager,
         state=state,
@@ -302,20 +292,82 @@ def inspect(
         files=tuple(files),
         environment_file_paths=tuple(path for path, _text in external),
         variables=now,
-        process=process,
+        process=sight.process,
         processes=tuple(unit_processes(state.main_pid)) if state.main_pid else (),
         wanted=wanted,
         conflicts=found_conflicts,
         overrides=tuple(overrides(resolved, where.path)) if wanted else (),
-        differences=tuple(differences),
+        differences=(
+            tuple(_differences(sight, wanted, old, resolved, found_conflicts))
+            if wanted and state.exists
+            else ()
+        ),
         refusals=tuple(_refusals(state, where)),
         problems=tuple(problems),
         notes=tuple(_notes(state)),
         stopped=_stopped(state),
-        file_edited=is_edited(where, own_whole or None),
+        file_edited=is_edited(where, sight.own or None),
         unproven=is_unproven(where),
         service_id=service_id(scope, state),
     )
+
+
+def _looked(
+    run: Run, service_manager: Manager, where: Place, base: str, problems: list[str]
+) -> _Sight:
+    state, process = _state_and_process(run, where.scope, where.unit, problems)
+    unread_of_the_process = len(problems)
+    files = _files(state, service_manager, base, problems)
+    own_text = next((file.text for file in files if file.path == where.path), "")
+    return _Sight(
+        service_manager,
+        where,
+        state,
+        process,
+        tuple(files),
+        own_text,
+        _with_secret_file(where, own_text, problems),
+        own_is_known=len(problems) == unread_of_the_process,
+    )
+
+
+def _differences(
+    sight: _Sight,
+    wanted: Wanted,
+    old: Sequence[UnitFile],
+    resolved: Mapping[str, Variable],
+    found_conflicts: Sequence[Conflict],
+) -> list[Difference]:
+    """How file, unit and process differ from the wanted drop-in; `old`: our drop-ins under former names."""
+    where, state, own = sight.where, sight.state, variables_of(sight.own)
+    differences: list[Difference] = []
+    if sight.own_is_known:
+        differences += file_differences(where.path, own, wanted.environment)
+    differences += under_other_names(where.path, [file.path for file in old])
+    differences += added_settings(where.path, sight.own_text)
+    differences += readable_secrets(where.path, sight.own_text, exposed=is_exposed(where))
+    # What an environment file sets is none of systemd's properties.
+    of_unit = unit_differences(
+        where.unit,
+        dict(state.environment),
+        variables_of(wanted.text),
+        state.need_daemon_reload,
+        found_conflicts,
+    )
+    since = "" if differences or of_unit else _started_since(state, where, sight.started)
+    differences += of_unit
+    if sight.process is not None:
+        replaced = [variables_of(_with_secret_file(where.named(_name(file)), file.text, [])) for file in old]
+        dropped = dropped_variables(
+            [own, _former_environment(where), *replaced],
+            wanted.environment,
+            resolved,
+            dict(sight.manager.environment),
+        )
+        differences += process_differences(
+            where.unit, sight.process, wanted.environment, dropped, found_conflicts, since
+        )
+    return differences
 
 
 def _of_other_runs(files: Sequence[UnitFile], where: Place) -> list[str]:

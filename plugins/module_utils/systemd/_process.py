@@ -26,6 +26,9 @@ READ_LIMIT_BYTES = 16 * 1024 * 1024
 # A line for each hierarchy, and a path is at most 4 KiB. Python makes room for all that it may read, which for hundreds
 # of processes takes longer than the reading.
 CGROUP_LIMIT_BYTES = 64 * 1024
+# A runner's command line is 2 KiB long. Whoever runs the service may start thousands of processes with 2 MiB each.
+COMMAND_LIMIT_BYTES = 64 * 1024
+COMMANDS_LIMIT_BYTES = 4 * 1024 * 1024
 _UNIT_NAME = re.compile(r".+\.(?:service|scope)\Z")
 _CONTAINER_CGROUP = re.compile(
     r"[/-](?:docker|libpod|cri-containerd|containerd|crio|lxc|lxc\.payload)[-/:.](?!service)|/kubepods"
@@ -142,23 +145,30 @@ def pids(proc: str = PROC) -> list[int]:
 
 
 def unit_processes(main_pid: int, proc: str = PROC) -> list[Process]:
-    """The processes in the control group of a unit's main process, the main process included."""
+    """The processes in the control group of a unit's main process, the main process included.
+
+    Command lines are read up to a bound each and in all; of processes beyond, the command is empty.
+    """
     group = _raw_control_group(main_pid, proc)
     if not group or group == "/":
         return []
     found = []
-    for pid in pids(proc):
+    left_bytes = COMMANDS_LIMIT_BYTES
+    # The main process first: it is never one of those beyond.
+    for pid in sorted(pids(proc), key=lambda pid: pid != main_pid):
         other = _raw_control_group(pid, proc)
         if other == group or other.startswith(group + "/"):
-            process = _process(pid, proc)
+            process = _process(pid, proc, min(COMMAND_LIMIT_BYTES, left_bytes))
             if process:
                 found.append(process)
-    return found
+                left_bytes -= sum(len(word) + 1 for word in process.command)
+                left_bytes = max(left_bytes, 0)
+    return sorted(found, key=lambda process: process.pid)
 
 
-def _process(pid: int, proc: str) -> Process | None:
+def _process(pid: int, proc: str, limit_bytes: int) -> Process | None:
     try:
-        command = _read(f"{proc}/{pid}/cmdline").decode("utf-8", "replace").split("\0")
+        command = _read(f"{proc}/{pid}/cmdline", limit_bytes).decode("utf-8", "replace").split("\0")
         statistics = _read(f"{proc}/{pid}/stat").decode("utf-8", "replace")
     except OSError:
         return None

@@ -13,9 +13,11 @@ from functools import lru_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions import _families as families
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
-    B10488,
     EngineBuild,
+    pin_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import rules_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._gpu_rules import GpuRules, gpu_rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
 _VERSION = re.compile(r"^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+]([0-9A-Za-z.+-]{1,64}))?$")
@@ -59,7 +61,7 @@ class KnownBug:
 class VersionRules:
     """What one version of Ollama does: a row of this file, for the version that was asked about.
 
-    `engine_build`: the engine that it pins; None before 0.30. `warnings`: one sentence each.
+    `engine_build`: the engine that it pins, or the nearest known; None before 0.30. `warnings`: one sentence each.
     """
 
     version: Version
@@ -69,6 +71,11 @@ class VersionRules:
     placement: PlacementRules = field(default_factory=PlacementRules)
     bugs: tuple[KnownBug, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """By which rules memory is foretold: the engine's build and Ollama's version."""
+        return rules_name(self.engine_build, self.version) if self.engine_build else f"Ollama {self.version}"
 
     def default_context_length(self, total_vram_bytes: int) -> int:
         """Context length per request that Ollama chooses when nothing sets one.
@@ -89,6 +96,11 @@ class VersionRules:
         """Whether this version runs a model of that family (manifest `model_family`) with one slot only."""
         return families.family(family).has_single_slot(self.version.release)
 
+    @property
+    def gpus(self) -> GpuRules:
+        """Which GPUs this version takes."""
+        return gpu_rules(self.version.release)
+
     def has_bug(self, bug: KnownBug) -> bool:
         return bug in self.bugs
 
@@ -107,12 +119,10 @@ RENUMBERED_DEVICE_BUG = KnownBug("https://github.com/ollama/ollama/issues/18349"
 _0_10 = VersionRules(Version(0, 10, 0), Era.FORMULA)
 _0_11_11 = replace(_0_10, version=Version(0, 11, 11), era=Era.GO_ENGINE)
 _0_15_5 = replace(_0_11_11, version=Version(0, 15, 5), has_context_tiers=True)
-# Which build a release before 0.33 pins was not read: it is planned by the rules of this one.
 _0_30 = replace(
     _0_15_5,
     version=Version(0, 30, 0),
     era=Era.LLAMA_SERVER,
-    engine_build=B10488,
     bugs=(RENUMBERED_DEVICE_BUG,),
 )
 ROWS = (_0_10, _0_11_11, _0_15_5, _0_30)
@@ -152,7 +162,13 @@ def rules(text: str | Version) -> VersionRules:
         raise ValueError(
             f"Ollama {version} cannot be planned: the oldest known is {ROWS[0].version}; upgrade it."
         )
-    return replace(reached[-1], version=version, warnings=_warnings(version))
+    pin = pin_of(version.release)
+    return replace(
+        reached[-1],
+        version=version,
+        engine_build=pin.build if pin else None,
+        warnings=_warnings(version),
+    )
 
 
 def _warnings(version: Version) -> tuple[str, ...]:

@@ -175,7 +175,7 @@ def test_a_second_model_evicts_where_eighty_percent_do_not_suffice(start: Start)
 
 
 def test_never_more_models_than_the_limit(start: Start) -> None:
-    server = start(gpus_gib=(80,), OLLAMA_MAX_LOADED_MODELS="1")
+    server = start(gpus_gib=(80,), OLLAMA_MAX_LOADED_MODELS="1", OLLAMA_DEBUG="1")
     server.ask("POST", "/api/generate", {"model": LLAMA})
     server.ask("POST", "/api/generate", {"model": MODEL})
     assert loaded(server) == [f"{MODEL}:latest"]

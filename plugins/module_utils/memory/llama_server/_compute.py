@@ -13,8 +13,10 @@ from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    PREDICTING_BLOCKS,
     Cells,
     cells,
+    has_indexer,
     kind_of_cache,
     layer_cache,
 )
@@ -25,7 +27,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     HALF_PRECISION,
+    REDUCED_TOGETHER,
     Context,
+    reserve_mixed_input,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     Irregular,
@@ -40,6 +44,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import CUDA_ALIGNMENT_BYTES
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    AS_FIRST_READ,
+    EngineRules,
+)
 
 # Source: llama.cpp ggml/src/ggml-impl.h, TENSOR_ALIGNMENT (b10488)
 CPU_ALIGNMENT_BYTES = 32
@@ -52,6 +60,9 @@ PIPELINE_COPIES = 4
 # What the graph of a common transformer gets on top where it stands for an unknown architecture: more than any of
 # the known ones is off by when it is taken for one.
 LIKE_OTHERS_MARGIN = 1.5
+# Rows of the residual stream, as wide as the embeddings, that a build which was not measured is allowed to keep more.
+ALLOWED_ROWS = 2
+ALLOWED_MARGIN = 1.25
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 SHARED_CACHES = "attention.shared_kv_layers"
 
@@ -84,7 +95,7 @@ def knowledge(shape: ModelShape) -> Knowledge:
 
 def used_layers(shape: ModelShape) -> range:
     """Layers that a graph runs through; those that predict further tokens ahead are left out."""
-    return range(shape.block_count - shape.number("nextn_predict_layers"))
+    return range(shape.block_count - shape.number(PREDICTING_BLOCKS))
 
 
 def layers_on(shape: ModelShape, units: range) -> range:
@@ -116,7 +127,7 @@ def pattern_of(shape: ModelShape, indices: range) -> Pattern:
     That follows from a layer's own kind and that of the one before it, which may not be finished when it begins. What
     several layers read is given up after the last of them: so it matters too which kinds are yet to come.
     """
-    if _reads_from_afar(shape, indices):
+    if _reads_from_afar(shape, indices) or any(has_indexer(shape, shape.layers[one]) for one in indices):
         return Pattern(indices, range(len(indices)))
     kinds = [kind_of_layer(shape, index) for index in indices]
     traits: list[tuple[object, ...]] = []
@@ -209,6 +220,7 @@ def build(
     one_by_one: bool = False,
     on_cpu: bool = False,
     devices: Sequence[range] = (),
+    engine: EngineRules = AS_FIRST_READ,
 ) -> Context:
     """The graph of a model on one device, or on several at once.
 
@@ -223,21 +235,31 @@ def build(
     used = used_layers(shape)
     here = layers_on(shape, units)
     context = Context(
-        shape=shape, layout=layout, attention=attention, cache_type=cache_type, on_cpu=on_cpu, here=here
+        shape=shape,
+        layout=layout,
+        attention=attention,
+        cache_type=cache_type,
+        on_cpu=on_cpu,
+        here=here,
+        engine=engine,
+        devices=devices,
     )
     context.graph.outside_nodes += LOOKUP_NODES
     context.graph.leafs += LOOKUP_LEAFS
     after_last = not here
-    current = (
-        architecture.resume(context, after_last)
-        if units.start
-        else architecture.begin(context, context.embeddings())
-    )
+    context.device = context.device_of(0)
+    if units.start:
+        current = architecture.resume(context, after_last)
+    else:
+        if context.takes_mixed_batches():
+            deep = 1 + shape.number("n_deepstack_layers")
+            reserve_mixed_input(context, deep * shape.embedding_length)
+        current = architecture.begin(context, context.embeddings())
     pattern = pattern_of(shape, here) if layers is None else Pattern(layers, range(len(layers)))
     context.is_inside = True
     for position, index in enumerate(pattern.built):
         previous = current
-        context.device = _device_of(index, devices)
+        context.device = context.device_of(index)
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
             context, architecture.style, form, index, current, index == used[-1]
@@ -251,14 +273,10 @@ def build(
     context.graph.order = (*pattern.order, len(pattern.built))
     context.graph.expand(current)
     context.is_inside = False
-    context.device = _device_of(shape.block_count, devices)
+    context.device = context.device_of(shape.block_count)
     if units.stop == shape.block_count + 1:
         architecture.end(context, current)
     return context
-
-
-def _device_of(unit: int, devices: Sequence[range]) -> int | None:
-    return next((number for number, units in enumerate(devices) if unit in units), None)
 
 
 def _guarded(known: Knowledge, exact_bytes: int) -> int:
@@ -275,13 +293,21 @@ def _on_one_device(
     units: range | None,
     copies: int,
     on_cpu: bool,
+    engine: EngineRules,
 ) -> tuple[int, Context]:
     """Bytes of the buffer of one device, and its graph: what a GPU and its host need is asked one after the other."""
     alignment = CPU_ALIGNMENT_BYTES if on_cpu else CUDA_ALIGNMENT_BYTES
 
     def found(layers: Sequence[int] | None) -> tuple[int, Context]:
         context = build(
-            shape, layout, attention, cache_type=cache_type, units=units, layers=layers, on_cpu=on_cpu
+            shape,
+            layout,
+            attention,
+            cache_type=cache_type,
+            units=units,
+            layers=layers,
+            on_cpu=on_cpu,
+            engine=engine,
         )
         return buffer_bytes(context.graph, alignment=alignment, input_copies=copies), context
 
@@ -299,30 +325,76 @@ def compute_bytes(
     cache_type: str,
     units: Units | None = None,
     copies: int = 1,
+    engine: EngineRules = AS_FIRST_READ,
 ) -> int:
     """Bytes of the compute buffer on one GPU that holds these units of the model.
 
     copies: requests in flight at once; more than one when a model lies on several GPUs.
     """
     known = knowledge(shape)
+    more = 0 if known is Knowledge.KNOWN else _sparse_bound_bytes(shape, layout, attention, units, copies)
     if known is Knowledge.NONE:
-        extra = (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
+        extra = more + (copies - 1) * _inputs_bound_bytes(shape, layout, attention)
         if copies > 1 and any(layer.is_recurrent for layer in shape.layers):
             # Where layers read their state early, GPUs hand results of one layer to and fro.
             widest = max(_results_width(shape, layer) for layer in shape.layers)
             extra += copies * FLOAT_BYTES * layout.tokens * widest
-        return bound_bytes(shape, layout, attention, cache_type) + extra
+        return bound_bytes(shape, layout, attention, cache_type) + extra + _allowance_bytes(
+            shape, layout, engine, copies, units is None or units.numbers.start == 0
+        )
     numbers = None if units is None else units.numbers
-    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, numbers, copies, False)
-    return _guarded(known, exact_bytes)
+    exact_bytes, _graph = _on_one_device(
+        shape, layout, attention, cache_type, numbers, copies, False, engine
+    )
+    return _guarded(known, exact_bytes) + more + _allowance_bytes(
+        shape, layout, engine, copies, units is None or units.numbers.start == 0
+    )
+
+
+def _sparse_bound_bytes(
+    shape: ModelShape, layout: Cells, attention: Attention, units: Units | None, copies: int
+) -> int:
+    """A bound of what choosing cells takes in a graph that is not known, where layers have an indexer.
+
+    Masks of all cells by position and in single precision, and for each of the indexer's heads three forms of them for
+    the tokens of one slot. GPUs but the first get the first one's mask for each such layer.
+    Source: llama.cpp src/models/minimax-m3.cpp (b10488).
+    """
+    numbers = range(shape.block_count + 1) if units is None else units.numbers
+    sparse = sum(has_indexer(shape, shape.layers[index]) for index in layers_on(shape, numbers))
+    if not sparse or not attention.is_flash:
+        return 0
+    mask = FLOAT_BYTES * layout.tokens * layout.full
+    heads = shape.number("attention.indexer.head_count", 1)
+    copied = copies * sparse if numbers.start else copies
+    return mask * (2 * copies + copied) + 3 * mask * heads // layout.slots
+
+
+def _allowance_bytes(
+    shape: ModelShape, layout: Cells, engine: EngineRules, copies: int, is_first: bool
+) -> int:
+    """Room for what a build that nobody has measured may do otherwise than those that were; nothing for these.
+
+    The largest changes so far: the experts' results live longer (one row of the residual stream for each that is used);
+    a second input (two rows, and on the first of several GPUs nine); Mamba 2 reshaped (two rows). By a quarter more.
+    """
+    if not engine.allows_for_change:
+        return 0
+    rows = ALLOWED_ROWS
+    if is_first and copies > 1:
+        rows += ALLOWED_ROWS * copies
+    used = shape.number("expert_used_count")
+    rows += 0 if engine.keeps_experts and used in REDUCED_TOGETHER else used
+    return int(ALLOWED_MARGIN * FLOAT_BYTES * layout.tokens * shape.embedding_length * rows)
 
 
 def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
     """Whether several GPUs that hold a model hand each other more than the residual stream."""
-    begins_without_weights = ARCHITECTURES.get(shape.architecture, TRANSFORMER).style.bare_norms
+    architecture = ARCHITECTURES.get(shape.architecture, TRANSFORMER)
     return (
         attention is Attention.FLASH_ON_HOST
-        or begins_without_weights
+        or architecture.style.bare_norms
+        or architecture.begins_with_output
         or any(layer.is_recurrent for layer in shape.layers)
     )
 
@@ -335,12 +407,13 @@ def devices_compute_bytes(
     cache_type: str,
     devices: tuple[range, ...],
     copies: int,
+    engine: EngineRules = AS_FIRST_READ,
 ) -> tuple[int, ...]:
     """Bytes of the compute buffers of all GPUs that hold a model, each with the units given."""
     known = knowledge(shape)
     if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
         return tuple(
-            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies)
+            compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies, engine)
             + (
                 0
                 if known is Knowledge.KNOWN
@@ -351,12 +424,21 @@ def devices_compute_bytes(
             for units in devices
         )
     context = build(
-        shape, layout, attention, cache_type=cache_type, layers=used_layers(shape), devices=devices
+        shape,
+        layout,
+        attention,
+        cache_type=cache_type,
+        layers=used_layers(shape),
+        devices=devices,
+        engine=engine,
     )
     sizes = buffers_bytes(
         context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
     )
-    return tuple(_guarded(known, size) for size in sizes)
+    return tuple(
+        _guarded(known, size) + _allowance_bytes(shape, layout, engine, copies, units.start == 0)
+        for size, units in zip(sizes, devices)
+    )
 
 
 def _from_afar_bytes(
@@ -378,24 +460,36 @@ def _from_afar_bytes(
 
 
 @lru_cache(maxsize=4096)
-def cpu_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+def cpu_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    engine: EngineRules = AS_FIRST_READ,
+) -> int:
     """Bytes of the compute buffer when all of the model runs on the CPU."""
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return bound_bytes(shape, layout, attention, cache_type)
-    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, None, 1, True)
+    exact_bytes, _graph = _on_one_device(shape, layout, attention, cache_type, None, 1, True, engine)
     unused = FLOAT_BYTES * shape.embedding_length * layout.tokens
     return _guarded(known, exact_bytes + unused)
 
 
 @lru_cache(maxsize=4096)
-def host_compute_bytes(shape: ModelShape, layout: Cells, attention: Attention, cache_type: str) -> int:
+def host_compute_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    cache_type: str,
+    engine: EngineRules = AS_FIRST_READ,
+) -> int:
     """Bytes of the pinned buffer on the host from which the GPU reads the graph's inputs."""
     embeddings = FLOAT_BYTES * shape.embedding_length * layout.tokens
     known = knowledge(shape)
     if known is Knowledge.NONE:
         return 2 * embeddings + _inputs_bound_bytes(shape, layout, attention)
-    _bytes, context = _on_one_device(shape, layout, attention, cache_type, None, 1, False)
+    _bytes, context = _on_one_device(shape, layout, attention, cache_type, None, 1, False, engine)
     total = embeddings + sum(tensor.data_bytes for tensor in context.inputs())
     if attention is Attention.FLASH_ON_HOST:
         # Copies of one layer's whole cache, which the CPU reads there.

@@ -60,6 +60,11 @@ class UnitSums:
     copied_bytes: int
 
     @property
+    def pool_bytes(self) -> int:
+        """What the pools of a GPU take at the most, whichever units lie there."""
+        return self.alone.gpus[0].pool_bytes
+
+    @property
     def alone(self) -> ModelMemory:
         """All of them on one GPU."""
         return estimate(self.shape, self.settings)
@@ -98,7 +103,9 @@ class UnitSums:
         """
         layout, attention = _resolved(self.shape, self.settings)
         here = tuple(range(first, last) for first, last in zip(bounds, bounds[1:]))
-        computes = devices_compute_bytes(self.shape, layout, attention, self.settings.kv_cache_type, here, 1)
+        computes = devices_compute_bytes(
+            self.shape, layout, attention, self.settings.kv_cache_type, here, 1, self.settings.engine
+        )
         if not bounds[0]:
             return computes
         return (*self.computes_bound(1, with_cpu=True), *computes[1:])
@@ -114,6 +121,7 @@ class UnitSums:
                 weights_bytes=self.weights(first, last),
                 kv_cache=self.kv_cache(first, last),
                 compute_bytes=compute if last > first or (bounds[0] and not position) else 0,
+                pool_bytes=self.pool_bytes if last > first else 0,
             )
             for position, (first, last, compute) in enumerate(zip(bounds, bounds[1:], computes))
         ]
@@ -137,7 +145,7 @@ class UnitSums:
 
 
 def _resolved(shape: ModelShape, settings: LoadSettings) -> tuple[Cells, Attention]:
-    layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
+    layout = cells(shape, settings.context_length, settings.parallel, settings.batch, settings.engine)
     return layout, resolved(shape, settings.flash_attention, settings.kv_cache_type)
 
 
@@ -170,7 +178,7 @@ def _largest_tensor_bytes(shape: ModelShape) -> int:
     largest = 0
     for layer in shape.layers:
         elements = [math.prod(lengths) for _name, lengths in shape.forms[layer.form]]
-        largest = max(largest, layer.weights_bytes * max(elements) // max(sum(elements), 1))
+        largest = max(largest, layer.weights_bytes * max(elements, default=0) // max(sum(elements), 1))
     return largest
 
 

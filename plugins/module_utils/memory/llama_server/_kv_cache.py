@@ -10,27 +10,41 @@ from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import padded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import (
     CUDA_ALIGNMENT_BYTES,
     cuda_tensor_bytes,
     tensor_bytes,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    AS_FIRST_READ,
+    EngineRules,
+)
 
 # Cells are allotted in multiples of this.
 # Source: llama.cpp src/llama-context.cpp and src/llama-kv-cache-iswa.cpp, GGML_PAD(..., 256) (b10488)
 CELL_PADDING = 256
 RECURRENT_BYTES_PER_ELEMENT = 4
+# Key of the header: elements of an indexer's key; and how the names of its tensors begin.
+INDEXER_KEYS = "attention.indexer.key_length"
+INDEXER_TENSORS = "indexer."
+# Key of the header: how many of the last blocks predict further tokens, and never run.
+PREDICTING_BLOCKS = "nextn_predict_layers"
 
 
 @dataclass(frozen=True)
 class Cells:
-    """How a context is laid out: cells per slot, slots, and tokens computed at once."""
+    """How a context is laid out: cells per slot, slots, and tokens computed at once.
+
+    ahead: cells per slot of blocks that only predict further tokens, and never run.
+    """
 
     full: int
     sliding: int
     slots: int
     batch: int
+    ahead: int = 0
 
     @property
     def tokens(self) -> int:
@@ -38,7 +52,13 @@ class Cells:
         return padded(self.batch, self.slots)
 
 
-def cells(shape: ModelShape, context_length: int, parallel: int, batch: int) -> Cells:
+def cells(
+    shape: ModelShape,
+    context_length: int,
+    parallel: int,
+    batch: int,
+    engine: EngineRules = AS_FIRST_READ,
+) -> Cells:
     """Cells of a context of `context_length` tokens for each of `parallel` slots.
 
     Source: llama.cpp src/llama-context.cpp (n_ctx_seq, n_ubatch) and src/llama-kv-cache-iswa.cpp (b10488).
@@ -47,7 +67,9 @@ def cells(shape: ModelShape, context_length: int, parallel: int, batch: int) -> 
     full = padded(total // parallel, CELL_PADDING)
     batch = min(batch, full * parallel if shape.is_encoder else context_length * parallel)
     sliding = padded(min(full, shape.sliding_window + batch), CELL_PADDING) if shape.sliding_window else 0
-    return Cells(full=full, sliding=sliding, slots=parallel, batch=batch)
+    caches_ahead = engine.caches_predictions and not traits(shape.architecture).skips_predictions
+    ahead = full if caches_ahead and shape.number(PREDICTING_BLOCKS) else 0
+    return Cells(full=full, sliding=sliding, slots=parallel, batch=batch, ahead=ahead)
 
 
 @lru_cache(maxsize=256)
@@ -78,7 +100,8 @@ def layer_cache(
             for size in (shape.convolution_state_size, shape.recurrent_state_size)
         )
     attention_bytes = 0
-    if layer.cache_layer == index:
+    predicts = index >= shape.block_count - shape.number(PREDICTING_BLOCKS)
+    if layer.cache_layer == index or (predicts and layout.ahead):
         widths = _cached_widths(shape, layer, transposed_values)
         count = layout.sliding if layer.attention == "sliding" else layout.full
         sized = tensor_bytes if on_cpu else cuda_tensor_bytes
@@ -91,14 +114,22 @@ def layer_cache(
 def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool) -> list[int]:
     """Widths of the rows that a layer caches: keys and values, or with latent attention one latent.
 
-    A sparse attention's indexer keeps keys of its own.
-    Source: llama.cpp src/llama-kv-cache-dsa.cpp (b10488).
+    A sparse attention's indexer keeps keys of its own in the layers that have one, and where attention is not latent
+    values too, as if they had one head.
+    Source: llama.cpp src/llama-kv-cache-dsa.cpp and src/llama-kv-cache-msa.cpp (b10488).
     """
-    indexer = shape.number("attention.indexer.key_length")
+    indexer = shape.number(INDEXER_KEYS) if has_indexer(shape, layer) else 0
     if shape.is_latent_attention:
         return [width for width in (layer.key_width, indexer) if width]
     value = widest_value(shape) if transposed_values else layer.value_width
-    return [width for width in (layer.key_width, value, indexer) if width]
+    return [width for width in (layer.key_width, value, indexer, indexer and layer.value_length) if width]
+
+
+def has_indexer(shape: ModelShape, layer: LayerShape) -> bool:
+    """Whether a layer chooses which cells its attention sees."""
+    return shape.number(INDEXER_KEYS) > 0 and any(
+        name.startswith(INDEXER_TENSORS) for name, _lengths in shape.forms[layer.form]
+    )
 
 
 def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
@@ -110,6 +141,8 @@ def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
         layer.cache_layer == index,
         layer.key_width,
         layer.value_width,
+        index >= shape.block_count - shape.number(PREDICTING_BLOCKS),
+        has_indexer(shape, layer),
     )
 
 

@@ -29,6 +29,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    AS_FIRST_READ,
+    EngineRules,
+)
 
 # Elements of a block of q8_0 and q4_0.
 # Source: llama.cpp ggml/src/ggml-common.h, QK8_0 and QK4_0 (b10488)
@@ -65,7 +69,9 @@ def check(shape: ModelShape, layout: Cells, settings: LoadSettings, attention: A
         )
     if knowledge(shape) is not Knowledge.KNOWN:
         return
-    nodes, tensors = graph_size(shape, attention, settings.is_quantised, layout.slots > 1)
+    nodes, tensors = graph_size(
+        shape, attention, settings.is_quantised, layout.slots > 1, settings.engine
+    )
     most = most_nodes(shape, layout)
     table = next((size for size in TABLE_SIZES if size >= most), most)
     if nodes >= most or tensors > table:
@@ -84,7 +90,11 @@ def most_nodes(shape: ModelShape, layout: Cells) -> int:
 
 @lru_cache(maxsize=1024)
 def graph_size(
-    shape: ModelShape, attention: Attention, is_quantised: bool, has_several_slots: bool
+    shape: ModelShape,
+    attention: Attention,
+    is_quantised: bool,
+    has_several_slots: bool,
+    engine: EngineRules = AS_FIRST_READ,
 ) -> tuple[int, int]:
     """Operations of a model's graph, and tensors in all; neither depends on the context length.
 
@@ -93,7 +103,7 @@ def graph_size(
     layout = cells(shape, 256, 2 if has_several_slots else 1, 256)
     cache_type = "q8_0" if is_quantised else "f16"
     built = layers_of_kinds(shape, times=2)
-    context = build(shape, layout, attention, cache_type=cache_type, layers=built, one_by_one=True)
+    context = build(shape, layout, attention, cache_type=cache_type, layers=built, one_by_one=True, engine=engine)
     ends = [(0, 0), *context.layer_ends]
     added = {
         kind_of_layer(shape, index): (after[0] - before[0], after[1] - before[1])

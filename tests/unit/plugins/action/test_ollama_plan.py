@@ -131,6 +131,7 @@ def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
 
 
 OURS = {"uuid": "GPU-1", "name": "RTX"}
+CAME = "RTX (GPU-1) has come since the plan was applied; it is planned anew with it"
 
 
 @pytest.mark.parametrize(
@@ -143,14 +144,16 @@ OURS = {"uuid": "GPU-1", "name": "RTX"}
         (
             [{"uuid": "GPU-2", "name": "A"}],
             {"on_gpu_fault": "exclude"},
-            {"gone": ["A (GPU-2)"], "gone_is_accepted": True, "to_remember": [OURS]},
+            {"gone": ["A (GPU-2)"], "gone_is_accepted": True, "to_remember": [OURS], "changes": [CAME]},
         ),
     ],
 )
 def test_gpus_that_the_plan_was_applied_for_are_looked_for(run_on, remembered, options, told):
-    read = {**READ, "planned_gpus": remembered, "planned_gpus_problem": ""}
+    before = {"version": "0.33.0", "engine_build": None, "observed": []} if remembered else {}
+    read = {**READ, "planned_gpus": remembered, "planned_for": before, "planned_gpus_problem": ""}
     hardware = run_on(read, **options)["hardware"]
-    assert hardware == {"gone_is_accepted": False, "problem": "", **told}
+    planned_for = {"version": "0.33.0", "engine_build": None, "observed": []}
+    assert hardware == {"gone_is_accepted": False, "problem": "", "changes": [], "planned_for": planned_for, **told}
 
 
 def test_a_plan_that_fails_says_which_gpu_is_gone(run_on):
@@ -192,6 +195,14 @@ def test_the_host_is_read_as_the_options_say(run_on):
         "first_models": [GEMMA["name"]],
         **names,
     }
+
+
+def test_a_name_that_is_none_is_refused_and_not_sent_to_the_host(run_on):
+    result = run_on(READ, operator_environment={"A_KEY=hunter2": "x", "CUDA_VISIBLE_DEVICES": "0"})
+    assert result["failed"]
+    assert "'A_KEY=********' is not a name" in result["msg"]
+    assert "hunter2" not in str([result, run_on.asked])
+    assert run_on.asked[0]["environment"] == {"CUDA_VISIBLE_DEVICES": "0"}
 
 
 def test_what_keeps_the_plan_from_being_applied_is_told_with_it(run_on):
@@ -240,14 +251,15 @@ def test_a_kept_benchmark_that_cannot_be_used_is_warned_of(run_on):
 def test_a_damaged_model_is_warned_of_and_refused_only_where_it_is_wanted(run_on):
     models = {
         **READ["models"],
-        "unseen": ["bad is no JSON; left out of the plan"],
-        "unplannable": [{"name": "bad:1b", "reason": "bad is no JSON"}],
+        "unseen": ["model bad:1b: bad is no JSON; left out of the plan"],
+        "unplannable": [{"name": "bad:1b", "reason": "model bad:1b: bad is no JSON"}],
     }
     planned = run_on({**READ, "models": models}, wanted=["gemma3:4b"])
-    assert planned["plan"]["warnings"][0] == "bad is no JSON; left out of the plan"
-    assert any(warning.endswith(": bad is no JSON; left out of the plan") for warning in planned["warnings"])
+    about = [warning for warning in planned["plan"]["warnings"] if "bad" in warning]
+    assert about == ["bad:1b is left out of the plan: bad is no JSON"]
+    assert f"gpu01: {about[0]}" in planned["warnings"]
     refused = run_on({**READ, "models": models}, wanted=["bad:1b"])
-    assert refused["msg"] == "model 'bad:1b' is wanted but cannot be planned: bad is no JSON"
+    assert refused["msg"] == "model 'bad:1b' is wanted but cannot be planned: model bad:1b: bad is no JSON"
 
 
 def test_what_could_not_be_read_is_the_reason_for_which_there_is_no_plan_and_the_gpus_are_told(run_on):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
@@ -25,6 +26,16 @@ def test_folder_and_files_are_made_and_count_as_no_change(write, tmp_path):
     assert (result["changed"], result["dir"]) == (False, str(folder))
     assert (folder / "report.html").read_text(encoding="utf-8") == "<p>ü</p>"
     assert stat.S_IMODE((folder / "report.json").stat().st_mode) == 0o644
+
+
+def test_others_may_read_them_whatever_the_umask(write, tmp_path):
+    before = os.umask(0o077)
+    try:
+        write(tmp_path / "www" / "report", {"report.html": "x"})
+    finally:
+        os.umask(before)
+    made = [tmp_path / "www", tmp_path / "www/report", tmp_path / "www/report/report.html"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o755, 0o755, 0o644]
 
 
 def test_the_folder_is_told_without_detours(write, tmp_path):

@@ -134,6 +134,8 @@ def test_the_page_takes_a_host_without_a_knee():
     assert ">knee<" not in page
 
 
-def test_what_is_no_result_makes_no_page():
-    with pytest.raises(AnsibleFilterError, match="not in the form"):
-        benchmark_report({"gpu01": {}}, "now")
+def test_what_is_no_result_is_named_on_the_page_beside_the_others():
+    report = benchmark_report({"gpu01": {}, "gpu02": made()}, "now")
+    page = fleet_page(report, TEMPLATE.read_text(encoding="utf-8"))
+    assert "gpu01 is not shown: its result is not in the form" in page
+    assert "<h2>gpu02: P = 2</h2>" in page

@@ -10,6 +10,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import (
     GIB,
     MIB,
     gib,
+    gib_above,
     gib_number,
     gib_or_mib,
     padded,
@@ -38,3 +39,10 @@ def test_a_size_as_people_read_it(size_bytes: int, number: str, either: str, who
 )
 def test_a_count_is_rounded_up(count: int, multiple: int, result: int) -> None:
     assert padded(count, multiple) == result
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"), [(0, "0 GiB"), (1, "1 GiB"), (GIB, "1 GiB"), (GIB + 1, "2 GiB")]
+)
+def test_a_size_that_is_enough(size_bytes: int, text: str) -> None:
+    assert gib_above(size_bytes) == text

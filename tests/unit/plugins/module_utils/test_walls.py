@@ -27,7 +27,7 @@ BESIDE: Mapping[str, Collection[str]] = {
     "bounds": (),
     "systemd": ("bounds",),
     "ollama": ("bounds", "systemd", "versions", "model"),
-    "gpu": ("bounds", "systemd", "ollama"),
+    "gpu": ("bounds", "systemd", "ollama", "versions"),
     "benchmark": ("bounds", "systemd", "model", "ollama", "gpu"),
     "report": (),
 }
@@ -35,14 +35,16 @@ BESIDE: Mapping[str, Collection[str]] = {
 LENT: Mapping[str, Collection[str]] = {
     "report": ("systemd._secrets",),
     "scheduler": ("ollama._go_text", "ollama._settings", "ollama._values"),
-    "placement": ("gpu._device", "ollama._names", "systemd._secrets"),
+    "placement": ("gpu._device", "ollama._names"),
     "planning": (
         "benchmark._conditions",
         "benchmark._measured",
+        "gpu._admission",
         "gpu._device",
+        "gpu._taken",
         "gpu._vendors",
-        "gpu._visibility",
         "ollama._names",
+        "ollama._server_log",
         "ollama._settings",
         "systemd._arguments",
         "systemd._assignments",
@@ -185,7 +187,9 @@ def test_no_edge_is_loaded_with_the_pure_rooms() -> None:
     pure = [name for name in house() if room_of(name) in (*FLOORS, "report", "_sizes")]
     script = f"import importlib, sys\nfor name in {pure}: importlib.import_module({PACKAGE!r} + name)\nprint(*sys.modules)"
     surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run([sys.executable, "-c", script], env=surroundings, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=surroundings, capture_output=True, text=True, check=True
+    )
     loaded = {name[len(PACKAGE) :] for name in run.stdout.split() if name.startswith(PACKAGE)}
     assert loaded >= set(pure)
     assert loaded & edges(house()) == set()

@@ -49,6 +49,7 @@ def host(monkeypatch):
         "manager": None,
         "inspect": Service(),
         "read": {"parallel": 4},
+        "server_said": {"problem": "", "version": "0.33.0"},
     }.items():
         replace(name, answer)
     return replace
@@ -60,6 +61,7 @@ def test_all_parts_are_read_unless_fewer_are_asked_for(run_module, host):
     assert result["models"] == MODELS
     assert result["service"] == {"unit": "ollama.service", "variables": {}}
     assert (result["measured"], result["measured_problem"]) == ({"parallel": 4}, "")
+    assert result["server"] == {"problem": "", "version": "0.33.0"}
     assert result["failures"] == []
     fewer = run_module(ollama_host_info, gather=["models"])
     assert set(fewer) - {"invocation"} == {"changed", "failures", "models"}
@@ -107,6 +109,12 @@ def test_a_benchmark_that_cannot_be_read_is_no_failure_of_the_host(run_module, h
     assert (result["measured"], result["measured_problem"]) == ({}, "it holds no JSON")
 
 
+def test_a_journal_that_cannot_be_read_is_no_failure_of_the_host(run_module, host):
+    host("server_said", SystemdError("systemctl show failed"))
+    result = run_module(ollama_host_info)
+    assert (result["failures"], result["server"]) == ([], {"problem": "systemctl show failed"})
+
+
 def test_a_plan_can_have_every_part_read():
     assert tuple(ollama_host_info.READERS) == PARTS
 
@@ -118,12 +126,13 @@ def test_a_plan_can_have_every_part_read():
         ("read_models", ({**MODELS, "models": ["x" * 2_500_000]}, []), "models"),
         ("read_models", ({**MODELS, "unseen": ["x" * 2_500_000]}, []), "models"),
         ("read", {"x": "y" * 600_000}, "measured"),
+        ("server_said", {"drops": ["x" * 300_000]}, "server"),
     ],
 )
 def test_a_part_that_is_too_long_is_a_sentence(run_module, host, reader, answer, part):
     host(reader, answer)
     result = run_module(ollama_host_info)
-    sentence = (result["failures"] or [result["measured_problem"]])[0]
+    sentence = (result["failures"] or [result["measured_problem"] or result["server"]["problem"]])[0]
     assert sentence.startswith(f"what this host tells of its {part} takes ")
     assert len(json.dumps(result)) < 10_000
 

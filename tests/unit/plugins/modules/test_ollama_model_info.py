@@ -179,7 +179,7 @@ class TestBadInput:
         path.write_text("{")
         result = run_module(ollama_model_info, models_path=str(tmp_path), api_url=NO_SERVER)
         assert result["failed"]
-        assert result["msg"].startswith(f"{path} is no JSON")
+        assert result["msg"].startswith(f"model llama3.2:1b: {path} is no JSON")
 
     def test_a_damaged_model_can_be_reported_instead(self, run_module, tmp_path):
         add_model(tmp_path, "good", LLAMA)
@@ -188,7 +188,7 @@ class TestBadInput:
         options = {"models_path": str(tmp_path), "api_url": NO_SERVER, "on_malformed": "report"}
         result = run_module(ollama_model_info, **options)
         assert [model["name"] for model in result["models"]] == ["good:latest"]
-        assert result["problems"][0].startswith(f"{path} is no JSON")
+        assert result["problems"][0].startswith(f"model bad:latest: {path} is no JSON")
 
     def test_a_damaged_model_that_nobody_asked_for_is_left_alone(self, run_module, tmp_path):
         add_model(tmp_path, "good", LLAMA)

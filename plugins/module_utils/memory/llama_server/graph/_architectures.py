@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     operation,
     product,
     rows,
+    scaled_tokens,
     view,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._gemma import (
@@ -44,6 +45,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     sole_mixer_layer,
     transformer_layer,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._sparse import (
+    sparse_latent_layer,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 
 # Source: llama.cpp include/llama.h, LLAMA_POOLING_TYPE_MEAN (b10488)
@@ -70,6 +74,10 @@ def _begin_scaled(_context: Context, embedding: Tensor) -> Tensor:
     return elementwise(embedding)
 
 
+def _begin_tokens_scaled(context: Context, embedding: Tensor) -> Tensor:
+    return scaled_tokens(context, embedding)
+
+
 def _end(context: Context, current: Tensor) -> Tensor:
     form = dict(context.shape.model_form)
     current = norm(context, form, "output_norm", current)
@@ -83,6 +91,13 @@ def _end_merging_streams(context: Context, current: Tensor) -> Tensor:
 
 def _end_picking_rows(context: Context, current: Tensor) -> Tensor:
     return _end(context, rows(current, context.output_rows()))
+
+
+def _end_norming_first(context: Context, current: Tensor) -> Tensor:
+    """The rows wanted are picked after the last norm."""
+    form = dict(context.shape.model_form)
+    current = rows(norm(context, form, "output_norm", current), context.output_rows())
+    return context.graph.expand(product(context, context.shape.vocabulary_size, current))
 
 
 def _pooled(context: Context, current: Tensor) -> Tensor:
@@ -147,13 +162,17 @@ def _begin_deep(context: Context, embedding: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How the graph of an architecture begins, goes on from layer to layer, and ends."""
+    """How the graph of an architecture begins, goes on from layer to layer, and ends.
+
+    begins_with_output: its first operations read weights that lie with the output.
+    """
 
     style: Style = PLAIN
     layer: Layer = transformer_layer
     begin: Callable[[Context, Tensor], Tensor] = _begin
     resume: Callable[..., Tensor] = _resume
     end: Callable[[Context, Tensor], Tensor] = _end
+    begins_with_output: bool = False
 
 
 NORMALISED = Routing(normalises=True)
@@ -185,9 +204,11 @@ SHORT_CONVOLUTION_HYBRID = Architecture(
     Style(residual_first=True, mixer_residual_first=True, routing=NORMALISED), layer=hybrid_layer
 )
 LATENT = Architecture(Style(routing=NORMALISED_SCALED), layer=latent_layer)
+SPARSE_LATENT = Architecture(Style(routing=NORMALISED_SCALED), layer=sparse_latent_layer)
 
 ARCHITECTURES = {
     "afmoe": Architecture(Style(routing=NORMALISED_SCALED, rotates="sliding"), begin=_begin_scaled),
+    "apertus": TRANSFORMER,
     "arcee": TRANSFORMER,
     "arctic": Architecture(Style(routing=NORMALISED), layer=doubly_fed_layer),
     "baichuan": TRANSFORMER,
@@ -203,6 +224,7 @@ ARCHITECTURES = {
     "deepseek": Architecture(Style(routing=Routing(scales=True))),
     "deepseek2": LATENT,
     "deepseek2-ocr": SCALED_EXPERTS,
+    "deepseek32": SPARSE_LATENT,
     "dots1": SCALED_EXPERTS,
     "ernie4_5": TRANSFORMER,
     "ernie4_5-moe": EXPERTS,
@@ -213,19 +235,21 @@ ARCHITECTURES = {
     "falcon": Architecture(Style(centred=True, parallel="feed_forward")),
     "falcon-h1": Architecture(layer=parallel_hybrid_layer),
     "gemma": Architecture(Style(scales_query=True), begin=_begin_scaled),
-    "gemma-embedding": Architecture(Style(scales_query=True), begin=_begin_scaled, end=_end_normed_encoder),
+    "gemma-embedding": Architecture(Style(scales_query=True), begin=_begin_tokens_scaled, end=_end_normed_encoder),
     "gemma2": Architecture(Style(scales_query=True, soft_cap=True), begin=_begin_scaled),
-    "gemma3": Architecture(Style(scales_query=True), begin=_begin_scaled),
+    "gemma3": Architecture(Style(scales_query=True), begin=_begin_tokens_scaled),
     "gemma3n": Architecture(
         Style(norms_values=True),
         layer=gemma3n_layer,
         begin=begin_gemma3n,
         resume=resume_gemma3n,
         end=_end_merging_streams,
+        begins_with_output=True,
     ),
     "gemma4": Architecture(
         layer=gemma4_layer, begin=begin_gemma4, resume=resume_gemma4, end=_end_picking_rows
     ),
+    "glm-dsa": SPARSE_LATENT,
     "glm4": TRANSFORMER,
     "glm4moe": SCALED_EXPERTS,
     "gpt-oss": Architecture(Style(rows_at_end=True, routing=Routing(weighs_chosen_only=True)), **ROWS_AT_END),
@@ -237,9 +261,16 @@ ARCHITECTURES = {
         layer=hybrid_layer,
         begin=_begin_scaled,
     ),
+    "granite_swa": SCALING,
     "granitemoe": SCALING,
     "hunyuan-dense": Architecture(Style(norms_after_rotation=True)),
     "hunyuan-moe": Architecture(Style(norms_after_rotation=True, routing=NORMALISED)),
+    "hunyuan_vl": Architecture(Style(norms_after_rotation=True)),
+    "hy_v3": Architecture(
+        Style(rows_at_end=True, routing=NORMALISED_SCALED),
+        resume=_resume_all_tokens,
+        end=_end_norming_first,
+    ),
     "internlm2": TRANSFORMER,
     "jamba": Architecture(
         Style(rotates="never", residual_first=True, mixer_residual_first=True), layer=hybrid_layer
@@ -291,6 +322,7 @@ ARCHITECTURES = {
     "stablelm": Architecture(Style(centred=True, parallel=UNLESS_NORMED)),
     "starcoder": LEARNED_POSITIONS,
     "starcoder2": CENTRED,
+    "step35": Architecture(Style(rows_at_end=True, routing=NORMALISED_SCALED), **ROWS_AT_END),
     "xverse": TRANSFORMER,
 }
 

@@ -9,6 +9,7 @@ Source: llama.cpp src/llama-graph.cpp and src/llama-kv-cache.cpp (b10488).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Dict, Tuple
 
@@ -29,6 +30,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import tensor_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
+    AS_FIRST_READ,
+    EngineRules,
+)
 
 # Quantised caches are rotated by a Hadamard matrix where the head is a multiple of this.
 # Source: llama.cpp src/llama-kv-cache.cpp, attn_rot_k and attn_rot_v (b10488)
@@ -38,6 +43,18 @@ ROTATION_LENGTH = 64
 VECTOR_KERNEL_TOKENS = 2
 VECTOR_KERNEL_HEAD = 256
 
+# As many experts as the GPU weighs and adds up as one operation.
+# Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, MOE_WEIGHTED_REDUCTION_MAX_EXPERTS (b10760)
+REDUCED_TOGETHER = range(2, 16)
+# Among so many experts, when it is a power of two, or so many, the GPU chooses as one operation.
+CHOSEN_AT_ONCE = 512
+ALSO_CHOSEN_AT_ONCE = (288, 576)
+# Architectures whose batches are tokens or embeddings, in any build.
+# Source: llama.cpp src/llama-arch.cpp, llm_arch_supports_mixed_batch (b11434)
+ONE_KIND_OF_INPUT = frozenset(("cogvlm", "deepseek4", "granite_switch"))
+# What a model may look up besides its tokens' embeddings: a table, and the key that says how long each row is.
+POSITIONS = "position_embd.weight"
+LAYER_INPUTS = "embedding_length_per_layer_input"
 # More experts than any model uses for one token.
 MAX_USED_EXPERTS = 128
 
@@ -54,9 +71,11 @@ class Context:
     """The graph of one device, under construction.
 
     cache_type: of the KV cache. here: the layers on this device. layer_inputs: what each layer gets
-    besides the residual stream, deep_inputs: what the first layers get of an image, in models that have it. device:
-    the GPU with the weights at hand, where the graph spans several; is_inside: while layers are built.
-    layer_ends: operations and leafs that the graph had after each layer.
+    besides the residual stream, deep_inputs: what the first layers get of an image, chosen_cells: which cells the last
+    indexer has chosen, in models that have it. device:
+    the GPU with the weights at hand, where the graph spans several, and devices: the units of each; is_inside: while
+    layers are built.
+    layer_ends: operations and leafs that the graph had after each layer. engine: what this build of it does.
     """
 
     shape: ModelShape
@@ -65,9 +84,12 @@ class Context:
     cache_type: str
     here: range
     on_cpu: bool = False
+    engine: EngineRules = AS_FIRST_READ
     graph: Graph = field(default_factory=Graph)
     layer_inputs: Tensor | None = None
     deep_inputs: Tensor | None = None
+    chosen_cells: Tensor | None = None
+    devices: Sequence[range] = ()
     device: int | None = None
     is_inside: bool = False
     layer_ends: list[tuple[int, int]] = field(default_factory=list)
@@ -77,6 +99,26 @@ class Context:
     def caches_halves(self) -> bool:
         """Whether the KV cache is not quantised."""
         return self.cache_type == HALF_PRECISION
+
+    def device_of(self, unit: int) -> int | None:
+        """The GPU that holds a unit, where the graph spans several."""
+        return next((number for number, units in enumerate(self.devices) if unit in units), None)
+
+    def has_cache_here(self, index: int) -> bool:
+        """Whether the cache of a layer is where the operations at hand run."""
+        if self.devices:
+            return self.device_of(index) == self.device
+        return index in self.here
+
+    @property
+    def keeps_experts(self) -> bool:
+        """Whether the experts' results and weights live until they are added up; that is the GPU's doing."""
+        return self.engine.keeps_experts and not self.on_cpu
+
+    @property
+    def keeps_routing(self) -> bool:
+        """Whether all that the choice of experts is made of lives until they are chosen."""
+        return self.engine.keeps_routing and not self.on_cpu
 
     @property
     def slots(self) -> int:
@@ -108,6 +150,10 @@ class Context:
     def embeddings(self) -> Tensor:
         """Embeddings of the tokens, looked up on the host."""
         return self.looked_up("embedding", (self.shape.embedding_length, self.tokens))
+
+    def takes_mixed_batches(self) -> bool:
+        """Whether tokens and embeddings may come in one batch."""
+        return self.engine.takes_mixed_batches and self.shape.architecture not in ONE_KIND_OF_INPUT
 
     def looked_up(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Rows of a table on the host: an input of the GPU, an operation of the CPU."""
@@ -209,6 +255,35 @@ def norm(context: Context, form: Form, name: str, source: Tensor, *, centred: bo
     return result
 
 
+def reserve_mixed_input(context: Context, width: int) -> None:
+    """The input of a batch of tokens and embeddings, which has its room in the graph and is not read.
+
+    Source: llama.cpp src/llama-graph.cpp, build_inp_embd (b11434).
+    """
+    own = context.shape.embedding_length
+    tokens = context.looked_up("mixed tokens", (own, context.tokens))
+    embeddings = context.input("mixed embeddings", (width, context.tokens))
+    slots = context.input("mixed slots", (context.tokens,), LONG_INDEX_BYTES)
+    has_second_table = POSITIONS in dict(context.shape.model_form) or context.shape.number(LAYER_INPUTS)
+    if has_second_table and not context.on_cpu:
+        # The host looks that up next, and so does this too.
+        return
+    if width > own:
+        tokens = operation((width, context.tokens), tokens)
+    copy = operation((width, context.tokens), embeddings)
+    context.graph.expand(Tensor(copy.shape, (tokens, slots, copy), root=copy, writes=True))
+
+
+def scaled_tokens(context: Context, embedding: Tensor) -> Tensor:
+    """Embeddings multiplied by a constant; by one for each row where a batch may hold embeddings too."""
+    if not context.takes_mixed_batches():
+        return elementwise(embedding)
+    scales = context.input("row scales", (1, context.tokens))
+    # Before layers' inputs are looked up, that is still the host's work.
+    is_on_host = context.shape.number(LAYER_INPUTS) and not context.on_cpu
+    return embedding if is_on_host else elementwise(embedding, scales)
+
+
 def rows(source: Tensor, indices: Tensor) -> Tensor:
     """The rows that `indices` names."""
     return operation((source.shape[0], indices.shape[0]), source, indices)
@@ -272,10 +347,12 @@ def attention(
     decompressed_length: int = 0,
     has_sinks: bool = False,
     soft_cap: bool = False,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Attention of the heads over the layer's cache; the result has one row per token.
 
-    decompressed_length: with latent attention, the length of one head's value after decompression.
+    decompressed_length: with latent attention, the length of one head's value after decompression. mask: another one
+    than the layer's.
     Source: llama.cpp src/llama-graph.cpp, build_attn and build_attn_mha (b10488).
     """
     graph = context.graph
@@ -301,11 +378,11 @@ def attention(
     else:
         _store(context, layer, key, None if decompressed_length else value)
         if context.attention is Attention.FLASH:
-            result = _flash_attention(context, layer, query, decompressed_length)
+            result = _flash_attention(context, layer, query, decompressed_length, mask)
         elif context.attention is Attention.FLASH_ON_HOST:
             result = _flash_attention_on_host(context, layer, query)
         else:
-            result = _plain_attention(context, layer, query, decompressed_length, soft_cap)
+            result = _plain_attention(context, layer, query, decompressed_length, soft_cap, mask)
     if has_sinks:
         graph.leafs += 1
     graph.expand(result)
@@ -381,7 +458,7 @@ def _half_precision_copy_bytes(context: Context, layer: LayerShape, is_latent: b
 
 def _distant_cache(context: Context, layer: LayerShape) -> tuple[Tensor, ...]:
     """Copies of the keys and values that another device keeps, for a layer that reuses them."""
-    if layer.cache_layer is None or layer.cache_layer in context.here:
+    if layer.cache_layer is None or context.has_cache_here(layer.cache_layer):
         return ()
     owner = context.shape.layers[layer.cache_layer]
     count = context.cells(layer) * context.slots
@@ -398,10 +475,17 @@ def _distant_cache(context: Context, layer: LayerShape) -> tuple[Tensor, ...]:
     )
 
 
-def _flash_attention(context: Context, layer: LayerShape, query: Tensor, decompressed_length: int) -> Tensor:
+def _flash_attention(
+    context: Context,
+    layer: LayerShape,
+    query: Tensor,
+    decompressed_length: int,
+    mask: Tensor | None,
+) -> Tensor:
     heads = layer.head_count
     context.graph.outside_nodes += CACHE_VIEWS
-    operands = (_split_by_slot(context, query), *_distant_cache(context, layer), context.mask(layer))
+    mask = context.mask(layer) if mask is None else mask
+    operands = (_split_by_slot(context, query), *_distant_cache(context, layer), mask)
     result = Tensor(
         (layer.value_length, heads, context.tokens_per_slot, context.slots),
         operands,
@@ -427,7 +511,12 @@ def _flash_attention_on_host(context: Context, layer: LayerShape, query: Tensor)
 
 
 def _plain_attention(
-    context: Context, layer: LayerShape, query: Tensor, decompressed_length: int, soft_cap: bool
+    context: Context,
+    layer: LayerShape,
+    query: Tensor,
+    decompressed_length: int,
+    soft_cap: bool,
+    mask: Tensor | None,
 ) -> Tensor:
     heads = layer.head_count
     turned = None
@@ -446,7 +535,7 @@ def _plain_attention(
     )
     for _unused in range(3 if soft_cap else 0):
         scores = elementwise(scores)
-    scores = elementwise(scores, context.mask(layer))
+    scores = elementwise(scores, context.mask(layer) if mask is None else mask)
     context.graph.outside_nodes += CACHE_VIEWS
     operands = (*cached[1:], scores) if turned is None else (turned, scores)
     weighted = operation((layer.value_length, *scores.shape[1:]), *operands)
@@ -490,6 +579,15 @@ def feed_forward(
 
     suffix: '' for the network itself, '_shexp' for the shared expert. squared: squared ReLU.
     """
+    return projected(
+        context, form, f"ffn_down{suffix}", activation(context, form, source, suffix=suffix, squared=squared)
+    )
+
+
+def activation(
+    context: Context, form: Form, source: Tensor, *, suffix: str = "", squared: bool = False
+) -> Tensor:
+    """The first half of a feed-forward network."""
     up_name, gate_name, down_name = (f"ffn_{part}{suffix}" for part in ("up", "gate", "down"))
     up = projected(context, form, up_name, source)
     down_width = form[f"{down_name}.weight"][0]
@@ -501,7 +599,7 @@ def feed_forward(
         activated = elementwise(up)
         if squared:
             activated = elementwise(activated)
-    return projected(context, form, down_name, activated)
+    return activated
 
 
 @dataclass(frozen=True)
@@ -523,9 +621,17 @@ class Routing:
 
 
 def experts(
-    context: Context, form: Form, source: Tensor, routing: Routing, *, scores: Tensor | None = None
+    context: Context,
+    form: Form,
+    source: Tensor,
+    routing: Routing,
+    *,
+    scores: Tensor | None = None,
+    shared: Tensor | None = None,
 ) -> Tensor:
     """A mixture of experts; the result is a sum over the chosen ones.
+
+    shared: the first half of a shared expert, where that runs right after theirs.
 
     Source: llama.cpp src/llama-graph.cpp, build_moe_ffn (b10488).
     """
@@ -540,8 +646,9 @@ def experts(
         scores = elementwise(scores)
     probabilities = scores if routing.weighs_chosen_only else elementwise(scores)
     selection = probabilities
-    if "exp_probs_b.bias" in form:
+    if "exp_probs_b.bias" in form or "exp_probs_b" in form:
         selection = weighted(context, elementwise(probabilities))
+    is_grouped = context.shape.number("expert_group_count") > 1
     if routing.weighs_input:
         selection = scores
     selection = _selected_groups(context, selection, count, tokens)
@@ -553,18 +660,26 @@ def experts(
     if routing.normalises or told:
         flat = reshaped(weights, used, tokens)
         total = operation((1, tokens), flat)
-        clamped = view(total, total.shape, is_plain=True)
+        clamped = _clamped(context, total)
         weights = reshaped(elementwise(flat, clamped), 1, used, tokens)
     if routing.scales:
         weights = elementwise(weights)
     graph.expand(weights)
+    chosen_by_all = not (is_grouped or routing.weighs_chosen_only or routing.weighs_input)
+    if context.keeps_routing and chosen_by_all and _is_chosen_at_once(count):
+        graph.keep_past_next(*_between(scores, weights))
     current = reshaped(source, width, 1, tokens)
     if routing.weighs_input:
         current = elementwise(operation((width, used, tokens), current), weights)
     activated = _expert_activation(context, form, current, chosen, routing, used, tokens)
+    if shared is not None:
+        graph.expand(activated)
+        graph.expand(shared)
+        graph.keep_until_here(current, chosen)
     result = weighted(context, operation((width, used, tokens), activated, chosen))
     if "ffn_down_exps.bias" in form:
         result = weighted(context, elementwise(result, chosen))
+    raw = result
     if not routing.weighs_input:
         result = elementwise(result, weights)
     graph.expand(result)
@@ -572,9 +687,40 @@ def experts(
     total = parts[0]
     for part in parts[1:]:
         total = graph.expand(added(total, part))
+    if context.keeps_experts and not routing.weighs_input and used in REDUCED_TOGETHER:
+        graph.keep_until_here(raw, weights)
     if used == 1:
         total = operation(total.shape, total)
     return total
+
+
+def _is_chosen_at_once(count: int) -> bool:
+    """Whether the GPU chooses among so many experts as one operation.
+
+    Source: llama.cpp ggml/src/ggml-cuda/topk-moe.cu, ggml_cuda_should_use_topk_moe (b11218).
+    """
+    return (count <= CHOSEN_AT_ONCE and count & (count - 1) == 0) or count in ALSO_CHOSEN_AT_ONCE
+
+
+def _between(first: Tensor, last: Tensor) -> list[Tensor]:
+    """Two tensors and all that the way from one to the other reads, each once, in the order of the operations."""
+    found: dict[Tensor, None] = {}
+
+    def add(tensor: Tensor) -> None:
+        if tensor is first or tensor in found:
+            return
+        for source in tensor.sources:
+            add(source)
+        found[tensor] = None
+
+    add(last)
+    return [first, *found]
+
+
+def _clamped(context: Context, source: Tensor) -> Tensor:
+    if context.engine.clamps_apart:
+        return elementwise(source)
+    return view(source, source.shape, is_plain=True)
 
 
 def _selected_groups(context: Context, selection: Tensor, count: int, tokens: int) -> Tensor:

@@ -103,7 +103,7 @@ def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
     stretches = stretches_of(
         [(node, node.sources) for node in graph.nodes],
         graph.ends,
-        first=tuple(inputs),
+        first=sorted(inputs, key=lambda tensor: not tensor.is_scratch),
         copies=input_copies,
         alignment=alignment,
     )
@@ -138,9 +138,9 @@ def stretches_of(
         stretch.changes.append((piece, None))
 
     for tensor in first:
-        for _unused in range(copies):
+        for _unused in range(1 if tensor.is_scratch else copies):
             take(tensor)
-        if copies > 1:
+        if copies > 1 and not tensor.is_scratch:
             tensor.children += 1
     for start, end in zip((None, *ends), (*ends, len(steps))):
         if start is not None:

@@ -48,7 +48,7 @@ def _home(tensor: Tensor) -> int | None:
 def _span_bytes(tensor: Tensor) -> int:
     """Bytes from the first to the last element of a tensor: a piece of every row of its root spans the rows between."""
     root = tensor.root
-    if root is None or tensor.data_bytes == root.data_bytes:
+    if root is None or tensor.is_plain or tensor.data_bytes == root.data_bytes:
         return tensor.data_bytes
     row_bytes = root.shape[0] * root.element_bytes
     count = root.data_bytes // row_bytes

@@ -26,6 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     reshaped,
     root_mean_square_norm,
     rows,
+    scaled_tokens,
     view,
     weighted,
 )
@@ -76,7 +77,7 @@ def _gated_by_layer_input(context: Context, form: Form, source: Tensor) -> Tenso
 
 def begin_gemma4(context: Context, embedding: Tensor) -> Tensor:
     """Scaled embeddings and, where the model has them, the layers' own inputs."""
-    scaled = elementwise(embedding)
+    scaled = scaled_tokens(context, embedding)
     if context.shape.number("embedding_length_per_layer_input"):
         context.layer_inputs = _layer_inputs(context, scaled)
     return scaled
@@ -139,13 +140,16 @@ def _as_long_as(source: Tensor, wanted: Tensor) -> Tensor:
 
 def begin_gemma3n(context: Context, embedding: Tensor) -> Tensor:
     """Scaled embeddings, the layers' own inputs, and the further residual streams made of the embeddings."""
-    scaled = elementwise(embedding)
+    scaled = scaled_tokens(context, embedding)
     context.layer_inputs = _layer_inputs(context, scaled)
     streams = _streams(context)
     width, tokens = scaled.shape[0], context.tokens
     wanted = _magnitude(scaled)
     repeated = operation((width, tokens, streams - 1), scaled)
-    others = _as_long_as(product(context, width, repeated), wanted)
+    projected_streams = product(context, width, repeated)
+    # Its weights lie with the output's. Source: llama.cpp src/llama-arch.cpp, LLM_TENSOR_ALTUP_PROJ (b10488)
+    projected_streams.device = context.device_of(context.shape.block_count)
+    others = _as_long_as(projected_streams, wanted)
     return operation((width, tokens, streams), scaled, others)
 
 

@@ -14,6 +14,8 @@ FLOAT_BYTES = 4
 HALF_BYTES = 2
 INDEX_BYTES = 4
 LONG_INDEX_BYTES = 8
+# Tensors that one operation reads at most. Source: llama.cpp ggml/include/ggml.h, GGML_MAX_SRC (b10488)
+MAX_SOURCES = 10
 # The device that runs what no GPU can.
 HOST = -1
 
@@ -23,7 +25,8 @@ class Tensor:
 
     shape: four lengths, the row first. root: the tensor whose memory a view shows. reuses: whether the operation may
     write over an operand. is_plain: whether it lies without gaps in its own order. padding_bytes: room beyond its data.
-    device: the GPU that must run it, None where any may.
+    device: the GPU that must run it, None where any may. writes: whether it is an operation that writes into its root.
+    is_scratch: a leaf of the GPU's own, which has room from the beginning and gives it up when it was read.
     """
 
     __slots__ = (
@@ -32,6 +35,7 @@ class Tensor:
         "element_bytes",
         "is_input",
         "is_plain",
+        "is_scratch",
         "padding_bytes",
         "reuses",
         "root",
@@ -39,6 +43,7 @@ class Tensor:
         "sources",
         "views",
         "visited",
+        "writes",
     )
 
     def __init__(
@@ -53,6 +58,8 @@ class Tensor:
         is_input: bool = False,
         padding_bytes: int = 0,
         device: int | None = None,
+        writes: bool = False,
+        is_scratch: bool = False,
     ) -> None:
         self.shape = shape + (1,) * (4 - len(shape))
         self.sources = sources
@@ -63,6 +70,8 @@ class Tensor:
         self.is_input = is_input
         self.padding_bytes = padding_bytes
         self.device = device
+        self.writes = writes
+        self.is_scratch = is_scratch
         self.visited = False
         self.children = 0
         self.views = 0
@@ -70,7 +79,7 @@ class Tensor:
     @property
     def is_view(self) -> bool:
         """Whether it shows memory of another tensor, and is no operation."""
-        return self.root is not None and self.root is not OUTSIDE
+        return self.root is not None and self.root is not OUTSIDE and not self.writes
 
     @property
     def data_bytes(self) -> int:
@@ -99,6 +108,7 @@ class Graph:
         self.leafs = 0
         self.ends: list[int] = []
         self.order: Sequence[int] = ()
+        self._held: tuple[Tensor, ...] = ()
 
     def expand(self, tensor: Tensor) -> Tensor:
         """Append what `tensor` needs and is not there yet, operands first, then itself."""
@@ -119,7 +129,23 @@ class Graph:
                     self.leafs += 1
                 else:
                     self.nodes.append(current)
+                    if self._held:
+                        held, self._held = self._held, ()
+                        self.keep_until_here(*held)
         return tensor
+
+    def keep_until_here(self, *tensors: Tensor) -> None:
+        """Hold these tensors' memory up to now.
+
+        Source: llama.cpp ggml/src/ggml-backend.cpp, add_alloc_dep (b10760): it takes no room in the graph that is built.
+        """
+        for start in range(0, len(tensors), MAX_SOURCES):
+            self.nodes.append(Tensor((0,), tensors[start : start + MAX_SOURCES], root=OUTSIDE))
+            self.outside_nodes -= 1
+
+    def keep_past_next(self, *tensors: Tensor) -> None:
+        """Hold these tensors' memory until the next operation has run."""
+        self._held = tensors
 
     @property
     def node_count(self) -> int:

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Form,
     Heads,
     Routing,
+    activation,
     added,
     attention,
     elementwise,
@@ -171,15 +172,35 @@ def fed_forward(
         chosen = experts(context, form, shortened, style.routing, scores=scores)
         result = product(context, form["ffn_latent_up.weight"][1], chosen)
     else:
-        result = experts(context, form, source, style.routing, scores=scores)
+        grouped = activation(context, form, source, suffix="_shexp") if _is_grouped(context, form) else None
+        result = experts(context, form, source, style.routing, scores=scores, shared=grouped)
+        if grouped is not None:
+            shared = projected(context, form, "ffn_down_shexp", grouped)
+            return added(result, _opened(context, form, source, shared))
     if "ffn_up_shexp.weight" not in form:
         return result
     shared = feed_forward(context, form, source, suffix="_shexp", squared=style.squared)
+    return added(result, _opened(context, form, source, shared))
+
+
+def _opened(context: Context, form: Form, source: Tensor, shared: Tensor) -> Tensor:
+    """The shared expert's result, gated where it has a gate."""
     if "ffn_gate_inp_shexp.weight" in form:
         scores = product(context, 1, source)
         opened = elementwise(elementwise(scores), scores)
         shared = elementwise(shared, opened)
-    return added(result, shared)
+    return shared
+
+
+def _is_grouped(context: Context, form: Form) -> bool:
+    """Whether the first half of the shared expert runs right after that of the chosen ones, which it is like.
+
+    Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_cuda_match_shared_expert (b11434).
+    """
+    gates = form.get("ffn_gate_exps.weight"), form.get("ffn_gate_shexp.weight")
+    if not context.engine.groups_shared_expert or context.on_cpu or None in gates:
+        return False
+    return form["ffn_up_exps.weight"][:2] == form["ffn_up_shexp.weight"][:2]
 
 
 def _normed(context: Context, style: Style, form: Form, name: str, source: Tensor) -> Tensor:
@@ -283,37 +304,48 @@ def encoder_layer(
 
 
 def latent_attention_heads(
-    context: Context, form: Form, layer: LayerShape, source: Tensor
+    context: Context, form: Form, layer: LayerShape, source: Tensor, *, compressed: Tensor | None = None
 ) -> tuple[Heads, int]:
     """Queries, keys and values compressed into a latent (MLA), and the length of a decompressed value.
 
     A file without the split tensors (attn_k_b, attn_v_b) is decompressed before the cache; then the length is 0.
+    compressed: the compressed queries, where something else reads them too.
     Source: llama.cpp src/models/deepseek2.cpp (b10488).
     """
     shape, tokens, count = context.shape, context.tokens, layer.head_count
     turned_length = shape.number("rope.dimension_count")
     latent = shape.number("attention.kv_lora_rank")
-    if "attn_q_a.weight" in form:
+    if compressed is not None:
+        query = projected(context, form, "attn_q_b", compressed)
+    elif "attn_q_a.weight" in form:
         compressed = norm(context, form, "attn_q_a_norm", projected(context, form, "attn_q_a", source))
         query = projected(context, form, "attn_q_b", compressed)
     else:
         query = projected(context, form, "attn_q", source)
     head_length = query.shape[0] // count
     plain_length = head_length - turned_length
-    from_blocks = _views(query, ((plain_length, count, tokens), (turned_length, count, tokens)))
     both = product(context, latent + turned_length, source)
     value_latent, key_turned = _views(both, ((latent, tokens), (turned_length, 1, tokens)))
-    query_turned = Tensor(from_blocks[1].shape, (from_blocks[1], context.positions()), reuses=True)
-    key_turned = Tensor(key_turned.shape, (key_turned, context.positions()), reuses=True)
+    parts = ((plain_length, count, tokens), (turned_length, count, tokens))
+    turns_whole = context.engine.turns_whole_query
+    if turns_whole:
+        query = reshaped(query, head_length, count, tokens)
+    if shape.is_latent_attention or not turns_whole:
+        query_plain, query_turned = _views(query, parts)
+        query_turned = turned(context, query_turned)
+    key_turned = turned(context, key_turned)
     value_latent = norm(context, form, "attn_kv_a_norm", value_latent)
     if shape.is_latent_attention:
-        return _absorbed(context, form, layer, from_blocks[0], query_turned, value_latent, key_turned)
+        return _absorbed(context, form, layer, query_plain, query_turned, value_latent, key_turned)
     value_length = layer.value_length
     decompressed = product(context, (plain_length + value_length) * count, value_latent)
     key_plain, value = _views(decompressed, ((plain_length, count, tokens), (value_length, count, tokens)))
     value = operation(value.shape, value)
-    joined_query = operation((head_length, count, tokens), from_blocks[0], query_turned)
-    repeated = operation(query_turned.shape, key_turned, query_turned)
+    if turns_whole:
+        joined_query, repeated = turned(context, query), operation(parts[1], key_turned)
+    else:
+        joined_query = operation((head_length, count, tokens), query_plain, query_turned)
+        repeated = operation(parts[1], key_turned, query_turned)
     joined_key = operation((head_length, count, tokens), key_plain, repeated)
     return Heads(joined_query, joined_key, value), 0
 

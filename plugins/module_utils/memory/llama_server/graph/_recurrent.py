@@ -40,7 +40,12 @@ def _states(context: Context, size: int) -> Tensor:
     context.graph.leafs += 1
     context.graph.outside_nodes += STATE_OPERATIONS
     stored(context)
-    return context.graph.expand(operation((size, context.slots), _state_rows(context)))
+    gathered = operation((size, context.slots), _state_rows(context))
+    if not context.engine.gathers_once:
+        return context.graph.expand(gathered)
+    states = context.graph.expand(view(gathered, gathered.shape))
+    stored(context, view(gathered, (size, 0)))
+    return states
 
 
 def _by_slot(context: Context, source: Tensor) -> Tensor:
@@ -73,6 +78,9 @@ def _scan(context: Context, width: int, state_size: int, *sources: Tensor) -> Te
     context.graph.outside_nodes += STATE_OPERATIONS + 1
     length = width * context.tokens + state_size * width * context.slots
     result = context.graph.expand(weighted(context, operation((length,), *sources, _state_rows(context))))
+    if context.engine.gathers_once and context.slots > 1:
+        others = operation((state_size * width, context.slots - 1), _state_rows(context))
+        stored(context, view(others, (state_size * width, 0)))
     stored(context, view(result, (state_size * width, context.slots)))
     context.graph.outside_nodes += 1
     return result
@@ -95,6 +103,8 @@ def mamba(context: Context, form: Form, source: Tensor) -> Tensor:
         step = norm(context, form, "ssm_dt_norm", step)
         before = norm(context, form, "ssm_b_norm", before)
         after = norm(context, form, "ssm_c_norm", after)
+    elif context.engine.copies_time_step:
+        step = operation(step.shape, step)
     step = weighted(context, elementwise(product(context, width, step)))
     by_head = reshaped(inner, 1, width, each, slots)
     scanned = _scan(context, width, state_size, by_head, step, before, after)
@@ -114,7 +124,10 @@ def mamba2(context: Context, form: Form, source: Tensor) -> Tensor:
     convolved_width = width + 2 * groups * state_size
     by_head = (width // heads, heads, each, slots)
     history = reshaped(_states(context, kept * convolved_width), kept, convolved_width, slots)
-    everything = product(context, form["ssm_in.weight"][1], _by_slot(context, source))
+    if context.engine.projects_flat:
+        everything = _by_slot(context, product(context, form["ssm_in.weight"][1], source))
+    else:
+        everything = product(context, form["ssm_in.weight"][1], _by_slot(context, source))
     gate = view(everything, by_head)
     step = view(everything, (heads, each, slots))
     inner = view(everything, (convolved_width, each, slots))
@@ -127,6 +140,8 @@ def mamba2(context: Context, form: Form, source: Tensor) -> Tensor:
     mixed = operation(by_head, operation(by_head, gate), result)
     if "ssm_norm.weight" in form:
         mixed = norm(context, form, "ssm_norm", reshaped(mixed, width // groups, groups, each, slots))
+    if context.engine.projects_flat:
+        return product(context, form["ssm_out.weight"][1], reshaped(mixed, width, context.tokens))
     mixed = reshaped(mixed, width, each, slots)
     return _by_token(context, product(context, form["ssm_out.weight"][1], mixed))
 

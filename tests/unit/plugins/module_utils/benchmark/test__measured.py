@@ -47,6 +47,12 @@ def test_a_result_for_any_host_with_such_gpus_does_not_say_that_it_is_this_host_
     assert found.sentence.startswith("measured on such a host at 2026-01-01T00:00:00Z: ")
 
 
+def test_what_the_benchmark_noted_against_its_own_value_is_told():
+    noted = result(knee={"parallel": 3, "reason": "3 at once gave the most", "note": "measure more rounds"})
+    assert measured_parallel(noted, NOW).doubt == "measure more rounds"
+    assert measured_parallel(result(), NOW).doubt == ""
+
+
 def test_a_result_without_correction_tells_no_overhead():
     assert measured_parallel(result(correction=None), NOW).overhead_bytes is None
 

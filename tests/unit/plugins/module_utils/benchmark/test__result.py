@@ -142,6 +142,9 @@ def test_the_page_s_data_hold_two_curves_of_each_model():
     assert host["models"][0]["charts"][0]["knee_x"] == host["models"][0]["charts"][0]["points"][1]["x"]
 
 
-def test_the_page_refuses_what_is_no_result():
-    with pytest.raises(ValueError, match="not in the form of role ollama_benchmark"):
-        benchmark_report({"gpu02": {}}, "now")
+def test_one_host_whose_result_is_none_costs_the_others_nothing():
+    report = benchmark_report({"gpu02": {}, "gpu03": made([measurement(1, 40)])}, "now")
+    assert [host["name"] for host in report["hosts"]] == ["gpu03"]
+    (left_out,) = report["left_out"]
+    assert left_out["name"] == "gpu02"
+    assert left_out["reason"].startswith("its result is not in the form of role ollama_benchmark: KeyError")

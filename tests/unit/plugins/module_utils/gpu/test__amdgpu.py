@@ -72,6 +72,8 @@ def test_what_the_gpu_has_mapped_is_not_free(sysfs: Sysfs) -> None:
 def test_an_apu_with_a_large_carve_out_has_that(sysfs: Sysfs) -> None:
     (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("strix_halo_carveout"))
     assert (gpu.memory_total_bytes, gpu.memory_free_bytes) == (64 * GIB, 7 * GIB)
+    assert gpu.memory_own_bytes == 64 * GIB
+    assert gpu.memory_shared_bytes
     assert gpu.integrated
 
 

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import (
     MAX_FILE_BYTES,
     RecordError,
+    record_of,
     remember,
     remembered,
 )
@@ -22,8 +23,9 @@ def test_what_is_remembered_is_what_was_applied(tmp_path):
     path = str(tmp_path / "state" / "planned_gpus.json")
     assert remembered(path) is None
     for gpus in ([A, B], [A], []):
-        remember(path, gpus)
-        assert remembered(path) == gpus
+        record = record_of(gpus, "0.33.0", 10488, [{"blob": "sha256-a"}])
+        remember(path, record)
+        assert remembered(path) == record
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
 
 
@@ -43,4 +45,14 @@ def test_what_cannot_be_read_or_is_too_long_is_one_sentence(tmp_path):
     with pytest.raises(RecordError, match="was not written by this collection"):
         remembered(str(long))
     with pytest.raises(RecordError, match=r"cannot be written: .*; what stood there is unchanged"):
-        remember(str(long / "x"), [A])
+        remember(str(long / "x"), record_of([A]))
+
+
+def test_a_record_of_a_former_release_has_no_version(tmp_path):
+    path = tmp_path / "planned_gpus.json"
+    path.write_text('{"gpus": [{"uuid": "GPU-a", "name": "RTX"}]}')
+    assert remembered(str(path)) == record_of([A])
+
+
+def test_of_many_observed_loads_some_are_kept():
+    assert len(record_of([], observed=[{}] * 1000)["observed"]) == 64

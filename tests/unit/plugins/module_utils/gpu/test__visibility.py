@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _visibility
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
@@ -140,9 +138,8 @@ AMD = [
 @pytest.mark.parametrize(
     ("environment", "seen"),
     [
-        ({}, [0, 1]),
-        ({"OLLAMA_IGPU_ENABLE": "1"}, [0, 1, 2]),
-        ({"OLLAMA_IGPU_ENABLE": "false"}, [0, 1]),
+        ({}, [0, 1, 2]),
+        ({"OLLAMA_IGPU_ENABLE": "false"}, [0, 1, 2]),
         ({"ROCR_VISIBLE_DEVICES": "1"}, [1]),
         ({"ROCR_VISIBLE_DEVICES": "GPU-398a3f843a146602,0"}, [1, 0]),
         ({"ROCR_VISIBLE_DEVICES": "1,0", "HIP_VISIBLE_DEVICES": "0"}, [1]),
@@ -157,37 +154,7 @@ def test_rocm_selects_then_hip_counts_among_those(environment: dict[str, str], s
 
 
 def test_what_is_left_out_of_amd_is_noted() -> None:
-    assert "OLLAMA_IGPU_ENABLE=1" in _visibility.visible(AMD, {}).notes[0]
     assert "'9'" in _visibility.visible(AMD, {"HIP_VISIBLE_DEVICES": "9"}).notes[0]
-
-
-APU = amd(0, "apu", "gfx1103", True)
-STRIX_HALO = amd(0, "halo", "gfx1151", True)
-JETSON = nvidia(0, "orin", "Orin", "8.7", integrated=True)
-
-
-@pytest.mark.parametrize("device", [APU, STRIX_HALO, JETSON], ids=lambda device: device.name)
-@pytest.mark.parametrize(
-    ("value", "used"),
-    [
-        *((value, True) for value in ("1", "true", "True", "TRUE", "t", " 1 ", "'1'", '"true"')),
-        *((value, True) for value in ("yes", "on", "2", "no", "off", "tRUE", "00", "disabled")),
-        *((value, False) for value in ("0", "false", "False", "F", "'0'", ' "false" ')),
-    ],
-)
-def test_what_igpu_enable_says_holds_for_every_integrated_gpu(
-    device: GpuDevice, value: str, used: bool
-) -> None:
-    assert bool(_visibility.visible([device], {"OLLAMA_IGPU_ENABLE": value}).uuids) is used
-
-
-@pytest.mark.parametrize("value", [None, "", "  ", "''"])
-@pytest.mark.parametrize(("device", "used"), [(APU, False), (STRIX_HALO, True), (JETSON, True)])
-def test_without_igpu_enable_an_integrated_gpu_is_used_by_its_kind(
-    device: GpuDevice, value: str | None, used: bool
-) -> None:
-    environment = {} if value is None else {"OLLAMA_IGPU_ENABLE": value}
-    assert bool(_visibility.visible([device], environment).uuids) is used
 
 
 def test_vulkans_order_is_not_known() -> None:
@@ -202,11 +169,9 @@ def test_nvidia_comes_before_amd() -> None:
 
 def test_gpus_that_vulkan_reaches_come_last_and_by_their_vendors_row() -> None:
     arc = GpuDevice(0, "arc", "0000:03:00.0", "intel", "Arc B580", memory_total_bytes=1000)
-    integrated = dataclasses.replace(arc, uuid="iris", integrated=True)
     environment = {"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "-1"}
-    result = _visibility.visible([arc, integrated, AMD[0], THREE[0]], environment)
+    result = _visibility.visible([arc, AMD[0], THREE[0]], environment)
     assert result.uuids == (THREE[0].uuid, "arc")
-    assert "OLLAMA_IGPU_ENABLE=1" in result.notes[0]
 
 
 def test_only_variables_that_matter_are_kept() -> None:

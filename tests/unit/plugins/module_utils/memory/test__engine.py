@@ -63,6 +63,19 @@ def test_a_model_that_leaves_the_margin_lies_wholly_on_the_gpu() -> None:
     assert load.memory.gpu_layers == load.layers == 33
 
 
+def test_the_sentences_have_their_numbers_in_mib() -> None:
+    whole = started("llama3.1_8b", [12])
+    (used,) = whole.used_bytes
+    needed = used // MIB
+    assert whole.explanation == (f"It takes {needed} MiB and leaves {(12 * GIB - used) // MIB} MiB free.",)
+    assert started("llama3.1_8b", [4]).explanation == (
+        f"It needs {needed} of 4096 MiB free and is to leave 1024 MiB, so the engine moves layers to the CPU.",
+    )
+    assert started("llama3.1_8b", [2], fit=False).failure == (
+        f"The engine runs out of GPU memory: llama3.1:8b needs {needed} MiB, 2048 MiB are free."
+    )
+
+
 def test_the_margin_decides_to_the_byte() -> None:
     needed = started("llama3.1_8b", [80]).used_bytes[0] + GIB
     fits, spills = (ENGINE.start(model("llama3.1_8b"), launch(), (needed - missing,)) for missing in (0, 1))

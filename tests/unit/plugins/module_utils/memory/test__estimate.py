@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate i
     host_estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import ModelMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
 )
@@ -142,6 +144,10 @@ class TestTheCaseEveryReaderKnows:
 
     def test_weights(self) -> None:
         assert self.three.weights_bytes == 2_483_218_432
+
+    @pytest.mark.parametrize("of", [estimate, host_estimate])
+    def test_the_logits_of_each_slot_are_32_bit_numbers_in_system_memory(self, of: Callable[..., ModelMemory]) -> None:
+        assert of(shape("gemma3_4b"), LoadSettings(4096, 3)).host.output_bytes == 262144 * 3 * 4
 
     def test_the_context_of_the_process_comes_on_top(self) -> None:
         parts = self.three.weights_bytes + self.three.kv_cache.total_bytes + self.three.compute_bytes

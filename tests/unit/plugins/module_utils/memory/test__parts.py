@@ -35,6 +35,12 @@ def test_caches_add_up_by_kind() -> None:
     assert KvCache().total_bytes == 0
 
 
+def test_what_nobody_tells_of_takes_nothing() -> None:
+    assert GpuMemory() == GpuMemory(0, 0, KvCache(0, 0, 0), 0, 0, 0, 0)
+    assert HostMemory() == HostMemory(0, 0, 0, KvCache(0, 0, 0), 0, 0, 0)
+    assert (GpuMemory().total_bytes, HostMemory().total_bytes) == (0, 0)
+
+
 def test_the_whole_is_the_sum_of_its_parts() -> None:
     assert GPU.buffers_bytes == 100 + 60 + 40
     assert GPU.total_bytes == 200 + 55 + 7

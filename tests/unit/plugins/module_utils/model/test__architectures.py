@@ -53,6 +53,48 @@ def test_which_architectures_have_a_trait(says, names: list[str]) -> None:
     assert [name for name, row in ARCHITECTURES.items() if says(row)] == names
 
 
+# As llama.cpp's src/models/*.cpp call set_swa_pattern(interval, dense_first); where the header alone tells, 1 or 0.
+INTERVALS = {
+    (0, False): ["lfm2"],
+    (1, False): ["gemma4", "granite_swa", "maple", "mimo2", "spark2_5", "step35"],
+    (2, False): ["gemma2", "gpt-oss"],
+    (3, True): ["modern-bert"],
+    (4, False): ["afmoe", "cohere2", "exaone-moe", "exaone4", "llama4", "mellum", "muse-glimmer", "olmo2"],
+    (4, True): ["cohere2moe", "laguna", "smallthinker"],
+    (5, False): ["gemma3n"],
+    (6, False): ["gemma-embedding", "gemma3"],
+    (8, False): ["plamo3"],
+}
+# Tokens where the header names no window, tokens whatever it names, and the only depth that has windows.
+WINDOWS = {
+    "exaone-moe": (128, 0, None),
+    "exaone4": (4096, 0, 64),
+    "gemma2": (4096, 0, None),
+    "llama4": (8192, 8192, None),
+    "smallthinker": (0, 4096, None),
+}
+
+
+def test_of_how_many_layers_one_sees_more_than_a_window() -> None:
+    found: dict[tuple[int, bool], list[str]] = {}
+    for name, row in ARCHITECTURES.items():
+        if row.sliding:
+            found.setdefault((row.sliding.interval, row.sliding.dense_first), []).append(name)
+    assert found == INTERVALS
+
+
+@pytest.mark.parametrize("name", [name for names in INTERVALS.values() for name in names])
+def test_how_long_the_window_is_where_the_header_does_not_say(name: str) -> None:
+    sliding = traits(name).sliding
+    assert sliding is not None
+    windows = (sliding.default_window, sliding.fixed_window, sliding.only_block_count)
+    assert windows == WINDOWS.get(name, (0, 0, None))
+
+
+def test_gemma3n_has_caches_in_its_first_twenty_layers() -> None:
+    assert traits("gemma3n").layers_with_cache == 20
+
+
 def test_what_has_no_head_is_an_encoder() -> None:
     assert all(row.is_encoder for row in ARCHITECTURES.values() if row.is_headless)
 

@@ -132,6 +132,9 @@ def test_layers_that_predict_ahead_are_numbered_after_the_others() -> None:
     assert estimate(found, settings).gpus[0].buffers_bytes == estimate(wanted, settings).gpus[0].buffers_bytes
     named = {**plain, "tensors": plain["tensors"] + ahead[1:]}
     assert shape(named).number("nextn_predict_layers") == 1
+    for number, counted in ((62, 63), (63, 64), (64, 64), (999, 64)):
+        far = [[f"mtp.layers.{number}.self_attn.q_proj.weight", "F16", [4096, 8192]]]
+        assert shape({**plain, "tensors": plain["tensors"] + far}).number("nextn_predict_layers") == counted
 
 
 @pytest.mark.parametrize("old", ["olmo3"])

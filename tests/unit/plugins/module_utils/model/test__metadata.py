@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._metadata import MAX_LAYERS, Metadata
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._metadata import Metadata
 
 
 def metadata(**values: Any) -> Metadata:
@@ -50,7 +50,10 @@ def test_numbers_are_the_architectures_own() -> None:
 
 
 def test_numbers_are_bounded() -> None:
-    assert len(metadata(**{f"key{number}": number for number in range(5000)}).numbers()) < 300
+    assert len(metadata(**{f"key{number}": number for number in range(5000)}).numbers()) == 256
+    lists = {"most": [2**32 - 1] * 512, "more": [1] * 513, "large": 2**32, "largest": 2**32 - 1}
+    assert metadata(**lists).numbers() == {"most": 2**32 - 1, "largest": 2**32 - 1}
+    assert metadata(heads=[8] * 512).integer("heads") == 8
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_numbers_are_bounded() -> None:
         (-1, "llama.heads is -1, expected 0 to 4294967295"),
         (2**32, "llama.heads is 4294967296, expected 0 to"),
         ([8, "x"], "llama.heads is 'x', expected a whole number"),
-        ([1] * (MAX_LAYERS + 1), f"llama.heads has {MAX_LAYERS + 1} values, expected at most {MAX_LAYERS}"),
+        ([1] * 513, "llama.heads has 513 values, expected at most 512"),
     ],
 )
 def test_what_is_no_number_is_named(value: Any, sentence: str) -> None:

@@ -168,6 +168,10 @@ class TestDamage:
         with pytest.raises(ValueError, match=r"model llama3\.2_1b"):
             ModelShape.from_dict(plain)
 
+    def test_the_longest_tensor_is_taken(self):
+        plain = {**shape_of("llama3.2_1b").to_dict(), "model_form": {"a": [2**40]}}
+        assert ModelShape.from_dict(plain).model_form == (("a", (2**40,)),)
+
     @pytest.mark.parametrize(
         ("field", "value", "sentence"),
         [
@@ -178,6 +182,7 @@ class TestDamage:
             ("text_bytes", 2**60, r"text_bytes of model llama3\.2_1b is \d+, expected a whole number from 0 to"),
             ("numbers", {"expert_count": -1}, r"numbers of model .* expected a mapping of whole numbers"),
             ("parameters", [], r"parameters of model llama3\.2_1b is \[\], expected a mapping"),
+            ("model_form", {"a": [2**40 + 1]}, r"damaged: tensor a has the shape \[1099511627777\]"),
             ("model_form", {"a": [1, 2, 3, 4, 5]}, r"damaged: tensor a has the shape \[1, 2, 3, 4, 5\]"),
         ],
     )

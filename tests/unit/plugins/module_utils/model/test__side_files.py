@@ -41,10 +41,7 @@ def test_a_model_without_any_stays_as_it_is():
 
 
 ADAPTERS = "its adapters are counted by their size on disk, 2 MiB on every GPU"
-DRAFT = (
-    "its draft model is counted by its size on disk, 3 MiB on every GPU, without its KV cache: keep room for that with "
-    "ollama_plan_headroom_bytes"
-)
+DRAFT = "its draft model is counted by its size on disk, 3 MiB on every GPU"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    is_name,
     name_key,
     same_model,
     short_name,
@@ -68,3 +69,28 @@ def test_the_short_name_is_a_name_of_the_same_model(parts, tag):
     name = "/".join(parts) + (f":{tag}" if tag else "")
     assert short_name(short_name(name)) == short_name(name)
     assert name_key(name.upper()) == name_key(name)
+
+
+# Source of the rows: Ollama types/model/name_test.go; a copy by hand in a file manager is called '3b (1)'.
+@pytest.mark.parametrize(
+    ("parts", "taken"),
+    [
+        (("registry.ollama.ai", "library", "llama3.2", "3b"), True),
+        (("localhost:5000", "team", "chat", "latest"), True),
+        (("registry.ollama.ai", "_", "mymodel", "latest"), True),
+        (("hf.co", "unsloth", "Llama-3.2-3B-Instruct-GGUF", "Q4_K_M"), True),
+        (("registry.ollama.ai", "library", "llama3.2", "3b.bak"), True),
+        (("registry.ollama.ai", "library", "llama3.2", "3b (1)"), False),
+        (("registry.ollama.ai", "library", "llama3.2", "latest~"), False),
+        (("registry.ollama.ai", "library", ".hidden", "latest"), False),
+        (("registry.ollama.ai", "my.space", "model", "latest"), False),
+        (("registry.ollama.ai", "library", "m" * 80, "latest"), True),
+        (("registry.ollama.ai", "library", "m" * 81, "latest"), False),
+        (("h" * 350, "library", "model", "latest"), True),
+        (("h" * 351, "library", "model", "latest"), False),
+        (("registry.ollama.ai", "library", "model", ""), False),
+        (("registry.ollama.ai", "library", "model", "v1\n"), False),
+    ],
+)
+def test_names_that_ollama_takes(parts: tuple[str, str, str, str], taken: bool) -> None:
+    assert is_name(*parts) is taken

@@ -25,6 +25,8 @@ from hypothesis import strategies as st
         ("OLLAMA_MAX_LOADED_MODELS", "0"),
         ("OLLAMA_CONTEXT_LENGTH", "262144"),
         ("OLLAMA_GPU_OVERHEAD", "1073741824"),
+        ("OLLAMA_GPU_OVERHEAD", "1048576"),
+        ("OLLAMA_GPU_OVERHEAD", "0"),
         ("OLLAMA_KEEP_ALIVE", "-1"),
         ("OLLAMA_KEEP_ALIVE", "1.5h"),
         ("OLLAMA_LOAD_TIMEOUT", "600"),
@@ -50,6 +52,8 @@ def test_what_ollama_takes_as_meant_passes(name, value):
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
+        ("OLLAMA_GPU_OVERHEAD", "512", "is 512 bytes, next to nothing: write the size in bytes"),
+        ("OLLAMA_GPU_OVERHEAD", "1048575", "is 1048575 bytes"),
         ("OLLAMA_GPU_OVERHEAD", "8G", "does not parse, and Ollama would take its default: write bytes"),
         ("OLLAMA_NUM_PARALLEL", "-1", "does not parse"),
         ("OLLAMA_NUM_PARALLEL", "3.0", "does not parse"),

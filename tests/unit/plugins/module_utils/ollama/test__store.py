@@ -244,7 +244,7 @@ class TestUnplannable:
 
 DIGEST = "sha256:" + "0" * 64
 BAD_MANIFESTS = {
-    "nothing": ("", "is no JSON: Expecting value"),
+    "nothing": ("", "is empty, as a pull that was interrupted leaves it"),
     "text": ("hello", "is no JSON"),
     "bytes": ("\udcff", "is no JSON"),
     "a list": ("[]", "holds a list of 0, expected a mapping"),
@@ -291,7 +291,8 @@ class TestDamage:
         path.write_bytes(content.encode("utf-8", "surrogateescape"))
         with pytest.raises(ModelError) as raised:
             read(tmp_path, "llama3.2:1b")
-        assert str(raised.value).startswith(str(tmp_path))
+        assert str(raised.value).startswith(f"model llama3.2:1b: {tmp_path}")
+        assert "pull llama3.2:1b again, or remove it with 'ollama rm llama3.2:1b'" in str(raised.value)
         assert message in str(raised.value)
 
     def test_a_manifest_without_a_model_is_named(self, tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._routes import (
-    Backend,
+    RoutedHost,
     backend,
     full_address,
     mark,
@@ -32,7 +32,7 @@ def test_a_host_gets_what_its_plan_holds() -> None:
     planned = plan(a_1=4, b_1=1)
     planned["models"].append({"name": "c:1", "planned": False, "num_parallel": 0, "context_length": 0})
     found = backend("h", "h:11434", planned)
-    assert found == Backend("h", "h:11434", {"a:1": 4, "b:1": 1}, {"a:1": 4096, "b:1": 4096})
+    assert found == RoutedHost("h", "h:11434", {"a:1": 4, "b:1": 1}, {"a:1": 4096, "b:1": 4096})
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_a_host_that_holds_nothing_for_certain_is_left_out(changed, says) -> Non
 
 def test_a_model_has_exactly_the_hosts_that_hold_it() -> None:
     hosts = [
-        Backend("h2", "h2:1", {"a:1": 2}, {"a:1": 8192}),
-        Backend("h1", "h1:1", {"a:1": 4, "x/b:latest": 1}, {"a:1": 4096, "x/b:latest": 512}),
+        RoutedHost("h2", "h2:1", {"a:1": 2}, {"a:1": 8192}),
+        RoutedHost("h1", "h1:1", {"a:1": 4, "x/b:latest": 1}, {"a:1": 4096, "x/b:latest": 512}),
     ]
     found, notes = upstreams(hosts)
     assert notes == []
@@ -84,7 +84,7 @@ def test_a_model_has_exactly_the_hosts_that_hold_it() -> None:
 
 
 def test_names_that_would_be_one_stay_apart() -> None:
-    found, _notes = upstreams([Backend("h", "h:1", {"a_b:1": 1, "a/b:1": 1}, {})])
+    found, _notes = upstreams([RoutedHost("h", "h:1", {"a_b:1": 1, "a/b:1": 1}, {})])
     assert len({one["upstream"] for one in found}) == 2
 
 
@@ -92,7 +92,7 @@ def test_names_that_would_be_one_stay_apart() -> None:
     "name", ['a"; } server { listen 1; }', "a b", "a\nb", "{{ 1/0 }}", "", "-a", "a" * 300, "a{b", "a;b"]
 )
 def test_a_name_that_is_none_is_left_out(name) -> None:
-    found, notes = upstreams([Backend("h", "h:1", {name: 1, "good:1": 1}, {})])
+    found, notes = upstreams([RoutedHost("h", "h:1", {name: 1, "good:1": 1}, {})])
     assert [one["model"] for one in found] == ["good:1"]
     assert len(notes) == 1
 
@@ -130,8 +130,8 @@ def test_no_address_brings_anything_else_into_the_file(given, port) -> None:
 
 
 def test_the_mark_tells_one_configuration_from_another() -> None:
-    found, _notes = upstreams([Backend("h", "h:1", {"a:1": 1}, {})])
-    more, _notes = upstreams([Backend("h", "h:1", {"a:1": 2}, {})])
+    found, _notes = upstreams([RoutedHost("h", "h:1", {"a:1": 1}, {})])
+    more, _notes = upstreams([RoutedHost("h", "h:1", {"a:1": 2}, {})])
     assert mark(found, {"kind": "nginx"}) == mark(found, {"kind": "nginx"})
     assert (
         len({mark(found, {"kind": "nginx"}), mark(found, {"kind": "haproxy"}), mark(more, {"kind": "nginx"})})

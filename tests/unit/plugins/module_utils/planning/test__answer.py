@@ -17,6 +17,7 @@ GPU = {"index": 0, "uuid": "GPU-1", "name": "RTX", "memory_total_bytes": 24 << 3
 FACTS = {"gpufleet_gpu": {"devices": [GPU]}}
 GEMMA = {"name": "gemma3:4b", "header": header("gemma3:4b")}
 READ = {"ansible_facts": FACTS, "models": {"models": [GEMMA], "loaded": None, "version": "0.33.0"}, "failures": []}
+FOR = {"changes": [], "planned_for": {"version": "0.33.0", "engine_build": None, "observed": []}}
 OURS = {"uuid": "GPU-1", "name": "RTX"}
 
 
@@ -37,7 +38,7 @@ def test_a_plan_with_all_that_the_roles_ask_it() -> None:
         "obstacles": [],
         "stopped": "it is stopped",
         "service_id": "8c7d",
-        "hardware": {"gone": [], "gone_is_accepted": False, "to_remember": None, "problem": ""},
+        "hardware": {"gone": [], "gone_is_accepted": False, "to_remember": None, "problem": "", **FOR},
     }
 
 
@@ -54,6 +55,7 @@ def test_a_gpu_that_is_gone_may_be_accepted() -> None:
         "gone_is_accepted": True,
         "to_remember": [OURS],
         "problem": "",
+        **FOR,
     }
 
 

@@ -78,6 +78,26 @@ def test_fewer_slots_are_planned_where_more_bring_nothing(plan, benchmark):
     assert measured.safe
 
 
+def test_the_next_step_names_the_benchmark_where_that_is_what_limits(plan, benchmark):
+    step = plan(benchmark(2)).limits[0]
+    assert (step.step, step.value, step.possible) == ("parallel", 3, True)
+    assert step.reason == "a benchmark found 2 to be worth having, of 4 that are asked for"
+    assert "benchmark" not in plan().limits[0].reason
+
+
+def test_a_benchmark_that_doubts_itself_limits_nothing(plan, benchmark):
+    unsteady = benchmark(2)
+    unsteady["knee"]["note"] = "repeated measurements lie 46% apart, more than the 5% that decide: measure more rounds"
+    measured, plain = plan(unsteady), plan()
+    assert (measured.environment, measured.reasons, measured.limits) == (
+        plain.environment,
+        plain.reasons,
+        plain.limits,
+    )
+    (warning,) = set(measured.warnings) - set(plain.warnings)
+    assert warning.startswith("the benchmark limits nothing: repeated measurements lie 46% apart")
+
+
 def test_more_slots_than_the_demand_are_not_planned(plan, benchmark):
     measured = plan(benchmark(6))
     assert measured.num_parallel == 4

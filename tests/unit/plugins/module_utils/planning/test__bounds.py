@@ -131,7 +131,13 @@ def sized(*sizes_mib: int, **changes: object):
         ),
         ([5000, 5000], (10, 10, 10), 3, "3 models are more than the 2 GPUs"),
         ([5000, 5000], (10, 10, 10), 2, ""),
-        ([], (10, 10), 2, "there is no GPU"),
+        # None: the largest ones in system memory, of which there are 1000 MiB.
+        ([], (10, 10), 2, ""),
+        ([], (500, 300, 200), 3, ""),
+        ([], (500, 300, 200, 100), 3, ""),
+        ([], (500, 300, 201), 3, "a, b, c need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([], (500, 300, 201), 2, ""),
+        ([], (1001, 1), 1, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )
 def test_the_bound_says_what_is_safe_in_any_order(gpus_mib, sizes_mib, count, reason):

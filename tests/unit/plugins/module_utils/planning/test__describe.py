@@ -68,7 +68,7 @@ policies = st.builds(
     st.lists(st.sampled_from(MODELS), min_size=1, max_size=3, unique=True),
     policies,
     st.sampled_from(ERAS),
-    st.sampled_from(("8.6", "8.6", "5.2", "7.2")),
+    st.sampled_from(("8.6", "8.6", "5.2", "6.1")),
     st.booleans(),
 )
 @settings(deadline=None, max_examples=60)

@@ -22,10 +22,18 @@ GIVEN_NOTHING: dict[str, Any] = {
     "version": None,
     "service": {},
     "measured": {},
+    "server": {},
 }
 GPU, OTHER_GPU = {"devices": [1]}, {"devices": [2]}
 INSTALLED = {"models": ["a"], "unplannable": ["b"], "loaded": ["c"], "version": "0.33.0", "unseen": ["torn"]}
-HOST = {"gpu": GPU, "models": INSTALLED, "service": {"unit": "x"}, "measured": {"knee": 4}, "measured_problem": ""}
+HOST = {
+    "gpu": GPU,
+    "models": INSTALLED,
+    "service": {"unit": "x"},
+    "measured": {"knee": 4},
+    "measured_problem": "",
+    "server": {"version": "1"},
+}
 
 
 def test_what_was_read_stands_where_nothing_is_given() -> None:
@@ -35,6 +43,7 @@ def test_what_was_read_stands_where_nothing_is_given() -> None:
         **INSTALLED,
         "service": {"unit": "x"},
         "measured": {"knee": 4},
+        "server": {"version": "1"},
     }
 
 
@@ -45,6 +54,7 @@ def test_what_was_read_stands_where_nothing_is_given() -> None:
         ("version", "0.32.0", "0.32.0"),
         ("service", {"unit": "y"}, {"unit": "y"}),
         ("measured", {"knee": 8}, {"knee": 8}),
+        ("server", {"version": "2"}, {"version": "2"}),
         ("models", ["z"], ["a", "z"]),
         ("unplannable", ["z"], ["b", "z"]),
         ("loaded", ["z"], ["c", "z"]),

@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._hardware import gone, hardware
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._hardware import (
+    changes_since,
+    gone,
+    hardware,
+)
 
 A, B = ({"uuid": f"GPU-{name}", "name": "RTX"} for name in "ab")
 
@@ -28,6 +32,9 @@ def test_a_gpu_is_known_again_by_its_uuid(before: Any, devices: Any, missing: li
     assert gone(before, devices) == missing
 
 
+FOR = {"version": "0.33.0", "engine_build": None, "observed": []}
+
+
 def read_of(*devices: dict[str, str], **planned: object) -> dict[str, Any]:
     return {"ansible_facts": {"gpufleet_gpu": {"devices": list(devices)}}, **planned}
 
@@ -37,7 +44,7 @@ def read_of(*devices: dict[str, str], **planned: object) -> dict[str, Any]:
     [
         pytest.param({}, ([], None, ""), id="described, not read"),
         pytest.param(read_of(A), ([], None, ""), id="GPUs read by a module that remembers none"),
-        pytest.param(read_of(A, planned_gpus=[A]), ([], None, ""), id="as remembered"),
+        pytest.param(read_of(A, planned_gpus=[A], planned_for=FOR), ([], None, ""), id="as remembered"),
         pytest.param(read_of(A, planned_gpus=None), ([], [A], ""), id="never applied"),
         pytest.param(read_of(A, planned_gpus=[A, B]), (["RTX (GPU-b)"], [A], ""), id="one is gone"),
         pytest.param(
@@ -51,10 +58,49 @@ def read_of(*devices: dict[str, str], **planned: object) -> dict[str, Any]:
     ],
 )
 def test_what_is_told_of_the_gpus(read: Any, told: tuple[Any, Any, str]) -> None:
-    plan = {"gpus": [{**A, "index": 0, "total_bytes": 8}]}
+    plan = {"gpus": [{**A, "index": 0, "total_bytes": 8}], "version": "0.33.0", "observed": []}
     for accepted in (True, False):
         names = ("gone", "to_remember", "problem")
         assert hardware(plan, read, gone_is_accepted=accepted) == {
             **dict(zip(names, told)),
             "gone_is_accepted": accepted,
+            "planned_for": FOR,
+            "changes": [],
         }
+
+
+UPGRADED = "Ollama was {} from {} to {} since the plan was applied; it is planned anew by the rules of {}"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({}, {}, []),
+        ({"version": "0.33.0"}, {}, []),
+        ({"version": "0.32.1"}, {}, [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")]),
+        ({"version": "0.34.2"}, {}, [UPGRADED.format("downgraded", "0.34.2", "0.33.0", "0.33.0")]),
+        (
+            {"version": "0.32.1", "engine_build": 9000},
+            {"engine_build": 10488},
+            [UPGRADED.format("upgraded", "0.32.1", "0.33.0 (llama.cpp b9000 to b10488)", "0.33.0")],
+        ),
+        ({"version": "mine"}, {}, [UPGRADED.format("upgraded", "mine", "0.33.0", "0.33.0")]),
+    ],
+)
+def test_another_version_than_the_plan_was_applied_for_is_said(before: Any, now: Any, told: list[str]) -> None:
+    assert changes_since(before, {**FOR, **now}, [A], [A]) == told
+
+
+def test_a_gpu_that_came_since_is_said_and_none_where_none_was_known() -> None:
+    (sentence,) = changes_since(FOR, FOR, [A], [A, B])
+    assert sentence == "RTX (GPU-b) has come since the plan was applied; it is planned anew with it"
+    assert changes_since(FOR, FOR, [], [A, B]) == []
+
+
+def test_the_build_is_kept_while_the_version_is_the_same_and_nothing_was_loaded() -> None:
+    plan = {"gpus": [A], "version": "0.33.0", "observed": []}
+    for version, build in (("0.33.0", 10488), ("0.32.0", None)):
+        read = read_of(A, planned_gpus=[A], planned_for={**FOR, "version": version, "engine_build": 10488})
+        assert hardware(plan, read, gone_is_accepted=False)["planned_for"]["engine_build"] == build
+    read = read_of(A, planned_gpus=[A], planned_for=FOR, server={"engine_build": 10500})
+    assert hardware(plan, read, gone_is_accepted=False)["planned_for"]["engine_build"] == 10500

@@ -15,10 +15,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
     HostGpus,
     UnmeasuredGpu,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import (
+    ComputeDevice,
+    ServerLog,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     available_bytes,
     host_from_facts,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 
 GIB = 1 << 30
 
@@ -50,12 +56,13 @@ def facts(*devices, **values):
     ).to_dict()
 
 
-def host(facts, on_gpu_fault="fail", environment=None, managed_environment=None):
+def host(facts, on_gpu_fault="fail", environment=None, managed_environment=None, version="0.33.0"):
     return host_from_facts(
         facts,
         on_gpu_fault=on_gpu_fault,
         environment=environment or {},
         managed_environment=managed_environment or {},
+        rules=rules(version),
     )
 
 
@@ -268,3 +275,44 @@ class TestMoreGpusThanArePlanned:
         planned = host({"devices": [{"memory_total_bytes": 24 * GIB}] * 100_000})
         assert (len(planned.gpus), planned.warnings[0][:10]) == (64, "99936 GPUs")
         assert time.monotonic() - began < 5
+
+
+def said(*devices: ComputeDevice) -> Said:
+    return Said(ServerLog(devices=devices))
+
+
+NOTHING_TAKEN = ComputeDevice("cpu", "cpu", "", "cpu", "cpu", "", "", None, None)
+FIRST_TAKEN = ComputeDevice("0", "CUDA", "", "CUDA0", "", "", "0000:01:00.0", None, None)
+
+
+@pytest.mark.parametrize(
+    ("devices", "planned", "left_out"),
+    [((NOTHING_TAKEN,), [], [0, 1]), ((FIRST_TAKEN,), [0], [1]), ((), [], [0, 1])],
+    ids=["no GPU", "one of two", "an empty list"],
+)
+def test_a_gpu_that_the_running_server_does_not_take_is_not_planned_with(devices, planned, left_out):
+    gpus = [{"memory_total_bytes": 24 * GIB, "pci_bus_id": f"00000000:0{n}:00.0"} for n in (1, 2)]
+    found = host_from_facts(
+        {"devices": gpus},
+        on_gpu_fault="fail",
+        environment={},
+        managed_environment={},
+        rules=rules("0.33.0"),
+        said=said(*devices),
+    )
+    assert [gpu.index for gpu in found.gpus] == planned
+    assert [gpu.index for gpu in found.dropped] == left_out
+    assert sum("is not used by the Ollama that runs" in warning for warning in found.warnings) == len(left_out)
+    assert found.environment == {}
+
+
+def test_a_gpu_that_the_running_server_takes_is_planned_with_whatever_the_rules_say():
+    gpu = {"memory_total_bytes": 24 * GIB, "pci_bus_id": "0000:01:00.0", "integrated": True, "vendor": "amd"}
+    keywords = {
+        "on_gpu_fault": "fail",
+        "environment": {},
+        "managed_environment": {},
+        "rules": rules("0.33.0"),
+    }
+    assert host_from_facts({"devices": [gpu]}, **keywords).gpus == ()
+    assert len(host_from_facts({"devices": [gpu]}, **keywords, said=said(FIRST_TAKEN)).gpus) == 1

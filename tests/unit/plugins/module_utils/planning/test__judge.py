@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
     model,
     simulation,
@@ -29,7 +30,9 @@ def judge_of(sizes_mib, shapes, **values):
         "system_memory_total_bytes": 1 << 38,
         "devices": [{"memory_total_bytes": size * MIB, "compute_capability": "8.6"} for size in sizes_mib],
     }
-    host = host_from_facts(facts, on_gpu_fault="fail", environment={}, managed_environment={})
+    host = host_from_facts(
+        facts, on_gpu_fault="fail", environment={}, managed_environment={}, rules=rules("0.33.0")
+    )
     models = [scheduler_model(shape) for shape in shapes]
     given = {"version": "0.33.0", "environment": {}, "headroom_bytes": 0, **values}
     return Judge(Simulation(host, models, **given))
@@ -58,6 +61,15 @@ def test_any_combination_that_is_called_safe_is_safe_in_every_order(installed, s
     loaded = judge.most_loaded(judge.simulation.models, candidate, len(SMALL))
     for chosen in combinations(judge.simulation.models, min(loaded, 3)):
         assert is_safe_in_every_order(judge, chosen, candidate)
+
+
+def test_a_host_without_a_gpu_loads_as_many_as_fit_into_its_memory_however_many_are_installed(installed):
+    candidate = Candidate(1, 4096)
+    loaded = []
+    for count in (1, 2, 3, 4, 5):
+        judge = judge_of([], [installed(name) for name in SMALL[:count]])
+        loaded.append(judge.most_loaded(judge.simulation.models, candidate, count))
+    assert loaded == [1, 2, 3, 4, 5]
 
 
 def test_what_is_hopeless_is_never_safe(installed):

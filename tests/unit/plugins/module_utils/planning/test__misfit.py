@@ -26,7 +26,7 @@ class RoomJudge:
 
     def __init__(self, room: int, *, has_gpus: bool = True, one_gpu: int | None = None) -> None:
         self.room, self.one_gpu = room, one_gpu
-        self.host = type("Host", (), {"gpus": (0,) * has_gpus})()
+        self.host = type("Host", (), {"gpus": (0,) * has_gpus, "remedies": ()})()
         self.asked_of_one_gpu: list[object] = []
 
     def taken(self, models, candidate):
@@ -48,6 +48,8 @@ class RoomJudge:
     def bytes_of_one_gpu(self, _models, candidate):
         self.asked_of_one_gpu.append(candidate)
         return self.one_gpu
+
+    system_memory_bytes = bytes_of_one_gpu
 
 
 def demand(name: str, file_gib: int, priority: int | None = 0) -> Demand:
@@ -146,7 +148,9 @@ def test_remedies_are_those_that_would_do(room, changes, remedies):
     ("has_gpus", "needed", "remedy"),
     [
         (True, 20 * GIB, "a host with one GPU of 20.0 GiB free"),
-        (False, 20 * GIB, "a host with system memory of 20.0 GiB free"),
+        (False, 20 * GIB, "a host with 20 GiB of system memory available"),
+        (False, 20 * GIB + 1, "a host with 21 GiB of system memory available"),
+        (False, None, "another model"),
         (True, None, NOWHERE),
     ],
 )

@@ -45,6 +45,7 @@ def plan() -> Plan:
         basis="exact",
         placement="gpu",
         version="0.33.0",
+        rules="llama.cpp b10488 (Ollama 0.33.0)",
         num_parallel=2,
         max_loaded_models=1,
         context_length=4096,

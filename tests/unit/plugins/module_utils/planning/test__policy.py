@@ -24,6 +24,10 @@ def test_no_option_is_the_default_policy():
     assert policy_from_dict(dict.fromkeys(Policy.__dataclass_fields__)) == Policy()
 
 
+def test_by_default_four_requests_at_once_are_served_with_at_least_ollamas_own_context():
+    assert (Policy().requests, Policy().min_context_length) == (4, 4096)
+
+
 def test_the_modules_options_are_the_fields_of_the_policy_with_the_same_defaults():
     assert set(POLICY) == set(Policy.__dataclass_fields__)
     assert policy_from_dict({name: spec.get("default") for name, spec in POLICY.items()}) == Policy()
@@ -63,6 +67,8 @@ def test_kv_cache_types_are_tried_best_first_whatever_the_order_given():
         ({"max_context_length": 2048}, "min_context_length is 4096, above max_context_length, which is 2048"),
         ({"requets": 3}, "unknown planning option 'requets'; did you mean 'requests'?"),
         ({"operator_environment": ["A=1"]}, "operator_environment must be a mapping"),
+        ({"operator_environment": {"A B": "1"}}, "operator_environment: 'A B' is not a name that systemd accepts"),
+        ({"operator_environment": {"A_KEY=hunter2": ""}}, "operator_environment: 'A_KEY=********' is not a name"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(options, sentence):

@@ -27,11 +27,11 @@ def test_a_table_is_as_wide_as_its_widest_cells():
 
 def test_a_plan_starts_with_the_verdict_and_the_environment(plan):
     assert lines_of(plan([12], ["gemma3:4b"]))[:5] == [
-        "gpu01: safe on the GPU (Ollama 0.33.0)",
+        "gpu01: safe on the GPU, by exact figures (Ollama 0.33.0)",
+        "  rules: llama.cpp b10488 (Ollama 0.33.0)",
         "  OLLAMA_CONTEXT_LENGTH=4096",
         "  OLLAMA_MAX_LOADED_MODELS=1",
         "  OLLAMA_NUM_PARALLEL=4",
-        "",
     ]
 
 
@@ -45,7 +45,8 @@ def test_an_order_that_matters_stands_in_the_verdict(plan):
     wanted = ["gemma3:4b", "llama3.1:8b"]
     planned = plan([24], wanted, wanted=wanted, context_length=16384)
     assert (
-        lines_of(planned)[0] == "gpu01: safe in the order gemma3:4b, llama3.1:8b on the GPU (Ollama 0.33.0)"
+        lines_of(planned)[0]
+        == "gpu01: safe in the order gemma3:4b, llama3.1:8b on the GPU, by exact figures (Ollama 0.33.0)"
     )
 
 
@@ -76,6 +77,18 @@ def test_a_host_without_models_has_no_next_steps(plan):
 def test_lines_are_no_wider_than_a_terminal(plan):
     wanted = ["gemma3:4b", "llama3.1:8b", "gpt-oss:20b"]
     assert max(map(len, lines_of(plan([24, 24], [*wanted, "qwen2.5:32b"], wanted=wanted)))) <= WIDTH + 8
+
+
+def test_sentences_fill_the_lines_up_to_110_characters(plan):
+    """As many words as a line holds, which begins with four characters; the reason of a step ends 30 before that."""
+    shown = plan([24], ["gemma3:4b"]).to_dict()
+    shown["reasons"] = ["aa" + " b" * 90]
+    shown["limits"] = [{**shown["limits"][0], "reason": " ".join(["c" * size, "d" * 39])} for size in (40, 41)]
+    lines = plan_lines(shown, "gpu01")
+    assert [len(line) for line in lines if line.lstrip(" -").startswith("aa ")] == [110]
+    steps = [line for line in lines if " ccc" in line]
+    assert [line.endswith("d" * 39) for line in steps] == [True, False]
+    assert steps[1].endswith("c …")
 
 
 def test_a_fleet_has_a_line_for_each_host_by_name(plan):

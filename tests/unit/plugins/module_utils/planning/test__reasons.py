@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import model
 
 A, B, C = map(model, "abc")
@@ -30,7 +31,7 @@ GOAL = Goal((A, B, C), False, (4, 3, 2, 1), (4096, 8192, 16384), ("f16",), (Fals
 def reasons(candidate: Candidate, loaded: int = 1, order=(), is_kept=False, policy=None, **goal) -> tuple[str, ...]:
     asked = replace(GOAL, **goal)
     chosen = Chosen(
-        inputs=SimpleNamespace(policy=policy or Policy()),
+        inputs=SimpleNamespace(policy=policy or Policy(), rules=rules("0.33.0")),
         judge=SimpleNamespace(runners=lambda models, _setting: models),
         goal=asked,
         choice=Choice(candidate, loaded, order),
@@ -62,6 +63,18 @@ PARALLEL, MODELS, CONTEXT = range(3)
             Candidate(1, 8192),
             {"parallels": (1,)},
             "OLLAMA_NUM_PARALLEL=1: no planned model is to serve, or can serve, more than one request at a time.",
+        ),
+        (
+            PARALLEL,
+            Candidate(1, 8192),
+            {"parallels": (1,), "models": (A, replace(B, family="qwen35"))},
+            "OLLAMA_NUM_PARALLEL=1: b serves one request at a time: Ollama gives its family one slot.",
+        ),
+        (
+            PARALLEL,
+            Candidate(1, 8192),
+            {"parallels": (1,), "models": tuple(replace(one, family="qwen35") for one in (A, B))},
+            "OLLAMA_NUM_PARALLEL=1: a, b serve one request at a time: Ollama gives their families one slot.",
         ),
         (
             PARALLEL,

@@ -31,6 +31,7 @@ def test_what_our_drop_in_sets_is_told_from_what_others_set():
         running=INFO["process_environment"],
         managed={"OLLAMA_NUM_PARALLEL": "4"},
         foreign={"OLLAMA_KEEP_ALIVE": "-1"},
+        places={"OLLAMA_KEEP_ALIVE": f"{THEIRS}:2"},
     )
 
 

@@ -46,6 +46,13 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
         ),
         ({"num_ctx": 4096}, {}, Candidate(2, 4096), None),
         (
+            {"num_ctx": 8193},
+            {},
+            Candidate(2, 4096),
+            "the Modelfile of a sets num_ctx 8193, beyond the 8192 tokens it was trained for",
+        ),
+        ({"num_ctx": 8192}, {}, Candidate(2, 8192), None),
+        (
             {"num_ctx": 4095},
             {},
             Candidate(2, 4096),
@@ -79,9 +86,15 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
             {"family": "qwen35"},
             {},
             Candidate(2, 4096),
-            "Ollama 0.33.0 gives a (family qwen35) one slot, whatever OLLAMA_NUM_PARALLEL says: its requests wait",
+            "a serves one request at a time: Ollama gives its family one slot (qwen35, Ollama 0.33.0), whatever",
         ),
         ({"family": "qwen35"}, {}, Candidate(1, 4096), None),
+        (
+            {"family": "qwen35"},
+            {"requests": 2},
+            Candidate(1, 4096),
+            "a serves one request at a time: Ollama gives its family one slot",
+        ),
         ({"is_embedding": True}, {}, Candidate(2, 4096), None),
         ({"is_embedding": True}, {"requests": 1}, Candidate(2, 4096), None),
         (
@@ -95,7 +108,7 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
 )
 def test_what_is_special_about_a_model_is_said(changes, asked, candidate, beginning):
     demand = Demand(replace(A, **changes), WantedModel("a", **asked) if asked else None)
-    warnings = model_warnings(demand, candidate, rules("0.33.0"))
+    warnings = model_warnings(demand, candidate, rules("0.33.0"), requests=1)
     if beginning is None:
         assert warnings == []
     else:
@@ -147,6 +160,21 @@ B = model("b", key="a")
         (
             [replace(A, num_ctx=2048), replace(B, num_ctx=2048)],
             ["a, b are tags of one file: they share one runner and count as one model"],
+        ),
+        (
+            [A, replace(B, side_files=("sha256-1",))],
+            [
+                "a, b are tags of one file with different projector or adapter: one of them is loaded at a time, and Ollama "
+                "reloads it whenever another tag is asked for"
+            ],
+        ),
+        (
+            [replace(A, num_gpu=0), B],
+            [
+                "a, b are tags of one file: they share one runner and count as one model",
+                "the Modelfile of a sets num_gpu 0: where it is loaded first, its runner also serves b with as few layers on "
+                "the GPU; set num_gpu in all tags of the file, or in none",
+            ],
         ),
     ],
 )

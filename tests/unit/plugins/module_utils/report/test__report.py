@@ -46,6 +46,7 @@ def plan(safe: bool = True, free: int = 15 * GIB, limits: tuple[Limit, ...] = ()
         basis="exact",
         placement="gpu",
         version="0.33.0",
+        rules="llama.cpp b10488 (Ollama 0.33.0)",
         num_parallel=3,
         max_loaded_models=1,
         context_length=4096,

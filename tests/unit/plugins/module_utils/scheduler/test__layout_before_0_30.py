@@ -73,6 +73,18 @@ def test_the_formula_packs_a_model_on_the_fewest_gpus(
     assert (layout.placement, layout.layers, layout.is_whole) == (placement, layers, is_whole)
 
 
+@pytest.mark.parametrize(
+    ("free_mib", "placement", "layers"),
+    [([1200, 1300], (1,), 3), ([1300, 1200], (0,), 3), ([1200, 1200], (0,), 2)],
+)
+def test_of_two_libraries_that_hold_a_part_the_one_that_holds_more_is_taken(
+    free_mib: list[int], placement: tuple[int, ...], layers: int
+) -> None:
+    gpus = [SchedulerGpu(index, 10**12, 0, library) for index, library in enumerate(("CUDA", "ROCm"))]
+    layout = laid_out(free_mib, gpus=gpus)
+    assert (layout.placement, layout.layers, layout.is_whole) == (placement, layers, False)
+
+
 def test_a_whole_model_on_one_gpu_takes_the_smaller_graph() -> None:
     assert laid_out([3000]).bytes_each == ((457 + 100 + 1000 + 200 + 300) * MIB,)
     two = laid_out([1700, 1701])

@@ -189,6 +189,38 @@ def test_the_batch_grows_with_the_context_where_there_is_room(
     assert decided([gpu(free_gib)], options=options(total_context)).batch == batch
 
 
+@pytest.mark.parametrize(
+    ("file_gib", "total_context", "least_free_gib", "batch", "smaller"),
+    [
+        pytest.param(4, 8192, 7.1875, 1024, 512, id="5 GiB and 768 MiB within 80 %"),
+        pytest.param(4, 65536, 16, 1024, 512, id="12 GiB within 75 %"),
+        pytest.param(4, 40960, 15, 2048, 1024, id="9 GiB within 60 %"),
+        pytest.param(0, 40960, 8.75, 2048, 1024, id="5 GiB and 2 GiB within 80 %"),
+    ],
+)
+def test_a_batch_needs_its_share_of_the_free_memory_to_the_byte(
+    file_gib: int, total_context: int, least_free_gib: float, batch: int, smaller: int
+) -> None:
+    model, asked = replace(MODEL, file_bytes=file_gib * GIB), options(total_context)
+    enough = gpu(least_free_gib)
+    assert decided([enough], model, options=asked).batch == batch
+    assert decided([replace(enough, free_bytes=enough.free_bytes - 1)], model, options=asked).batch == smaller
+
+
+def test_a_model_goes_onto_one_gpu_and_beside_others_within_80_percent_to_the_byte() -> None:
+    enough = gpu(5.625)  # of which 80 % are the 4.5 GiB that are predicted
+    short = replace(enough, free_bytes=enough.free_bytes - 1)
+    for one, placement in ((enough, (0,)), (short, (0, 1))):
+        assert decided([one, one]).placement == placement
+        assert decided([one], others_loaded=True).must_evict is (one is short)
+
+
+def test_an_integrated_gpu_has_all_that_is_free_where_the_systems_memory_is_not_known() -> None:
+    shared = gpu(8, integrated=True)
+    assert View([shared], [shared.free_bytes]).available_bytes(0) == 8 * GIB
+    assert View([shared, shared], [shared.free_bytes] * 2).available_to((0, 1)) == 16 * GIB
+
+
 def test_the_batch_depends_on_all_slots_together() -> None:
     assert decided([gpu(100)], options=options(4096, parallel=3)).batch == 1024
 
@@ -198,6 +230,8 @@ def test_the_batch_depends_on_all_slots_together() -> None:
     [
         (24, "CUDA", 32768, 512),
         (8, "CUDA", 32768, 256),
+        (8 + 1 / GIB, "CUDA", 32768, 512),
+        (8, "CUDA", 4097, 256),
         (8, "CUDA", 4096, 512),
         (24, "ROCm", 32768, 1024),
     ],

@@ -10,6 +10,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignmen
     ASSIGNMENT_LIMIT_BYTES,
     Assignment,
     environment_lines,
+    is_well_formed,
     parse_assignments,
     parse_environment_file,
     parse_process_environment,
@@ -129,6 +130,7 @@ def test_unit_file_lines_are_read_as_systemd_reads_them(line, assignments):
         ("1A", "x", "is not a name that systemd accepts"),
         ("A-B", "x", "is not a name that systemd accepts"),
         ("", "x", "is not a name that systemd accepts"),
+        ("HF_TOKEN=hunter2", "x", "'HF_TOKEN=********' is not a name that systemd accepts"),
         ("A\n", "x", "is not a name that systemd accepts"),
         ("\u00c4", "x", "is not a name that systemd accepts"),
         ("A", "x\ny", "A: the value holds a newline"),
@@ -213,3 +215,21 @@ def test_a_process_environment_parses_back(environment):
 
 def test_odd_process_environments_do_no_harm():
     assert parse_process_environment(b"A=1\0no assignment\0=2\0A=3\0B=\xff\0\0") == {"A": "1", "B": "\udcff"}
+
+
+@pytest.mark.parametrize(
+    ("text", "well_formed"),
+    [
+        ("", True),
+        ("  ", True),
+        ("A=1", True),
+        ("A= \t\"B=2 3\" 'C=\\n'", True),
+        ('A=1 "B=2', False),
+        ("A=1 B", False),
+        ("=1", False),
+        ("1A=1", False),
+        ("A-B=1", False),
+    ],
+)
+def test_a_line_is_well_formed_where_every_word_is_an_assignment(text, well_formed):
+    assert is_well_formed(text) is well_formed

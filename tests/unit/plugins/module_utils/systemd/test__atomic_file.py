@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _atomic_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
     ABANDONED_AFTER_SECONDS,
+    make_folder,
+    move_file,
     remove_file,
     replace_file,
     write_file,
@@ -29,6 +31,16 @@ def test_the_new_file_has_text_and_mode_whatever_the_umask(tmp_path):
     assert target.read_text(encoding="utf-8") == "n\u00e4w\n"
     assert target.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_folder_knows_of_the_file_before_anybody_is_told(tmp_path, monkeypatch):
+    """A folder that was not synchronised may have the old file again after the power failed."""
+    synchronised = []
+    monkeypatch.setattr(_atomic_file, "sync_folder", synchronised.append)
+    monkeypatch.chdir(tmp_path)
+    replace_file(str(tmp_path / "file"), "a", 0o644)
+    replace_file("file", "b", 0o644)
+    assert synchronised == [str(tmp_path), "."]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
@@ -116,3 +128,26 @@ def test_what_may_still_be_written_and_what_is_not_ours_stays(tmp_path, name, ag
 
 def test_an_hour_is_long_enough_for_whoever_still_writes():
     assert ABANDONED_AFTER_SECONDS == 3600
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: replace_file(file, "new", 0o600),
+        lambda file: move_file(file, f"{file}.moved"),
+        remove_file,
+        lambda file: make_folder(f"{file}.d", 0o700),
+    ],
+)
+def test_a_folder_is_synced_after_every_change_in_it(tmp_path, monkeypatch, change):
+    (tmp_path / "file").write_text("old")
+    seen = []
+    before = sorted(tmp_path.iterdir())
+    sync = _atomic_file.sync_folder
+    monkeypatch.setattr(
+        _atomic_file, "sync_folder", lambda path: (sync(path), seen.append((path, sorted(tmp_path.iterdir()))))
+    )
+    change(str(tmp_path / "file"))
+    (folder, then), *others = seen
+    assert (folder, others) == (str(tmp_path), [])
+    assert then != before or (tmp_path / "file").read_text() == "new"

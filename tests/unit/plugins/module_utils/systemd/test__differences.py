@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
     added_settings,
     dropped_variables,
@@ -41,6 +42,23 @@ def test_a_file_differs_in_missing_other_and_superfluous_variables():
 
 def test_a_prefix_of_the_value_is_not_the_value():
     assert len(unit_differences(UNIT, {"A": "16"}, {"A": "1"}, False)) == 1
+
+
+@pytest.mark.parametrize(
+    ("need_daemon_reload", "conflicts", "reason"),
+    [
+        (True, [], "systemctl daemon-reload is needed"),
+        (False, [], "no file that was found says so"),
+        (
+            False,
+            [Conflict("A", "/z", 4, "/z:4 (UnsetEnvironment) takes A away: remove it")],
+            "/z:4 (UnsetEnvironment)",
+        ),
+    ],
+)
+def test_why_systemd_holds_another_value_is_found(need_daemon_reload, conflicts, reason):
+    difference = unit_differences(UNIT, {"A": "7"}, {"A": "4"}, need_daemon_reload, conflicts)[0]
+    assert difference.message.startswith(f"systemd holds for ollama.service A=7, wanted 4: {reason}")
 
 
 def test_a_needed_reload_is_a_difference_of_its_own():
@@ -90,6 +108,21 @@ def test_what_ollama_parsed_otherwise_is_named():
     )
 
 
+@pytest.mark.parametrize(
+    ("process", "misread", "reason"),
+    [
+        (None, {}, "it did not parse the value as meant, or the process was started before it was set"),
+        ({"A": "1"}, {}, "its process does not have the value that is wanted"),
+        ({}, {"A": "A=x is no number"}, "its process does not have the value that is wanted"),
+        ({"A": "x"}, {"A": "A=x is no number"}, "A=x is no number"),
+        ({"A": "x"}, {}, "its process has the value that is wanted, and Ollama made something else of it"),
+    ],
+)
+def test_why_ollama_took_another_value_is_found(process, misread, reason):
+    (difference,) = server_differences(UNIT, {"A": ("0", "x")}, process, {"A": "x"}, misread)
+    assert difference.message == f"Ollama in ollama.service took A=0, wanted x: {reason}"
+
+
 def test_the_variables_of_a_dropins_text():
     assert variables_of(None) == {}
     assert variables_of('[Service]\nEnvironment="A=1" "B=x y"\nEnvironment=A=2\n') == {
@@ -106,3 +139,5 @@ def test_what_somebody_added_to_our_drop_in_is_named_by_line_without_its_value()
         "/d:4 sets ExecStartPre, which is not ours: the file is to be written again"
     )
     assert "secret" not in added.message
+    (added,) = added_settings("/d", "[Service]\nCPUWeight=5\n")
+    assert (added.variable, added.found) == ("", "CPUWeight")

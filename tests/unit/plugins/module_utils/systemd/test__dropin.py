@@ -152,6 +152,29 @@ def test_a_file_that_is_not_ours_is_left_alone(world):
     assert path(world).read_text() == "[Service]\n"
 
 
+def test_an_environment_file_that_goes_while_it_is_read_is_one_sentence(world, monkeypatch):
+    apply(FakeSystemd(), content=TEXT.format(1))
+
+    def gone(*_arguments):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(_dropin, "with_secret_file", gone)
+    with pytest.raises(DropinError, match=r"\.env cannot be read: No such file or directory"):
+        apply(FakeSystemd(), content=TEXT.format(2))
+
+
+def test_a_former_version_that_cannot_be_read_is_one_sentence(world, monkeypatch):
+    for number in (1, 2):
+        made = apply(FakeSystemd(), content=TEXT.format(number))
+
+    def torn(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(_dropin._former, "former", torn)
+    with pytest.raises(DropinError, match=r"the former drop-in .* cannot be read: Input/output error"):
+        apply(FakeSystemd(), "restored", taken_back=made.change)
+
+
 def test_a_file_that_cannot_be_read_is_one_sentence(world):
     path(world).mkdir(parents=True)
     with pytest.raises(DropinError, match="cannot be read: not a regular file"):

@@ -44,7 +44,21 @@ def decided(files, texts=None, wanted=("A", "B")):
         ("env -i PATH=/bin ollama serve", ["A", "B"]),
         ("env A=${A} B=$B ollama serve", []),
         ("/bin/sh -c 'A=9 exec ollama serve'", ["A"]),
-        ("/bin/bash -euc 'export A=9; exec ollama serve'", []),
+        ("/bin/bash -euc 'export A=9; exec ollama serve'", ["A"]),
+        ("/bin/bash -lc 'export A=9; exec ollama serve'", ["A"]),
+        ("/bin/bash -c -e 'export A=9; exec ollama serve'", ["A"]),
+        ("/bin/bash -o pipefail +e --login -c 'A=9 exec ollama serve'", ["A"]),
+        ("/bin/bash --norc -e", []),
+        ("/bin/bash -c", []),
+        ("/usr/bin/nice -n 5 /usr/bin/env A=9 /usr/bin/ollama serve", ["A"]),
+        ("env C=1 taskset -c 0-7 bash -c 'B=1 ollama serve'", ["B"]),
+        ("sudo -u ollama env A=1 nice /usr/bin/ollama serve", ["A"]),
+        ("/usr/bin/nice -n 5 /usr/bin/ollama serve", []),
+        ("nice", []),
+        ("env -S 'A=9 ollama serve'", ["A"]),
+        ("env '-SB=9 -u A' ollama serve", ["A", "B"]),
+        ("env '--split-string=A=9' B=1 ollama serve", ["A", "B"]),
+        ("env -S", []),
         ("/bin/bash -c 'export A=9; unset B; exec ollama serve'", ["A", "B"]),
         ("/bin/sh -c 'A=${A:-1} exec ollama serve'", []),
         ("env sh -c 'exec env A=1 ollama serve'", ["A"]),
@@ -64,12 +78,32 @@ def test_an_empty_command_takes_those_before_it_back():
     assert decided([unit("ollama serve"), wrapped]) == [("A", f"{PATH}.d/a.conf", 3)]
 
 
-@pytest.mark.parametrize("command", ["/opt/run.sh serve", "env C=1 /opt/run.sh", "/bin/bash -e /opt/run.sh"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("/opt/run.sh serve", "env C=1 /opt/run.sh", "/bin/bash -e /opt/run.sh"),
+        *("nice -n 5 /opt/run.sh", "chrt -b 0 bash /opt/run.sh"),
+    ],
+)
 def test_a_script_is_looked_into(command):
     files = [unit(command)]
     assert scripts(commands(files)) == ["/opt/run.sh"]
     text = "#!/bin/sh\n# A=1\nexport A=9\nif [ x = y ]; then B=2; fi\nexec ollama serve\n"
     assert decided(files, {"/opt/run.sh": text}) == [("A", "/opt/run.sh", 3), ("B", "/opt/run.sh", 4)]
+
+
+@pytest.mark.parametrize(
+    ("command", "does"),
+    [
+        ("env A=9 ollama serve", "sets"),
+        ("env -u A ollama serve", "takes away"),
+        ("/bin/sh -c 'export A=9; exec ollama serve'", "sets"),
+        ("/bin/sh -c 'unset A; exec ollama serve'", "takes away"),
+    ],
+)
+def test_the_sentence_says_whether_a_variable_is_set_or_taken_away(command, does):
+    (found,) = conflicts(decisions(commands([unit(command)]), {}), ["A"])
+    assert found.message.startswith(f"{PATH}:2 {does} A itself")
 
 
 def test_the_sentence_says_what_to_remove():
@@ -79,7 +113,7 @@ def test_the_sentence_says_what_to_remove():
     )
 
 
-@given(st.lists(st.text(alphabet="env -iuA=B$'\"\\/shc;#\n", max_size=40), max_size=3), st.text(max_size=40))
+@given(st.lists(st.text(alphabet="env -iuSA=B$'\"\\/shc;#\n", max_size=40), max_size=3), st.text(max_size=40))
 def test_whatever_a_command_is_it_is_read(lines, script):
     files = [unit(*lines)]
     texts = dict.fromkeys(scripts(commands(files)), script)

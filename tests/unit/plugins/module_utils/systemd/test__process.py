@@ -97,6 +97,20 @@ def test_the_processes_of_a_unit_are_those_of_its_control_group(proc):
     assert found[1].to_dict() == {"pid": 8, "command": ["llama-server", "-c", "8192", "-np", "2"]}
 
 
+def test_command_lines_are_read_up_to_a_bound_each_and_in_all_and_the_main_process_first(proc):
+    word = "x" * 1024
+    for pid in range(3, 100):
+        proc(pid, "/system.slice/o.service", command=["llama-server", *[word] * 128])
+    proc(100, "/system.slice/o.service", command=("ollama", "serve"))
+    found = {process.pid: process.command for process in _process.unit_processes(100, proc.path)}
+    assert list(found) == list(range(3, 101))
+    assert found[100] == ("ollama", "serve")
+    sizes = [len("\0".join(command)) for command in found.values()]
+    assert sizes[0] == _process.COMMAND_LIMIT_BYTES == 64 << 10
+    assert sizes[-2] == 0
+    assert sum(sizes) <= _process.COMMANDS_LIMIT_BYTES == 4 << 20
+
+
 def test_a_process_that_ends_meanwhile_is_left_out(proc):
     proc(7, "/system.slice/o.service")
     (proc(8, "/system.slice/o.service") / "cmdline").unlink()

@@ -285,3 +285,29 @@ def test_a_journal_is_closed_where_it_is_there_and_may_not_be_read(
     monkeypatch.setattr(_show.os, "geteuid", lambda: 7)
     monkeypatch.setattr(_show.os, "access", lambda path, mode: path.rpartition("/")[2] not in unreadable)
     assert _show.journal_is_closed(scope) is closed
+
+
+def test_the_scripts_among_the_programs_of_a_unit_are_read(tmp_path):
+    """A program may be a link; of a binary, a long script and one that is not there nothing is known."""
+    texts = {
+        "script": "#!/bin/sh\nexec ollama serve\n",
+        "longest": "#!" + "x" * (64 * 1024 - 2),
+        "long": "#!" + "x" * (64 * 1024 - 1),
+        "binary": "\x7fELF",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "link").symlink_to("script")
+    names = [str(tmp_path / name) for name in (*texts, "absent", "link", "link")]
+    assert _show.script_texts(names) == {
+        str(tmp_path / "script"): texts["script"],
+        str(tmp_path / "longest"): texts["longest"],
+        str(tmp_path / "link"): texts["script"],
+    }
+
+
+def test_of_many_programs_eight_are_looked_at(tmp_path):
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    names = [str(tmp_path / "absent")] * 7 + [str(tmp_path / "script")]
+    assert set(_show.script_texts(names)) == {str(tmp_path / "script")}
+    assert _show.script_texts([names[0], *names]) == {}

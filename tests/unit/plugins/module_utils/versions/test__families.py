@@ -38,6 +38,46 @@ def test_what_a_release_does_with_a_family(
     assert row.flashes_by_default(release) is flashes
 
 
+SINCE = {
+    "single_slot_since": {
+        (0, 4, 1): ["mllama"],
+        (0, 12, 7): ["qwen3vl", "qwen3vlmoe"],
+        (0, 15, 5): ["lfm2", "lfm2moe", "qwen3next"],
+        (0, 17, 1): ["nemotron_h", "nemotron_h_moe", "qwen35", "qwen35moe"],
+        (0, 22, 0): ["nemotron_h_omni"],
+    },
+    "own_engine_since": {
+        (0, 11, 11): ["gemma3", "gemma3n", "gpt-oss", "llama4", "mistral3", "mllama", "qwen25vl"],
+        (0, 12, 2): ["bert", "deepseek2", "nomic-bert", "qwen3", "qwen3moe"],
+        (0, 12, 7): ["qwen3vl", "qwen3vlmoe"],
+        (0, 13, 3): ["olmo3"],
+        (0, 14, 3): ["glm4moelite"],
+        (0, 15, 5): ["lfm2", "lfm2moe", "qwen3next"],
+        (0, 17, 1): ["nemotron_h", "nemotron_h_moe", "qwen35", "qwen35moe"],
+        (0, 20, 0): ["gemma4"],
+    },
+    "flash_since": {
+        (0, 11, 11): ["gpt-oss"],
+        (0, 12, 4): ["gemma3", "mistral3", "qwen3", "qwen3moe"],
+        (0, 12, 7): ["qwen3vl", "qwen3vlmoe"],
+        (0, 13, 3): ["olmo3"],
+        (0, 15, 0): ["glm4moelite"],
+        (0, 15, 5): ["lfm2", "lfm2moe", "qwen3next"],
+        (0, 17, 1): ["nemotron_h", "nemotron_h_moe", "qwen35", "qwen35moe"],
+    },
+}
+
+
+@pytest.mark.parametrize("trait", SINCE)
+def test_what_each_release_began_to_do(trait: str) -> None:
+    """The lists of ollama server/sched.go and fs/ggml/ggml.go, by the release in which a name came in."""
+    began: dict[tuple[int, int, int], list[str]] = {}
+    for name, row in FAMILIES.items():
+        if getattr(row, trait):
+            began.setdefault(getattr(row, trait), []).append(name)
+    assert began == SINCE[trait]
+
+
 def test_gemma2_never_runs_with_flash_attention() -> None:
     assert [name for name, row in FAMILIES.items() if not row.can_flash] == ["gemma2"]
 

@@ -22,3 +22,32 @@ def test_ollama_adds_to_its_prediction_for_a_large_batch(batch: int, surcharge_m
 def test_the_largest_batch_stands_first() -> None:
     steps = PlacementRules().batch_steps
     assert list(steps) == sorted(steps, key=lambda step: -step.batch)
+
+
+@pytest.mark.parametrize(
+    ("figure", "value"),
+    [
+        ("load_percent", 80),
+        ("default_batch", 512),
+        ("constrained_batch", 256),
+        ("constrained_context", 4096),
+        ("constrained_gpu_bytes", 8192 * MIB),
+        ("embedding_batch", 2048),
+        ("projector_headroom_bytes", 1024 * MIB),
+        ("fit_target_bytes", 1024 * MIB),
+        ("models_per_gpu", 3),
+        ("lower_contexts", (32768, 4096)),
+    ],
+)
+def test_the_figures_are_those_of_0_33(figure: str, value: object) -> None:
+    """As they stand in Ollama's server/sched.go and llm/llama_server.go, and in llama.cpp's common/common.h."""
+    assert getattr(PlacementRules(), figure) == value
+
+
+def test_the_batch_steps_are_those_of_0_33() -> None:
+    """Batch, above which context, within which share, and what is added, in MiB."""
+    steps = [
+        (step.batch, step.above_context, step.within_percent, step.surcharge_bytes // MIB)
+        for step in PlacementRules().batch_steps
+    ]
+    assert steps == [(2048, 32768, 60, 2048), (1024, 4096, 75, 768)]

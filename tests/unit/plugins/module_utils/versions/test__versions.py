@@ -72,7 +72,8 @@ def test_a_version_newer_than_the_newest_known_gets_its_rules_and_a_warning() ->
     assert newest.warnings == ()
     assert len(newer.warnings) == 1
     assert "0.34.0 is newer than 0.33" in newer.warnings[0]
-    assert replace(newer, version=newest.version, warnings=()) == newest
+    same = {"version": newest.version, "engine_build": newest.engine_build, "warnings": ()}
+    assert replace(newer, **same) == newest
 
 
 @pytest.mark.parametrize(

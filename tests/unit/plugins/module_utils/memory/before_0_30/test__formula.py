@@ -203,7 +203,8 @@ def test_a_recurrent_state_is_what_the_header_says_in_32_bits() -> None:
 
 
 def test_the_graph_of_gpt_oss_halved_with_0_11_5_and_is_small_with_flash_attention() -> None:
-    newer, older = of("gpt-oss_20b"), of("gpt-oss_20b", version="0.11.4")
+    newer, older = of("gpt-oss_20b", version="0.11.5"), of("gpt-oss_20b", version="0.11.4")
+    assert newer.graph_bytes == of("gpt-oss_20b").graph_bytes
     assert older.graph_bytes == 2 * newer.graph_bytes
     flash = of("gpt-oss_20b", parallel=2, flash_attention="on")
     assert flash.graph_bytes == (4 * 2 + 8 + 110) * MIB
@@ -259,6 +260,7 @@ def test_which_models_run_with_flash_attention(name: str, asked: str, version: s
 
 def test_the_cache_is_quantised_only_with_flash_attention() -> None:
     plain = of("llama3.1_8b").kv_cache.total_bytes
+    assert of("llama3.1_8b", flash_attention="on").kv_cache.total_bytes == plain
     assert of("llama3.1_8b", kv_cache_type="q8_0").kv_cache.total_bytes == plain
     assert of("llama3.1_8b", kv_cache_type="q8_0", flash_attention="on").kv_cache.total_bytes == plain // 2
     assert of("llama3.1_8b", kv_cache_type="q4_0", flash_attention="on").kv_cache.total_bytes == plain // 4

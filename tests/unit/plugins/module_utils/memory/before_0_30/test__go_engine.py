@@ -88,6 +88,9 @@ def test_gpt_oss_keeps_4096_tokens_per_slot_in_its_sliding_layers() -> None:
 def test_a_recurrent_state_is_kept_for_each_slot() -> None:
     one, two = (of("granite4_tiny-h", parallel=parallel).kv_cache.recurrent_bytes for parallel in (1, 2))
     assert two == 2 * one > 0
+    hybrid = shape("granite4_tiny-h")
+    recurrent = sum(layer.is_recurrent for layer in hybrid.layers)
+    assert one == 4 * recurrent * (hybrid.convolution_state_size + hybrid.recurrent_state_size)
 
 
 def test_layers_that_share_a_cache_keep_it_once() -> None:
@@ -103,6 +106,8 @@ def test_without_flash_attention_the_graph_grows_with_the_heads() -> None:
     assert of("gemma3_4b", kv_cache_type="q8_0", flash_attention="off").kv_cache == without.kv_cache
     quantised = of("gemma3_4b", kv_cache_type="q8_0", flash_attention="on").kv_cache
     assert quantised.total_bytes == with_flash.kv_cache.total_bytes * 34 // 64
+    smallest = of("gemma3_4b", kv_cache_type="q4_0", flash_attention="on").kv_cache
+    assert smallest.total_bytes == with_flash.kv_cache.total_bytes * 18 // 64
 
 
 # llama3.2:3b: embedding, heads and their length, network; context and batch.

@@ -163,6 +163,13 @@ def test_the_bound_of_an_unknown_graph_adds_up(model, attention, cache_type, bou
     assert bound_bytes(model, LAYOUT, attention, cache_type) == bound
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+def test_on_the_cpu_tensors_begin_at_multiples_of_32_bytes(slots):
+    model = shape("llama3.2_1b")
+    for batch in (33, 500, 512):
+        assert cpu_compute_bytes(model, cells(model, 4096, slots, batch), Attention.FLASH, "f16") % 32 == 0
+
+
 def test_where_nothing_is_known_the_bound_counts_and_copies_for_requests_in_flight():
     bound = bound_bytes(STRANGE, LAYOUT, Attention.FLASH, "f16")
     assert compute_bytes(STRANGE, LAYOUT, Attention.FLASH, "f16") == bound

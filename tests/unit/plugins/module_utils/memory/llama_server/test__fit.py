@@ -74,6 +74,15 @@ def test_the_bound_is_the_whole_graph_and_for_the_cpu_a_tensor_and_a_layers_cach
     assert largest_cache < with_cpu[0] - whole < largest_cache + largest_layer
 
 
+@pytest.mark.parametrize("name", ["llama3.1_8b", "gemma3_4b", "qwen3.5_9b"])
+def test_all_units_together_keep_what_the_model_keeps_alone(name: str) -> None:
+    units = unit_sums(shape(name), LoadSettings(8192, 2))
+    assert units.count == shape(name).block_count + 1
+    assert units.kv_cache(0, units.count) == units.alone.gpus[0].kv_cache
+    assert units.weights(0, units.count) == units.alone.gpus[0].weights_bytes
+    assert (units.weights(7, 7), units.total(7, 7, 1 << 30)) == (0, 0)
+
+
 def test_without_a_layer_the_first_gpu_still_computes_for_the_cpu() -> None:
     units = unit_sums(shape("llama3.1_8b"), LoadSettings(4096, 1))
     bounds = [20, 20, 33]

@@ -51,6 +51,7 @@ def with_heads(key: int, value: int, heads: int, heads_kv: int, **changes: objec
         (512, 512, 3, 2, False),
         (576, 512, 16, 1, True),
         (576, 512, 2, 1, True),
+        (576, 512, 3, 1, True),
         (576, 512, 1, 1, False),
         (512, 512, 8, 0, False),
     ],

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     layers_cache,
     widest_value,
 )
-from ansible_collections.gpufleet.ollama.tests.unit.data import shape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
 
 PLAIN = shape("llama3.1:8b")
 SLIDING = shape("gemma3:4b")
@@ -133,10 +135,13 @@ def test_latent_attention_keeps_one_row_for_keys_and_values():
         assert layer_cache(LATENT, 0, ONE, "f16", transposed_values=turned).total_bytes == 576 * 4096 * 2
 
 
-def test_the_keys_of_an_indexer_are_kept_besides():
-    numbers = {**PLAIN.numbers, "attention.indexer.key_length": 128}
-    cache = layer_cache(replace(PLAIN, numbers=numbers), 0, ONE, "f16", transposed_values=False)
-    assert cache.total_bytes == (2 * 1024 + 128) * 4096 * 2
+def test_an_indexer_keeps_keys_and_where_attention_is_not_latent_values():
+    # minimax-m3: keys and values of 4 heads of 128; the first three layers are dense, the others have an indexer of 128.
+    header = json.loads((DATA / "newer" / "headers" / "minimax-m3_427b.json").read_text(encoding="utf-8"))
+    model = shape_from_header(header, name=header["name"])
+    dense, sparse = (layer_cache(model, index, ONE, "f16", transposed_values=False) for index in (0, 3))
+    assert dense.total_bytes == 2 * 4 * 128 * 4096 * 2
+    assert sparse.total_bytes == dense.total_bytes + 2 * 128 * 4096 * 2
 
 
 def test_a_layer_that_reads_another_ones_cache_keeps_none():

@@ -82,6 +82,12 @@ def test_a_text_model_has_none() -> None:
     assert (compute.reserved_bytes, compute.most_bytes, compute.note) == (0, 0, "")
 
 
+def test_a_tower_that_is_only_like_a_known_one_gets_half_as_much_again() -> None:
+    exact, bound = (projector_compute(seeing(replace(GEMMA3, kind=kind))) for kind in ("gemma3", "other"))
+    assert bound.reserved_bytes == exact.reserved_bytes + exact.reserved_bytes // 2
+    assert bound.most_bytes == exact.most_bytes + exact.most_bytes // 2
+
+
 def test_of_another_tower_it_is_a_bound_that_says_so() -> None:
     found = estimate(seeing(LLAMA4), SETTINGS)
     # Scores of 88 elements a head, for which there is no kernel, are kept for all pairs of patches.

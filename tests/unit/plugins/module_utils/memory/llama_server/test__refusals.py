@@ -26,7 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     graph_size,
     most_nodes,
 )
-from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
 
 
 @pytest.mark.parametrize("name", STEMS)
@@ -44,6 +44,24 @@ def test_a_graph_has_as_many_operations_as_all_layers_add(installed, name, atten
         ).graph
         counted = graph_size(shape, attention, cache_type != "f16", slots > 1)
         assert counted == (whole.node_count, whole.node_count + whole.leafs)
+
+
+@pytest.mark.parametrize(
+    ("is_quantised", "slots", "logged"),
+    [(False, 1, 727), (False, 3, 763), (True, 1, 943)],
+)
+def test_a_graph_has_as_many_operations_as_the_engine_logs(is_quantised, slots, logged):
+    """`graph nodes` in the recorded logs of gemma3:270m, which has the layers of gemma3:1b, but 18 of them."""
+    larger = shape("gemma3:1b")
+    model = replace(larger, block_count=18, layers=larger.layers[:18])
+    assert graph_size(model, Attention.FLASH, is_quantised, slots > 1)[0] == logged
+    of_logs = {
+        int(line.rpartition("=")[2])
+        for path in (DATA / "captures").glob("np*/server.log")
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if "graph nodes" in line
+    }
+    assert logged in of_logs
 
 
 LLAMA, ENCODER = shape("llama3.1:8b"), shape("nomic-embed-text")

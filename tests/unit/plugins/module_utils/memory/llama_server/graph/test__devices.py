@@ -89,7 +89,7 @@ def test_an_input_comes_from_the_host():
 
 def test_a_piece_of_every_row_is_copied_with_what_lies_between():
     root = Tensor((64, 8), device=0)
-    piece = Tensor((16, 8), (root,), root=root)
+    piece = Tensor((16, 8), (root,), root=root, is_plain=False)
     reader = Tensor((16, 8), (piece,), device=1)
     # Eight rows of 256 bytes, of the last only the 64 that are shown; in units of 128: 15 of 15, and 4 for the result.
     span = 7 * 256 + 64

@@ -1,0 +1,288 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a version of Ollama takes a GPU, by which library, and what to do where it does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean, cleaned
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+
+# Source: ollama discover/amd.go (0.30.0 to 0.33.0-rc2), readROCmDRMDevice: maxIntegratedVRAM, minSharedGTT.
+MAX_INTEGRATED_OWN_BYTES = 4 * GIB
+MIN_INTEGRATED_SHARED_BYTES = 8 * GIB
+MIN_SHARED_FOR_OWN = 4
+
+UNIFIED_MEMORY = "GGML_CUDA_ENABLE_UNIFIED_MEMORY"
+CUDA, ROCM, VULKAN = "CUDA", "ROCm", "Vulkan"
+# The folders of libraries that OLLAMA_LLM_LIBRARY names, by their beginnings. Source: the presets' OLLAMA_RUNNER_DIR.
+_LIBRARY_FOLDERS = (("cuda_v", CUDA), ("cuda_jetpack", CUDA), ("rocm", ROCM), ("vulkan", VULKAN))
+_WITHOUT_RESTRICTION = "mlx_"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """By which library Ollama computes on a GPU, None where it does not; `reason` says why, and what to do.
+
+    `fails`: Ollama takes the GPU, and every load on it fails, so that it has to be hidden.
+    """
+
+    library: str | None
+    reason: str = ""
+    fails: bool = False
+
+
+def admission(
+    device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], driver_version: str | None
+) -> Admission:
+    """Whether and how a version of Ollama with this environment takes a GPU that it sees.
+
+    What is not known of the GPU, as its compute capability or its driver, is taken for what Ollama accepts.
+
+    Source: ollama discover/runner.go (GPUDevices, filterIntegratedGPUs), discover/cuda_compat.go, discover/amd.go
+    (filterUnsupportedROCmDevices, rocmGFXTargetOverride) of 0.33.0-rc2 and before.
+    """
+    requested = requested_library(environment)
+    own = vendor_of(device.vendor).library
+    by_own = _by_own_library(own, device, rules, environment, driver_version)
+    if requested is not None and requested != own:
+        asked = cleaned(environment["OLLAMA_LLM_LIBRARY"])
+        by_own = Admission(None, f"OLLAMA_LLM_LIBRARY={asked} leaves {own} out; unset it to have {own} used")
+    if by_own.library or by_own.fails:
+        return by_own
+    if not _reaches_by_vulkan(own, device, rules, environment, requested):
+        return by_own
+    return Admission(
+        VULKAN,
+        f"{by_own.reason or 'it is no GPU of CUDA or ROCm'}; Ollama {rules.version} reaches it by Vulkan where the host has a "
+        "Vulkan driver for it, else everything runs on the CPU: look for 'library=Vulkan' in the journal of its start",
+    )
+
+
+def requested_library(environment: Mapping[str, str]) -> str | None:
+    """The only library that OLLAMA_LLM_LIBRARY leaves; None where it leaves all, "" where it leaves none."""
+    text = cleaned(environment.get("OLLAMA_LLM_LIBRARY", ""))
+    if not text or text.startswith(_WITHOUT_RESTRICTION):
+        return None
+    return next((library for start, library in _LIBRARY_FOLDERS if text.startswith(start)), "")
+
+
+def is_integrated(device: GpuDevice) -> bool:
+    """Whether Ollama calls a GPU integrated: of AMD's by how its memory is divided, where that is told."""
+    own, shared = device.memory_own_bytes, device.memory_shared_bytes
+    if device.vendor != "amd" or own is None or shared is None:
+        return device.integrated
+    return (
+        device.integrated
+        and own <= MAX_INTEGRATED_OWN_BYTES
+        and shared >= MIN_INTEGRATED_SHARED_BYTES
+        and shared >= MIN_SHARED_FOR_OWN * own
+    )
+
+
+def counted_free_bytes(
+    device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], available_bytes: int | None
+) -> int | None:
+    """What the engine takes for the free memory of a GPU, and no more than it has; `available_bytes` are the system's.
+
+    Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_backend_cuda_device_get_memory (b10435, b10488).
+    """
+    free = device.memory_free_bytes
+    if free is None or available_bytes is None or device.vendor not in ("nvidia", "amd"):
+        return free
+    of_rocm = device.vendor == "amd"
+    if of_rocm and not rules.gpus.rocm_counts_available_memory:
+        return free
+    if of_rocm and device.unified_memory:
+        return min(available_bytes, device.memory_total_bytes or available_bytes)
+    return min(available_bytes, free) if UNIFIED_MEMORY in environment else free
+
+
+def counted_note(
+    device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], available_bytes: int | None
+) -> str:
+    """What to say where the engine counts less than a GPU has free; empty where it does not."""
+    counted, free = counted_free_bytes(device, rules, environment, available_bytes), device.memory_free_bytes
+    if counted is None or free is None or counted >= free:
+        return ""
+    remedy = (
+        "upgrade Ollama to 0.32.15 or newer, or set less memory aside for the GPU in the firmware"
+        if device.vendor == "amd" and device.unified_memory
+        else f"unset {UNIFIED_MEMORY}"
+    )
+    return (
+        f"it has {gib(free)} free, of which Ollama {rules.version} counts the {gib(counted)} that the system has "
+        f"available: {remedy}"
+    )
+
+
+def rocm_target(device: GpuDevice, environment: Mapping[str, str]) -> str | None:
+    """The target for which ROCm takes a GPU: its own, or what HSA_OVERRIDE_GFX_VERSION makes of it."""
+    for name in (f"HSA_OVERRIDE_GFX_VERSION_{device.index}", "HSA_OVERRIDE_GFX_VERSION"):
+        target = overridden_target(cleaned(environment.get(name, "")))
+        if target:
+            return target
+    return device.gfx_target
+
+
+def overridden_target(text: str) -> str | None:
+    """The target that a value such as 10.3.0 or gfx1030 names; None where it names none."""
+    if re.fullmatch(r"gfx[0-9a-f]{3,}", text):
+        return text
+    numbers = text.split(".")
+    if len(numbers) != 3 or not all(re.fullmatch(r"[0-9]{1,2}", one) and int(one) <= 15 for one in numbers):
+        return None
+    major, minor, stepping = map(int, numbers)
+    return f"gfx{major}{minor:x}{stepping:x}"
+
+
+def _by_own_library(
+    own: str,
+    device: GpuDevice,
+    rules: VersionRules,
+    environment: Mapping[str, str],
+    driver_version: str | None,
+) -> Admission:
+    if own == CUDA:
+        found = _by_cuda(device, rules, driver_version)
+    elif own == ROCM:
+        found = _by_rocm(device, rules, environment)
+    else:
+        found = Admission(None)
+    by_vulkan = rules.gpus.vulkan_by_default and found.library is None
+    if _is_dropped_as_integrated(VULKAN if by_vulkan and own == ROCM else own, device, rules, environment):
+        return Admission(None, _integrated_reason(rules))
+    return found
+
+
+def _by_cuda(device: GpuDevice, rules: VersionRules, driver_version: str | None) -> Admission:
+    capability = _capability(device.compute_capability)
+    if capability is None:
+        return Admission(CUDA)
+    shown = device.compute_capability
+    builds = [build for build in rules.gpus.cuda if build.has_code_for(capability)]
+    # A Jetson's own builds come with JetPack and ask for no driver.
+    if device.integrated and capability >= (5, 0):
+        return Admission(CUDA)
+    if not builds:
+        least = min(build.least_capability for build in rules.gpus.cuda)
+        return Admission(
+            None,
+            f"its compute capability is {shown}, and Ollama {rules.version} has code for {least[0]}.{least[1]} and above only"
+            if capability < least
+            else f"Ollama {rules.version} has no code for its compute capability {shown}: upgrade Ollama",
+        )
+    driver = _major(driver_version)
+    if driver is None or any(driver >= build.least_driver(capability) for build in builds):
+        return Admission(CUDA)
+    needed = min(build.least_driver(capability) for build in builds)
+    return Admission(
+        None,
+        f"Ollama {rules.version} needs NVIDIA's driver {needed} or newer for its compute capability {shown}, and "
+        f"{driver_version} is installed: install driver {needed} or newer",
+        fails=not all(build.is_dropped(capability, driver) for build in builds),
+    )
+
+
+def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> Admission:
+    target = rocm_target(device, environment)
+    if target is None or target in rules.gpus.rocm_targets:
+        if _may_be_dropped(device, rules, environment):
+            return Admission(
+                ROCM,
+                "it is part of the processor, with so much memory set aside that Ollama's own rule does not call it "
+                "integrated, while the engine may: where the journal says 'dropping integrated GPU', set "
+                "OLLAMA_IGPU_ENABLE=1 in ollama_plan_operator_environment",
+            )
+        return Admission(ROCM)
+    near = _nearest_target(target, rules)
+    hint = (
+        f"; HSA_OVERRIDE_GFX_VERSION={near} in ollama_plan_operator_environment has it taken for a similar one"
+        if near
+        else ""
+    )
+    return Admission(None, f"ROCm as Ollama {rules.version} brings it has no code for {target}{hint}")
+
+
+def _nearest_target(target: str, rules: VersionRules) -> str:
+    """The value of HSA_OVERRIDE_GFX_VERSION for a target of the same generation that is taken; empty without one.
+
+    Source: ollama docs/gpu.mdx (Overrides on Linux): gfx1034 runs as gfx1030.
+    """
+    # Of the generations before RDNA no target runs another's code.
+    near = min(
+        (one for one in rules.gpus.rocm_targets if len(one) == 7 and one[:-1] == target[:-1]), default=""
+    )
+    match = re.fullmatch(r"gfx([0-9]+)([0-9a-f])([0-9a-f])", near)
+    return f"{match[1]}.{int(match[2], 16)}.{int(match[3], 16)}" if match else ""
+
+
+def _reaches_by_vulkan(
+    own: str, device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], requested: str | None
+) -> bool:
+    # NVIDIA's Vulkan driver is seldom on a server, and a GPU too old for CUDA is so for it: nothing is planned by it unasked.
+    if not rules.gpus.has_vulkan or (own == CUDA and requested != VULKAN) or requested not in (None, VULKAN):
+        return False
+    enabled = boolean(environment.get("OLLAMA_VULKAN"))
+    if not (rules.gpus.vulkan_by_default if enabled is None else enabled):
+        return False
+    if cleaned(environment.get("GGML_VK_VISIBLE_DEVICES", "")) == "-1":
+        return False
+    return not _is_dropped_as_integrated(VULKAN, device, rules, environment)
+
+
+def _is_dropped_as_integrated(
+    library: str, device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]
+) -> bool:
+    # Vulkan tells of every GPU that shares the system's memory that it is integrated (ggml_vulkan's "uma: 1").
+    called_so = device.integrated if library == VULKAN else is_integrated(device)
+    target = rocm_target(device, environment)
+    if library == ROCM and device.integrated and target in rules.gpus.dropped_targets:
+        called_so = True
+    if not rules.gpus.drops_integrated or not called_so:
+        return False
+    allowed = boolean(environment.get("OLLAMA_IGPU_ENABLE"))
+    if allowed is not None:
+        return not allowed
+    if library == CUDA:
+        return False
+    return library != ROCM or target not in rules.gpus.integrated_targets
+
+
+def _may_be_dropped(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> bool:
+    """Whether the engine calls a GPU integrated for which Ollama's own rule says nothing.
+
+    Source: llama.cpp ggml_backend_cuda_device_get_type (b10435); the log of ollama issue 16462: type=iGPU with 96 GiB
+    set aside.
+    """
+    return (
+        rules.gpus.drops_integrated
+        and device.integrated
+        and not is_integrated(device)
+        and boolean(environment.get("OLLAMA_IGPU_ENABLE")) is None
+        and rocm_target(device, environment) not in rules.gpus.integrated_targets
+    )
+
+
+def _integrated_reason(rules: VersionRules) -> str:
+    return (
+        f"it is integrated, and Ollama {rules.version} does not use it: set OLLAMA_IGPU_ENABLE=1 in "
+        "ollama_plan_operator_environment to have it used"
+    )
+
+
+def _capability(text: str | None) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", text or "")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _major(driver_version: str | None) -> int | None:
+    match = re.match(r"[0-9]{1,6}(?=\.|$)", driver_version or "")
+    return int(match[0]) if match else None

@@ -1,0 +1,98 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the CUDA backend takes while it computes, beside its buffers: pools that grow as contexts fill.
+
+No buffer line of the engine's log shows them, and its own look at free memory knows nothing of them. They never shrink
+while the model is loaded.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import KIB, MIB, padded
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import Backend
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import Cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
+    HALF_BYTES,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import EngineRules
+
+# The pool grows by so much. Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_cuda_pool_vmm (b10488)
+STEP_BYTES = 2 * MIB
+# An activation that meets quantised weights: blocks of 32 in 36 bytes.
+# Source: llama.cpp ggml/src/ggml-cuda/mmq.cuh, block_q8_1_mmq (b10488)
+QUANTISED_BYTES = 36 / 32
+# What every multiprocessor leaves unfinished of a product: a tile of 128 by 128; and the most multiprocessors of any GPU.
+# Source: llama.cpp ggml/src/ggml-cuda/mmq.cuh, tmp_fixup (b10488)
+UNFINISHED_BYTES = 64 * KIB
+MOST_MULTIPROCESSORS = 192
+# Two products at once may leave some, of which the bound of the measured models asks.
+UNFINISHED_PRODUCTS = 2
+# Weights of a recurrence that are made whole numbers of half precision: 16 to 21 MiB in the models measured.
+RECURRENT_BYTES = 24 * MIB
+# The legacy pool rounds up by a twentieth. Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, look_ahead_size (b10488)
+LOOK_AHEAD = 1.05
+
+
+def pool_bytes(
+    shape: ModelShape,
+    layout: Cells,
+    attention: Attention,
+    indices: range,
+    *,
+    backend: Backend,
+    engine: EngineRules,
+) -> int:
+    """The most bytes of pools on a GPU that holds these layers, once every slot's context is full.
+
+    Without flash attention it is the half-precision copy of one layer's scores and of its queries, to a few percent; with
+    it a bound, of 8 to 64 MiB that were measured.
+    """
+    layers = [shape.layers[index] for index in indices]
+    if not layers:
+        return 0
+    if attention.is_flash:
+        most = _products_bytes(shape, layout, layers, UNFINISHED_PRODUCTS)
+    else:
+        most = max(_scores_bytes(layout, layers, backend), _products_bytes(shape, layout, layers, 1))
+    workspace = backend.workspace_bytes if engine.allocates_workspaces else 0
+    return padded(most, STEP_BYTES) + workspace
+
+
+def _products_bytes(shape: ModelShape, layout: Cells, layers: list[LayerShape], unfinished: int) -> int:
+    """A bound of what products with quantised weights take, so many of them unfinished at once."""
+    widest = max(_widest_input(shape, layer) for layer in layers)
+    total = int(QUANTISED_BYTES * layout.tokens * widest)
+    total += unfinished * UNFINISHED_BYTES * MOST_MULTIPROCESSORS
+    return total + (RECURRENT_BYTES if any(layer.is_recurrent for layer in layers) else 0)
+
+
+def _widest_input(shape: ModelShape, layer: LayerShape) -> int:
+    """Elements of the widest row that meets weights, of all chosen experts together."""
+    used = shape.number("expert_used_count", 1)
+    return max(
+        (
+            lengths[0] * (used if len(lengths) > 2 else 1)
+            for _name, lengths in shape.forms[layer.form]
+            if len(lengths) > 1
+        ),
+        default=shape.embedding_length,
+    )
+
+
+def _scores_bytes(layout: Cells, layers: list[LayerShape], backend: Backend) -> int:
+    """The copy of one layer's scores, and of the queries, in half precision."""
+    most = 0
+    for layer in layers:
+        if layer.attention == "none":
+            continue
+        cells = layout.sliding if layer.attention == "sliding" else layout.full
+        scores = HALF_BYTES * layer.head_count * cells * layout.tokens
+        if backend.keeps_size_classes:
+            # One copy for each length that the context has had.
+            each = max(layout.tokens // layout.slots, 1)
+            scores = int(LOOK_AHEAD * scores * (-(-cells // each) + 1) / 2)
+        most = max(most, scores + HALF_BYTES * layout.tokens * layer.head_count * layer.value_length)
+    return most

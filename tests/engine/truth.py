@@ -1,0 +1,182 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the memory rules still say what the engine does: measures a build and holds our prediction for it against that.
+
+python tests/engine/truth.py [--engine NPM_VERSION|all] [--sample] [--into FOLDER]
+
+Prints the rows that differ, then the accuracy line. Exits non-zero where the rules are off by more than is claimed.
+Where a registry is needed and does not answer it says so, and that is a failure only where CI is set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import _checkout
+import measure
+import package
+import probe
+import rows
+
+ACCURACY = _checkout.TESTS / "bench" / "accuracy.py"
+SAMPLE = measure.Every(one_gpu=12, several_gpus=0)
+# What is claimed for every build: caches and weights to the byte, totals in percent of what was measured.
+MOST_P99_PERCENT = 0.5
+MOST_UNDER_PERCENT, MOST_UNDER_MIB = 1.0, 16.0
+# The tables have four decimals; what differs by less than this does not differ.
+SAME_MIB = 0.01
+
+
+def complaints(found: dict[str, Any]) -> list[str]:
+    """Where the figures of accuracy.py --json are worse than what is claimed."""
+    said = []
+    one_gpu = found["all"]
+    for name, what in (("kv", "cache"), ("weights", "weights")):
+        if worst := one_gpu[f"{name}_max_error_pct"]:
+            said.append(f"{what}: up to {worst:.4f} % off, claimed is none")
+    if one_gpu["total_p99_error_pct"] > MOST_P99_PERCENT:
+        said.append(f"total: p99 {one_gpu['total_p99_error_pct']:.2f} % off, claimed are {MOST_P99_PERCENT} %")
+    said += [f"not refused: {one}" for one in found["refusals"]["missed"]]
+    said += [f"wrongly refused: {one}" for one in found["refusals"]["wrong"]]
+    if several := found.get("several_gpus", {}).get("all"):
+        if several["layers_wrong"]:
+            said.append(f"several GPUs: {several['layers_wrong']} devices with other layers")
+        for name, what in (("kv", "cache"), ("weights", "weights")):
+            if worst := several[f"{name}_max_error_pct"]:
+                said.append(f"several GPUs: {what}: up to {worst:.4f} % off, claimed is none")
+        if several["device_total_p99_error_pct"] > MOST_P99_PERCENT:
+            said.append(
+                f"several GPUs: p99 {several['device_total_p99_error_pct']:.2f} % of a device's total off,"
+                f" claimed are {MOST_P99_PERCENT} %"
+            )
+    return said
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row whose total is not as predicted, in MiB."""
+
+    row: rows.Row
+    predicted_mib: float
+    measured_mib: float
+
+    @property
+    def over_mib(self) -> float:
+        """How much more is predicted than there is; below zero: how much less."""
+        return self.predicted_mib - self.measured_mib
+
+    @property
+    def is_too_low(self) -> bool:
+        """Whether so much less is predicted that a plan would not be safe."""
+        return -self.over_mib > max(MOST_UNDER_MIB, self.measured_mib * MOST_UNDER_PERCENT / 100)
+
+    def __str__(self) -> str:
+        where = f" GPU {self.row['device']} of {self.row['gpu_mem_gib']}" if "device" in self.row else ""
+        return (
+            f"{self.row['ctx']} x {self.row['parallel']} {self.row['kv_type']} {self.row['fa']} U {self.row['ubatch']}{where}:"
+            f" predicted {self.predicted_mib:.1f}, measured {self.measured_mib:.1f} MiB ({self.over_mib:+.1f})"
+        )
+
+
+def differences(table: Iterable[rows.Row], errors_of: Callable[[rows.Row], Sequence[float]], column: str) -> list[Difference]:
+    """The rows of which `errors_of`, in percent of a column, says that the prediction is another."""
+    found = []
+    for row in table:
+        for percent in errors_of(row) if row["status"] == "ok" else ():
+            measured_mib = float(row[column])
+            one = Difference(row, measured_mib * (1 + percent / 100), measured_mib)
+            found += [one] if abs(one.over_mib) > SAME_MIB else []
+    return found
+
+
+def describe(found: Sequence[Difference]) -> list[str]:
+    """One line per model: how many of its rows differ, and the one that is most too low, or else most too high."""
+    by_model: dict[str, list[Difference]] = defaultdict(list)
+    for one in found:
+        by_model[one.row["model"]].append(one)
+    return [
+        f"{model}: {len(all_of_it)} differ, e.g. {min(all_of_it, key=lambda one: one.over_mib)}"
+        for model, all_of_it in by_model.items()
+    ]
+
+
+def compare(release: str, tables: measure.Tables, headers: Path, into: Path) -> list[str]:
+    """Print what differs from the prediction for a release and return where that is more than is claimed."""
+    import accuracy
+
+    build, shapes = accuracy.parse_build(release), accuracy.read_shapes(headers)
+    one_gpu, several = loaded_only(tables)
+    found = differences(
+        one_gpu, lambda row: accuracy.compare_rows([row], shapes, build)[1].total, "total_gpu_mib"
+    )
+    for run in several:
+        found += differences(run, lambda row: accuracy.compare_devices([row], shapes, build)[1].total, "total_mib")
+    for line in describe(found):
+        print(f"  {release} {line}")
+    said = [f"too low: {one.row['model']} {one}" for one in found if one.is_too_low]
+    measure.Tables(one_gpu, several).write(into)
+    figures = into / "accuracy.json"
+    command = [sys.executable, ACCURACY, "--engine", release, "--rows", into / measure.ONE_GPU, "--json", figures]
+    command += ["--headers", headers, *(["--multi-gpu", into / measure.SEVERAL_GPUS] if several else [])]
+    printed = package.run(command)
+    print(printed.splitlines()[-1])
+    return [*complaints(json.loads(figures.read_text())), *said]
+
+
+def loaded_only(tables: measure.Tables) -> tuple[list[rows.Row], list[list[rows.Row]]]:
+    """The rows of models that the build can load; names the others."""
+    for row in {row["model"]: row for row in tables.one_gpu if row["status"] == "load"}.values():
+        print(f"  not loaded by this build: {row['model']} ({row['error']})")
+    return (
+        [row for row in tables.one_gpu if row["status"] != "load"],
+        [run for run in tables.several_gpus if run[0]["status"] != "load"],
+    )
+
+
+def judge(version: str, every: measure.Every, headers: Path, into: Path) -> list[str]:
+    """Measure one npm version and return where our prediction for it is worse than claimed."""
+    engine = package.engine(version)
+    print(f"==> npm {engine.version}, llama.cpp {engine.release}", flush=True)
+    tables = measure.measure(engine, measure.read_headers(headers), every, lambda _: None)
+    return [f"{engine.release} {one}" for one in compare(engine.release, tables, headers, into / engine.release)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--engine", default="", help="a version on npm, or all that are known; default: the newest")
+    parser.add_argument("--newest-known", action="store_true", help="the newest version that the rules were held against")
+    parser.add_argument("--sample", action="store_true", help="some 300 rows on one GPU only")
+    parser.add_argument("--headers", type=Path, default=probe.HEADERS)
+    parser.add_argument("--into", type=Path, default=_checkout.TESTS.parent / ".build" / "engine_truth")
+    arguments = parser.parse_args()
+    newest_known = [*package.KNOWN][-1]
+    versions = [*package.KNOWN] if arguments.engine == "all" else [arguments.engine]
+    if arguments.newest_known:
+        versions = [newest_known]
+    said: list[str] = []
+    try:
+        for version in versions:
+            said += judge(version, SAMPLE if arguments.sample else measure.Every(), arguments.headers, arguments.into)
+    except package.Unreachable as error:
+        print(f"not held against the engine, because no registry answers: {error}")
+        sys.exit(1 if os.environ.get("CI") else 0)
+    except package.EngineError as error:
+        sys.exit(str(error))
+    for complaint in said:
+        print(f"FAILED {complaint}")
+    sys.exit(1 if said else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which GPU of which host a version of Ollama takes, and by which library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import (
+    admission,
+    counted_free_bytes,
+    counted_note,
+    is_integrated,
+    overridden_target,
+    requested_library,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from hypothesis import given
+from hypothesis import strategies as st
+
+GIB = 1 << 30
+
+
+def gpu(vendor: str = "nvidia", **values: Any) -> GpuDevice:
+    return GpuDevice(
+        **{
+            "index": 0,
+            "uuid": "GPU-0",
+            "pci_bus_id": "0000:01:00.0",
+            "vendor": vendor,
+            "name": "",
+            "memory_total_bytes": 16 * GIB,
+            "memory_free_bytes": 15 * GIB,
+            **values,
+        }
+    )
+
+
+def nvidia(capability: str | None, **values: Any) -> GpuDevice:
+    return gpu(compute_capability=capability, **values)
+
+
+def amd(target: str | None, **values: Any) -> GpuDevice:
+    return gpu("amd", gfx_target=target, **values)
+
+
+def apu(target: str, own_gib: float = 0.5, shared_gib: float = 16, **values: Any) -> GpuDevice:
+    divided = {"memory_own_bytes": int(own_gib * GIB), "memory_shared_bytes": int(shared_gib * GIB)}
+    return amd(target, integrated=True, unified_memory=True, **divided, **values)
+
+
+# Sources of the rows: ollama issues 17290, 16449, 16415, 16533, 1756, 16626; discover/cuda_compat.go.
+@pytest.mark.parametrize(
+    ("capability", "driver", "version", "library", "words"),
+    [
+        ("6.1", "535.309.01", "0.32.1", None, "driver 570 or newer"),
+        ("6.1", "535.309.01", "0.24.0", "CUDA", ""),
+        ("6.1", "550.163.01", "0.32.1", None, "570"),
+        ("6.1", "570.86.10", "0.32.1", "CUDA", ""),
+        ("5.2", "569.99", "0.30.5", None, "570"),
+        ("7.0", "535.288.01", "0.30.5", None, "550"),
+        ("7.0", "549", "0.33.0", None, "550"),
+        ("7.0", "550", "0.33.0", "CUDA", ""),
+        ("8.9", "535.54.03", "0.30.11", None, "550"),
+        ("3.7", "470.256.02", "0.32.1", None, "code for 5.0 and above"),
+        ("3.5", "470.256.02", "0.24.0", None, "compute capability is 3.5"),
+        ("10.0", "570.172.08", "0.32.1", None, "580"),
+        ("10.0", "570.172.08", "0.32.2", "CUDA", ""),
+        ("12.1", "570.172.08", "0.33.0", None, "580"),
+        ("8.7", "580.95.05", "0.30.5", None, "upgrade Ollama"),
+        (None, "470.256.02", "0.33.0", "CUDA", ""),
+        ("6.1", None, "0.33.0", "CUDA", ""),
+        ("6.1", "unknown", "0.33.0", "CUDA", ""),
+    ],
+)
+def test_cuda_gpus_are_taken_by_compute_capability_and_driver(
+    capability: str | None, driver: str | None, version: str, library: str | None, words: str
+) -> None:
+    answer = admission(nvidia(capability), rules(version), {}, driver)
+    assert answer.library == library
+    assert words in answer.reason
+    assert bool(answer.reason) is (library is None)
+
+
+@pytest.mark.parametrize(("version", "fails"), [("0.30.10", True), ("0.30.11", False)])
+def test_a_gpu_that_ollama_takes_and_fails_on_has_to_be_hidden(version: str, fails: bool) -> None:
+    assert admission(nvidia("7.0"), rules(version), {}, "535.288.01").fails is fails
+
+
+@pytest.mark.parametrize("version", ["0.24.0", "0.30.5", "0.33.0"])
+def test_a_jetson_has_builds_of_its_own(version: str) -> None:
+    orin = nvidia("8.7", integrated=True, unified_memory=True)
+    assert admission(orin, rules(version), {}, "540.4.0").library == "CUDA"
+
+
+@pytest.mark.parametrize(
+    ("target", "version", "environment", "library", "words"),
+    [
+        ("gfx1100", "0.33.0", {}, "ROCm", ""),
+        (None, "0.33.0", {}, "ROCm", ""),
+        ("gfx803", "0.33.0", {}, "Vulkan", "no code for gfx803"),
+        ("gfx906", "0.33.0", {}, "Vulkan", "Vulkan driver"),
+        ("gfx906", "0.33.0", {"OLLAMA_VULKAN": "0"}, None, "gfx906"),
+        ("gfx906", "0.33.0", {"GGML_VK_VISIBLE_DEVICES": "-1"}, None, "gfx906"),
+        ("gfx906", "0.24.0", {}, None, "gfx906"),
+        ("gfx906", "0.24.0", {"OLLAMA_VULKAN": "1"}, "Vulkan", "gfx906"),
+        ("gfx906", "0.12.10", {"OLLAMA_VULKAN": "1"}, None, "gfx906"),
+        ("gfx906", "0.12.3", {}, "ROCm", ""),
+        ("gfx1034", "0.33.0", {"OLLAMA_VULKAN": "0"}, None, "HSA_OVERRIDE_GFX_VERSION=10.3.0"),
+        ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"}, "ROCm", ""),
+        ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_0": "gfx1030"}, "ROCm", ""),
+        ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_1": "10.3.0"}, "Vulkan", "gfx1034"),
+        ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "cpu"}, None, "OLLAMA_LLM_LIBRARY=cpu"),
+        ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "vulkan"}, "Vulkan", "OLLAMA_LLM_LIBRARY=vulkan"),
+        ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "rocm_v7_2"}, "ROCm", ""),
+        ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "cuda_v12"}, None, "cuda_v12"),
+    ],
+)
+def test_amd_gpus_are_taken_by_target_or_by_vulkan(
+    target: str | None, version: str, environment: dict[str, str], library: str | None, words: str
+) -> None:
+    answer = admission(amd(target), rules(version), environment, None)
+    assert answer.library == library
+    assert words in answer.reason
+    assert bool(answer.reason) is (library != "ROCm")
+
+
+# Sources of the rows: ollama issues 16423, 16462, 16690; discover/runner.go, discover/amd.go.
+@pytest.mark.parametrize(
+    ("device", "version", "environment", "library"),
+    [
+        (apu("gfx1150"), "0.24.0", {}, "ROCm"),
+        (apu("gfx1150"), "0.32.1", {}, None),
+        (apu("gfx1150"), "0.32.1", {"OLLAMA_IGPU_ENABLE": "1"}, "ROCm"),
+        (apu("gfx1150"), "0.32.1", {"OLLAMA_IGPU_ENABLE": "yes"}, "ROCm"),
+        (apu("gfx1150", own_gib=16, shared_gib=24), "0.32.1", {}, "ROCm"),
+        (apu("gfx1103"), "0.30.5", {"OLLAMA_IGPU_ENABLE": "1"}, "ROCm"),
+        (apu("gfx1103"), "0.32.1", {"OLLAMA_IGPU_ENABLE": "1"}, "Vulkan"),
+        (apu("gfx1103", own_gib=8, shared_gib=12), "0.32.1", {}, None),
+        (apu("gfx1151"), "0.30.0", {}, None),
+        (apu("gfx1151", own_gib=96), "0.30.0", {}, None),
+        (apu("gfx1151"), "0.30.1", {}, "ROCm"),
+        (apu("gfx1151", own_gib=96), "0.30.4", {}, "ROCm"),
+        (apu("gfx1151"), "0.33.0", {"OLLAMA_IGPU_ENABLE": "0"}, None),
+        (nvidia("12.1", integrated=True), "0.33.0", {}, "CUDA"),
+        (nvidia("12.1", integrated=True), "0.33.0", {"OLLAMA_IGPU_ENABLE": "'0'"}, None),
+    ],
+)
+def test_integrated_gpus_are_taken_by_their_kind_or_when_asked_to(
+    device: GpuDevice, version: str, environment: dict[str, str], library: str | None
+) -> None:
+    answer = admission(device, rules(version), environment, None)
+    assert answer.library == library
+    assert ("OLLAMA_IGPU_ENABLE=1" in answer.reason) is (
+        library is None or device.memory_own_bytes == 16 * GIB
+    )
+
+
+@pytest.mark.parametrize(
+    ("own_gib", "shared_gib", "integrated"),
+    [(0.5, 16, True), (4, 16, True), (4, 15.9, False), (4.1, 32, False), (1, 8, True), (1, 7.9, False)],
+)
+def test_ollama_calls_a_gpu_integrated_by_how_its_memory_is_divided(
+    own_gib: float, shared_gib: float, integrated: bool
+) -> None:
+    assert is_integrated(apu("gfx1150", own_gib, shared_gib)) is integrated
+
+
+def test_a_gpu_of_which_that_is_not_told_is_what_it_is_said_to_be() -> None:
+    assert is_integrated(amd("gfx1150", integrated=True))
+    assert not is_integrated(amd("gfx1100"))
+
+
+@pytest.mark.parametrize(
+    ("version", "available_gib", "free_gib"),
+    [
+        ("0.30.4", 27.5, 27.5),
+        ("0.32.14", 27.5, 27.5),
+        ("0.32.15", 27.5, 95.5),
+        ("0.24.0", 27.5, 95.5),
+        ("0.30.4", 200, 96),
+    ],
+)
+def test_an_engine_that_counts_what_the_system_has_available(
+    version: str, available_gib: float, free_gib: float
+) -> None:
+    halo = apu("gfx1151", own_gib=96, memory_total_bytes=96 * GIB, memory_free_bytes=int(95.5 * GIB))
+    available = int(available_gib * GIB)
+    assert counted_free_bytes(halo, rules(version), {}, available) == int(free_gib * GIB)
+    assert ("upgrade Ollama to 0.32.15" in counted_note(halo, rules(version), {}, available)) is (free_gib < 95.5)
+
+
+def test_of_a_gpu_of_its_own_memory_that_counts() -> None:
+    assert counted_free_bytes(amd("gfx1100"), rules("0.30.4"), {}, GIB) == 15 * GIB
+    assert counted_free_bytes(apu("gfx1151"), rules("0.30.4"), {}, None) == 15 * GIB
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "available_gib", "free_gib"),
+    [
+        (nvidia("8.6"), "0.33.0", 12, 12),
+        (nvidia("8.6"), "0.33.0", 60, 15),
+        (amd("gfx1100"), "0.32.14", 12, 12),
+        (amd("gfx1100"), "0.32.15", 12, 15),
+    ],
+)
+def test_unified_memory_by_the_environment_counts_what_the_system_has(
+    device: GpuDevice, version: str, available_gib: int, free_gib: int
+) -> None:
+    environment = {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": ""}
+    assert counted_free_bytes(device, rules(version), environment, available_gib * GIB) == free_gib * GIB
+    note = counted_note(device, rules(version), environment, available_gib * GIB)
+    assert ("unset GGML_CUDA_ENABLE_UNIFIED_MEMORY" in note) is (free_gib == 12)
+
+
+@pytest.mark.parametrize(
+    ("value", "library"),
+    [
+        ("", None),
+        (" ", None),
+        ("mlx_cuda_v13", None),
+        ("cuda_v12", "CUDA"),
+        ("'cuda_jetpack6'", "CUDA"),
+        ("rocm", "ROCm"),
+        ("vulkan", "Vulkan"),
+        ("cpu", ""),
+        ("cpu_avx2", ""),
+        ("cuda", ""),
+    ],
+)
+def test_the_library_that_is_asked_for(value: str, library: str | None) -> None:
+    assert requested_library({"OLLAMA_LLM_LIBRARY": value}) == library
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("10.3.0", "gfx1030"),
+        ("11.0.3", "gfx1103"),
+        ("9.0.10", "gfx90a"),
+        ("gfx1100", "gfx1100"),
+        ("11.0", None),
+        ("16.0.0", None),
+        ("", None),
+        ("eleven", None),
+    ],
+)
+def test_what_an_override_makes_of_a_gpu(text: str, target: str | None) -> None:
+    assert overridden_target(text) == target
+
+
+@given(st.text(), st.text(), st.text(), st.sampled_from(["0.10.0", "0.24.0", "0.30.0", "0.33.0"]))
+def test_whatever_a_host_says_there_is_an_answer(
+    capability: str, driver: str, value: str, version: str
+) -> None:
+    environment = {
+        "HSA_OVERRIDE_GFX_VERSION": value,
+        "OLLAMA_LLM_LIBRARY": value,
+        "OLLAMA_IGPU_ENABLE": value,
+    }
+    for device in (nvidia(capability), amd(capability), apu(capability)):
+        answer = admission(device, rules(version), environment, driver)
+        assert answer.library or answer.reason

@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pools that the CUDA backend takes while it computes, against those of the real backend on a simulated machine."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate, split
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    OLD_WORKSPACE_BYTES,
+    Backend,
+    LoadSettings,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape as shape_of
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def pool_mib(name, context_length, batch, kind, *, build="b10361", parallel=1, **backend):
+    kv_cache_type, flash_attention = kind.split()
+    settings = LoadSettings(
+        context_length,
+        parallel,
+        batch,
+        kv_cache_type,
+        flash_attention,
+        parse_build(build),
+        Backend(**backend),
+    )
+    return estimate(shape_of(name), settings).gpus[0].pool_bytes / MIB
+
+
+# Measured in MiB with the unmodified backend of b10361 while it decoded a full context.
+SCORES = [
+    ("llama3.1:8b", 4096, 512, 130),
+    ("llama3.1:8b", 4096, 1024, 262),
+    ("llama3.1:8b", 4096, 2048, 526),
+    ("llama3.1:8b", 32768, 512, 1014),
+    ("llama3.1:8b", 32768, 1024, 2040),
+    ("llama3.1:8b", 32768, 2048, 4096),
+    ("gpt-oss:20b", 4096, 512, 256),
+    ("gpt-oss:20b", 4096, 1024, 516),
+    ("gpt-oss:20b", 4096, 2048, 1036),
+    ("gpt-oss:20b", 32768, 512, 2022),
+    ("gpt-oss:20b", 32768, 1024, 4072),
+    ("gpt-oss:20b", 32768, 2048, 8176),
+    ("gemma3:4b", 4096, 512, 34),
+    ("gemma3:4b", 4096, 1024, 68),
+    ("gemma3:4b", 4096, 2048, 136),
+    ("gemma3:4b", 32768, 512, 256),
+    ("gemma3:4b", 32768, 1024, 512),
+    ("gemma3:4b", 32768, 2048, 1028),
+]
+PRODUCTS = [
+    ("llama3.1:8b", 512, 20),
+    ("llama3.1:8b", 1024, 22),
+    ("llama3.1:8b", 2048, 44),
+    ("gpt-oss:20b", 2048, 28),
+    ("gemma3:4b", 512, 12),
+    ("gemma3:4b", 2048, 24),
+    ("gemma4:e4b", 2048, 24),
+    ("mixtral:8x7b", 512, 16),
+    ("mixtral:8x7b", 2048, 64),
+    ("qwen2.5:32b", 512, 16),
+    ("qwen2.5:32b", 2048, 62),
+    ("qwen3:0.6b", 2048, 12),
+    ("qwen3.5:9b", 512, 12),
+    ("qwen3.5:9b", 2048, 34),
+    ("command-r:35b", 512, 20),
+    ("command-r:35b", 2048, 56),
+    ("nemotron-3-nano:30b", 512, 26),
+    ("nemotron-3-nano:30b", 2048, 42),
+    ("granite4:tiny-h", 512, 18),
+    ("granite4:tiny-h", 2048, 22),
+    ("deepseek-v2:16b-mla", 512, 12),
+    ("deepseek-v2:16b-mla", 2048, 30),
+]
+
+
+@pytest.mark.parametrize(("name", "context_length", "batch", "measured"), SCORES)
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_without_flash_attention_the_pool_is_the_measured_one(
+    name, context_length, batch, measured, parallel
+):
+    found = pool_mib(name, context_length, batch, "f16 off", parallel=parallel)
+    assert measured <= found <= measured * 1.05
+
+
+def test_where_the_gpu_cannot_run_flash_attention_auto_is_off_too():
+    assert 66 <= pool_mib("deepseek-v2:16b", 4096, 512, "f16 auto") <= 66 * 1.05
+
+
+@pytest.mark.parametrize(("name", "batch", "measured"), PRODUCTS)
+@pytest.mark.parametrize("kind", ["f16 auto", "q8_0 auto"])
+def test_with_flash_attention_the_pool_is_bounded(name, batch, measured, kind):
+    found = pool_mib(name, 4096, batch, kind)
+    assert measured <= found <= measured + 50
+    assert pool_mib(name, 32768, batch, kind, parallel=4) == found
+
+
+def test_a_backend_that_cannot_grow_a_pool_keeps_every_size():
+    # 478 MiB were measured after 4000 tokens, 118 where the pool could grow.
+    grown = pool_mib("llama3.1:8b", 4096, 512, "f16 off")
+    kept = pool_mib("llama3.1:8b", 4096, 512, "f16 off", keeps_size_classes=True)
+    assert grown < 140
+    assert 478 <= kept <= 650
+
+
+@pytest.mark.parametrize(("build", "more_mib"), [("b10488", 0), ("b10630", 4), ("v0.5.0", 4)])
+def test_later_backends_allocate_the_workspaces_of_cublas_themselves(build, more_mib):
+    before = pool_mib("llama3.1:8b", 4096, 512, "f16 off")
+    found = pool_mib("llama3.1:8b", 4096, 512, "f16 off", build=build, workspace_bytes=OLD_WORKSPACE_BYTES)
+    assert found == before + more_mib
+    assert pool_mib("llama3.1:8b", 4096, 512, "f16 off", build="v0.5.0") == before + 32
+
+
+def test_each_of_several_gpus_has_a_pool_and_no_total_counts_it():
+    settings = LoadSettings(4096, 1, flash_attention="off")
+    shape = shape_of("llama3.1:8b")
+    devices = split(shape, settings, [24 * GIB, 24 * GIB])
+    (alone,) = estimate(shape, settings).gpus
+    assert [device.pool_bytes for device in devices] == [alone.pool_bytes] * 2
+    assert alone.total_bytes == alone.buffers_bytes

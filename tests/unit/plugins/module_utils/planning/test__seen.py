@@ -1,0 +1,181 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What recorded loads took is what is foretold; what takes more is kept, and what is absurd is not believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import (
+    LoggedBuffer,
+    ServerLog,
+    read_server_log,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _seen
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import (
+    Observed,
+    compared,
+    observed_from_list,
+    observed_of,
+    together,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
+
+VERSION = "0.33.0-rc2"
+NAMES = ("gemma3:4b", "llama3.1:8b", "llama3.2:3b", "qwen3:8b", "nomic-embed-text")
+BLOBS = {name: shape(name).digest for name in NAMES}
+START = (
+    'time=T level=INFO source=llama_server.go:433 msg="starting llama-server" cmd="/x/llama-server --model /b/{} --port 1'
+    ' --host 127.0.0.1 -c {} -np {} --flash-attn {}{} -b {} -ub {} --context-shift"'
+)
+
+
+@lru_cache(maxsize=None)
+def recorded() -> tuple[tuple[str, ServerLog], ...]:
+    """Recorded loads of one GPU of the published models whose headers are here, each by itself."""
+    found = []
+    for line in (DATA / "ollama_scheduler.jsonl").read_text().splitlines():
+        scenario = json.loads(line)
+        for step in scenario["steps"] if len(scenario["host"]["gpus_gib"]) == 1 else ():
+            runners = {runner["model"]: runner for runner in step["runners"]}
+            told = runners.get(step["request"]["model"])
+            loads = step["observed"].get("loads") or [{}]
+            done, _slash, count = loads[-1].get("offloaded", "0/1").partition("/")
+            if (
+                told
+                and told["model"] in BLOBS
+                and done == count
+                and told["ngl"] is None
+                and not told["cache_k"]
+            ):
+                model = BLOBS[told["model"]]
+                lines = [
+                    START.format(model, told["c"], told["np"], told["flash_attn"], "", told["b"], told["ub"])
+                ]
+                lines += [
+                    f"{a}: {b} {kind} buffer size = {size:.2f} MiB"
+                    for a, b, kind, size in loads[-1]["buffers"]
+                ]
+                lines.append('source=sched.go:728 msg="loaded runners" count=1')
+                found.append((told["model"], replace(read_server_log(lines), version=VERSION)))
+    return tuple(found)
+
+
+def rows_of(log: ServerLog, most_bytes: int = 80 * GIB, version: str = VERSION) -> tuple[_seen.SeenLoad, ...]:
+    models = [scheduler_model(shape(name)) for name in NAMES]
+    return compared(log, models, MemoryEngine(), rules(version), [most_bytes])
+
+
+def test_recorded_loads_took_what_is_foretold():
+    logs = recorded()
+    assert len(logs) > 40
+    assert {name for name, _log in logs} >= {"gemma3:4b", "llama3.1:8b", "llama3.2:3b"}
+    for _name, log in logs:
+        rows = rows_of(log)
+        assert {row.kind for row in rows} == {"weights", "kv_cache", "compute"}
+        assert not any(row.is_beyond or row.is_absurd for row in rows), [
+            row.message for row in rows if row.is_beyond
+        ]
+        assert observed_of(rows) == ()
+
+
+def one(more_mib: float, kind: str = "compute", device: str = "CUDA0") -> ServerLog:
+    """A recorded load that took so much more."""
+    log = next(log for name, log in recorded() if name == "llama3.1:8b")
+    (load,) = log.loads
+    buffers = tuple(
+        LoggedBuffer(one.device, one.kind, one.size_bytes + round(more_mib * MIB))
+        if (one.device, one.kind) == (device, kind)
+        else one
+        for one in load.buffers
+    )
+    return replace(log, loads=(replace(load, buffers=buffers),))
+
+
+@pytest.mark.parametrize(
+    ("more_mib", "is_beyond", "is_kept"),
+    [(0.2, False, False), (0.3, True, True), (582, True, True), (-0.3, True, False)],
+)
+def test_a_difference_beyond_the_bound_is_told_and_only_more_is_kept(more_mib, is_beyond, is_kept):
+    rows = rows_of(one(more_mib))
+    assert any(row.is_beyond for row in rows) is is_beyond
+    assert bool(observed_of(rows)) is is_kept
+
+
+def test_what_took_more_is_told_with_all_that_reproduces_it():
+    log = one(582)
+    row = next(row for row in rows_of(log) if row.is_beyond)
+    assert row.message.startswith(
+        f"llama3.1:8b ({row.parallel} x {row.context_length}, batch {row.batch}) took 582 MiB more"
+    )
+    assert "(exact)" in row.message
+    assert row.to_dict()["difference_bytes"] == row.seen_bytes - row.predicted_bytes
+    (observed,) = observed_of(rows_of(log))
+    assert observed.more_bytes == ((0, 0, row.difference_bytes),)
+    assert observed_from_list([observed.to_dict()]) == (observed,)
+
+
+def test_more_than_the_gpu_has_is_not_believed():
+    rows = rows_of(one(90 * 1024))
+    (row,) = (row for row in rows if row.is_absurd)
+    assert "is said to have taken" in row.message
+    assert observed_of(rows) == ()
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        replace(one(582), version="0.32.0"),
+        replace(one(582), loads=(replace(one(582).loads[0], layers=33, layers_on_gpu=20),)),
+        replace(one(582), loads=(replace(one(582).loads[0], buffers=one(582).loads[0].buffers[:2]),)),
+        one(2048, "weights", "CPU_Mapped"),
+    ],
+    ids=["another version", "layers on the CPU", "lines are missing", "experts on the CPU"],
+)
+def test_loads_that_say_nothing_about_the_rules(log):
+    assert rows_of(log) == ()
+
+
+BASE = Observed("sha256-a", VERSION, 10488, 8192, 4, 512, "f16", "auto", ((1, 2, 3),))
+
+
+@pytest.mark.parametrize(
+    ("remembered", "now", "kept"),
+    [
+        ([BASE], [], [BASE]),
+        ([], [BASE], [BASE]),
+        ([replace(BASE, version="0.32.0")], [BASE], [BASE]),
+        ([replace(BASE, version="0.32.0")], [], []),
+        ([BASE], [replace(BASE, more_bytes=((3, 2, 1),))], [replace(BASE, more_bytes=((3, 2, 3),))]),
+        (
+            [BASE],
+            [replace(BASE, more_bytes=((0, 0, 0), (9, 9, 9)))],
+            [replace(BASE, more_bytes=((1, 2, 3), (9, 9, 9)))],
+        ),
+        ([BASE], [replace(BASE, parallel=2)], [BASE, replace(BASE, parallel=2)]),
+    ],
+)
+def test_what_was_remembered_and_what_is_seen_now_never_become_less(remembered, now, kept):
+    assert list(together(remembered, now, VERSION)) == kept
+
+
+def test_of_many_the_newest_are_kept():
+    many = [replace(BASE, parallel=count) for count in range(1, 100)]
+    assert together(many, [], VERSION) == tuple(many[-32:])
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [[1], [{}], [{**BASE.to_dict(), "more_bytes": [[-1, 0, 0]]}], [{**BASE.to_dict(), "parallel": "x"}], 5],
+)
+def test_a_record_of_another_form_is_one_sentence(rubbish):
+    with pytest.raises(ValueError, match="what was observed of loads is not in the form that was written"):
+        observed_from_list(rubbish)

@@ -1,0 +1,93 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan counts with what the server's log says that loads took, and only ever with more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import (
+    Launched,
+    LoggedBuffer,
+    LoggedLoad,
+    ModelHistory,
+    ServerLog,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape
+
+GPU = {"devices": [{"memory_total_bytes": 12 * GIB}]}
+LLAMA = shape("llama3.1:8b")
+
+
+def planned(said: Said | None = None, **options: Any) -> Plan:
+    return plan_host(gpu=GPU, models=[LLAMA.to_dict()], version="0.33.0", said=said, **options)
+
+
+def said(plan: Plan, *, more_bytes: int, at_least: bool = False) -> Said:
+    """A log of the planned load, which took so much more of compute buffers."""
+    (model,) = plan.models
+    (share,) = model.gpus
+    total = model.context_length * model.num_parallel
+    launched = Launched(LLAMA.digest, total, model.num_parallel, model.batch, "", "auto", -1, False, False, False)
+    buffers = (
+        LoggedBuffer("CUDA0", "weights", share.weights_bytes),
+        LoggedBuffer("CUDA0", "kv_cache", share.kv_cache_bytes),
+        LoggedBuffer("CUDA0", "compute", share.compute_bytes + more_bytes),
+    )
+    load = LoggedLoad(launched, "2026-11-28T02:00:00Z", 1, 33, 33, (), (), buffers)
+    history = ModelHistory(LLAMA.digest, loads=15, evicted=14, spilled=1)
+    return Said(ServerLog(version="0.33.0", loads=(load,), models=(history,)), at_least)
+
+
+def test_what_took_as_foretold_changes_nothing():
+    plan = planned()
+    again = planned(said(plan, more_bytes=0))
+    assert (again.environment, again.basis, again.observed) == (plan.environment, "exact", ())
+    assert {row.kind for row in again.seen} == {"weights", "kv_cache", "compute"}
+
+
+def test_a_little_more_is_counted_with_and_called_observed():
+    plan = planned()
+    again = planned(said(plan, more_bytes=8 * MIB))
+    assert again.environment == plan.environment
+    assert again.basis == "observed"
+    assert again.models[0].gpus[0].compute_bytes == plan.models[0].gpus[0].compute_bytes + 8 * MIB
+    assert any(
+        "took 8 MiB more of GPU 0 for its compute buffer than foretold" in warning
+        for warning in again.warnings
+    )
+    # A later start of the server has no such line any more.
+    assert planned(observed=again.observed).basis == "observed"
+
+
+def test_much_more_makes_the_plan_give_up_what_does_not_fit():
+    plan = planned()
+    again = planned(said(plan, more_bytes=6 * GIB))
+    assert again.safe
+    assert again.environment != plan.environment
+
+
+@pytest.mark.parametrize("more_bytes", [-(2**20), -(2**28), 20 * GIB])
+def test_less_and_more_than_the_gpu_has_change_no_figure(more_bytes):
+    plan = planned()
+    again = planned(said(plan, more_bytes=more_bytes))
+    assert (again.environment, again.models, again.observed) == (plan.environment, plan.models, ())
+
+
+@pytest.mark.parametrize(
+    ("at_least", "sentence"),
+    [
+        (False, "llama3.1:8b was evicted 14 times and was left partly to the CPU once"),
+        (True, "llama3.1:8b was evicted at least 14 times and was left partly to the CPU at least once"),
+    ],
+)  # fmt: skip
+def test_evictions_and_spills_are_told(at_least, sentence):
+    plan = planned(said(planned(), more_bytes=0, at_least=at_least))
+    assert f"{sentence} since the server was started" in plan.warnings
+    assert (plan.history[0].model, plan.history[0].loads, plan.history[0].evicted) == ("llama3.1:8b", 15, 14)

@@ -1,0 +1,88 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts without a GPU are planned by the arithmetic of system memory, as a real server was seen to run there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._from_numbers import header_from_numbers
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
+
+GIB = 1 << 30
+NAMES = (
+    "llama3.2:1b",
+    "llama3.2:3b",
+    "gemma3:4b",
+    "qwen2.5:7b",
+    "gemma3:1b",
+    "nomic-embed-text",
+    "qwen2.5:14b",
+)
+# Its heads have 80 elements, of which no quantised cache can be made.
+PHI = {
+    "name": "phi:2.7b",
+    "header": header_from_numbers(
+        {
+            "architecture": "phi2",
+            "block_count": 32,
+            "embedding_length": 2560,
+            "feed_forward_length": 10240,
+            "head_count": 32,
+            "head_count_kv": 32,
+            "context_length": 2048,
+            "vocabulary_size": 51200,
+        }
+    ),
+}
+
+
+def planned(gib: int, models: list[dict[str, Any]], wanted: tuple[str, ...] = (), **policy: Any) -> Plan:
+    return plan_host(
+        gpu={"system_memory_total_bytes": gib * GIB, "devices": []},
+        models=models,
+        wanted=[WantedModel(name) for name in wanted],
+        policy=Policy(**policy),
+        version="0.33.0",
+    )
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_a_further_model_does_not_lower_how_many_are_loaded(count: int) -> None:
+    plan = planned(64, [{"name": name, "header": header(name)} for name in NAMES[:count]])
+    assert (plan.safe, plan.max_loaded_models) == (True, count)
+    assert not any(
+        "there is no GPU" in text for text in (*plan.reasons, *(one.reason for one in plan.limits))
+    )
+
+
+@pytest.mark.parametrize(("gib", "most"), [(16, 1), (20, 2)])
+def test_fewer_are_loaded_where_system_memory_does_not_suffice(gib: int, most: int) -> None:
+    plan = planned(gib, [{"name": name, "header": header(name)} for name in NAMES])
+    assert (plan.safe, plan.max_loaded_models) == (True, most)
+    assert f"of system memory, and {gib}.0 GiB are available" in plan.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "remedies"),
+    [
+        ({}, "a host with 3 GiB of system memory available"),
+        ({"operator_environment": {"OLLAMA_KV_CACHE_TYPE": "q8_0"}}, "another model"),
+    ],
+)
+def test_a_misfit_asks_for_the_system_memory_that_it_takes(policy: dict[str, Any], remedies: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be loaded") as refusal:
+        planned(1, [PHI], ("phi:2.7b",), **policy)
+    assert ("q8_0" in str(refusal.value)) is bool(policy)
+    assert str(refusal.value).endswith(f"what would make it possible: {remedies}")
+    assert "GPU" not in str(refusal.value)
+
+
+def test_the_cache_that_the_engine_refuses_is_the_remedy_where_there_is_room() -> None:
+    with pytest.raises(ValueError, match=r"an? f16 KV cache \(ollama_plan_kv_cache_types\)"):
+        planned(8, [PHI], ("phi:2.7b",), operator_environment={"OLLAMA_KV_CACHE_TYPE": "q8_0"})
