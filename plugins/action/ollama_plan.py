@@ -14,10 +14,13 @@ from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import 
     documented_with_parts,
     with_all,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._reading import placement_inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import answer
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import names_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import (
+    names_of,
+    parts,
+    placement_inputs,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import name_refusal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
@@ -49,23 +52,17 @@ class ActionModule(HostModule):
         read = self._read(options, task_vars)
         if read.get("failed") or read.get("unreachable"):
             return {**read, **result}
-        if options["only_inputs"]:
-            return {**result, **self._inputs(options, read)}
         name = str((task_vars or {}).get("inventory_hostname", "host"))
+        if options["only_inputs"] and not read.get("failures"):
+            forget_options(self._task)
+            text = json.dumps(placement_inputs(options, parts(read)), separators=(",", ":"))
+            return {**result, "changed": False, "inputs_json": text}
         outcome = answer(options, read, name)
         if options["as_json"] and "plan" in outcome:
             outcome["plan_json"] = json.dumps(outcome.pop("plan"), separators=(",", ":"))
         warnings = read.get("warnings", []) + outcome.pop("warnings", [])
         forget_options(self._task)
         return {**result, **outcome, **({"warnings": warnings} if warnings else {})}
-
-    def _inputs(self, options: Mapping[str, Any], read: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            inputs = placement_inputs(options, read)
-        except ValueError as error:
-            return {"failed": True, "msg": str(error)}
-        forget_options(self._task)
-        return {"changed": False, "inputs_json": json.dumps(inputs, separators=(",", ":"))}
 
     def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
         if not boolean(self._task.args.get("check_variables", False)):

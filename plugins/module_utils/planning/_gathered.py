@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import POLICY
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
+
 # What `ollama_host_info` returns besides the facts of the GPUs.
 READ = ("models", "service", "measured", "measured_problem", "server")
+
+# What of the service decides a plan.
+OF_THE_SERVICE = ("process_environment", "environment", "variables", "dropin_path")
 
 
 def parts(read: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,3 +48,25 @@ def names_of(wanted: Iterable[Any]) -> list[str]:
     """The names in a list of wanted models, as far as it has any; what is wrong with it is said when it is planned."""
     names = [one.get("name") if isinstance(one, Mapping) else one for one in wanted]
     return [name for name in names if isinstance(name, str)]
+
+
+def placement_inputs(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plan would be made from, as a placement over many hosts takes it: of models only those that are wanted."""
+    found = gathered(options, host)
+    wanted = set(map(name_key, names_of(options["wanted"])))
+
+    def named(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return [one for one in items if name_key(str(one.get("name", ""))) in wanted]
+
+    policy = {name: options[name] for name in POLICY}
+    return {
+        "gpu": found["gpu"],
+        "models": named(found["models"]),
+        "installed": [one["name"] for one in (host.get("models") or {}).get("models") or ()],
+        "unplannable": named(found["unplannable"]),
+        "loaded": found["loaded"],
+        "version": found["version"],
+        "service": {name: found["service"][name] for name in OF_THE_SERVICE if name in found["service"]},
+        "policy": {**policy, "operator_environment": masked_option(options["operator_environment"])},
+        "is_read": bool(host["gpu"]),
+    }

@@ -35,7 +35,7 @@ BESIDE: Mapping[str, Collection[str]] = {
 LENT: Mapping[str, Collection[str]] = {
     "report": ("systemd._secrets",),
     "scheduler": ("ollama._go_text", "ollama._settings", "ollama._values"),
-    "placement": ("gpu._device", "ollama._names", "systemd._secrets"),
+    "placement": ("gpu._device", "ollama._names"),
     "planning": (
         "benchmark._conditions",
         "benchmark._measured",
