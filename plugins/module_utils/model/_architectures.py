@@ -53,7 +53,7 @@ class Traits:
     wrong results; ollama llm/llama_server.go, shouldDisableMMProjOffload (v0.33.0-rc2). `has_large_graph`: there is
     room for more operations; llama.cpp src/llama-context.cpp, graph_max_nodes. `can_flash`: the engine lets it use
     flash attention; llama.cpp src/llama-context.cpp, llama_init_from_model. `has_no_prediction_cache`: blocks that only
-    predict further tokens have none; src/llama-model.cpp, create_memory. `needs_even_batch`: the engine aborts on a batch
+    predict further tokens have none; src/llama-model.cpp, create_memory. `needs_even_batch`: later builds abort on a batch
     that slots cannot share evenly.
     """
 

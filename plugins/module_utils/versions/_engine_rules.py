@@ -27,7 +27,8 @@ class EngineRules:
     uncompressed latent attention are turned in one piece. caches_predictions: blocks that only predict further tokens
     have a cache. takes_mixed_batches: a batch may hold tokens and embeddings. hands_over_at_once: however much a GPU is
     handed before it runs, it waits for all of it. gathers_once: the states of all slots are read at once.
-    allocates_workspaces: those of cuBLAS are its own. allows_for_change: not measured, so that what it takes is a bound.
+    allocates_workspaces: those of cuBLAS are its own. wants_even_batches: some architectures abort on a batch that slots
+    cannot share evenly. allows_for_change: not measured, so that what it takes is a bound.
     """
 
     keeps_experts: bool = False
@@ -42,6 +43,7 @@ class EngineRules:
     hands_over_at_once: bool = False
     gathers_once: bool = False
     allocates_workspaces: bool = False
+    wants_even_batches: bool = False
     allows_for_change: bool = False
 
 
@@ -74,6 +76,7 @@ CHANGES = (
     Change("drops_prediction_caches", 10865, 10941),
     Change("keeps_routing", 11117, 11149),
     Change("copies_time_step", 10970, 11218),
+    Change("wants_even_batches", 10970, 11218),
     Change("allocates_workspaces", 10488, 10630),
     Change("groups_shared_expert", 11349, 11378),
     Change("takes_mixed_batches", 11393, 11401),

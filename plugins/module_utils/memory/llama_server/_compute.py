@@ -27,7 +27,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     HALF_PRECISION,
-    REDUCED_TOGETHER,
     Context,
     reserve_mixed_input,
 )
@@ -64,8 +63,9 @@ MOST_COPIES = 30
 # the known ones is off by when it is taken for one.
 LIKE_OTHERS_MARGIN = 1.5
 # Rows of the residual stream, as wide as the embeddings, that a build which was not measured is allowed to keep more.
-ALLOWED_ROWS = 2
-ALLOWED_MARGIN = 1.25
+ALLOWED_ROWS = 3
+ALLOWED_ROWS_OF_EACH_COPY = 2
+ALLOWED_MARGIN = 1.5
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 SHARED_CACHES = "attention.shared_kv_layers"
 
@@ -383,15 +383,14 @@ def _allowance_bytes(
     """Room for what a build that nobody has measured may do otherwise than those that were; nothing for these.
 
     The largest changes so far: the experts' results live longer (one row of the residual stream for each that is used);
-    a second input (two rows, and on the first of several GPUs nine); Mamba 2 reshaped (two rows). By a quarter more.
+    a second input (three rows, and on the first of several GPUs nine); Mamba 2 reshaped (two rows). By half more.
     """
     if not engine.allows_for_change:
         return 0
     rows = ALLOWED_ROWS
     if is_first and copies > 1:
-        rows += ALLOWED_ROWS * copies
-    used = shape.number("expert_used_count")
-    rows += 0 if engine.keeps_experts and used in REDUCED_TOGETHER else used
+        rows += ALLOWED_ROWS_OF_EACH_COPY * copies
+    rows += shape.number("expert_used_count")
     return int(ALLOWED_MARGIN * FLOAT_BYTES * layout.tokens * shape.embedding_length * rows)
 
 

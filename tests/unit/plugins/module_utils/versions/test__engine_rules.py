@@ -36,7 +36,7 @@ B10630 = {"clamps_apart", "projects_flat", "turns_whole_query", "allocates_works
 B10760 = B10630 | {"keeps_experts"}
 B10865 = B10760 | {"hands_over_at_once"}
 V0_4_0 = B10865 | {"caches_predictions"}
-V0_5_0 = V0_4_0 | {"keeps_routing", "copies_time_step"}
+V0_5_0 = V0_4_0 | {"keeps_routing", "copies_time_step", "wants_even_batches"}
 
 
 @pytest.mark.parametrize(
