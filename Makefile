@@ -90,7 +90,7 @@ systemd-tests: venv link ## On hosts with real systemd: the faults that matter m
 fault-tests: venv link ## On hosts with real systemd: every other fault, two runs at once, a whole site
 	@$(HOSTS) pytest tests/systemd -q -n 2 --dist worksteal -m "not essential"
 
-page-tests: venv link ## The fleet's page in headless Chromium, and drift on real hosts
+page-tests: venv link ## The fleet's page in headless Chromium, its metrics in Prometheus, and drift on real hosts
 	$(BIN)/pytest -q tests/report
 
 versions: venv ## The installed artifact with ansible-core 2.18 to 2.21, on Debian 11, 12 and 13
