@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import DRIFTED, NOT_SEEN, STATES
@@ -43,6 +44,7 @@ class Recorded:
     put_aside: tuple[StateChange, ...] = ()
 
 
+@lru_cache(maxsize=1024)  # all lines of one run have the same
 def seconds_of(moment: str) -> int:
     """Seconds since 1970 of a moment in TIME_FORMAT.
 
