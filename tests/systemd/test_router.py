@@ -204,12 +204,16 @@ def test_litellm_loads_its_file_and_routes_by_it(make_hosts, litellm):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(litellm), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    # Without a key it does not start; by itself it fetches a list of prices.
+    key = "sk-router-test-1f0c7a7d5f1e4c1c9a55"
+    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": key}
     log = (fleet.folder / "litellm.log").open("w+")
-    with subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}) as proxy:
+    with subprocess.Popen(command, stdout=log, stderr=log, env=environment) as proxy:
         try:
             body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}).encode()
             url = f"http://127.0.0.1:{port}/v1/chat/completions"
-            answer = asked_when_up(urllib.request.Request(url, body, {"Content-Type": "application/json"}), proxy)
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+            answer = asked_when_up(urllib.request.Request(url, body, headers), proxy)
         finally:
             proxy.terminate()
     log.seek(0)
