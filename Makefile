@@ -11,7 +11,7 @@ PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lock link test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint docs artifact \
-	systemd-tests fault-tests page-tests versions pictures fleet-bench bench mutants clean
+	systemd-tests fault-tests page-tests engine-tests engine-newest engine-truth versions pictures fleet-bench bench mutants clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,9 +35,9 @@ $(LINK):
 
 include tests/hosts/hosts.mk
 
-test: licences types lint changelog-lint docs-lint unit artifact sanity molecule systemd-tests ## Everything that must pass before a change lands (at most 30 minutes)
+test: licences types lint changelog-lint docs-lint unit engine-tests artifact sanity molecule systemd-tests ## Everything that must pass before a change lands (at most 30 minutes)
 
-test-all: test many-inputs molecule-all fault-tests page-tests versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
+test-all: test many-inputs molecule-all fault-tests page-tests engine-newest versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
 
 sanity: venv ## ansible-test sanity, all tests, no ignores
 	$(BIN)/python tests/gates/sanity.py
@@ -90,7 +90,17 @@ systemd-tests: venv link ## On hosts with real systemd: the faults that matter m
 fault-tests: venv link ## On hosts with real systemd: every other fault, two runs at once, a whole site
 	@$(HOSTS) pytest tests/systemd -q -n 2 --dist worksteal -m "not essential"
 
-page-tests: venv link ## The fleet's page in headless Chromium, and drift on real hosts
+engine-tests: venv link ## llama.cpp's own CUDA backend on a simulated machine, and 300 rows of it against the rules (npm)
+	$(BIN)/pytest -q -rs tests/engine
+	$(BIN)/python tests/engine/truth.py --newest-known --sample
+
+engine-newest: venv link ## All rows of the newest engine build that the memory rules claim
+	$(BIN)/python tests/engine/truth.py --newest-known
+
+engine-truth: venv link ## The memory rules against an engine build (ENGINE=3.22.1 or all; default: the newest on npm)
+	$(BIN)/python tests/engine/truth.py --engine "$(ENGINE)"
+
+page-tests: venv link ## The fleet's page in headless Chromium, its metrics in Prometheus, and drift on real hosts
 	$(BIN)/pytest -q tests/report
 
 versions: venv ## The installed artifact with ansible-core 2.18 to 2.21, on Debian 11, 12 and 13
@@ -107,6 +117,7 @@ bench: venv link ## The tables: accuracy, scheduler, older versions, planner, GG
 	$(BIN)/python tests/bench/scheduler.py
 	$(BIN)/python tests/bench/reported.py
 	$(BIN)/python tests/bench/planner.py
+	$(BIN)/python tests/bench/placement.py
 	$(BIN)/python tests/bench/gguf.py
 	$(BIN)/python tests/bench/gpu_facts.py
 

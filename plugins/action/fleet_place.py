@@ -19,7 +19,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand 
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import (
     Found,
-    names_of,
     read_fleet,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import Solve
@@ -33,6 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present
     tables,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._remedies import remedies
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import names_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._highs import solver
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files

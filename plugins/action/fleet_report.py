@@ -6,13 +6,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import (
+    Recorded,
+    read_lines,
+    recorded,
+    with_history,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import (
     Known,
@@ -20,14 +27,20 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known impo
     refusals_of,
     services_with_two_names,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._metrics import metrics
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
     MOST_OF_A_PROBLEM,
     fleet_report,
     table,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import Text
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import (
+    read_end,
+    write_files,
+    write_metrics,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
 ARGUMENT_SPEC = {
@@ -37,9 +50,15 @@ ARGUMENT_SPEC = {
     "title": {"type": "str", "default": "Ollama GPU fleet"},
     "lost": {"type": "list", "elements": "str", "default": []},
     "changing": {"type": "list", "elements": "str", "default": []},
+    "metrics_file": {"type": "path", "default": ""},
 }
 BENCHMARKS = "benchmark.html"
 PLACEMENT = "placement.json"
+# What reproduces loads that were not as foretold, a file for each host.
+EVIDENCE = "evidence"
+HISTORY = "history.jsonl"
+HISTORY_PUT_ASIDE = "history.1.jsonl"
+MOST_OF_A_HISTORY_BYTES = 8 << 20
 
 
 class ActionModule(ActionBase):
@@ -73,22 +92,56 @@ class ActionModule(ActionBase):
         )
         if twins:
             result["warnings"] = twins
-        try:
-            _write(report, options)
-        except ValueError as error:
-            # What there is to tell is told all the same.
-            return {**result, "failed": True, "msg": str(error)}
-        return result
+        failures = _written(report, options)
+        # What there is to tell is told all the same.
+        return {**result, "failed": True, "msg": "; ".join(failures)} if failures else result
 
 
-def _write(report: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def _written(report: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
+    """Writes everything that can be written; why something could not be, one sentence each."""
     folder = Path(options["dir"]).resolve()
+    folder = Path(options["dir"]).resolve()
+    evidence = [(str(host["name"]), host.pop("evidence")) for host in report["hosts"]]
+    past = read_lines(read_end(folder / HISTORY, MOST_OF_A_HISTORY_BYTES))
+    # What is said of hosts whose change begins now is true only if the run ends here.
+    record = Recorded(past, ()) if options["changing"] else recorded(past, report)
+    told = with_history(report, past)
+    failures = []
+    try:
+        _write(told, record, folder, options)
+        _write_evidence(evidence, folder)
+    except ValueError as error:
+        failures.append(str(error))
+    try:
+        if options["metrics_file"]:
+            write_metrics(Path(options["metrics_file"]).resolve(), metrics(told))
+    except ValueError as error:
+        failures.append(str(error))
+    return failures
+
+
+def _write_evidence(evidence: Sequence[tuple[str, Any]], folder: Path) -> None:
+    files = [
+        (f"{name}.json", json.dumps({"loads": loads}) + "\n")
+        for name, loads in evidence
+        if loads and name == os.path.basename(name)
+    ]
+    if files:
+        write_files(folder / EVIDENCE, files)
+
+
+def _write(report: Mapping[str, Any], record: Recorded, folder: Path, options: Mapping[str, Any]) -> None:
     template = _template(Path(options["template"]))
     link = BENCHMARKS if (folder / BENCHMARKS).exists() else ""
     # Both in parts, because each is large where there are many hosts.
     data = json.JSONEncoder().iterencode(report)
     page = fill_page({**report, **placed(folder)}, template, options["title"], link)
-    write_files(folder, (("report.json", data), ("report.html", page)))
+    files: list[tuple[str, Text]] = [("report.json", data), ("report.html", page)]
+    if record.put_aside:
+        files.append((HISTORY_PUT_ASIDE, (one.line for one in record.put_aside)))
+    if record.added:
+        files.append((HISTORY, (one.line for one in record.changes)))
+    write_files(folder, files)
 
 
 def placed(folder: Path) -> dict[str, Any]:

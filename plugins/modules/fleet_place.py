@@ -115,19 +115,3 @@ file:
   returned: when O(file) is given
   type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={"demand": {"type": "raw"}, "hosts": {"type": "list", "elements": "str"}}
-    )
-    module.fail_json(
-        msg="gpufleet.ollama.fleet_place works on the control node by its action plugin, which was not found; "
-        "call it by its full name gpufleet.ollama.fleet_place and install the whole collection"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
     there is neither, decides the state of each host, and writes C(report.html) and C(report.json).
+  - Adds to C(history.jsonl) beside them a line for each host that is in another state than the last time, which gives the
+    page since when, and a trend. At 20000 lines they are put aside as C(history.1.jsonl), and the newest half goes on.
   - Reads of each host the variables C(ollama_plan_result.plan_json) or C(ollama_plan), C(ollama_verify_result),
     C(ansible_facts.gpufleet_gpu), C(ollama_report_failure), C(ollama_report_gpu), C(ollama_report_unreachable) and
     C(ollama_report_phase). A host that has none of them counts as failed, as does one whose C(ollama_verify_result) is that of a
@@ -66,6 +68,12 @@ options:
     type: list
     elements: str
     default: []
+  metrics_file:
+    description:
+      - Where the report is written as metrics for Prometheus too, in a folder that is there. The name ends in C(.prom), because
+        node_exporter reads no other. Nothing is written where it is empty.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""

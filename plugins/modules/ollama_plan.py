@@ -414,6 +414,53 @@ plan:
       description: What the operator should know, in sentences. They are shown as warnings, too.
       type: list
       elements: str
+    today:
+      description: What the settings that run now do, by the same rules; null where nothing is known of them.
+      type: dict
+      contains:
+        num_parallel:
+          description: Requests that each model serves at once.
+          type: int
+        max_loaded_models:
+          description: Models that may be loaded at once.
+          type: int
+        context_length:
+          description: Context length in tokens per request.
+          type: int
+        kv_cache_type:
+          description: Type of the KV cache.
+          type: str
+        together:
+          description: How many of the models, whichever they are, are safe together; 0 where not each is safe alone.
+          type: int
+        spills:
+          description: The models that do not lie wholly on GPUs when they are asked for in turn.
+          type: list
+          elements: str
+        evictions:
+          description: Which model has to go for which other one then.
+          type: list
+          elements: dict
+          contains:
+            model:
+              description: The model that goes.
+              type: str
+            for_model:
+              description: The model that comes.
+              type: str
+        gpu_bytes:
+          description: What the models that stay loaded then take of the GPUs.
+          type: int
+        sentences:
+          description: All of it in words.
+          type: list
+          elements: str
+    difference:
+      description:
+        - What the plan changes of it, in sentences. A context per request that becomes shorter, also than Ollama itself would
+          make it, comes first, with the reason and what would avoid it.
+      type: list
+      elements: str
     seen:
       description:
         - What loads since the server's start took of GPUs, as it logged it, beside what is foretold for the same loads, by kind
@@ -479,6 +526,12 @@ plan:
       description:
         - By how much loads took more than foretold, which this plan counts with. It holds for the same file, version of Ollama
           and settings, and is remembered on the host.
+      type: list
+      elements: dict
+    evidence:
+      description:
+        - Of at most four loads that were not as foretold, C(shape) of the model, how it was loaded (C(launch)), and what was
+          C(seen) on each GPU. The report writes it into a file of its own.
       type: list
       elements: dict
     history:

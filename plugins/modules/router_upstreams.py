@@ -105,17 +105,3 @@ mark:
   returned: success
   type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-
-def main() -> None:
-    module = AnsibleModule(argument_spec={"hosts": {"type": "list", "elements": "str"}})
-    module.fail_json(
-        msg="gpufleet.ollama.router_upstreams works on the control node by its action plugin, which was not found; "
-        "call it by its full name gpufleet.ollama.router_upstreams and install the whole collection"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -118,6 +118,9 @@ def _alike(inputs: Mapping[str, Any]) -> dict[str, Any]:
     running = {
         name: value for name, value in service["running"].items() if name.startswith(_OF_A_PROCESS)
     }
+    if service["running"] and not running:
+        # A plan also tells what runs today, if anything does.
+        running = {"PATH": ""}
     return {"gpu": alike, "service": {**service, "running": running}}
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,3 +31,34 @@ def write_files(folder: Path, files: Iterable[tuple[str, Text]]) -> None:
             f"the report cannot be written into {folder} on the control node "
             f"({error.filename or folder}: {error.strerror}); choose another folder"
         ) from error
+
+
+def write_metrics(path: Path, text: Text) -> None:
+    """Writes metrics where node_exporter finds them, whole at every moment.
+
+    Raises: ValueError in one sentence where it would not read the file, or the file cannot be written.
+    Source: node_exporter, collector/textfile.go, which reads the `*.prom` of its folder.
+    """
+    if path.suffix != ".prom":
+        raise ValueError(
+            f"the metrics are not written to {path}, because node_exporter reads only files whose names end in .prom; "
+            "choose such a name"
+        )
+    try:
+        replace_file(str(path), text, 0o644)
+    except OSError as error:
+        raise ValueError(
+            f"the metrics cannot be written to {path} on the control node ({error.strerror}); name a file in a folder that is "
+            "there and that this user may write into, that of node_exporter's --collector.textfile.directory"
+        ) from error
+
+
+def read_end(path: Path, most_bytes: int) -> str:
+    """The end of a text of at most so many bytes; nothing where there is none that can be read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(stream.tell() - most_bytes, 0))
+            return stream.read(most_bytes).decode("utf-8", "replace")
+    except OSError:
+        return ""

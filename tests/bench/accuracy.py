@@ -146,11 +146,10 @@ def cache_errors(cache: KvCache, row: Row, measured_mib: float) -> list[float]:
 
     The columns of one kind of attention have two decimals only, so they tell just whether there is any.
     """
-    states = row.get("kv_rs_mib") or "0"
-    errors = [
-        percent_off(cache.total_bytes, measured_mib),
-        percent_off(cache.recurrent_bytes, float(states), _rounded_away(states)),
-    ]
+    errors = [percent_off(cache.total_bytes, measured_mib)]
+    states = row.get("kv_rs_mib")
+    if states:
+        errors.append(percent_off(cache.recurrent_bytes, float(states), _rounded_away(states)))
     for ours, column in (
         (cache.full_attention_bytes, "kv_full_mib"),
         (cache.sliding_window_bytes, "kv_swa_mib"),

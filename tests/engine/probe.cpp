@@ -307,7 +307,17 @@ Contexts run(llama_model *model, const Point &point) {
 
 } // namespace
 
+// Headers of another build may have parameters in other places: what the library fills in must be found where they say.
+bool headers_fit() {
+    const llama_context_params params = llama_context_default_params();
+    return params.n_ctx == 512 && params.n_batch == 2048 && params.n_ubatch == 512 && params.n_seq_max == 1
+           && params.yarn_ext_factor == -1.0f && params.type_k == GGML_TYPE_F16 && params.type_v == GGML_TYPE_F16
+           && params.offload_kqv && params.op_offload && params.swa_full && !params.kv_unified
+           && llama_model_default_params().split_mode == LLAMA_SPLIT_MODE_LAYER;
+}
+
 int main(int count, char **arguments) {
+    if (!headers_fit()) return fprintf(stderr, "the headers of another build do not fit this libllama: try its neighbours'\n"), 4;
     if (count != 3) return fprintf(stderr, "probe ENGINE_FOLDER MODEL.gguf < points\n"), 2;
     llama_log_set(collect, nullptr);
     ggml_backend_load_all_from_path(arguments[1]);

@@ -6,9 +6,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import package
 import pools
 import probe
 import pytest
@@ -120,6 +124,19 @@ def test_without_virtual_memory_the_pool_keeps_more(run: Run) -> None:
         for _, (outcome,) in [run("llama3.1:8b", [Device()], [FULL_4096], SIMULATED_CUDA_VMM=has)]
     ]
     assert pool[1] > 2 * pool[0]
+
+
+def test_headers_of_another_build_are_refused(engine: package.Engine, run: Run, tmp_path: Path) -> None:
+    # A parameter more before the others moves all of them.
+    folder = tmp_path / "headers"
+    shutil.copytree(package.headers(package.KNOWN[engine.version][1])[0], folder)
+    header = folder / "llama.h"
+    struct = "struct llama_context_params {"
+    header.write_text(header.read_text().replace(struct, f"{struct} uint32_t more;", 1))
+    make = ["probe", f"ENGINE={engine.folder}", f"HEADERS={folder}", f"PROBE={tmp_path / 'probe'}"]
+    other = dataclasses.replace(engine, probe=package.built(tmp_path / "probe", (), *make))
+    loaded, _ = probe.run_points(other, tmp_path / "no.gguf", [Point(512, 1)], probe.environment(other, [Device()]))
+    assert (loaded.is_loaded, "do not fit this libllama" in loaded.error) == (False, True)
 
 
 def test_a_header_that_the_build_does_not_know_is_named(run: Run, engine: Any, tmp_path: Any) -> None:

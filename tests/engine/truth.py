@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import _checkout
+import design
 import measure
 import package
 import probe
@@ -115,21 +116,37 @@ def compare(release: str, tables: measure.Tables, headers: Path, into: Path) -> 
 
     build, shapes = accuracy.parse_build(release), accuracy.read_shapes(headers)
     one_gpu, several = loaded_only(tables)
+    measure.Tables(one_gpu, several).write(into)
     found = differences(
-        one_gpu, lambda row: accuracy.compare_rows([row], shapes, build)[1].total, "total_gpu_mib"
+        design.read(into / measure.ONE_GPU),
+        lambda row: accuracy.compare_rows([row], shapes, build)[1].total,
+        "total_gpu_mib",
     )
-    for run in several:
-        found += differences(run, lambda row: accuracy.compare_devices([row], shapes, build)[1].total, "total_mib")
+    found += differences(
+        design.read(into / measure.SEVERAL_GPUS),
+        lambda row: accuracy.compare_devices([row], shapes, build)[1].total,
+        "total_mib",
+    )
     for line in describe(found):
         print(f"  {release} {line}")
     said = [f"too low: {one.row['model']} {one}" for one in found if one.is_too_low]
-    measure.Tables(one_gpu, several).write(into)
     figures = into / "accuracy.json"
     command = [sys.executable, ACCURACY, "--engine", release, "--rows", into / measure.ONE_GPU, "--json", figures]
     command += ["--headers", headers, *(["--multi-gpu", into / measure.SEVERAL_GPUS] if several else [])]
     printed = package.run(command)
     print(printed.splitlines()[-1])
     return [*complaints(json.loads(figures.read_text())), *said]
+
+
+def claimed_versions() -> list[str]:
+    """The npm versions that hold a build of which the rules claim to be exact, the newest last."""
+    import _collection  # noqa: F401  # makes the next line importable
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+        MEASURED,
+        parse_build,
+    )
+
+    return [version for version, (release, _headers) in package.KNOWN.items() if parse_build(release) in MEASURED]
 
 
 def loaded_only(tables: measure.Tables) -> tuple[list[rows.Row], list[list[rows.Row]]]:
@@ -154,16 +171,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="", help="a version on npm, or all that are known; default: the newest")
-    parser.add_argument("--newest-known", action="store_true", help="the newest version that the rules were held against")
+    parser.add_argument("--engine", default="", help="a version on npm, or all that the rules claim; default: the newest")
+    parser.add_argument("--newest-known", action="store_true", help="the newest that the rules claim")
     parser.add_argument("--sample", action="store_true", help="some 300 rows on one GPU only")
     parser.add_argument("--headers", type=Path, default=probe.HEADERS)
     parser.add_argument("--into", type=Path, default=_checkout.TESTS.parent / ".build" / "engine_truth")
     arguments = parser.parse_args()
-    newest_known = [*package.KNOWN][-1]
-    versions = [*package.KNOWN] if arguments.engine == "all" else [arguments.engine]
+    versions = claimed_versions() if arguments.engine == "all" else [arguments.engine]
     if arguments.newest_known:
-        versions = [newest_known]
+        versions = claimed_versions()[-1:]
     said: list[str] = []
     try:
         for version in versions:

@@ -14,6 +14,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import conditions_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measured import measured_parallel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import StoredError, read
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import (
+    NamedGpu,
+    dropped_words,
+    is_taken,
+    why_not,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import (
     Api,
     ApiError,
@@ -48,6 +54,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_con
     parse_map,
     unparsed,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import (
+    read_server_log,
+    server_log_from_dict,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import (
     KNOWN,
     as_printed,
@@ -60,6 +70,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._store impo
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import address
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
+from ansible_collections.gpufleet.ollama.plugins.modules.ollama_host_info import MOST_BYTES
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import (
     SEPARATOR,
     Folder,
@@ -256,6 +267,31 @@ def _log(data: bytes) -> None:
     runner_of(1, lines)
 
 
+def _server_log(data: bytes) -> None:
+    log = read_server_log(*(part.decode("utf-8", "replace").split("\n") for part in split(data, 2)))
+    told = log.to_dict()
+    assert server_log_from_dict(json.loads(json.dumps(told, allow_nan=False))) == log
+    assert len(json.dumps(told)) < MOST_BYTES["server"]
+    for gpu in (NamedGpu("GPU-0", "A", "00000000:01:00.0"), NamedGpu("", "", "")):
+        if is_taken(log, gpu) is False:
+            dropped_words(gpu, why_not(log, gpu))
+
+
+# Lines of tests/data/captures and tests/data/ollama_scheduler.jsonl.
+LOADED = (
+    b'time=2026-11-28T01:58:29.012Z level=INFO source=llama_server.go:433 msg="starting llama-server" cmd="/x/llama-server'
+    b' --model /m/blobs/sha256-a --port 1 --host h -c 8192 -np 2 --flash-attn auto -b 512 -ub 512 --keep 4"\n'
+    b'time=2026-11-28T01:58:29.013Z level=INFO source=sched.go:620 msg="gpu memory" id=0 library=CUDA free="12.0 GiB"\n'
+    b"load_tensors: offloaded 35/36 layers to GPU\n"
+    b"llama_context: constructing llama_context\n"
+    b"sched_reserve:      CUDA0 compute buffer size =   168.04 MiB\n"
+    b'time=2026-11-28T01:58:30.869Z level=INFO source=sched.go:728 msg="loaded runners" count=1'
+)
+FOUND = (
+    b'time=2026-11-28T01:58:28Z level=WARN source=cuda_compat.go:70 msg="NVIDIA driver too old" device="Tesla P40"\n'
+    b'level=INFO source=types.go:32 msg="inference compute" id=0 library=CUDA pci_id=0000:01:00.0 total="12.0 GiB"'
+)
+
 NOW = conditions_of(
     {"devices": [{"name": "A", "uuid": "GPU-0"}], "driver_version": "1"},
     [{"name": "m", "digest": "d"}],
@@ -350,6 +386,11 @@ TARGETS = (
             b'msg="starting llama-server" --port 1 \na: CUDA0 model buffer size = 10.5 MiB',
         ),
         crashed=("--ctx-size\n²\n--model\nsha256-".encode() + b"a" * 64,),
+    ),
+    Target(
+        "server-log",
+        _server_log,
+        honest=(FOUND + SEPARATOR + LOADED, LOADED + b"\n" + LOADED.replace(b"sha256-a", b"sha256-b")),
     ),
     Target("benchmark", _benchmark, (StoredError,), honest=(as_json(BENCHMARK),)),
     Target("benchmark-structure", _benchmark_structure, (StoredError,)),

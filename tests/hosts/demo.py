@@ -30,6 +30,7 @@ HOSTS = [sys.executable, str(Path(__file__).with_name("hosts.py"))]
 SPEC = Path(__file__).with_name("demo.yml")
 PLACEMENT = FLEET.folder / "placement.yml"
 ASKED = "llama3.1:8b"
+LIMIT = {"num_predict": 11}
 DEMAND = {
     "gpufleet_demand": [
         {"name": ASKED, "requests": 4, "context_length": 8192},
@@ -101,7 +102,7 @@ def ask_router() -> None:
     """Ask a model through the router, and print the answer."""
     router = read_inventory()["router"]["ollama_router_address"]
     url = f"http://{router}:11435/models/{ASKED}/api/generate"
-    body = json.dumps({"model": ASKED, "prompt": "Which city is the capital?", "stream": False})
+    body = json.dumps({"model": ASKED, "prompt": "Which city is the capital?", "stream": False, "options": LIMIT})
     say(f"POST {url}")
     request = urllib.request.Request(url, body.encode())
     with urllib.request.urlopen(request, timeout=60) as answer:

@@ -40,12 +40,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def make_page(folder: Path, facts: dict[str, dict[str, Any]]) -> Path:
+def make_page(folder: Path, facts: dict[str, dict[str, Any]], *options: str) -> Path:
     """Write the page as the role does, by a run of ansible-playbook."""
     hosts = folder / "inventory.json"
     hosts.write_text(json.dumps(inventory(facts)))
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(hosts)]
-    command += [str(CHECKOUT / "tests" / "report" / "page.yml"), "-e", f"ollama_report_dir={folder}"]
+    command += [str(CHECKOUT / "tests" / "report" / "page.yml"), "-e", f"ollama_report_dir={folder}", *options]
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".build" / "collections")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr

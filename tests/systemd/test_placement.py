@@ -83,7 +83,11 @@ def test_a_demand_is_placed_and_applied_and_the_same_demand_moves_nothing(make_h
         name: one["slots"] for name, one in placed.items()
     }
     assert not any(one["changes"] or one["to_load"] or one["to_pull"] for one in placement["hosts"])
-    assert fleet_playbook(hosts[0], "site", *with_file).changed == 0
+    pids = [host.property("MainPID") for host in hosts]
+    unchanged = fleet_playbook(hosts[0], "site", *with_file)
+    assert unchanged.return_code == 0, unchanged.output
+    assert [host.property("MainPID") for host in hosts] == pids
+    assert serving(hosts) == loaded
 
 
 def test_a_model_moves_to_its_new_place_before_the_old_one_lets_go(make_hosts):

@@ -8,10 +8,15 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 import yaml
@@ -59,6 +64,7 @@ class Fleet:
             "ollama_router_queue_timeout": 60,
         }
         self.write_inventory()
+        self.router.shell("systemctl daemon-reload; systemctl reset-failed; systemctl restart haproxy")
         self.url = f"http://{self.addresses[self.router.name]}:11435/models/{MODEL}/api/generate"
         self.playbook = self.folder / "router.yml"
         self.playbook.write_text(yaml.safe_dump(PLAYBOOK))
@@ -164,3 +170,65 @@ def test_a_file_that_the_router_does_not_take_is_not_put_in_place_and_a_reload_t
     refused = fleet.run(fleet.playbook, '--extra-vars={"ollama_router_replace_foreign": false}')
     assert "was not written by this role" in " ".join(refused.output.split())
     assert fleet.router.read(place) == "# by hand\n"
+
+
+@pytest.fixture(scope="module")
+def litellm() -> Path:
+    """The program litellm, in a virtual environment of its own."""
+    folder = CHECKOUT / ".build" / "litellm"
+    program = folder / "bin" / "litellm"
+    if not program.exists():
+        lock = CHECKOUT / "requirements" / "litellm.txt"
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        install = [folder / "bin" / "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--requirement", lock]
+        subprocess.run(list(map(str, install)), check=True)
+    return program
+
+
+def test_litellm_loads_its_file_and_routes_by_it(make_hosts, litellm):
+    fleet = Fleet(make_hosts(a=CARD, balancer=ROUTER), "litellm")
+    fleet.variables.update(ollama_router_hosts=["a"], ollama_router_path="/root/litellm.yaml")
+    fleet.write_inventory()
+    first = fleet.run(CHECKOUT / "playbooks" / "site.yml")
+    assert first.return_code == 0, first.output
+    told = fleet.run(fleet.playbook)
+    assert told.return_code == 0, told.output
+    assert fleet.run(fleet.playbook).changed == 0
+    config = fleet.folder / "litellm.yaml"
+    config.write_text(fleet.router.read("/root/litellm.yaml"))
+    (deployment,) = yaml.safe_load(config.read_text())["model_list"]
+    assert deployment["litellm_params"]["max_parallel_requests"] == SLOTS
+    assert deployment["model_info"]["max_input_tokens"] == 4096
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(litellm), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    # Without a key it does not start; by itself it fetches a list of prices.
+    key = "sk-router-test-1f0c7a7d5f1e4c1c9a55"
+    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": key}
+    log = (fleet.folder / "litellm.log").open("w+")
+    with subprocess.Popen(command, stdout=log, stderr=log, env=environment) as proxy:
+        try:
+            body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+            url = f"http://127.0.0.1:{port}/v1/chat/completions"
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+            answer = asked_when_up(urllib.request.Request(url, body, headers), proxy)
+        finally:
+            proxy.terminate()
+    log.seek(0)
+    assert answer.get("choices"), log.read()
+    assert answer["choices"][0]["message"]["content"]
+
+
+def asked_when_up(request: urllib.request.Request, program: subprocess.Popen[bytes]) -> dict:
+    deadline = time.monotonic() + 300
+    while program.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return {"error": error.read().decode()}
+        except OSError:
+            time.sleep(1)
+    return {}

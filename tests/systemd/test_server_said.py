@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
@@ -50,3 +52,29 @@ def test_a_journal_that_is_gone_is_an_answer(make_host):
     assert said["devices"] is None
     run = host.playbook("plan")
     assert run.return_code == 0, run.output
+
+
+def test_loads_are_told_beside_what_was_foretold_and_an_upgrade_is_said_first(make_host):
+    host = make_host(gpus="rtx3060_12gb", models={"llama3.2:3b": None}, variables={"ollama_plan_wanted": ["llama3.2:3b"]})
+    first = host.playbook("site", ollama_verify_load=True)
+    assert first.return_code == 0, first.output
+    run = host.playbook("drift")
+    assert run.return_code == 0, run.output
+    told = host.report()["host"]
+    assert {row["kind"] for row in told["seen"]} == {"weights", "kv_cache", "compute"}
+    assert [(one["model"], one["evicted"]) for one in told["history"]] == [("llama3.2:3b", 0)]
+    # The stand-in's sizes are its own; what it took more than foretold is counted with and remembered, once.
+    second = host.playbook("site")
+    assert second.return_code == 0, second.output
+    assert host.playbook("site").changed == 0
+
+    configuration = host.read("/etc/standin-ollama.json") if host.exists("/etc/standin-ollama.json") else "{}"
+    host.write("/etc/standin-ollama.json", json.dumps({**json.loads(configuration), "version": "0.33.1"}))
+    host.shell("systemctl restart ollama")
+    assert host.playbook("drift").return_code == 0
+    drift = host.report()["host"]["drift"][0]
+    assert drift["cause"] == "changed since"
+    assert drift["message"].startswith("Ollama was upgraded from 0.33.0-rc2 to 0.33.1")
+    assert host.playbook("site").return_code == 0
+    assert host.playbook("drift").return_code == 0
+    assert host.report()["host"]["state"] == "in sync"

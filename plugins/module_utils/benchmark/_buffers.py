@@ -10,14 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import buffer_line
 
-# Source: llama.cpp b10488: load_tensors (src/llama-model.cpp), llama_kv_cache, llama_memory_recurrent and
-# sched_reserve (src/llama-context.cpp); tests/data/captures.
-_LINE = re.compile(
-    r"\b(?P<origin>\w+): +(?P<device>\S+) +(?P<kind>\w+) buffer size *= *(?P<size>[0-9]{1,12}(?:\.[0-9]{1,6})?) MiB"
-)
-# The lines that are meant have some 120 characters.
-_MOST_CHARACTERS = 4096
 _START = 'msg="starting llama-server"'
 _ON_GPU = re.compile(r"(?:CUDA|ROCm|Vulkan)[0-9]+\Z")
 _KINDS = {"model": "weights", "KV": "kv_cache", "RS": "kv_cache", "compute": "compute"}
@@ -52,12 +46,12 @@ def buffers_of(messages: Iterable[str], command: Sequence[str]) -> Buffers | Non
             is_ours = bool(port) and f"--port {port} " in message
             sizes = {} if is_ours else sizes
             continue
-        match = _LINE.search(message[:_MOST_CHARACTERS]) if is_ours else None
-        if match and _ON_GPU.match(match["device"]) and match["kind"] in _KINDS:
-            kind = _KINDS[match["kind"]]
-            key = (kind, match["origin"], match["device"])
-            former = 0.0 if kind == "compute" else sizes.get(key, 0.0)
-            sizes[key] = former + float(match["size"])
+        found = buffer_line(message) if is_ours else None
+        if found and _ON_GPU.match(found[1]) and found[2] in _KINDS:
+            origin, device, name, size = found
+            key = (_KINDS[name], origin, device)
+            former = 0.0 if name == "compute" else sizes.get(key, 0.0)
+            sizes[key] = former + size
     if not sizes:
         return None
     totals = {

@@ -175,7 +175,8 @@ def _by_cuda(device: GpuDevice, rules: VersionRules, driver_version: str | None)
         least = min(build.least_capability for build in rules.gpus.cuda)
         return Admission(
             None,
-            f"its compute capability is {shown}, and Ollama {rules.version} has code for {least[0]}.{least[1]} and above only"
+            f"its compute capability is {shown}, and Ollama {rules.version} has code for {least[0]}.{least[1]} and above only, "
+            "which no driver and no setting changes"
             if capability < least
             else f"Ollama {rules.version} has no code for its compute capability {shown}: upgrade Ollama",
         )

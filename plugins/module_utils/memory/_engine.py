@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    estimate,
+    first_context,
     host_estimate,
     split,
 )
@@ -119,7 +119,7 @@ class MemoryEngine:
     ) -> tuple[int, ...]:
         """Compute buffer of each GPU while all units lie on GPUs; it depends on which units those are."""
         if len(free_bytes) == 1 or not any(free_bytes):
-            return (estimate(shape, settings).gpus[0].compute_bytes,) * len(free_bytes)
+            return (first_context(shape, settings).gpus[0].compute_bytes,) * len(free_bytes)
         key = (id(shape), settings, *bounds_of(shape.block_count + 1, free_bytes))
         known = self._computes.get(key)
         if known is None:
@@ -130,9 +130,11 @@ class MemoryEngine:
 
 def _ahead(shape: ModelShape, launch: Launch, load: EngineLoad) -> EngineLoad:
     """The load with what predicting tokens ahead takes, which Ollama before 0.30 cannot."""
-    if rules(launch.version).era is not Era.LLAMA_SERVER:
+    if rules(launch.version).era is not Era.LLAMA_SERVER or load.failure:
         return load
-    return with_second_context(shape, launch.settings, load)
+    memory = with_second_context(shape, launch.settings, load.memory)
+    grown = memory.gpu_bytes - load.memory.gpu_bytes
+    return replace(load, memory=memory, whole_bytes=load.whole_bytes + grown if load.whole_bytes else 0)
 
 
 def _understood(launch: Launch) -> Launch:

@@ -38,6 +38,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     host_compute_bytes,
     knowledge,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._draft import (
+    with_second_context,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import (
     Attention,
     resolved,
@@ -63,6 +66,7 @@ __all__ = (
     "LoadSettings",
     "Refused",
     "estimate",
+    "first_context",
     "host_estimate",
     "split",
 )
@@ -153,9 +157,17 @@ def _weights_bytes(shape: ModelShape, units: range) -> int:
     return total
 
 
-@lru_cache(maxsize=4096)
 def estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     """Memory of a model that lies wholly on one GPU, without CUDA context.
+
+    Raises: Refused when the engine cannot start it so.
+    """
+    return with_second_context(shape, settings, first_context(shape, settings))
+
+
+@lru_cache(maxsize=4096)
+def first_context(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
+    """The same without what predicting tokens ahead takes: what the engine fits to the free memory.
 
     Raises: Refused when the engine cannot start it so.
     """

@@ -44,6 +44,9 @@ class Backend:
     workspace_bytes: int = WORKSPACE_BYTES
 
 
+USUAL_BACKEND = Backend()
+
+
 @dataclass(frozen=True)
 class LoadSettings:
     """How a model is loaded: context_length in tokens per slot, batch in tokens computed at once.
@@ -57,7 +60,7 @@ class LoadSettings:
     kv_cache_type: str = "f16"
     flash_attention: str = "auto"
     build: EngineBuild = B10488
-    backend: Backend = Backend()
+    backend: Backend = USUAL_BACKEND
 
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    USUAL_BACKEND,
     Backend,
     LoadSettings,
 )
@@ -41,7 +42,7 @@ class Launch:
     projector_on_gpu: bool
     version: str
     build: EngineBuild = B10488
-    backend: Backend = field(default_factory=Backend)
+    backend: Backend = USUAL_BACKEND
     details: bool = True
 
     @property

@@ -53,7 +53,8 @@ class Traits:
     wrong results; ollama llm/llama_server.go, shouldDisableMMProjOffload (v0.33.0-rc2). `has_large_graph`: there is
     room for more operations; llama.cpp src/llama-context.cpp, graph_max_nodes. `can_flash`: the engine lets it use
     flash attention; llama.cpp src/llama-context.cpp, llama_init_from_model. `has_no_prediction_cache`: blocks that only
-    predict further tokens have none; src/llama-model.cpp, create_memory.
+    predict further tokens have none; src/llama-model.cpp, create_memory. `needs_even_batch`: later builds abort on a batch
+    that slots cannot share evenly.
     """
 
     is_encoder: bool = False
@@ -68,6 +69,7 @@ class Traits:
     has_large_graph: bool = False
     can_flash: bool = True
     has_no_prediction_cache: bool = False
+    needs_even_batch: bool = False
 
     @property
     def skips_predictions(self) -> bool:
@@ -107,7 +109,9 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "jamba": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS),
     "jina-bert-v2": Traits(is_encoder=True, is_headless=True),
     "jina-bert-v3": Traits(is_encoder=True, is_headless=True),
-    "kimi-linear": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS, has_large_graph=True),
+    "kimi-linear": Traits(
+        recurrence=Recurrence.WITHOUT_KV_HEADS, has_large_graph=True, needs_even_batch=True
+    ),
     "laguna": Traits(sliding=SlidingPattern(4, dense_first=True)),
     "lfm2": Traits(
         sliding=SlidingPattern(0), recurrence=Recurrence.WITHOUT_KV_HEADS, inline_projector="lfm2"

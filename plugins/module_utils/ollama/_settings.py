@@ -114,6 +114,24 @@ KNOWN: Mapping[str, Setting] = {
     "https_proxy": Setting(TEXT),
     "no_proxy": Setting(TEXT),
 }
+# What Ollama reads besides, in its client, its agent and its cloud, or sets for its own processes: no settings of the server.
+# Source: every "OLLAMA_..." in the Go files of 0.24.0 and 0.33.0-rc2.
+READ_BESIDES = frozenset(
+    (
+        "OLLAMA_AGENT_DISABLE_SHELL",
+        "OLLAMA_AGENT_DISABLE_WEBSEARCH",
+        "OLLAMA_API_KEY",
+        "OLLAMA_APP_DB_PATH",
+        "OLLAMA_CLOUD_BASE_URL",
+        "OLLAMA_CORS",
+        "OLLAMA_DOT_COM_URL",
+        "OLLAMA_EXPERIMENT",
+        "OLLAMA_LAUNCH_DSH_API_KEY",
+        "OLLAMA_LIBRARY_PATH",
+        "OLLAMA_REGISTRY_MAXSTREAMS",
+        "OLLAMA_SKILLS",
+    )
+)
 # Names that users set and that no Ollama ever read, with what does the work instead.
 NEVER_EXISTED: Mapping[str, str] = {
     "OLLAMA_USE_GPU": "Ollama uses the GPUs it sees; CUDA_VISIBLE_DEVICES chooses among them",

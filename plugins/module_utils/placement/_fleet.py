@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Group, Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._prover import Prover
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import (
     BETTER_WITH_LESS_BYTES,
     VARIATION_BYTES,
@@ -150,8 +149,11 @@ class _Models:
         self.unplannable: dict[str, str] = {}
         self._names = {name_key(demand.name): demand.name for demand in demands}
         self._seen: set[str] = set()
-        for one in found.values():
-            for name, (fingerprint, model) in self.of(one).items():
+        # Of each host those that it has or for which it is described, with what tells one file from another.
+        self.of_host: dict[str, dict[str, tuple[str, SchedulerModel]]] = {}
+        for host, one in found.items():
+            self.of_host[host] = self._of(one)
+            for name, (fingerprint, model) in self.of_host[host].items():
                 known = self.anywhere.get(name)
                 if known is None or model.file_bytes > known[1].file_bytes:
                     self.anywhere[name] = (fingerprint, model)
@@ -161,8 +163,7 @@ class _Models:
                     self.unplannable.setdefault(name, str(item.get("reason", "")))
             self._seen.update(str(name) for name in one.inputs.get("installed") or ())
 
-    def of(self, found: Found) -> dict[str, tuple[str, SchedulerModel]]:
-        """The demanded models that a host has or for which it is described, by name of the demand."""
+    def _of(self, found: Found) -> dict[str, tuple[str, SchedulerModel]]:
         models = {}
         for raw in found.inputs.get("models") or ():
             name = self._names.get(name_key(str(raw.get("name", ""))), "") if isinstance(raw, Mapping) else ""
@@ -224,7 +225,7 @@ def _host(
         service=service,
         unplannable={},
     )
-    own = models.of(found)
+    own = models.of_host[name]
     is_read = bool(raw.get("is_read"))
     known = dict(own) if is_read and not may_pull else {**models.anywhere, **own}
     may_hold = frozenset(name for name in found.may_hold if name in known)
@@ -321,14 +322,3 @@ def _nowhere(demand: FleetDemand, left_out: Mapping[str, str]) -> str:
         f"gpufleet_demand, model '{demand.name}': no host that can be placed on may hold it{missing}: pull it on one of the "
         "hosts that its pattern names, or set gpufleet_placement_pull to let other hosts be given it"
     )
-
-
-def provers(fleet: Fleet) -> list[Prover]:
-    """What is asked of each kind of hosts."""
-    return [Prover(host.judged) for host in fleet.kinds]
-
-
-def names_of(items: Iterable[Any]) -> list[str]:
-    """Names in a list of wanted models, which are names or mappings."""
-    names = [item.get("name") if isinstance(item, Mapping) else item for item in items]
-    return [name for name in names if isinstance(name, str)]

@@ -222,6 +222,7 @@ def as_inventory(placement: Placement) -> str:
             f"      ollama_plan_min_parallel: {host.parallel}",
             "      ollama_override_preload: true",
             "      ollama_verify_load: true",
+            '      ollama_verify_keep_alive: "-1"',
         ]
     return "\n".join(lines) + ("" if placement.hosts else " {}") + "\n"
 

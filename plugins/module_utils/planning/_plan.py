@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -116,6 +117,33 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Eviction:
+    """A model that has to go for another one, where all are asked for in turn."""
+
+    model: str
+    for_model: str
+
+
+@dataclass(frozen=True)
+class Today:
+    """What the settings that run now do. Sizes in bytes, context in tokens per request.
+
+    together: how many of the models, whichever they are, are safe together; 0 where not each is safe alone. gpu_bytes: what
+    all models take of the GPUs that stay loaded when they are asked for in turn.
+    """
+
+    num_parallel: int
+    max_loaded_models: int
+    context_length: int
+    kv_cache_type: str
+    together: int
+    spills: tuple[str, ...]
+    evictions: tuple[Eviction, ...]
+    gpu_bytes: int
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What an Ollama server is to be given. Sizes in bytes, context lengths in tokens per request."""
 
@@ -141,6 +169,9 @@ class Plan:
     seen: tuple[SeenLoad, ...] = ()
     observed: tuple[Observed, ...] = ()
     history: tuple[History, ...] = ()
+    evidence: tuple[Mapping[str, Any], ...] = ()
+    today: Today | None = None
+    difference: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -22,7 +22,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import limits_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._observed_engine import OBSERVED
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit, Plan, PlannedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
+    Limit,
+    Plan,
+    PlannedModel,
+    Today,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
@@ -33,6 +38,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen_on_
     seen_on_host,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._today import (
+    both_ends,
+    differences,
+    today_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
     blob_warnings,
     client_warnings,
@@ -92,7 +102,8 @@ def plan_host(
             lesson.of_next_step(step)
             for step in limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
         ]
-        return _in_words(chosen, lesson, shown, next_steps, loaded or {}, seen)
+        today = today_of(chosen.inputs, said or Said())
+        return _in_words(chosen, lesson, shown, next_steps, loaded or {}, seen, today)
 
 
 def _chosen(inputs: Inputs) -> Chosen:
@@ -118,6 +129,7 @@ def _in_words(
     next_steps: Sequence[Limit],
     now_loaded: Mapping[str, int],
     seen: SeenOnHost,
+    today: Today | None,
 ) -> Plan:
     inputs, candidate = chosen.inputs, chosen.choice.candidate
     environment = _environment(chosen)
@@ -145,7 +157,14 @@ def _in_words(
         seen=seen.rows,
         observed=seen.observed,
         history=seen.history,
+        evidence=seen.evidence,
+        today=today,
+        difference=differences(today, chosen, sum(gpu.planned_bytes for gpu in shown.gpus)),
     )
+
+
+# The first reasons are those of the values themselves.
+_OF_VALUES = 3
 
 
 def _basis(inputs: Inputs, bases: Collection[str]) -> str:
@@ -174,6 +193,10 @@ def _environment(chosen: Chosen) -> dict[str, str]:
 def _reasons(chosen: Chosen, lesson: Lesson, next_steps: Sequence[Limit]) -> tuple[str, ...]:
     """The reasons; that of the parallel value, which is the first, is the benchmark's where it has decided."""
     reasons = reasons_for(chosen, next_steps)
+    ends = both_ends(chosen)
+    if ends:
+        choice = f"Slots or context: {ends} is safe; OLLAMA_NUM_PARALLEL decides between them."
+        reasons = (*reasons[:_OF_VALUES], choice, *reasons[_OF_VALUES:])
     measured = lesson.reason_of(chosen.choice.candidate.parallel)
     return (*([measured, *reasons[1:]] if measured else reasons), *lesson.notes)
 
@@ -198,6 +221,10 @@ def _warnings(
     warnings += client_warnings(shown.models, now_loaded, inputs.running_context_length)
     warnings += blob_warnings(goal.models, chosen.choice.candidate)
     warnings += service_warnings(
-        environment, inputs.settings, inputs.service.foreign, keeps_models=goal.wanted
+        environment,
+        inputs.settings,
+        inputs.service.foreign,
+        keeps_models=goal.wanted,
+        places=inputs.service.places,
     )
     return tuple(dict.fromkeys(warnings))

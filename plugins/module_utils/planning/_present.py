@@ -9,10 +9,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib_number
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB, gib_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 
 WIDTH = 110
+# Of loads of which the server has told.
+MOST_SEEN = 12
 
 
 def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
@@ -20,14 +22,19 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
 
     Raises: KeyError or TypeError where it is no plan.
     """
+    verdict = _verdict(plan)
+    today = plan.get("today")
     return [
-        f"{host}: {_verdict(plan)}",
+        *_paragraphs(f"{host} today:", today["sentences"] if today else ()),
+        f"{host}: {verdict}",
+        *_paragraphs("What changes", plan.get("difference", ())),
         f"  rules: {plan['rules']}",
         *(f"  {name}={value}" for name, value in masked_option(plan["environment"]).items()),
         "",
         *_indented(_model_rows(plan), "lrrrrrrrr"),
         *_indented(_gpu_rows(plan), "llrrrrr"),
         *_indented(_limit_rows(plan), "llrl"),
+        *_indented(_seen_rows(plan), "lllrrrl"),
         *_paragraphs("Why", plan["reasons"]),
         *_paragraphs("Warnings", plan["warnings"]),
     ]
@@ -133,6 +140,18 @@ def _gpu_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for gpu in plan["gpus"]
     ]
+    return rows
+
+
+def _seen_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """What loads took beside what was foretold, in MiB; at most so many rows, those that differ most first."""
+    seen = sorted(plan.get("seen", ()), key=lambda row: -abs(row["difference_bytes"]))[:MOST_SEEN]
+    if not seen:
+        return []
+    rows: list[tuple[str, ...]] = [("LOADED", "BUFFER", "GPU", "FORETOLD MiB", "SEEN", "DIFFERENCE", "WHEN")]
+    for row in seen:
+        sizes = (f"{row[name] / MIB:.1f}" for name in ("predicted_bytes", "seen_bytes", "difference_bytes"))
+        rows.append((row["model"], row["kind"], str(row["gpu"]), *sizes, row["when"]))
     return rows
 
 

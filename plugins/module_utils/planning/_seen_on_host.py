@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._evidence import evidence_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
@@ -34,6 +36,7 @@ class SeenOnHost:
     observed: tuple[Observed, ...] = ()
     history: tuple[History, ...] = ()
     warnings: tuple[str, ...] = ()
+    evidence: tuple[Mapping[str, Any], ...] = ()
 
 
 def seen_on_host(inputs: Inputs, said: Said, remembered: Sequence[Observed]) -> SeenOnHost:
@@ -59,13 +62,14 @@ def seen_on_host(inputs: Inputs, said: Said, remembered: Sequence[Observed]) -> 
         for one in said.log.models
     )
     beyond = sorted((row for row in rows if row.is_beyond), key=lambda row: -abs(row.difference_bytes))
-    told = [row.message for row in beyond[:MOST_TOLD]]
+    told = [f"{row.message}; evidence/ beside the report has all that reproduces it" for row in beyond[:MOST_TOLD]]
     if len(beyond) > MOST_TOLD:
         told.append(f"{len(beyond) - MOST_TOLD} more buffers were not as foretold: see seen")
     return SeenOnHost(
         rows=rows,
         observed=together(remembered, observed_of(rows), str(inputs.rules.version)),
         history=history,
+        evidence=evidence_of(rows, models),
         warnings=(*told, *map(_suffered, (one for one in history if one.evicted or one.spilled))),
     )
 

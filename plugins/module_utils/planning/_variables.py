@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import problems
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import (
+    READ_BESIDES,
+    problems,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
@@ -46,7 +49,8 @@ def without_effect(
             sentences.append(f"{named} is for {known.changes}: {known.effect.value}; remove it")
         elif not _concerns(known, libraries):
             sentences.append(
-                f"{named} concerns GPUs that compute by {known.library}, and none is planned with: it has no effect"
+                f"{named} concerns GPUs that compute by {' or '.join(known.libraries)}, and none is planned with: "
+                "it has no effect"
             )
     return tuple(sentences)
 
@@ -67,7 +71,9 @@ def misread(service: Service, operators: Mapping[str, str], version: str) -> tup
 
 def _problems(environment: Mapping[str, str], version: str) -> list[tuple[str, str]]:
     return [
-        (name, problem) for name, value in environment.items() for problem in problems({name: value}, version)
+        (name, problem)
+        for name, value in environment.items()
+        for problem in problems({name: value}, version, READ_BESIDES)
     ]
 
 
@@ -82,7 +88,7 @@ def _read(environment: Mapping[str, str], rules: VersionRules) -> list[tuple[str
 
 
 def _concerns(known: EngineVariable, libraries: Collection[str]) -> bool:
-    return not known.library or known.library in libraries
+    return not known.libraries or any(one in libraries for one in known.libraries)
 
 
 def _named(name: str, value: str, service: Service) -> str:

@@ -174,10 +174,11 @@ def service_warnings(
     foreign: Mapping[str, str],
     *,
     keeps_models: bool,
+    places: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Settings of the service that work against the plan: `foreign` are those made elsewhere."""
+    """Settings of the service that work against the plan: `foreign` are those made elsewhere, `places` where."""
     warnings = [
-        f"{name}={foreign[name]} is set elsewhere; the plan sets {environment[name]}"
+        f"{name}={foreign[name]} is set {_place(name, places or {})}; the plan sets {environment[name]}"
         for name in PLANNED_VARIABLES
         if name in foreign and name in environment and foreign[name] != environment[name]
     ]
@@ -189,6 +190,10 @@ def service_warnings(
     if not settings.fit:
         warnings.append("LLAMA_ARG_FIT is off: a model that does not fit fails instead of using the CPU")
     return warnings
+
+
+def _place(name: str, places: Mapping[str, str]) -> str:
+    return f"in {places[name]}" if name in places else "elsewhere"
 
 
 def plan_warnings(chosen: Chosen, planned: Sequence[PlannedModel]) -> list[str]:

@@ -124,6 +124,7 @@ def _host(host: HostData) -> dict[str, Any]:
         "drift": [drift.to_dict() for drift in drifts],
         "mended_by_site": state == DRIFTED and all(drift.cause in MENDED_BY_SITE for drift in drifts),
         "compared": host.compared,
+        "verified": host.verified is not None,
         "notes": _notes(host),
         "safe": plan.get("safe"),
         "basis": plan.get("basis"),
@@ -140,7 +141,10 @@ def _host(host: HostData) -> dict[str, Any]:
         "limit": _limit(plan),
         "reasons": [str(reason) for reason in plan.get("reasons", ())],
         "warnings": [str(warning) for warning in plan.get("warnings", ())],
+        "today": [str(sentence) for sentence in (plan.get("today") or {}).get("sentences", ())],
+        "difference": [str(sentence) for sentence in plan.get("difference", ())],
         "seen": [_seen(row) for row in plan.get("seen", ())],
+        "evidence": [dict(one) for one in plan.get("evidence", ())],
         "history": [dict(one) for one in plan.get("history", ())],
     }
 
@@ -208,7 +212,7 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seen(row: Mapping[str, Any]) -> dict[str, Any]:
     sizes = {name: int(row[name]) for name in ("predicted_bytes", "seen_bytes", "difference_bytes")}
-    told = {name: row[name] for name in ("model", "kind", "gpu", "basis", "when", "is_beyond")}
+    told = {name: row[name] for name in ("model", "kind", "gpu", "basis", "when", "is_beyond", "is_absurd")}
     return {**told, "settings": f"{row['parallel']} x {row['context_length']}", **sizes}
 
 

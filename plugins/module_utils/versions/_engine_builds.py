@@ -59,7 +59,6 @@ class Standing(Enum):
 # b10865 stands for b10864 and b10970 for b10969: they are one commit later, and these are what Ollama pins.
 B10488 = EngineBuild(10488)
 MEASURED = (
-    EngineBuild(10068),
     EngineBuild(10361),
     B10488,
     EngineBuild(10630),

@@ -25,9 +25,10 @@ class EngineRules:
     runs right after that of the chosen ones. clamps_apart: a clamped value is a result of its own. projects_flat: Mamba 2
     projects rows of tokens, not of slots. copies_time_step: Mamba's time step is copied. turns_whole_query: queries of an
     uncompressed latent attention are turned in one piece. caches_predictions: blocks that only predict further tokens
-    have a cache. takes_mixed_batches: a batch may hold tokens and embeddings. gathers_once: the states of all slots are
-    read at once. allocates_workspaces: those of cuBLAS are the backend's own. allows_for_change:
-    not measured, so that what it takes is a bound.
+    have a cache. takes_mixed_batches: a batch may hold tokens and embeddings. hands_over_at_once: however much a GPU is
+    handed before it runs, it waits for all of it. gathers_once: the states of all slots are read at once.
+    allocates_workspaces: those of cuBLAS are its own. wants_even_batches: some architectures abort on a batch that slots
+    cannot share evenly. allows_for_change: not measured, so that what it takes is a bound.
     """
 
     keeps_experts: bool = False
@@ -39,8 +40,10 @@ class EngineRules:
     turns_whole_query: bool = False
     caches_predictions: bool = True
     takes_mixed_batches: bool = False
+    hands_over_at_once: bool = False
     gathers_once: bool = False
     allocates_workspaces: bool = False
+    wants_even_batches: bool = False
     allows_for_change: bool = False
 
 
@@ -63,15 +66,17 @@ class Change:
 
 # Source: llama.cpp at these builds: ggml/src/ggml-cuda/ggml-cuda.cu, ggml_backend_cuda_graph_optimize (fusions);
 # ggml/src/ggml.c, ggml_clamp; src/models/mamba-base.cpp; src/models/deepseek2.cpp; src/llama-model.cpp, create_memory;
-# src/llama-graph.cpp, build_inp_embd and build_rs.
+# src/llama-graph.cpp, build_inp_embd and build_rs; ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph.
 CHANGES = (
     Change("clamps_apart", 10488, 10630),
     Change("projects_flat", 10488, 10630),
     Change("turns_whole_query", 10488, 10630),
     Change("keeps_experts", 10739, 10752),
+    Change("hands_over_at_once", 10760, 10865),
     Change("drops_prediction_caches", 10865, 10941),
     Change("keeps_routing", 11117, 11149),
     Change("copies_time_step", 10970, 11218),
+    Change("wants_even_batches", 10970, 11218),
     Change("allocates_workspaces", 10488, 10630),
     Change("groups_shared_expert", 11349, 11378),
     Change("takes_mixed_batches", 11393, 11401),

@@ -24,11 +24,14 @@ class EngineEffect(Enum):
 
 @dataclass(frozen=True)
 class EngineVariable:
-    """What a variable changes. `library`: the one whose GPUs alone it concerns. `of_llama_server`: read from 0.30 on."""
+    """What a variable changes. `libraries`: those whose GPUs alone it concerns, none for all.
+
+    `of_llama_server`: read from 0.30 on.
+    """
 
     changes: str
     effect: EngineEffect = EngineEffect.ESTIMATED
-    library: str = ""
+    libraries: tuple[str, ...] = ()
     of_llama_server: bool = False
 
 
@@ -36,16 +39,21 @@ def _server(changes: str, effect: EngineEffect = EngineEffect.ESTIMATED) -> Engi
     return EngineVariable(changes, effect, of_llama_server=True)
 
 
+def _backend(changes: str) -> EngineVariable:
+    """Of the backend for CUDA, which is that for ROCm too."""
+    return EngineVariable(changes, libraries=("CUDA", "ROCm"))
+
+
 def _cuda(changes: str) -> EngineVariable:
-    return EngineVariable(changes, library="CUDA")
+    return EngineVariable(changes, libraries=("CUDA",))
 
 
 def _rocm(changes: str) -> EngineVariable:
-    return EngineVariable(changes, library="ROCm")
+    return EngineVariable(changes, libraries=("ROCm",))
 
 
 def _vulkan(changes: str) -> EngineVariable:
-    return EngineVariable(changes, library="Vulkan")
+    return EngineVariable(changes, libraries=("Vulkan",))
 
 
 _GIVEN = _server("what Ollama gives llama-server on its command line, which wins", EngineEffect.OVERRIDDEN)
@@ -130,20 +138,20 @@ ENGINE_VARIABLES: Mapping[str, EngineVariable] = {
     "LLAMA_ATTN_ROT_DISABLE": _server("the graph, and with it the compute buffer"),
     "GGML_BACKEND_PATH": EngineVariable("which backend the engine loads"),
     "GGML_OP_OFFLOAD_MIN_BATCH": EngineVariable("what the GPU computes of layers in system memory"),
-    "GGML_CUDA_ENABLE_UNIFIED_MEMORY": EngineVariable(
+    "GGML_CUDA_ENABLE_UNIFIED_MEMORY": _backend(
         "where GPU memory lies: the engine takes the system's available memory for what a GPU has free, and moves what does "
         "not fit into system memory without a word"
     ),
-    "GGML_CUDA_DISABLE_FUSION": EngineVariable("the graph, and with it the compute buffer"),
-    "GGML_CUDA_DISABLE_GRAPHS": EngineVariable("what the backend keeps on a GPU beside its buffers"),
-    "GGML_CUDA_GRAPH_OPT": EngineVariable("the graph, and with it the compute buffer"),
-    "GGML_CUDA_DEVICES": EngineVariable("how many devices the engine makes of a GPU"),
-    "GGML_CUDA_P2P": EngineVariable("what the backend keeps on a GPU beside its buffers"),
-    "GGML_CUDA_ALLREDUCE": EngineVariable("what the backend keeps on a GPU beside its buffers"),
-    "GGML_CUDA_NO_PINNED": EngineVariable("whether the host's buffers are pinned"),
-    "GGML_CUDA_REGISTER_HOST": EngineVariable("whether the host's buffers are pinned"),
-    "GGML_CUDA_CUBLAS_COMPUTE_TYPE": EngineVariable("what the backend keeps on a GPU beside its buffers"),
-    "GGML_CUDA_MMQ_PREC": EngineVariable("what the backend keeps on a GPU beside its buffers"),
+    "GGML_CUDA_DISABLE_FUSION": _backend("the graph, and with it the compute buffer"),
+    "GGML_CUDA_DISABLE_GRAPHS": _backend("what the backend keeps on a GPU beside its buffers"),
+    "GGML_CUDA_GRAPH_OPT": _backend("the graph, and with it the compute buffer"),
+    "GGML_CUDA_DEVICES": _backend("how many devices the engine makes of a GPU"),
+    "GGML_CUDA_P2P": _backend("what the backend keeps on a GPU beside its buffers"),
+    "GGML_CUDA_ALLREDUCE": _backend("what the backend keeps on a GPU beside its buffers"),
+    "GGML_CUDA_NO_PINNED": _backend("whether the host's buffers are pinned"),
+    "GGML_CUDA_REGISTER_HOST": _backend("whether the host's buffers are pinned"),
+    "GGML_CUDA_CUBLAS_COMPUTE_TYPE": _backend("what the backend keeps on a GPU beside its buffers"),
+    "GGML_CUDA_MMQ_PREC": _backend("what the backend keeps on a GPU beside its buffers"),
     "GGML_CPU_TILED_MM": EngineVariable("how much system memory the engine takes"),
     "GGML_CPU_TILED_MM_FORCE": EngineVariable("how much system memory the engine takes"),
     "GGML_CUDA_NO_VMM": EngineVariable(

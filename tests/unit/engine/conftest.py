@@ -99,5 +99,6 @@ def ask(simulated_cuda: Path) -> Callable[..., Any]:
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """`program(name)`: a module of tests/engine, which are scripts beside each other."""
-    monkeypatch.syspath_prepend(str(TESTS / "engine"))
+    for folder in ("bench", "model_store", "engine"):
+        monkeypatch.syspath_prepend(str(TESTS / folder))
     return importlib.import_module

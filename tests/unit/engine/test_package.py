@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    parse_build,
+)
 
 Program = Callable[[str], ModuleType]
 
@@ -126,6 +127,11 @@ def test_what_is_built_is_built_again_when_its_source_is_newer(package: ModuleTy
     assert len(asked(tmp_path)) == 1
 
 
-def test_every_known_version_has_a_release_and_headers(package: ModuleType) -> None:
-    known: dict[str, Any] = package.KNOWN
-    assert json.dumps(known) == json.dumps(dict(sorted(known.items(), key=lambda one: one[1][1])))
+def test_every_known_version_names_its_build_as_the_rules_do(package: ModuleType) -> None:
+    releases = [release for release, _headers in package.KNOWN.values()]
+    assert [str(parse_build(release)) for release in releases] == releases
+
+
+def test_known_versions_stand_in_their_order_so_that_the_last_is_the_newest(package: ModuleType) -> None:
+    builds = [build for _release, build in package.KNOWN.values()]
+    assert builds == sorted(builds)

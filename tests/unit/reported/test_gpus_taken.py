@@ -130,8 +130,8 @@ def test_a_gpu_on_which_every_load_fails_is_hidden() -> None:
 
 
 def test_a_plan_that_rests_on_vulkan_is_an_estimate() -> None:
-    assert planned(RX_7800_XT, None, "0.32.1").basis == "exact"
-    assert planned(amd("MI50", "gfx906", 32752), None, "0.32.1").basis == "estimate"
+    assert planned(RX_7800_XT, None, "0.33.0").basis == "exact"
+    assert planned(amd("MI50", "gfx906", 32752), None, "0.33.0").basis == "estimate"
 
 
 def strix(

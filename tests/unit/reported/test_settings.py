@@ -46,7 +46,7 @@ def test_a_plan_counts_with_a_variable_or_says_that_it_cannot(
         wanted=[WantedModel("qwen2.5:14b", requests=2)],
         policy=Policy(operator_environment=environment) if is_operators else Policy(),
         service=Service() if is_operators else Service(foreign=environment, places=places),
-        version="0.32.1",
+        version="0.33.0",
     )
     assert (plan.placement, plan.basis) == (placement, basis)
     saying = [warning for warning in plan.warnings if words and words in warning]

@@ -27,7 +27,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     HALF_PRECISION,
-    REDUCED_TOGETHER,
     Context,
     reserve_mixed_input,
 )
@@ -71,12 +70,16 @@ LOOKUP_LEAFS = 2
 # Requests in flight at once when a model lies on several GPUs.
 # Source: llama.cpp ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES (b10488)
 PIPELINE_COPIES = 4
+# What a GPU was handed at the most before it ran.
+# Source: llama.cpp ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_SPLIT_INPUTS (b10488)
+MOST_COPIES = 30
 # What the graph of a common transformer gets on top where it stands for an unknown architecture: more than any of
 # the known ones is off by when it is taken for one.
 LIKE_OTHERS_MARGIN = 1.5
 # Rows of the residual stream, as wide as the embeddings, that a build which was not measured is allowed to keep more.
-ALLOWED_ROWS = 2
-ALLOWED_MARGIN = 1.25
+ALLOWED_ROWS = 3
+ALLOWED_ROWS_OF_EACH_COPY = 2
+ALLOWED_MARGIN = 1.5
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 SHARED_CACHES = "attention.shared_kv_layers"
 
@@ -202,7 +205,7 @@ def units_of(shape: ModelShape, numbers: range) -> Units:
     here = layers_on(shape, numbers)
     if (
         shape.number(PER_LAYER_INPUTS)
-        or any(shape.layers[index].is_recurrent for index in here)
+        or any(shape.layers[index].is_recurrent or has_indexer(shape, shape.layers[index]) for index in here)
         or any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers))
     ):
         return Units((numbers.start, numbers.stop), numbers)
@@ -462,6 +465,10 @@ def compute_bytes(
         return bound_bytes(shape, layout, attention, cache_type) + extra + _allowance_bytes(
             shape, layout, engine, copies, units is None or units.numbers.start == 0
         )
+    if ARCHITECTURES.get(shape.architecture, TRANSFORMER).copies_views and copies == 1 and units is None:
+        return devices_compute_bytes(
+            shape, layout, attention, cache_type, (range(shape.block_count + 1),), 1, engine
+        )[0]
     exact_bytes = _on_one_device(shape, layout, attention, cache_type, units, copies, False, engine)
     return _guarded(known, exact_bytes) + more + _allowance_bytes(
         shape, layout, engine, copies, units is None or units.numbers.start == 0
@@ -493,15 +500,14 @@ def _allowance_bytes(
     """Room for what a build that nobody has measured may do otherwise than those that were; nothing for these.
 
     The largest changes so far: the experts' results live longer (one row of the residual stream for each that is used);
-    a second input (two rows, and on the first of several GPUs nine); Mamba 2 reshaped (two rows). By a quarter more.
+    a second input (three rows, and on the first of several GPUs nine); Mamba 2 reshaped (two rows). By half more.
     """
     if not engine.allows_for_change:
         return 0
     rows = ALLOWED_ROWS
     if is_first and copies > 1:
-        rows += ALLOWED_ROWS * copies
-    used = shape.number("expert_used_count")
-    rows += 0 if engine.keeps_experts and used in REDUCED_TOGETHER else used
+        rows += ALLOWED_ROWS_OF_EACH_COPY * copies
+    rows += shape.number("expert_used_count")
     return int(ALLOWED_MARGIN * FLOAT_BYTES * layout.tokens * shape.embedding_length * rows)
 
 
@@ -512,6 +518,7 @@ def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
         attention is Attention.FLASH_ON_HOST
         or architecture.style.bare_norms
         or architecture.begins_with_output
+        or architecture.copies_views
         or any(layer.is_recurrent for layer in shape.layers)
     )
 
@@ -528,7 +535,9 @@ def devices_compute_bytes(
 ) -> tuple[int, ...]:
     """Bytes of the compute buffers of all GPUs that hold a model, each with the units given."""
     known = knowledge(shape)
-    if known is Knowledge.NONE or len(devices) == 1 or not spreads_unevenly(shape, attention):
+    copies_views = ARCHITECTURES.get(shape.architecture, TRANSFORMER).copies_views
+    is_alone = len(devices) == 1 and not copies_views
+    if known is Knowledge.NONE or is_alone or not spreads_unevenly(shape, attention):
         return tuple(
             compute_bytes(shape, layout, attention, cache_type, units_of(shape, units), copies, engine)
             + (
@@ -559,12 +568,21 @@ def devices_compute_bytes(
             engine=engine,
         )
         sizes = buffers_bytes(
-            context.graph.nodes, device_count=len(devices), alignment=CUDA_ALIGNMENT_BYTES, copies=copies
+            context.graph.nodes,
+            device_count=len(devices),
+            alignment=CUDA_ALIGNMENT_BYTES,
+            copies=copies,
+            most_copies=_most_copies(engine),
         )
     return tuple(
         _guarded(known, size) + _allowance_bytes(shape, layout, engine, copies, units.start == 0)
         for size, units in zip(sizes, devices)
     )
+
+
+def _most_copies(engine: EngineRules) -> int | None:
+    """What a GPU is handed at the most before it runs; None: no matter how much."""
+    return None if engine.hands_over_at_once else MOST_COPIES
 
 
 @lru_cache(maxsize=256)
@@ -580,16 +598,15 @@ def _devices_recipe(
     """The graph of several devices for all layouts."""
     if any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers)):
         # What a layer reads of another one's cache depends on where both lie.
-        return buffers_recipe(
-            _nodes_on(shape, attention, cache_type, devices, several_slots, engine), copies=copies
-        )
+        nodes = _nodes_on(shape, attention, cache_type, devices, several_slots, engine)
+        return buffers_recipe(nodes, copies=copies, most_copies=_most_copies(engine))
     nodes, units = _nodes_by_unit(shape, attention, cache_type, several_slots, engine)
     homes: dict[int | None, int | None] = {None: None, HOST: HOST}
     homes.update((unit, number) for number, here in enumerate(devices) for unit in here)
     for node, unit in zip(nodes, units):
         node.device = homes.get(unit)
         node.children = node.views = 0
-    return buffers_recipe(nodes, copies=copies)
+    return buffers_recipe(nodes, copies=copies, most_copies=_most_copies(engine))
 
 
 @lru_cache(maxsize=32)

@@ -21,8 +21,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
     GpuMemory,
     HostMemory,
     KvCache,
+    ModelMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import tokens_ahead
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -75,12 +75,12 @@ def second_context(
     )
 
 
-def with_second_context(shape: ModelShape, settings: LoadSettings, load: EngineLoad) -> EngineLoad:
-    """A load with what predicting ahead takes: the second context lies beside the model's last layers."""
+def with_second_context(shape: ModelShape, settings: LoadSettings, memory: ModelMemory) -> ModelMemory:
+    """The memory with what predicting ahead takes: the second context lies beside the model's last layers."""
     ahead = tokens_ahead(shape)
-    if not ahead or load.failure:
-        return load
-    gpus, host = list(load.memory.gpus), load.memory.host
+    if not ahead:
+        return memory
+    gpus, host = list(memory.gpus), memory.host
     whole = host.kv_cache
     for gpu in gpus:
         whole = whole + gpu.kv_cache
@@ -108,15 +108,13 @@ def with_second_context(shape: ModelShape, settings: LoadSettings, load: EngineL
         f"it predicts {ahead} tokens ahead (draft_num_predict): {by} in a second context, counted with "
         f"{second.total_bytes // MIB} MiB at the most"
     )
-    memory = replace(
-        load.memory,
+    return replace(
+        memory,
         gpus=tuple(gpus),
         host=host,
         basis=ESTIMATE,
-        note="; ".join(filter(None, (load.memory.note, note))),
+        note="; ".join(filter(None, (memory.note, note))),
     )
-    grown = sum(gpu.total_bytes for gpu in gpus) - sum(gpu.total_bytes for gpu in load.memory.gpus)
-    return replace(load, memory=memory, whole_bytes=load.whole_bytes + grown if load.whole_bytes else 0)
 
 
 def _with_states(cache: KvCache, ahead: int) -> KvCache:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import first_context
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     GpuMemory,
@@ -68,7 +68,7 @@ class UnitSums:
     @property
     def alone(self) -> ModelMemory:
         """All of them on one GPU."""
-        return estimate(self.shape, self.settings)
+        return first_context(self.shape, self.settings)
 
     @property
     def count(self) -> int:

@@ -127,10 +127,18 @@ def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool
 
 
 def has_indexer(shape: ModelShape, layer: LayerShape) -> bool:
-    """Whether a layer chooses which cells its attention sees."""
-    return shape.number(INDEXER_KEYS) > 0 and any(
-        name.startswith(INDEXER_TENSORS) for name, _lengths in shape.forms[layer.form]
-    )
+    """Whether a layer chooses which cells its attention sees; all do where no tensor says which."""
+    return shape.number(INDEXER_KEYS) > 0 and layer.form in _forms_with_indexer(shape)
+
+
+@lru_cache(maxsize=256)
+def _forms_with_indexer(shape: ModelShape) -> frozenset[int]:
+    found = {
+        number
+        for number, form in enumerate(shape.forms)
+        if any(name.startswith(INDEXER_TENSORS) for name, _lengths in form)
+    }
+    return frozenset(found or range(len(shape.forms)))
 
 
 def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:

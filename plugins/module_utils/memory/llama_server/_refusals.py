@@ -68,6 +68,12 @@ def check(shape: ModelShape, layout: Cells, settings: LoadSettings, attention: A
             f"{shape.name} averages its tokens, and a batch of {layout.batch} cannot be shared evenly by"
             f" {layout.slots} slots: the engine aborts; choose a parallel value that divides the batch"
         )
+    wants_even = settings.engine.wants_even_batches and traits(shape.architecture).needs_even_batch
+    if wants_even and layout.batch % layout.slots:
+        raise Refused(
+            f"{shape.name} cannot share a batch of {layout.batch} evenly among {layout.slots} slots: the engine aborts;"
+            " choose a parallel value that divides the batch"
+        )
     if knowledge(shape) is not Knowledge.KNOWN:
         return
     most = most_nodes(shape, layout)

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import ClassVar
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.action.fleet_place import (
+    ActionModule,
     lost_hosts,
     read_hosts,
     solver_seconds,
@@ -21,9 +23,69 @@ from ansible_collections.gpufleet.ollama.plugins.action.placement_order import (
 )
 from ansible_collections.gpufleet.ollama.plugins.action.router_upstreams import routes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
+GIB = 1 << 30
+INPUTS = {
+    "gpu": {"devices": [{"memory_total_bytes": 24 * GIB}]},
+    "models": [{"name": "gemma3:4b", "header": header("gemma3:4b")}],
+    "version": "0.33.0",
+}
 DEMANDS = demands_from_list([{"name": "a", "requests": 2, "spread": "rack"}, {"name": "b", "requests": 1}])
 ALL = {"a:latest": frozenset(["h"]), "b:latest": frozenset()}
+
+
+@pytest.fixture
+def run(action_of):
+    """`run(option=value, ...)` gives the result of the action for a host that was described."""
+
+    def act(**options):
+        given = {"demand": [{"name": "gemma3:4b", "requests": 4}], "hosts": ["h", "gone"], **options}
+        known = {
+            "h": {"ollama_plan_result": {"inputs_json": json.dumps(INPUTS)}},
+            "gone": {"ollama_plan_result": {"unreachable": True, "msg": "no route {{ 1/0 }}"}},
+        }
+        return action_of(ActionModule, "fleet_place", given).run(task_vars={"hostvars": known})
+
+    return act
+
+
+class TestThePlacement:
+    def test_is_returned_and_written_as_data_and_as_an_inventory(self, run, tmp_path) -> None:
+        result = run(dir=str(tmp_path / "report"), file=str(tmp_path / "placement.yml"))
+        assert result["changed"] is False
+        assert result["is_met"] is True
+        assert json.loads((tmp_path / "report" / "placement.json").read_text()) == result["placement"]
+        assert '"h":' in (tmp_path / "placement.yml").read_text()
+        assert "inventory" not in result
+
+    def test_names_hosts_that_cannot_be_reached_and_writes_nothing_of_theirs_into_the_inventory(self, run, tmp_path) -> None:
+        left_out = run(file=str(tmp_path / "placement.yml"))["placement"]["left_out"]
+        assert left_out["gone"].startswith("it cannot be reached: no route")
+        assert "{{" not in (tmp_path / "placement.yml").read_text()
+
+    def test_is_not_made_where_only_the_demand_is_looked_at(self, run) -> None:
+        assert run(check_only=True) == {"changed": False}
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"demand": []}, "gpufleet_demand is empty"),
+            ({"survive": 2}, "gpufleet_survive must be 0 or 1"),
+            ({"solver_seconds": 0}, "gpufleet_solver_seconds must be from 1"),
+            ({"demand": [{"name": "nix", "requests": 1}]}, "no host has it and so none may pull it"),
+        ],
+    )
+    def test_is_refused_in_one_sentence(self, run, options, says) -> None:
+        result = run(**options)
+        assert result["failed"] is True
+        assert says in result["msg"]
+
+    def test_needs_the_solver(self, run, monkeypatch) -> None:
+        monkeypatch.setitem(sys.modules, "highspy", None)
+        result = run(check_only=True)
+        assert result["failed"] is True
+        assert "pip install highspy" in result["msg"]
 
 
 class TestHosts:

@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import ActionModule, placed
+from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import (
+    MOST_OF_A_HISTORY_BYTES,
+    ActionModule,
+    placed,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import MOST_LINES, StateChange
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import BEGUN, LOST, NOTHING_KNOWN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
+from ansible_collections.gpufleet.ollama.tests.report.exposition import read_metrics
 from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
@@ -235,6 +241,95 @@ def test_a_path_that_cannot_be_used_is_one_sentence(write: Write, options: dict[
     assert result["failed"]
     assert told in result["msg"]
     assert result["table"][-1] == "1 failed"
+
+
+def lines(folder: Path) -> list[tuple[str, str]]:
+    text = (folder / "history.jsonl").read_text()
+    return [(one["host"], one["state"]) for one in map(json.loads, text.splitlines())]
+
+
+def test_a_host_that_changed_its_state_is_a_line_of_the_history(write: Write, folder: Path) -> None:
+    first = {"a": {"ollama_verify_result": VERIFIED}, "b": {}}
+    write(first)
+    assert lines(folder) == [("b", "failed"), ("a", "in sync")]
+    before = (folder / "history.jsonl").stat().st_mtime_ns
+    write(first)
+    assert (folder / "history.jsonl").stat().st_mtime_ns == before
+    # A host that the run is not about stays as it was.
+    write({"b": {"ollama_verify_result": VERIFIED}})
+    assert lines(folder) == [("b", "failed"), ("a", "in sync"), ("b", "in sync")]
+
+
+def test_what_would_be_true_if_the_run_ended_here_is_no_history(write: Write, folder: Path) -> None:
+    write({"a": {"ollama_verify_result": VERIFIED}}, changing=["a"])
+    assert not (folder / "history.jsonl").exists()
+
+
+def test_the_page_and_the_data_say_since_when(write: Write, folder: Path) -> None:
+    folder.mkdir()
+    lines = [
+        {"at": "2026-01-01T00:00:00Z", "host": "a", "state": "failed"},
+        {"at": "2026-01-02T00:00:00Z", "host": "a", "state": "in sync"},
+    ]
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write({"a": {"ollama_verify_result": VERIFIED}}, template=str(CHECKOUT / "roles/ollama_report/templates/report.html.j2"))
+    told = json.loads((folder / "report.json").read_text())
+    assert told["hosts"][0]["since"] == "2026-01-02T00:00:00Z"
+    assert [one["not_as_planned"] for one in told["trend"]] == [1, 0, 0]
+    page = (folder / "report.html").read_text()
+    assert "since 2026-01-02 00:00" in page
+    assert 'aria-label="Hosts not as planned: 1 at 2026-01-01T00:00:00Z, 0 at 2026-01-02T00:00:00Z, 0 at' in page
+
+
+def test_a_history_that_is_full_is_put_aside(write: Write, folder: Path) -> None:
+    folder.mkdir()
+    line = StateChange("2026-01-01T00:00:00Z", "a", "failed").line
+    (folder / "history.jsonl").write_text(line * MOST_LINES)
+    write({"b": {}})
+    assert len((folder / "history.1.jsonl").read_text().splitlines()) == MOST_LINES + 1
+    assert len(lines(folder)) == MOST_LINES // 2
+
+
+def test_of_a_history_that_somebody_has_made_larger_the_end_counts(write: Write, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "history.jsonl").write_text(
+        "x\n" * (MOST_OF_A_HISTORY_BYTES // 2) + StateChange("2026-01-01T00:00:00Z", "a", "failed").line
+    )
+    write({"a": {}})
+    assert json.loads((folder / "report.json").read_text())["hosts"][0]["since"] == "2026-01-01T00:00:00Z"
+    assert MOST_OF_A_HISTORY_BYTES == 8 << 20
+
+
+def test_metrics_are_written_where_they_are_wanted(write: Write, tmp_path: Path) -> None:
+    file = tmp_path / "gpufleet.prom"
+    write({"a": {}, "b": {"ollama_verify_result": VERIFIED}}, metrics_file=str(file))
+    states = read_metrics(file.read_text())["gpufleet_host_state"]
+    assert (states.value(host="a", state="failed"), states.value(host="b", state="in sync")) == (1, 1)
+    # Whoever node_exporter runs as, and nothing else that ends in .prom, at no moment.
+    assert (file.stat().st_mode & 0o777, [*tmp_path.glob("*.prom")]) == (0o644, [file])
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/nowhere/gpufleet.prom", "the metrics cannot be written to /nowhere/gpufleet.prom on the control node (No such file"),
+        ("/dev/null/gpufleet.prom", "the metrics cannot be written to /dev/null/gpufleet.prom"),
+        ("/tmp/gpufleet.txt", "node_exporter reads only files whose names end in .prom"),
+    ],
+)
+def test_metrics_that_cannot_be_written_are_one_sentence_and_cost_the_report_nothing(
+    write: Write, folder: Path, path: str, told: str
+) -> None:
+    result = write({"a": {}}, metrics_file=path)
+    assert result["failed"]
+    assert told in result["msg"]
+    assert (folder / "report.html").exists()
+
+
+def test_a_report_that_cannot_be_written_costs_the_metrics_nothing(write: Write, tmp_path: Path) -> None:
+    result = write({"a": {}}, dir="/dev/null/report", metrics_file=str(tmp_path / "a.prom"))
+    assert "the report cannot be written" in result["msg"]
+    assert (tmp_path / "a.prom").exists()
 
 
 PLACEMENT = {

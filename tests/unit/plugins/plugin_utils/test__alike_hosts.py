@@ -123,6 +123,7 @@ def changed(path: str, value: object, name: str = "bbbbbbbb") -> dict[str, Any]:
         (changed("service/foreign", {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": "1"}), 2),
         (changed("gpu/devices/1/problems", ["an uncorrectable ECC error is pending"]), 2),
         (changed("service/running", {"OLLAMA_NUM_PARALLEL": "1"}), 2),
+        (changed("service/running", {}), 2),
         (changed("service/foreign", {"OLLAMA_GPU_OVERHEAD": "1"}), 2),
         (changed("policy", {"requests": 2}), 2),
         (changed("version", "0.32.0"), 2),

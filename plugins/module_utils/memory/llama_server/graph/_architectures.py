@@ -37,6 +37,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     PLAIN,
     UNLESS_NORMED,
     Style,
+    delta_or_latent_layer,
     doubly_fed_layer,
     encoder_layer,
     hybrid_layer,
@@ -46,6 +47,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     transformer_layer,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._sparse import (
+    sparse_block_layer,
     sparse_latent_layer,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -164,7 +166,8 @@ def _begin_deep(context: Context, embedding: Tensor) -> Tensor:
 class Architecture:
     """How the graph of an architecture begins, goes on from layer to layer, and ends.
 
-    begins_with_output: its first operations read weights that lie with the output.
+    begins_with_output: its first operations read weights that lie with the output. copies_views: layers read pieces of
+    inputs, each of which is copied for itself.
     """
 
     style: Style = PLAIN
@@ -173,6 +176,7 @@ class Architecture:
     resume: Callable[..., Tensor] = _resume
     end: Callable[[Context, Tensor], Tensor] = _end
     begins_with_output: bool = False
+    copies_views: bool = False
 
 
 NORMALISED = Routing(normalises=True)
@@ -277,6 +281,9 @@ ARCHITECTURES = {
     ),
     "jina-bert-v2": Architecture(Style(centred=True, rotates="never"), **POST_NORM_ENCODER),
     "jina-bert-v3": Architecture(Style(centred=True), **POST_NORM_ENCODER),
+    "kimi-linear": Architecture(
+        Style(routing=Routing(normalises=True, scales=True)), layer=delta_or_latent_layer
+    ),
     "laguna": SCALED_EXPERTS,
     "lfm2": SHORT_CONVOLUTION_HYBRID,
     "lfm2moe": SHORT_CONVOLUTION_HYBRID,
@@ -286,9 +293,13 @@ ARCHITECTURES = {
     ),
     "mamba": Architecture(layer=hybrid_layer),
     "mamba2": Architecture(layer=hybrid_layer),
+    "mimo2": Architecture(Style(routing=Routing(normalises=True, scales=True))),
     "minicpm": SCALING,
     "minicpm3": Architecture(layer=latent_layer, begin=_begin_scaled),
     "minimax-m2": EXPERTS,
+    "minimax-m3": Architecture(
+        Style(routing=NORMALISED_SCALED), layer=sparse_block_layer, copies_views=True
+    ),
     "mistral3": EXPERTS,
     "mistral4": LATENT,
     "modern-bert": Architecture(Style(centred=True), **PRE_NORM_ENCODER),
@@ -302,6 +313,7 @@ ARCHITECTURES = {
     "olmo2": TRANSFORMER,
     "olmoe": TRANSFORMER,
     "orion": CENTRED,
+    "paddleocr": TRANSFORMER,
     "phi2": Architecture(Style(centred=True, parallel="attention", scales_query=True)),
     "phi3": Architecture(Style(scales_query=True, residual_first=True)),
     "phimoe": Architecture(Style(centred=True, scales_query=True, residual_first=True, routing=NORMALISED)),

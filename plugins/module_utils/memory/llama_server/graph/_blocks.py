@@ -72,7 +72,7 @@ class Context:
 
     cache_type: of the KV cache. here: the layers on this device. layer_inputs: what each layer gets
     besides the residual stream, deep_inputs: what the first layers get of an image, chosen_cells: which cells the last
-    indexer has chosen, in models that have it. device:
+    indexer has chosen, single_mask: the mask in single precision, in models that have it. device:
     the GPU with the weights at hand, where the graph spans several, and devices: the units of each; is_inside: while
     layers are built.
     layer_ends: operations and leafs that the graph had after each layer. engine: what this build of it does.
@@ -89,6 +89,7 @@ class Context:
     layer_inputs: Tensor | None = None
     deep_inputs: Tensor | None = None
     chosen_cells: Tensor | None = None
+    single_mask: Tensor | None = None
     devices: Sequence[range] = ()
     device: int | None = None
     is_inside: bool = False
@@ -358,17 +359,9 @@ def attention(
     graph = context.graph
     query, key, value = heads.query, heads.key, heads.value
     is_sliding_model = bool(context.layout.sliding)
-    rotates_value = False
-    if not context.caches_halves and layer.cache_layer is not None and not decompressed_length:
-        rotates = _rotations(context, layer)
-        if rotates[0]:
-            divisor = _power_of_two_divisor(layer.key_length)
-            query = _rotated(context, query, divisor, f"rotation {layer.attention}")
-            if key is not None:
-                key = _rotated(context, key, divisor, f"rotation {layer.attention}")
-        rotates_value = rotates[1]
-        if rotates_value and value is not None:
-            value = _rotated(context, value, ROTATION_LENGTH, f"value rotation {layer.attention}")
+    if not decompressed_length:
+        heads = rotated_heads(context, layer, heads)
+        query, key, value = heads.query, heads.key, heads.value
     graph.expand(query)
     for part in (key, value) if is_sliding_model or layer.cache_layer is None else (value, key):
         if part is not None and not (decompressed_length and part is value):
@@ -376,7 +369,7 @@ def attention(
     if layer.cache_layer is None:
         result = _attention_over_batch(context, layer, query, key, value)
     else:
-        _store(context, layer, key, None if decompressed_length else value)
+        store(context, layer, key, None if decompressed_length else value)
         if context.attention is Attention.FLASH:
             result = _flash_attention(context, layer, query, decompressed_length, mask)
         elif context.attention is Attention.FLASH_ON_HOST:
@@ -386,9 +379,32 @@ def attention(
     if has_sinks:
         graph.leafs += 1
     graph.expand(result)
-    if rotates_value:
-        result = _rotated(context, result, ROTATION_LENGTH, f"value rotation {layer.attention}")
-    return result
+    if decompressed_length or layer.cache_layer is None:
+        return result
+    return rotated_back(context, layer, result)
+
+
+def rotated_heads(context: Context, layer: LayerShape, heads: Heads) -> Heads:
+    """Queries, keys and values as a quantised cache wants them."""
+    query, key, value = heads.query, heads.key, heads.value
+    if context.caches_halves or layer.cache_layer is None:
+        return heads
+    by_key, by_value = _rotations(context, layer)
+    if by_key:
+        divisor = _power_of_two_divisor(layer.key_length)
+        query = _rotated(context, query, divisor, f"rotation {layer.attention}")
+        if key is not None:
+            key = _rotated(context, key, divisor, f"rotation {layer.attention}")
+    if by_value and value is not None:
+        value = _rotated(context, value, ROTATION_LENGTH, f"value rotation {layer.attention}")
+    return Heads(query, key, value)
+
+
+def rotated_back(context: Context, layer: LayerShape, result: Tensor) -> Tensor:
+    """What attention over a cache of rotated values gives, as it would be without."""
+    if context.caches_halves or not _rotations(context, layer)[1]:
+        return result
+    return _rotated(context, result, ROTATION_LENGTH, f"value rotation {layer.attention}")
 
 
 def _rotations(context: Context, layer: LayerShape) -> tuple[bool, bool]:
@@ -410,7 +426,8 @@ def _rotations(context: Context, layer: LayerShape) -> tuple[bool, bool]:
     )
 
 
-def _store(context: Context, layer: LayerShape, key: Tensor | None, value: Tensor | None) -> None:
+def store(context: Context, layer: LayerShape, key: Tensor | None, value: Tensor | None) -> None:
+    """Write keys and values into the layer's cache, now."""
     tokens = context.tokens
     merged = 1 if context.slots > 1 else 0
     if key is not None:
@@ -442,7 +459,7 @@ def _split_by_slot(context: Context, query: Tensor) -> Tensor:
     return permuted(view(query, (length, heads, context.tokens_per_slot, context.slots)), 0, 2, 1, 3)
 
 
-def _half_precision_copy_bytes(context: Context, layer: LayerShape, is_latent: bool) -> int:
+def half_precision_copy_bytes(context: Context, layer: LayerShape, is_latent: bool) -> int:
     """Room that flash attention takes to read a quantised cache in half precision.
 
     Source: llama.cpp ggml/src/ggml-cuda/fattn-common.cuh, ggml_cuda_flash_attn_ext_get_f16_extra_data (b10488).
@@ -489,7 +506,7 @@ def _flash_attention(
     result = Tensor(
         (layer.value_length, heads, context.tokens_per_slot, context.slots),
         operands,
-        padding_bytes=_half_precision_copy_bytes(context, layer, bool(decompressed_length)),
+        padding_bytes=half_precision_copy_bytes(context, layer, bool(decompressed_length)),
     )
     if not decompressed_length:
         return reshaped(result, layer.value_length * heads, context.tokens)

@@ -105,7 +105,7 @@ def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
     stretches = stretches_of(
         [(node, node.sources) for node in graph.nodes],
         graph.ends,
-        first=inputs_of(graph),
+        first=inputs_of(graph, input_copies),
         copies=input_copies,
         sized=aligned(alignment),
     )
@@ -113,10 +113,11 @@ def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
     return peaks_bytes([stretches[number] for number in order], device_count=1)[0]
 
 
-def inputs_of(graph: Graph) -> list[Tensor]:
+def inputs_of(graph: Graph, copies: int) -> list[Tensor]:
     """What takes memory before anything runs on one GPU, in the order in which it does."""
     inputs = dict.fromkeys(source for node in graph.nodes for source in node.sources if source.is_input)
-    return sorted(inputs, key=lambda tensor: not tensor.is_scratch)
+    # What is kept several times has its room before anything else.
+    return sorted(inputs, key=lambda tensor: tensor.is_scratch == (copies > 1))
 
 
 def aligned(alignment: int) -> Callable[[Tensor], int]:

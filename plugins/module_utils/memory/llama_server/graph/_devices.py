@@ -70,19 +70,24 @@ def _copy(source: Tensor, device: int) -> Tensor:
     )
 
 
-def _scheduled(nodes: Sequence[Tensor]) -> tuple[list[Step], list[Tensor]]:
-    """What runs, in order, and what is copied from one GPU to another."""
+def _scheduled(nodes: Sequence[Tensor], *, most_copies: int | None) -> tuple[list[Step], list[Tensor]]:
+    """What runs, in order, and what is copied from one GPU to another.
+
+    most_copies: after so many a GPU runs what it has copies for before it gets more.
+    """
     steps: list[Step] = []
     copies: list[Tensor] = []
-    current, start = None, 0
+    current, start, count = None, 0, 0
     copied: dict[tuple[Tensor, int], Tensor] = {}
     for node in nodes:
         if node.is_view:
             steps.append((node, node.sources))
             continue
         device = HOST if node.device is None else node.device
-        if device != current:
-            current, start = device, len(steps)
+        wanted = [one for one in node.sources if _home(one) != device and (one, device) not in copied]
+        if device != current or (most_copies and count >= most_copies and wanted):
+            current, start, count = device, len(steps), 0
+        count += len(wanted)
         here = []
         for source in node.sources:
             if _home(source) == device:
@@ -99,25 +104,34 @@ def _scheduled(nodes: Sequence[Tensor]) -> tuple[list[Step], list[Tensor]]:
     return steps, copies
 
 
-def buffers_bytes(nodes: Sequence[Tensor], *, device_count: int, alignment: int, copies: int) -> list[int]:
+def buffers_bytes(
+    nodes: Sequence[Tensor],
+    *,
+    device_count: int,
+    alignment: int,
+    copies: int,
+    most_copies: int | None = None,
+) -> list[int]:
     """Bytes of the buffer of each GPU.
 
     copies: how many requests are in flight at once; with more than one, what a GPU hands to another is kept that many
-    times, from the first operation to the last.
+    times, from the first operation to the last. most_copies: what a GPU is handed at the most before it runs.
     """
-    steps, first = _prepared(nodes, copies)
+    steps, first = _prepared(nodes, copies, most_copies)
     stretches = stretches_of(steps, (), first=first, copies=copies, sized=aligned(alignment))
     return peaks_bytes(stretches, device_count=device_count)
 
 
-def buffers_recipe(nodes: Sequence[Tensor], *, copies: int) -> Recipe:
+def buffers_recipe(nodes: Sequence[Tensor], *, copies: int, most_copies: int | None = None) -> Recipe:
     """What operations that were built of unknowns need on each GPU in any layout: see buffers_bytes()."""
-    steps, first = _prepared(nodes, copies)
+    steps, first = _prepared(nodes, copies, most_copies)
     return recipe_of(steps, (), (), first=first, copies=copies)
 
 
-def _prepared(nodes: Sequence[Tensor], copies: int) -> tuple[list[Step], list[Tensor]]:
+def _prepared(
+    nodes: Sequence[Tensor], copies: int, most_copies: int | None
+) -> tuple[list[Step], list[Tensor]]:
     """What runs, and what takes memory before anything does."""
     assign(nodes)
-    steps, copied = _scheduled(nodes)
+    steps, copied = _scheduled(nodes, most_copies=most_copies)
     return steps, [copy for copy in copied if copy.device != HOST] if copies > 1 else []

@@ -36,6 +36,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import Tensor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._recurrent import (
+    delta_attention,
     gated_delta_net,
     mamba,
     mamba2,
@@ -304,12 +305,12 @@ def encoder_layer(
 
 
 def latent_attention_heads(
-    context: Context, form: Form, layer: LayerShape, source: Tensor, *, compressed: Tensor | None = None
+    context: Context, form: Form, layer: LayerShape, source: Tensor, *, compressed: Tensor | None = None, rotates: bool = True
 ) -> tuple[Heads, int]:
     """Queries, keys and values compressed into a latent (MLA), and the length of a decompressed value.
 
     A file without the split tensors (attn_k_b, attn_v_b) is decompressed before the cache; then the length is 0.
-    compressed: the compressed queries, where something else reads them too.
+    compressed: the compressed queries, where something else reads them too. rotates: positions turn a part of each head.
     Source: llama.cpp src/models/deepseek2.cpp (b10488).
     """
     shape, tokens, count = context.shape, context.tokens, layer.head_count
@@ -332,8 +333,8 @@ def latent_attention_heads(
         query = reshaped(query, head_length, count, tokens)
     if shape.is_latent_attention or not turns_whole:
         query_plain, query_turned = _views(query, parts)
-        query_turned = turned(context, query_turned)
-    key_turned = turned(context, key_turned)
+        query_turned = turned(context, query_turned) if rotates else query_turned
+    key_turned = turned(context, key_turned) if rotates else key_turned
     value_latent = norm(context, form, "attn_kv_a_norm", value_latent)
     if shape.is_latent_attention:
         return _absorbed(context, form, layer, query_plain, query_turned, value_latent, key_turned)
@@ -385,6 +386,28 @@ def latent_layer(
     current = output_projection(
         context, form, attention(context, layer, heads, decompressed_length=decompressed)
     )
+    if is_last:
+        current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
+    middle = added(current, source)
+    network = fed_forward(context, style, form, norm(context, form, "ffn_norm", middle))
+    return added(network, middle)
+
+
+def delta_or_latent_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
+) -> Tensor:
+    """One layer with Kimi delta attention, or with latent attention that no positions turn.
+
+    Source: llama.cpp src/models/kimi-linear.cpp (b10488).
+    """
+    layer = context.shape.layers[index]
+    normed = context.graph.expand(norm(context, form, "attn_norm", source))
+    if layer.is_recurrent:
+        current = delta_attention(context, form, normed)
+    else:
+        heads, decompressed = latent_attention_heads(context, form, layer, normed, rotates=False)
+        result = attention(context, layer, heads, decompressed_length=decompressed)
+        current = output_projection(context, form, result)
     if is_last:
         current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
     middle = added(current, source)

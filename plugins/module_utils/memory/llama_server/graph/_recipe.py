@@ -81,7 +81,7 @@ def graph_recipe(graph: Graph, *, input_copies: int = 1) -> Recipe:
         [(node, node.sources) for node in graph.nodes],
         graph.ends,
         graph.order,
-        first=inputs_of(graph),
+        first=inputs_of(graph, input_copies),
         copies=input_copies,
     )
 

@@ -186,6 +186,42 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
     return _by_token(context, product(context, form["ssm_out.weight"][1], output))
 
 
+def delta_attention(context: Context, form: Form, source: Tensor) -> Tensor:
+    """The mixer of a Kimi delta attention layer: a gated delta net with a decay of its own for each element.
+
+    Source: llama.cpp src/models/kimi-linear.cpp (b10488).
+    """
+    length, kept = context.shape.number("kda.head_dim"), context.shape.number("ssm.conv_kernel") - 1
+    width = form["attn_output.weight"][0]
+    heads = width // length
+    each, slots, tokens = context.tokens_per_slot, context.slots, context.tokens
+    by_head = (length, heads, each, slots)
+    histories = _states(context, 3 * kept * width)
+
+    def convolved() -> Tensor:
+        history = view(histories, (kept, width, slots))
+        joined = _with_history(context, history, _by_slot(context, product(context, width, source)))
+        result = weighted(context, operation((width, each, slots), joined))
+        return reshaped(elementwise(reshaped(result, width, tokens)), *by_head)
+
+    query, key, value = convolved(), convolved(), convolved()
+    low_rank = product(context, form["ssm_f_a.weight"][1], source)
+    decay = elementwise(weighted(context, elementwise(product(context, width, low_rank))))
+    decay = reshaped(weighted(context, elementwise(reshaped(decay, length, heads, tokens))), *by_head)
+    strength = elementwise(reshaped(product(context, heads, source), 1, heads, each, slots))
+    state = reshaped(_states(context, length * width), length, length, heads, slots)
+    query, key = operation(by_head, query), operation(by_head, key)
+    result = operation((width, tokens + length * slots), query, key, value, decay, strength, state)
+    output = operation(by_head, view(result, by_head))
+    stored(context, view(result, (length, length, heads, slots)))
+    context.graph.outside_nodes += 1
+    low_rank = product(context, form["ssm_g_a.weight"][1], reshaped(source, source.shape[0], tokens))
+    gate = reshaped(product(context, width, low_rank), length, heads, tokens)
+    normed = norm(context, form, "ssm_norm", reshaped(output, length, heads, tokens))
+    mixed = operation((width, tokens), elementwise(normed, elementwise(gate)))
+    return product(context, form["attn_output.weight"][1], mixed)
+
+
 def _split_projection(
     context: Context, source: Tensor, width: int, key_heads: int, key_length: int
 ) -> tuple[Tensor, Tensor]:

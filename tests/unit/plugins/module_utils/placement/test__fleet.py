@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import names_of, read_fleet
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import read_fleet
 
 LLAMA, TINY, EMBED = "llama3.1:8b", "llama3.2:1b", "mxbai-embed-large"
 GIB = 1 << 30
@@ -147,7 +147,3 @@ def test_a_model_that_no_host_may_hold_is_named_and_who_is_left_out(host) -> Non
 def test_where_no_host_is_left_the_reasons_are_told(host) -> None:
     with pytest.raises(ValueError, match="no host can be placed on: a: it has no GPU that Ollama uses"):
         read({"a": host(models=[TINY])})
-
-
-def test_names_are_found_in_lists_of_wanted_models() -> None:
-    assert names_of(["a", {"name": "b", "requests": 1}, {"requests": 1}, 3]) == ["a", "b"]

@@ -99,6 +99,7 @@ def test_the_file_is_an_inventory_for_the_playbooks(placed) -> None:
             "ollama_plan_min_parallel": 4,
             "ollama_override_preload": True,
             "ollama_verify_load": True,
+            "ollama_verify_keep_alive": "-1",
         }
     }
     requests, hosts = read_summary(loaded["vars"]["gpufleet_placement"][1])

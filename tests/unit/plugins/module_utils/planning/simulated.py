@@ -26,11 +26,12 @@ SYSTEM_MIB = 1000
 class SizedEngine:
     """An engine whose models take what a table says, in MiB, on one GPU or evenly on all; what is not free spills.
 
-    What lies on no GPU lies in system memory.
+    What lies on no GPU lies in system memory. `pool_mib`: what each takes on top of each GPU while it computes.
     """
 
-    def __init__(self, **sizes_mib: int) -> None:
+    def __init__(self, *, pool_mib: int = 0, **sizes_mib: int) -> None:
         self.sizes_mib = sizes_mib
+        self.pool_bytes = pool_mib * MIB
 
     def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         size = self.sizes_mib[model.name] * MIB // max(len(free_bytes), 1)
@@ -40,7 +41,7 @@ class SizedEngine:
         spilled = any(size > free for free in free_bytes)
         whole = size * len(free_bytes)
         memory = ModelMemory(
-            tuple(GpuMemory(weights_bytes=size) for size in used),
+            tuple(GpuMemory(weights_bytes=size, pool_bytes=self.pool_bytes) for size in used),
             HostMemory(weights_bytes=whole - sum(used) if free_bytes else size),
         )
         return EngineLoad(
@@ -65,6 +66,7 @@ def simulation(
     headroom_mib: int = 0,
     overhead_mib: int = 0,
     version: str = "0.33.0",
+    pool_mib: int = 0,
     engine: MemoryEngine | None = None,
     **sizes_mib: int,
 ) -> Simulation:
@@ -93,5 +95,5 @@ def simulation(
         environment={},
         headroom_bytes=headroom_mib * MIB,
         runner_overhead_bytes=overhead_mib * MIB,
-        engine=engine or SizedEngine(**sizes_mib),
+        engine=engine or SizedEngine(pool_mib=pool_mib, **sizes_mib),
     )

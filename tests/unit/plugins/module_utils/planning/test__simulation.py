@@ -196,3 +196,28 @@ def test_another_host_is_simulated_with_the_same_settings():
     assert not small.alone(one, SETTING).verdict.is_safe
     assert small.on(large).alone(one, SETTING).verdict.is_safe
     assert small.on(large).runner_overhead_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("pool_mib", "headroom_mib", "is_safe"),
+    [(1300, 0, True), (1301, 0, False), (1200, 100, True), (1200, 101, False), (0, 276, True), (0, 277, False)],
+)
+def test_what_models_take_while_they_compute_is_to_be_free_besides_the_headroom(
+    pool_mib: int, headroom_mib: int, is_safe: bool
+) -> None:
+    # 4300 - 3000 MiB are free after the load, and the engine's fit leaves 1024 of that by itself.
+    one = simulation([4300], [model("one")], one=3000, pool_mib=pool_mib, headroom_mib=headroom_mib)
+    verdict = one.alone(one.models[0], Candidate(1, 4096)).verdict
+    assert verdict.is_safe is is_safe
+    assert is_safe or "free" in verdict.reason
+
+
+def test_the_pools_of_all_models_on_a_gpu_count() -> None:
+    def verdict(pool_mib):
+        both = simulation([8200], [model("a"), model("b")], a=3000, b=3000, pool_mib=pool_mib)
+        return both.in_order(both.server(Candidate(1, 4096)), both.models, ())
+
+    assert verdict(1100).is_safe
+    unsafe = verdict(1101)
+    assert not unsafe.is_safe
+    assert "the engine's pools take up to 2.2 GiB" in unsafe.reason

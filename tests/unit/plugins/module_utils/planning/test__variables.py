@@ -40,6 +40,9 @@ def test_a_variable_of_the_engine_makes_a_plan_an_estimate_and_says_where_it_is_
         ("HSA_OVERRIDE_GFX_VERSION", "0.33.0", {"ROCm"}, True, ""),
         ("HSA_OVERRIDE_GFX_VERSION", "0.33.0", {"CUDA"}, False, "none is planned with"),
         ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "0.24.0", {"CUDA"}, True, ""),
+        ("GGML_CUDA_DISABLE_FUSION", "0.33.0", {"ROCm", "Vulkan"}, True, ""),
+        ("GGML_CUDA_DISABLE_FUSION", "0.33.0", set(), False, "by CUDA or ROCm, and none is planned with"),
+        ("LLAMA_ARG_CACHE_RAM", "0.33.0", set(), True, ""),
         ("OLLAMA_NUM_PARALLEL", "0.33.0", {"CUDA"}, False, ""),
     ],
 )
@@ -82,4 +85,5 @@ def test_what_the_plan_or_the_operator_sets_anew_is_not_held_against_another_fil
 
 
 def test_what_is_no_setting_of_ollama_is_left_alone() -> None:
-    assert misread(service(PATH="/bin", FOO="x", OLLAMA_HOST="0.0.0.0"), {}, "0.33.0") == ()
+    others = service(PATH="/bin", FOO="x", OLLAMA_HOST="0.0.0.0", OLLAMA_API_KEY="x", OLLAMA_EXPERIMENT="y")
+    assert misread(others, {}, "0.33.0") == ()

@@ -273,3 +273,14 @@ def planned(*system_gib: int) -> list[PlannedModel]:
 )
 def test_what_is_to_be_said_of_the_plan_as_a_whole(plan, models, warnings):
     assert plan_warnings(plan, models) == warnings
+
+
+def test_a_setting_made_elsewhere_is_named_with_file_and_line():
+    (warning,) = service_warnings(
+        {"OLLAMA_NUM_PARALLEL": "2"},
+        ServerSettings(),
+        {"OLLAMA_NUM_PARALLEL": "4"},
+        keeps_models=False,
+        places={"OLLAMA_NUM_PARALLEL": "/d/override.conf:3"},
+    )
+    assert warning == "OLLAMA_NUM_PARALLEL=4 is set in /d/override.conf:3; the plan sets 2"

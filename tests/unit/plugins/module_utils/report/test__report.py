@@ -247,3 +247,46 @@ def test_odd_data_of_one_host_cost_that_host_its_row_and_the_others_nothing(odd:
     assert "its data are not in the form of ollama_plan" in first["problem"]
     assert (second["name"], second["state"]) == ("good", "in sync")
     assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+SEEN = {
+    "model": "llama3.1:8b",
+    "kind": "compute",
+    "gpu": 0,
+    "parallel": 4,
+    "context_length": 8192,
+    "basis": "exact",
+    "when": "2026-11-28T02:00:00Z",
+    "is_beyond": True,
+    "predicted_bytes": 100,
+    "seen_bytes": 150,
+    "difference_bytes": 50,
+}
+DROPPED = {"index": 0, "uuid": "GPU-1", "name": "card", "reason": "too old", "message": "GPU card is not used: too old"}
+
+
+def test_what_the_server_said_of_its_loads_and_what_runs_today_are_told() -> None:
+    history = {"model": "gemma3:4b", "loads": 15, "evicted": 14, "spilled": 0, "failed": 0, "error": "", "at_least": False}
+    told = {"seen": [SEEN], "history": [history], "today": {"sentences": ["1 request"]}, "difference": ["4 planned"]}
+    (host,) = fleet_report([HostData("a", plan={**plan(), **told})], NOW)["hosts"]
+    assert host["seen"][0]["settings"] == "4 x 8192"
+    assert host["seen"][0]["difference_bytes"] == 50
+    assert (host["history"], host["today"], host["difference"]) == ([history], ["1 request"], ["4 planned"])
+
+
+def test_a_host_whose_ollama_was_upgraded_says_so_first_and_is_mended_by_the_next_run() -> None:
+    upgraded = "Ollama was upgraded from 0.33.0 to 0.34.2 since the plan was applied"
+    data = HostData("a", plan=plan(), verified=drifted(), changes=(upgraded,))
+    report = fleet_report([data], NOW)
+    (host,) = report["hosts"]
+    assert (host["drift"][0]["cause"], host["drift"][0]["message"]) == ("changed since", upgraded)
+    assert host["mended_by_site"]
+    assert table(report)[1].split("changed since: ")[1].startswith(upgraded)
+
+
+def test_a_gpu_that_ollama_does_not_use_is_drift_that_no_run_mends() -> None:
+    report = fleet_report([HostData("a", plan={**plan(), "dropped_gpus": [DROPPED]}, verified=IN_SYNC)], NOW)
+    (host,) = report["hosts"]
+    assert (host["state"], host["mended_by_site"]) == ("drifted", False)
+    assert host["drift"][0]["cause"] == "gpu dropped"
+    assert host["drift"][0]["message"].startswith("GPU card is not used: too old; when that is repaired, restart")

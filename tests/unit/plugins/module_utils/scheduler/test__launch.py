@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import Backend
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._launch import (
+    backend_of,
     can_flash,
     fit_targets_bytes,
 )
@@ -74,3 +76,25 @@ def test_another_version_may_leave_other_sizes_free() -> None:
 )
 def test_which_gpus_get_flash_attention(library: str, compute_capability: str | None, can: bool) -> None:
     assert can_flash(SchedulerGpu(0, 1, 1, library, compute_capability=compute_capability)) is can
+
+
+@pytest.mark.parametrize(
+    ("environment", "gpus", "backend"),
+    [
+        ({}, [("CUDA", "8.6")], Backend(workspace_bytes=4 * MIB)),
+        ({}, [("CUDA", "9.0")], Backend(workspace_bytes=32 * MIB)),
+        ({}, [("CUDA", "12.0")], Backend(workspace_bytes=32 * MIB)),
+        ({}, [("CUDA", None)], Backend(workspace_bytes=32 * MIB)),
+        ({}, [], Backend(workspace_bytes=32 * MIB)),
+        ({}, [("CUDA", "8.6"), ("CUDA", "9.0")], Backend(workspace_bytes=32 * MIB)),
+        ({}, [("ROCm", None)], Backend(keeps_size_classes=True)),
+        ({"GGML_CUDA_NO_VMM": "1"}, [("CUDA", "9.0")], Backend(keeps_size_classes=True)),
+        ({"GGML_CUDA_DISABLE_FUSION": "1"}, [("CUDA", "9.0")], Backend(fuses=False)),
+    ],
+)
+def test_how_the_backend_runs_follows_from_the_gpus_and_the_environment(environment, gpus, backend) -> None:
+    devices = [
+        SchedulerGpu(number, 1, 1, library=library, compute_capability=capability)
+        for number, (library, capability) in enumerate(gpus)
+    ]
+    assert backend_of(settings_from_environment(environment), devices) == backend

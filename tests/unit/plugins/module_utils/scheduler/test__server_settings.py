@@ -50,6 +50,12 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("LLAMA_ARG_FIT_TARGET", "512", "fit_targets_bytes", (512 * MIB,)),
         ("LLAMA_ARG_FIT_TARGET", "512, 2048", "fit_targets_bytes", (512 * MIB, 2048 * MIB)),
         ("LLAMA_ARG_FIT_TARGET", "much", "fit_targets_bytes", ()),
+        ("GGML_CUDA_DISABLE_FUSION", "1", "fuses", False),
+        ("GGML_CUDA_DISABLE_FUSION", " -2x", "fuses", False),
+        ("GGML_CUDA_DISABLE_FUSION", "0", "fuses", True),
+        ("GGML_CUDA_DISABLE_FUSION", "yes", "fuses", True),
+        ("GGML_CUDA_NO_VMM", "", "grows_pools", False),
+        ("OLLAMA_DEBUG", "1", "grows_pools", True),
     ],
 )
 def test_a_setting_is_read_as_ollama_reads_it(name: str, text: str, field: str, value: object) -> None:

@@ -9,7 +9,7 @@ import json
 import re
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import KNOWN
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import KNOWN, READ_BESIDES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_variables import (
     ENGINE_VARIABLES,
     EngineEffect,
@@ -45,7 +45,7 @@ OF_SPEED = re.compile(
     r"ENABLE_MEMORY_PRIORITY|FORCE_MMVQ|MAX_NODES_PER_SUBMIT|SERIALIZE_SUBMISSIONS)"
 )
 # What Ollama reads besides its settings.
-OF_OLLAMA = {"JETSON_JETPACK", "OLLAMA_EXPERIMENT", "OLLAMA_LIBRARY_PATH", "OLLAMA_REGISTRY_MAXSTREAMS"}
+OF_OLLAMA = {"JETSON_JETPACK", *READ_BESIDES}
 HARMLESS = (OTHER_BACKENDS, DIAGNOSTICS, OF_THE_SERVER, OF_SPEED)
 
 

@@ -11,6 +11,11 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
+    LoadSettings,
+    estimate,
+    first_context,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
@@ -87,6 +92,16 @@ def test_a_reported_second_context_is_within_the_bound() -> None:
     states = 4 * plain.kv_cache.recurrent_bytes
     weights = ahead.weights_bytes - plain.weights_bytes
     assert ahead.total_bytes - plain.total_bytes - states - weights >= 581.77 * MIB
+
+
+def test_what_is_fitted_is_without_it() -> None:
+    shape_of = model(4).shape
+    assert shape_of is not None
+    settings = LoadSettings(4096, 1, 512)
+    whole, first = estimate(shape_of, settings), first_context(shape_of, settings)
+    assert first == first_context(model(0).shape or shape_of, settings)
+    assert (whole.basis, first.basis) == ("estimate", "exact")
+    assert whole.gpu_bytes == load(4).memory.gpu_bytes > first.gpu_bytes
 
 
 def test_of_several_gpus_the_last_one_holds_the_second_context() -> None:

@@ -27,7 +27,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     graph_size,
     most_nodes,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import EngineBuild
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
+    EngineBuild,
+    parse_build,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import engine_rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
 
@@ -150,3 +153,23 @@ def test_what_the_engine_aborts_on_is_refused(model, settings, attention, senten
     else:
         with pytest.raises(Refused, match=sentence):
             check(model, layout, settings, attention)
+
+
+KIMI = replace(LLAMA, name="kimi", architecture="kimi-linear")
+
+
+def settings_of(slots, build):
+    return LoadSettings(4096, slots, 512, build=parse_build(build))
+
+
+@pytest.mark.parametrize("slots", [3, 5, 6])
+def test_kimi_linear_does_not_start_with_a_batch_that_slots_cannot_share(slots):
+    with pytest.raises(Refused, match=f"^kimi cannot share a batch of 512 evenly among {slots} slots: "):
+        check(KIMI, cells(KIMI, 4096, slots, 512), settings_of(slots, "v0.5.0"), Attention.FLASH)
+
+
+@pytest.mark.parametrize(("slots", "build"), [(1, "v0.5.0"), (4, "v0.5.0"), (8, "v0.5.0"), (3, "b10488")])
+def test_kimi_linear_starts_with_a_batch_that_slots_share_evenly_or_an_earlier_build(slots, build):
+    layout = cells(KIMI, 4096, slots, 512)
+    assert layout.batch == 512
+    check(KIMI, layout, settings_of(slots, build), Attention.FLASH)

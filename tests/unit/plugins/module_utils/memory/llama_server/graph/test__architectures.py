@@ -25,7 +25,7 @@ from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.
 )
 
 GIB = 1 << 30
-UNKNOWN = ("grok", "kimi-linear", "rwkv7")
+UNKNOWN = ("grok", "rwkv7")
 
 
 @pytest.mark.parametrize(("name", "model"), architectures().items(), ids=list(architectures()))

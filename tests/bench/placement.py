@@ -1,0 +1,100 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Times the placement of 20 and 40 models on 1,000 hosts of 12 kinds, and prints what was placed and what was proven."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import sys
+import time
+
+import _collection
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import Found, read_fleet
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._place import Limits, place
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import table
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._highs import solver
+from planner import described, installed
+
+KINDS = (
+    [12],
+    [16],
+    [24],
+    [24, 24],
+    [32],
+    [48],
+    [48, 48],
+    [80],
+    [80, 80],
+    [24] * 4,
+    [48] * 4,
+    [80] * 4,
+)
+# Larger ones fit on few of these hosts.
+MOST_BYTES = 45 * 10**9
+CONTEXTS = (4096, 8192, 16384, 32768)
+# Models, most requests of each, most seconds of processor time, most MiB.
+CASES = ((20, 60, 60, 1024), (20, 800, 60, 1024), (40, 400, 300, 1024))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    rows = [("MODELS", "REQUESTS", "s", "MiB", "PLANNER", "HOSTS", "MET", "PROVEN")]
+    is_late = False
+    for models, requests, most_seconds, most_mib in CASES:
+        chance = random.Random(arguments.seed)
+        started = time.process_time()
+        placement = placed(models, requests, arguments.hosts, chance)
+        seconds = time.process_time() - started
+        mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        is_late = is_late or seconds > most_seconds or mib > most_mib
+        rows.append(
+            (
+                str(models),
+                str(requests),
+                f"{seconds:.0f}",
+                str(mib),
+                str(placement.planner_calls),
+                str(len(placement.hosts)),
+                f"{sum(not one.short_slots for one in placement.supplies)} of {models}",
+                "yes" if placement.is_complete and not placement.gaps else "no",
+            )
+        )
+    print("\n".join(table(rows, "rrrrrrll")))
+    sys.exit("slower or larger than it may be" if is_late else 0)
+
+
+def placed(count, most_requests, hosts, chance):
+    """A placement of so many models, some of them again under another name, on so many hosts."""
+    known = [one for one in installed(_collection.DATA / "headers") if one["file_bytes"] < MOST_BYTES]
+    models = chance.sample(known, min(count, len(known)))
+    while len(models) < count:
+        name = f"again{len(models)}:latest"
+        models.append({**chance.choice(known), "name": name, "digest": f"sha256-{name}"})
+    demand = [
+        {
+            "name": model["name"],
+            "requests": chance.randint(4, most_requests),
+            "context_length": min(chance.choice(CONTEXTS), model["context_length_trained"] or CONTEXTS[0]),
+            "priority": chance.choice((0, 0, 1)),
+        }
+        for model in models
+    ]
+    demands = demands_from_list(demand)
+    names = frozenset(one.name for one in demands)
+    found = {
+        f"h{index:04}": Found({"gpu": described(KINDS[index % len(KINDS)]), "models": models, "version": "0.33.0"}, names)
+        for index in range(hosts)
+    }
+    fleet = read_fleet(demands, found, {}, may_pull=True)
+    return place(fleet, solver(), Limits(time.monotonic), survive=False)
+
+
+if __name__ == "__main__":
+    main()
