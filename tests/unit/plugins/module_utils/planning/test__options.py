@@ -42,5 +42,5 @@ def test_no_option_stands_in_two_parts_and_nothing_is_required():
     assert not any(option.get("required") for option in ARGUMENT_SPEC.values())
     # What is on or off is off unless somebody asks for it.
     switches = [option for option in ARGUMENT_SPEC.values() if option["type"] == "bool"]
-    assert len(switches) == 5
+    assert len(switches) == 6
     assert not any(option["default"] for option in switches)
