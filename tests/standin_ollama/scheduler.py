@@ -365,7 +365,10 @@ class Scheduler:
         message = f"llama-server started in {self.config.load_seconds:.2f} seconds"
         gotext.log("INFO", "llama_server.go:1362", message)
         full = "/".join(store.full_name(model.name)[:3]) + f":{store.full_name(model.name)[3]}"
-        gotext.log("INFO", "images.go:381", "template selection", model=full, selected="none")
+        gotext.log(
+            "INFO", "images.go:381", "template selection", model=full, selected="none", renderer="", parser="",
+            go_template="null", chat_template="null", harmony="null", renderer_parser="null",
+        )  # fmt: skip
         gotext.log("INFO", SOURCE, "loaded runners", count=len(self.loaded()) + 1)
         return Runner(
             model=model, options=dict(options), context_length=context, parallel=parallel, placement=placed,

@@ -99,8 +99,8 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "gemma4": Traits(
         sliding=SlidingPattern(1), says_shared_layers=True, is_tied_twice=True, inline_projector="gemma4v"
     ),
-    "glm4": Traits(inline_projector="glm4v"),
     "glm-dsa": Traits(has_no_prediction_cache=True),
+    "glm4": Traits(inline_projector="glm4v"),
     "gpt-oss": Traits(sliding=SlidingPattern(2)),
     "granite_swa": Traits(sliding=SlidingPattern(1)),
     "granitehybrid": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS),

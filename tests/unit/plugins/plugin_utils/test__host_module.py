@@ -21,7 +21,15 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module impor
 
 PLUGINS = "ansible_collections.gpufleet.ollama.plugins"
 # What these do is done on the control node; ollama_plan takes what it reads of a host by the same rule.
-ON_THE_CONTROL_NODE = {"fleet_report", "fleet_start", "known_variables", "report_files"}
+ON_THE_CONTROL_NODE = {
+    "fleet_place",
+    "fleet_report",
+    "fleet_start",
+    "known_variables",
+    "placement_order",
+    "report_files",
+    "router_upstreams",
+}
 
 
 def modules():

@@ -258,6 +258,7 @@ SEEN = {
     "basis": "exact",
     "when": "2026-11-28T02:00:00Z",
     "is_beyond": True,
+    "is_absurd": False,
     "predicted_bytes": 100,
     "seen_bytes": 150,
     "difference_bytes": 50,
