@@ -92,6 +92,28 @@ def test_so_does_that_of_a_graph_over_several_devices(name):
         assert recipe.peaks_bytes(LayoutValues(layout), alignment=ALIGNMENT, device_count=3) == own
 
 
+def test_so_does_that_of_a_gpu_that_runs_before_it_is_handed_all_it_needs():
+    """Of three inputs all copies lie there at once, or each when it is read: five rows of tokens, or four."""
+
+    def nodes(layout):
+        inputs = [Tensor((layout.tokens,), is_input=True) for _unused in range(3)]
+        first, second, third = inputs
+        wide = Tensor((2 * layout.tokens,), (first,), device=0)
+        narrow = Tensor((layout.tokens,), (wide, second), device=0)
+        return [wide, narrow, Tensor((layout.tokens,), (narrow, third), device=0, reuses=True)]
+
+    layout = Cells(full=1024, sliding=0, slots=2, batch=512)
+    found = []
+    for most_copies in (None, 1):
+        recipe = buffers_recipe(nodes(UNKNOWN), copies=1, most_copies=most_copies)
+        peaks = recipe.peaks_bytes(LayoutValues(layout), alignment=ALIGNMENT)
+        assert peaks == buffers_bytes(
+            nodes(layout), device_count=1, alignment=ALIGNMENT, copies=1, most_copies=most_copies
+        )
+        found += [number // (4 * layout.tokens) for number in peaks]
+    assert found == [5, 4]
+
+
 def devices_directly(model, layout, devices, engine):
     """The buffers of all GPUs by the graph of this very layout."""
     layers = used_layers(model)
