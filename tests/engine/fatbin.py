@@ -33,10 +33,10 @@ def entries(library: bytes | bytearray) -> Iterator[Entry]:
     """Every entry of every container."""
     at = library.find(MAGIC.to_bytes(4, "little"))
     while at >= 0:
-        _, _, header_bytes, size = CONTAINER.unpack_from(library, at)
+        _unused, _unused, header_bytes, size = CONTAINER.unpack_from(library, at)
         end, at = at + header_bytes + size, at + header_bytes
         while at + ENTRY.size <= end:
-            kind, _, header_bytes, code_bytes, _, _, _, _, architecture = ENTRY.unpack_from(library, at)
+            kind, _version, header_bytes, code_bytes, *_others, architecture = ENTRY.unpack_from(library, at)
             if kind not in (PTX, SASS):
                 break
             start = at + header_bytes

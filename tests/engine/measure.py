@@ -45,7 +45,7 @@ def on_one_gpu(engine: package.Engine, header: Mapping[str, Any], model: Path, p
     """Rows of a model with all of it on one GPU."""
     loaded, outcomes = probe.run_points(engine, model, points, probe.environment(engine, [probe.Device()]))
     if not loaded.is_loaded:
-        outcomes = [probe.Outcome("load", error=loaded.error) for _ in points]
+        outcomes = [probe.Outcome("load", error=loaded.error) for _unused in points]
     return [rows.one_gpu_row(header, point, loaded, outcome) for point, outcome in zip(points, outcomes)]
 
 
@@ -60,7 +60,7 @@ def on_several_gpus(
         surroundings = probe.environment(engine, memory.devices(), SIMULATED_CUDA_UNLIMITED="1")
         loaded, outcomes = probe.run_points(engine, model, wanted, surroundings)
         if not loaded.is_loaded:
-            outcomes = [probe.Outcome("load", error=loaded.error) for _ in wanted]
+            outcomes = [probe.Outcome("load", error=loaded.error) for _unused in wanted]
         run = {
             "mode": mode,
             "n_gpu": len(memory.devices()),

@@ -154,7 +154,7 @@ def half(value: float) -> bytes:
 
 # A block of each type: scales as a trained model's, everything else random.
 BLOCKS: Mapping[str, Callable[[random.Random], bytes]] = {
-    "F32": lambda _: struct.pack("<f", 1.0),
+    "F32": lambda _unused: struct.pack("<f", 1.0),
     "F16": lambda numbers: half(numbers.gauss(0, 0.02)),
     "Q8_0": lambda numbers: half(0.0003) + numbers.randbytes(32),
     "Q4_K": lambda numbers: half(0.0003) + half(0.002) + numbers.randbytes(12 + 128),
@@ -167,12 +167,12 @@ def write_model(header: Mapping[str, Any], path: Path) -> None:
     """A GGUF file whose weights are random, and the same at every call."""
     numbers = random.Random(1)
     pieces = {
-        kind: b"".join(make(numbers) for _ in range(1 if kind == "F32" else BLOCKS_BEFORE_REPEAT))
+        kind: b"".join(make(numbers) for _unused in range(1 if kind == "F32" else BLOCKS_BEFORE_REPEAT))
         for kind, make in BLOCKS.items()
     }
     with path.open("wb") as file:
         file.write(header_bytes(dict(header)))
-        for _, kind, shape in header["tensors"]:
+        for _unused, kind, shape in header["tensors"]:
             size = tensor_bytes(kind, shape)
             piece = pieces[kind]
             for start in range(0, size, len(piece)):
@@ -261,7 +261,7 @@ class Probe:
             if not piece:
                 raise Missing(f"the probe died: {self._process.stderr.read().decode(errors='replace')[-600:]}")
             self._read += piece
-        line, _, self._read = self._read.partition(b"\n")
+        line, _unused, self._read = self._read.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
         return found
 
@@ -361,7 +361,7 @@ def taken(before: Seen, now: Seen) -> dict[str, Any]:
 def settled(card: Card, before: Seen) -> Seen:
     """The card a little after a process has ended: the driver gives memory back when it likes."""
     now = card.seen()
-    for _ in range(20):
+    for _unused in range(20):
         if now.free >= before.free:
             break
         time.sleep(0.1)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import _checkout  # noqa: F401  # makes accuracy importable, and with it the collection
 import accuracy
 import pools
 import probe
@@ -49,7 +48,7 @@ def test_what_aborts_is_predicted_not_to_fit_although_its_buffers_do(engine: Any
 def test_the_pool_without_flash_attention_is_predicted_to_five_percent(
     engine: Any, run: Run, model: str, context: int, ubatch: int
 ) -> None:
-    _, (outcome,) = run(model, [probe.Device()], [pools.full_context(context, 1, ubatch, "f16", "off")])
+    _unused, (outcome,) = run(model, [probe.Device()], [pools.full_context(context, 1, ubatch, "f16", "off")])
     measured_mib = pools.beyond_buffers(outcome.lines, "steps")
     settings = LoadSettings(
         context, 1, ubatch, "f16", "off", accuracy.parse_build(engine.release), BACKEND
@@ -63,7 +62,7 @@ def test_the_pool_without_flash_attention_is_predicted_to_five_percent(
 def test_the_pool_with_flash_attention_is_within_its_bound(
     engine: Any, run: Run, model: str, ubatch: int
 ) -> None:
-    _, (outcome,) = run(model, [probe.Device()], [pools.full_context(4096, 1, ubatch, "f16", "auto")])
+    _unused, (outcome,) = run(model, [probe.Device()], [pools.full_context(4096, 1, ubatch, "f16", "auto")])
     settings = LoadSettings(
         4096, 1, ubatch, "f16", "auto", accuracy.parse_build(engine.release), BACKEND
     )

@@ -30,7 +30,8 @@ def test_metrics_of_real_runs_are_served_by_node_exporter_and_the_alert_rules_wo
     assert told["gpufleet_host_state"].value(host="a", state="in sync") == 1
     for value in ("num_parallel", "max_loaded_models", "context_tokens"):
         planned = told[f"gpufleet_planned_{value}"].value(host="a")
-        assert planned == told[f"gpufleet_running_{value}"].value(host="a") is not None
+        assert planned is not None
+        assert planned == told[f"gpufleet_running_{value}"].value(host="a")
     assert told["gpufleet_model_planned_slots"].value(host="a", model=MODEL) == 2
 
     assert monitor.run("promtool", "check", "metrics", input=file.read_text()) == ""

@@ -46,7 +46,9 @@ def buffers_of(messages: Iterable[str], command: Sequence[str]) -> Buffers | Non
             is_ours = bool(port) and f"--port {port} " in message
             sizes = {} if is_ours else sizes
             continue
-        found = buffer_line(message) if is_ours else None
+        if not is_ours:
+            continue
+        found = buffer_line(message)
         if found and _ON_GPU.match(found[1]) and found[2] in _KINDS:
             origin, device, name, size = found
             key = (_KINDS[name], origin, device)

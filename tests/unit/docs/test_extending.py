@@ -38,10 +38,10 @@ def applied(text: str, hunks: str) -> str:
 
 def test_there_are_diffs_of_existing_and_of_new_files() -> None:
     assert len(DIFFS) > 10
-    assert [name for name, _ in DIFFS if not (ROOMS / name).exists()] == ["gpu/_xe.py"]
+    assert [name for name, _unused in DIFFS if not (ROOMS / name).exists()] == ["gpu/_xe.py"]
 
 
-@pytest.mark.parametrize(("name", "hunks"), DIFFS, ids=[name for name, _ in DIFFS])
+@pytest.mark.parametrize(("name", "hunks"), DIFFS, ids=[name for name, _unused in DIFFS])
 def test_a_diff_fits(name: str, hunks: str) -> None:
     before = (ROOMS / name).read_text(encoding="utf-8") if (ROOMS / name).exists() else ""
     after = applied(before, hunks)

@@ -200,7 +200,7 @@ def test_the_library_has_the_names_and_versions_that_the_engine_asks_for(simulat
     assert ("__cudaRegisterFatBinary", "libcudart.so.13") in versions
     assert ("cublasCreate_v2", "libcublas.so.13") in versions
     assert ("cuMemCreate", "libcuda.so.1") in versions
-    assert {version for _, version in versions} == {"libcudart.so.13", "libcublas.so.13", "libcuda.so.1"}
+    assert {version for _unused, version in versions} == {"libcudart.so.13", "libcublas.so.13", "libcuda.so.1"}
 
 
 def test_the_three_libraries_are_one_so_that_they_share_an_account(simulated_cuda: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_run_on_several_gpus_is_measured_once_for_each_memory(program: Program
 
 def test_an_unknown_model_is_split_over_two_and_four_gpus_and_an_encoder_over_none(program: Program) -> None:
     design = program("design")
-    assert [memory.total for _, memory in design.several_gpus_points(header("new:1b"), SEVERAL)] == [
+    assert [memory.total for _unused, memory in design.several_gpus_points(header("new:1b"), SEVERAL)] == [
         "24+24",
         "24+24+24+24",
     ]

@@ -70,12 +70,12 @@ def test_each_point_has_an_outcome(
 
 
 def test_an_outcome_has_the_log_until_its_context_has_ended(run_points: Callable[..., Any]) -> None:
-    _, outcomes = run_points(5, 6)
+    _unused, outcomes = run_points(5, 6)
     assert [one.log for one in outcomes] == ["made 5\nended 5\n", "made 6\nended 6\n"]
 
 
 def test_refusals_and_aborts_say_why(run_points: Callable[..., Any]) -> None:
-    _, (refused, aborted) = run_points(7, 13)
+    _unused, (refused, aborted) = run_points(7, 13)
     assert refused.error == "requires Flash Attention"
     assert aborted.error == "status -6: GGML_ASSERT(graph is small) failed"
 

@@ -143,7 +143,7 @@ def test_rows_of_several_gpus_have_the_layers_of_each(program: Program, run: tup
 def test_a_run_that_did_not_start_has_its_complaint_and_no_sizes(
     program: Program, run: tuple[Any, ...], status: str
 ) -> None:
-    header, point, loaded, _ = run
+    header, point, loaded, _unused = run
     outcome = program("probe").Outcome(status, error="out of luck")
     row = program("rows").one_gpu_row(header, point, loaded, outcome)
     assert (row["status"], row["error"], "total_gpu_mib" in row) == (status, "out of luck", False)

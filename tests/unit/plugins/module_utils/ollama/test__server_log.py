@@ -267,7 +267,7 @@ def test_however_much_is_said_little_is_kept():
             END,
         ]
         lines += [f'level=WARN source=runner.go:1 msg="dropping {number}"', *(
-            f'level=INFO source=types.go:32 msg="inference compute" id={number} library=CUDA' for _ in range(2)
+            f'level=INFO source=types.go:32 msg="inference compute" id={number} library=CUDA' for _unused in range(2)
         )]  # fmt: skip
     log = read_server_log(lines)
     assert len(log.loads) == _server_log.MOST_LOADS

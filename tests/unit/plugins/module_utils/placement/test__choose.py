@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import Solution
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._highs import solver
 
-DEMANDS = [FleetDemand("a", 4, priority=2), FleetDemand("b", 4, priority=1)]
+DEMANDS = (FleetDemand("a", 4, priority=2), FleetDemand("b", 4, priority=1))
 HELD = Held(models=frozenset("a"), installed=frozenset("ab"))
 
 

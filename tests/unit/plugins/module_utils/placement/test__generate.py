@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._highs import solv
 
 from .test__patterns import Boxes
 
-DEMANDS = [FleetDemand("a", 8), FleetDemand("b", 8), FleetDemand("c", 8)]
+DEMANDS = (FleetDemand("a", 8), FleetDemand("b", 8), FleetDemand("c", 8))
 ALL = frozenset("abc")
 
 
