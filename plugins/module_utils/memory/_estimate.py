@@ -77,6 +77,7 @@ LOGIT_BYTES = 4
 UNMEASURED_NOTE = (
     "this build of the engine was not measured: room is left for changes as large as the largest so far"
 )
+READ_NOTE = "this build of the engine was read in its source and not measured"
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,16 @@ def basis_of(
     notes = [
         _graph_note(shape),
         projector_compute(shape).note if with_projector else "",
-        UNMEASURED_NOTE if engine.allows_for_change else "",
+        _build_note(engine),
     ]
     note = "; ".join(one for one in notes if one)
     return (ESTIMATE if note else EXACT), note
+
+
+def _build_note(engine: EngineRules) -> str:
+    if engine.allows_for_change:
+        return UNMEASURED_NOTE
+    return "" if engine.is_measured else READ_NOTE
 
 
 def _graph_note(shape: ModelShape) -> str:
