@@ -61,13 +61,16 @@ def hardware(plan: Mapping[str, Any], read: Mapping[str, Any], *, gone_is_accept
     before, gpus = read.get("planned_for") or {}, read.get("planned_gpus")
     version = str((read.get("models") or {}).get("version") or plan["version"])
     # A server that has loaded nothing has not said which build it runs.
-    build = (read.get("server") or {}).get("engine_build")
-    if build is None and before.get("version") == version:
-        build = before.get("engine_build")
+    build, known = (read.get("server") or {}).get("engine_build"), before.get("engine_build")
+    is_same_version = before.get("version") == version
+    if build is None and is_same_version:
+        build = known
     planned_with = [{"uuid": gpu["uuid"], "name": gpu["name"]} for gpu in plan["gpus"]]
     now = {"version": version, "engine_build": build, "observed": plan["observed"]}
     problem = str(read.get("planned_gpus_problem") or "")
-    as_remembered = "planned_gpus" not in read or bool(problem) or (gpus, before) == (planned_with, now)
+    # That it has said so since is no change of the host: it is remembered with the next one.
+    told = {**now, "engine_build": None} if is_same_version and known is None else now
+    as_remembered = "planned_gpus" not in read or bool(problem) or (gpus, before) == (planned_with, told)
     return {
         "changes": [] if problem else changes_since(before, now, gpus or (), planned_with),
         "gone": gone_gpus(read),

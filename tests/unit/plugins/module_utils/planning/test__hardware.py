@@ -104,3 +104,17 @@ def test_the_build_is_kept_while_the_version_is_the_same_and_nothing_was_loaded(
         assert hardware(plan, read, gone_is_accepted=False)["planned_for"]["engine_build"] == build
     read = read_of(A, planned_gpus=[A], planned_for=FOR, server={"engine_build": 10500})
     assert hardware(plan, read, gone_is_accepted=False)["planned_for"]["engine_build"] == 10500
+
+
+def test_a_build_that_is_heard_of_after_the_first_load_changes_nothing_by_itself() -> None:
+    plan = {"gpus": [A], "version": "0.33.0", "observed": []}
+    server = {"engine_build": 10488}
+
+    def to_remember(**before: Any) -> Any:
+        read = read_of(A, planned_gpus=[A], planned_for={**FOR, **before}, server=server)
+        return hardware(plan, read, gone_is_accepted=False)["to_remember"]
+
+    assert to_remember() is None
+    assert to_remember(engine_build=10488) is None
+    assert to_remember(engine_build=10361) == [A]
+    assert to_remember(version="0.32.0") == [A]
