@@ -79,6 +79,9 @@ class _LeftOutError(Exception):
 
 
 def _backend(name: str, variables: Mapping[str, Any], options: Mapping[str, Any]) -> RoutedHost:
+    chosen_by_the_host = settings_by_fact(variables)
+    if chosen_by_the_host:
+        raise _LeftOutError(f"{name} is left out: {chosen_by_the_host[0]}")
     address = full_address(
         str(variables.get("ollama_router_address") or variables.get("ansible_host") or name), options["port"]
     )

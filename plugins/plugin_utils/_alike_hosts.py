@@ -38,6 +38,9 @@ _OF_THE_SYSTEM = ("integrated", "unified_memory")
 # Ollama and the drivers also take the beginning of an identity, which then must stay what it is.
 _IDENTITY = re.compile(r"\b(?:GPU|MIG)-", re.IGNORECASE)
 _SHORTEST_IDENTITY = 16
+# Nothing that has a meaning in what is planned, such as the name of a field.
+_PLAIN_IDENTITY = re.compile(r"(?:(?:GPU|MIG)-){0,2}[0-9A-Fa-f:/.-]{1,128}\Z")
+_STAND_IN = "<identity of GPU "
 
 
 def planned_once(
@@ -51,6 +54,9 @@ def planned_once(
     if not _is_shared(facts, inputs):
         return plan(dict(inputs))
     names = _stand_ins(facts, inputs)
+    if not all(map(_PLAIN_IDENTITY.match, names)) or _STAND_IN in json.dumps(inputs):
+        # What is exchanged in a text must be no more than a name there.
+        return plan(dict(inputs))
     total_bytes, available_bytes = _system_memory(facts)
     text = _renamed(json.dumps({**inputs, **_alike(inputs)}, sort_keys=True), names)
     key = hashlib.sha256(_collection() + text.encode()).hexdigest()
@@ -140,7 +146,7 @@ def _stand_ins(facts: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str,
     if _IDENTITY.search(settings) or min(map(len, identities)) < _SHORTEST_IDENTITY:
         return {}
     uuids = [str(device["uuid"]) for device in facts["devices"]]
-    return {uuid: f"<identity of GPU {position}>" for position, uuid in enumerate(uuids)}
+    return {uuid: f"{_STAND_IN}{position}>" for position, uuid in enumerate(uuids)}
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:

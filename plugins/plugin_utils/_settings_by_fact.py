@@ -19,6 +19,8 @@ PREFIXES = (
     "__gpufleet_",
     "__ollama_",
 )
+# What the roles leave behind by the names of the roles themselves.
+NAMES = {prefix.rstrip("_") for prefix in PREFIXES if prefix.startswith("ollama_")}
 # What this collection itself makes a fact of.
 OURS = {"gpufleet_gpu"}
 
@@ -34,5 +36,5 @@ def settings_by_fact(variables: Mapping[str, Any]) -> list[str]:
         f"{name} is set by a fact of the host, which may not choose it; "
         "set it in the inventory, the play or with -e, and clear cached facts of that name"
         for name in sorted(map(str, facts))
-        if name.startswith(PREFIXES) and name not in OURS
+        if (name.startswith(PREFIXES) or name in NAMES) and name not in OURS
     ]

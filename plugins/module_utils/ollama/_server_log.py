@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,8 @@ MOST_LOADS = 64
 MOST_MODELS = 256
 MOST_DROPS = 16
 MOST_BUFFERS = 256
+# No device has so much; more is no size, and no fact may be so large.
+LARGEST_BYTES = 1 << 50
 _MOST_CHARACTERS = 4096
 _MOST_OF_A_REASON = 300
 _MOST_OF_A_NAME = 128
@@ -302,9 +305,13 @@ def buffer_line(line: str) -> tuple[str, str, str, float] | None:
 
 
 def size_of_text(text: str) -> int | None:
-    """Bytes of a size as Ollama prints it, such as `12.0 GiB`. Source: ollama format/bytes.go (HumanBytes2)."""
+    """Bytes of a size as Ollama prints it, such as `12.0 GiB`; None where it is none, or more than any device has.
+
+    Source: ollama format/bytes.go (HumanBytes2).
+    """
     match = _SIZE.match(text)
-    return round(float(match["number"]) * _UNITS[match["unit"]]) if match else None
+    size_bytes = float(match["number"]) * _UNITS[match["unit"]] if match else math.inf
+    return round(size_bytes) if size_bytes <= LARGEST_BYTES else None
 
 
 class _Load:
@@ -340,6 +347,8 @@ class _Load:
         if not found or found[2] not in _KINDS or len(self.sizes) >= MOST_BUFFERS:
             return
         origin, device, name, size = found
+        if size * MIB * MOST_BUFFERS > LARGEST_BYTES:
+            return
         kind = PROJECTOR_COMPUTE if origin in _OF_A_PROJECTOR else _KINDS[name]
         key = (kind, origin, device, self.context)
         # A context's compute buffer is reserved again, its other buffers add up.
@@ -499,6 +508,8 @@ class _Reading:
         blob = load.launched.blob
         now = _seconds(fields.get("time", ""))
         self._evict(blob, count, load.at_s)
+        while len(self.loaded) >= MOST_MODELS:
+            del self.loaded[next(iter(self.loaded))]
         self.loaded[blob] = now
         former = self.loads.pop(load.launched, None)
         if former is None and len(self.loads) >= MOST_LOADS:

@@ -239,6 +239,11 @@ class TestARouter:
             )
             assert found["upstreams"][0]["servers"][0]["address"] == address
 
+    def test_leaves_out_hosts_whose_facts_would_choose_for_it(self) -> None:
+        for fact in ("ollama_plan", "ollama_router_address"):
+            chosen = {**self.HOST, "ansible_facts": {fact: "10.0.0.9:22"}, fact: "10.0.0.9:22"}
+            assert routed({"h": self.HOST, "i": chosen}) == {"a:latest": {"h": 4}}
+
     def test_leaves_out_hosts_that_are_out_of_service(self) -> None:
         out = {**self.HOST, "ollama_router_is_out": True}
         assert routed({"h": self.HOST, "i": out}) == {"a:latest": {"h": 4}}

@@ -159,6 +159,21 @@ def test_where_a_setting_names_a_gpu_by_the_beginning_of_its_identity_hosts_are_
     assert results == [plan_of(one), plan_of(other), plan_of(one)]
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("gpu/devices/0/name", "<identity of GPU 0>"),
+        ("gpu/devices/1/uuid", r"GPU-\u001b[2J\u0007aaaaaaaaaaaa"),
+        ("gpu/devices/1/uuid", 'GPU-aaaaaaaaaaaaaaaa", "total_bytes": 1, "x": "'),
+        ("gpu/devices/1/uuid", "memory_total_bytes"),
+    ],
+)
+def test_what_a_host_calls_its_gpus_is_never_more_than_a_name(plans, path, value):
+    results, made = plans(changed(path, value), changed(path, value))
+    assert made == 2
+    assert results == [plan_of(changed(path, value))] * 2
+
+
 def test_a_refusal_names_the_hosts_own_gpu(plans):
     fault = ["an uncorrectable ECC error is pending"]
     hosts = [changed("gpu/devices/1/problems", fault, name) for name in ("aaaaaaaa", "bbbbbbbb")]

@@ -15,7 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact 
 
 @pytest.mark.parametrize(
     "name",
-    ["gpufleet_report_dir", "ollama_plan_json_path", "ollama_override_pre_restart_tasks", "__gpufleet_plan"],
+    ["gpufleet_report_dir", "ollama_plan_json_path", "ollama_override_pre_restart_tasks", "__gpufleet_plan", "ollama_plan"],
 )
 def test_a_setting_among_the_facts_is_named(name):
     (sentence,) = settings_by_fact({"ansible_facts": {name: "/tmp", "distribution": "Debian"}})

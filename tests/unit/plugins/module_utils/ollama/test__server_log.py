@@ -252,10 +252,34 @@ def test_why_a_gpu_is_dropped_is_what_discovery_says(line, told):
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("12.0 GiB", 12 * GIB), ("457.0 MiB", 457 * MIB), ("0 B", 0), ("12 GB", None), ("", None)],
+    [
+        ("12.0 GiB", 12 * GIB),
+        ("457.0 MiB", 457 * MIB),
+        ("0 B", 0),
+        ("12 GB", None),
+        ("", None),
+        ("1024.0 TiB", 1024 * 1024 * GIB),
+        ("1024.1 TiB", None),
+        ("999999999999 TiB", None),
+    ],
 )
 def test_sizes_as_ollama_prints_them(text, found):
     assert size_of_text(text) == found
+
+
+def test_a_buffer_larger_than_any_device_is_none():
+    lines = [f"x: CUDA0 KV buffer size = {size} MiB" for size in ("999999999999.00", "1.00")]
+    (load,) = read_server_log([START.format(model="/m", more=""), *lines, END]).loads
+    assert [buffer.size_bytes for buffer in load.buffers] == [MIB]
+
+
+def test_what_is_loaded_at_once_is_bounded_whatever_number_of_runners_is_told():
+    lines = []
+    for number in range(4000):
+        lines += [START.format(model=f"/m/{number}", more=""), END.replace("count=1", "count=99999999")]
+    began = time.monotonic()
+    read_server_log(lines)
+    assert time.monotonic() - began < 2
 
 
 def test_however_much_is_said_little_is_kept():
