@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import draft_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Group, Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
@@ -38,6 +40,23 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     settings_from_environment,
+)
+
+# What the words of one host may raise; they must not keep the others from being placed on.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
+# What a model has of its manifest and of the files beside it, so that it differs under one digest.
+_OF_MANIFEST = frozenset(
+    (
+        "name",
+        "family",
+        "quantization",
+        "projector_bytes",
+        "adapter_bytes",
+        "capabilities",
+        "num_ctx",
+        "tower",
+        "parameters",
+    )
 )
 
 
@@ -95,15 +114,15 @@ def read_fleet(
 
     Raises: ValueError in one sentence where no placement can be what is asked for.
     """
-    left_out = dict(left_out)
     models = _Models(demands, found)
+    left_out = {**left_out, **models.left_out}
     demands = tuple(models.resolved(demand) for demand in demands)
     hosts: dict[str, FleetHost] = {}
-    for name, one in found.items():
+    for name in models.of_host:
         try:
-            host = _host(name, one, demands, models, may_pull=may_pull)
-        except ValueError as error:
-            left_out[name] = str(error)
+            host = _host(name, found[name], demands, models, may_pull=may_pull)
+        except _UNREADABLE as error:
+            left_out[name] = _reason(error)
             continue
         if not host.exact.host.gpus:
             left_out[name] = "it has no GPU that Ollama uses"
@@ -140,42 +159,84 @@ def grouped(
 
 
 class _Models:
-    """The demanded models as hosts have them, or as they are described."""
+    """The demanded models as hosts have them, or as they are described. `left_out`: hosts whose models are not to be believed."""
 
     def __init__(self, demands: Sequence[FleetDemand], found: Mapping[str, Found]) -> None:
         self._read: dict[str, tuple[str, SchedulerModel]] = {}
-        # For hosts that lack a model: of several files under one name the one that takes most.
-        self.anywhere: dict[str, tuple[str, SchedulerModel]] = {}
-        self.unplannable: dict[str, str] = {}
         self._names = {name_key(demand.name): demand.name for demand in demands}
         self._seen: set[str] = set()
+        self._asked: dict[str, int] = {}
+        self._context: dict[str, int] = {}
+        self.unplannable: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
         # Of each host those that it has or for which it is described, with what tells one file from another.
         self.of_host: dict[str, dict[str, tuple[str, SchedulerModel]]] = {}
         for host, one in found.items():
-            self.of_host[host] = self._of(one)
-            for name, (fingerprint, model) in self.of_host[host].items():
-                known = self.anywhere.get(name)
-                if known is None or model.file_bytes > known[1].file_bytes:
-                    self.anywhere[name] = (fingerprint, model)
-            for item in one.inputs.get("unplannable") or ():
-                name = self._names.get(name_key(str(item.get("name", ""))), "")
-                if name:
-                    self.unplannable.setdefault(name, str(item.get("reason", "")))
-            self._seen.update(str(name) for name in one.inputs.get("installed") or ())
+            try:
+                self.of_host[host] = self._of(host, one)
+            except _UNREADABLE as error:
+                self.left_out[host] = _reason(error)
+        self._leave_out_contradictions()
+        self.copies = self._copies()
+        # For hosts that lack a model: of several files under one name the one that most hosts have, so that no host alone
+        # decides for the others; of equally many the larger one.
+        self.anywhere = {name: _most_common(copies.values()) for name, copies in self.copies.items()}
 
-    def _of(self, found: Found) -> dict[str, tuple[str, SchedulerModel]]:
+    def _of(self, host: str, found: Found) -> dict[str, tuple[str, SchedulerModel]]:
         models = {}
         for raw in found.inputs.get("models") or ():
             name = self._names.get(name_key(str(raw.get("name", ""))), "") if isinstance(raw, Mapping) else ""
             if name:
-                # Of a thousand hosts the layers of a file are compared once: by its digest.
-                told = {key: value for key, value in raw.items() if key != "layers" or not raw.get("digest")}
-                text = json.dumps({**told, "name": name}, sort_keys=True)
+                text = json.dumps({**raw, "name": name}, sort_keys=True)
                 if text not in self._read:
-                    (model,) = read_models([{**raw, "name": name}])
+                    try:
+                        (model,) = read_models([{**raw, "name": name}])
+                    except _UNREADABLE as error:
+                        self.unplannable.setdefault(name, f"{host}: {_reason(error)}")
+                        raise
                     self._read[text] = (str(len(self._read)), model)
                 models[name] = self._read[text]
+        for item in found.inputs.get("unplannable") or ():
+            name = self._names.get(name_key(str(item.get("name", ""))), "")
+            if name:
+                self.unplannable.setdefault(name, str(item.get("reason", "")))
+        self._seen.update(str(name) for name in found.inputs.get("installed") or ())
         return models
+
+    def _copies(self) -> dict[str, dict[str, tuple[str, SchedulerModel]]]:
+        """Of each model the copies, by host."""
+        copies: dict[str, dict[str, tuple[str, SchedulerModel]]] = {}
+        for host, models in self.of_host.items():
+            for name, copy in models.items():
+                copies.setdefault(name, {})[host] = copy
+        return copies
+
+    def _leave_out_contradictions(self) -> None:
+        """Leaves out hosts that tell other numbers of a file than most hosts that have the same one, by its digest."""
+        numbers: dict[str, str] = {}
+        for name, copies in self._copies().items():
+            by_digest: dict[str, dict[str, tuple[str, SchedulerModel]]] = {}
+            for host, (fingerprint, model) in copies.items():
+                if model.shape and model.shape.digest:
+                    if fingerprint not in numbers:
+                        numbers[fingerprint] = _numbers_of_file(model)
+                    copy = (numbers[fingerprint], model)
+                    by_digest.setdefault(model.shape.digest, {})[host] = copy
+            for same in by_digest.values():
+                (told, _model) = _most_common(same.values())
+                for host in [host for host, copy in same.items() if copy[0] != told]:
+                    self.left_out.setdefault(
+                        host,
+                        f"of model '{name}' it tells other numbers than {sum(copy[0] == told for copy in same.values())} "
+                        "of the hosts that have the same file by its digest: pull the model again on it",
+                    )
+        for host in self.left_out:
+            self.of_host.pop(host, None)
+
+    def allows(self, name: str, model: SchedulerModel) -> bool:
+        """Whether this copy can have the context of its resolved demand."""
+        trained = model.context_length_trained
+        return _allows(model, self._asked[name]) and not 0 < trained < self._context[name]
 
     def resolved(self, demand: FleetDemand) -> FleetDemand:
         """The demand with its context length.
@@ -192,22 +253,61 @@ class _Models:
                     "is wanted but not installed", "is demanded, but no host has it and so none may pull it"
                 )
             )
-        model = self.anywhere[demand.name][1]
-        trained = model.context_length_trained
-        asked = demand.context_length
-        if asked and trained and asked > trained:
-            raise ValueError(
-                f"gpufleet_demand, model '{demand.name}': context_length is {asked}, and the model was trained for "
-                f"{trained}: ask for at most {trained}"
+        asked = self._asked[demand.name] = demand.context_length
+        copies = {host: model for host, (_file, model) in self.copies[demand.name].items()}
+        if not any(_allows(model, asked) for model in copies.values()):
+            host = max(copies, key=lambda host: _limit(copies[host]))
+            most = _limit(copies[host])
+            why, do = (
+                ("and the model was trained for", f"ask for at most {most}")
+                if most == copies[host].context_length_trained
+                else (
+                    "and the model's own num_ctx sets it to",
+                    "ask for at most that, or make a model without it",
+                )
             )
-        if asked and model.num_ctx and asked > model.num_ctx:
             raise ValueError(
-                f"gpufleet_demand, model '{demand.name}': context_length is {asked}, and the model's own num_ctx sets it to "
-                f"{model.num_ctx}: ask for at most that, or make a model without it"
+                f"gpufleet_demand, model '{demand.name}': context_length is {asked}, {why} {most} on {host}, which no host "
+                f"exceeds: {do}"
             )
-        return replace(
-            demand, context_length=asked or min(LEAST_CONTEXT_LENGTH, trained or LEAST_CONTEXT_LENGTH)
-        )
+        trained = self.anywhere[demand.name][1].context_length_trained
+        context = asked or min(LEAST_CONTEXT_LENGTH, trained or LEAST_CONTEXT_LENGTH)
+        self._context[demand.name] = context
+        return replace(demand, context_length=context)
+
+
+def _most_common(copies: Iterable[tuple[str, SchedulerModel]]) -> tuple[str, SchedulerModel]:
+    """The copy that there are most of; of equally many the larger one, then the first."""
+    given = list(copies)
+    counts = Counter(key for key, _model in given)
+    return max(given, key=lambda copy: (counts[copy[0]], copy[1].file_bytes))
+
+
+def _numbers_of_file(model: SchedulerModel) -> str:
+    """What a file says by itself, equal wherever its digest is: nothing of the manifest that names it."""
+    if model.shape is None:
+        return ""
+    told = model.shape.to_dict()
+    beside = model.shape.adapter_bytes + draft_bytes(model.shape)
+    told.update(
+        per_device_bytes=model.shape.per_device_bytes - beside, text_bytes=model.shape.text_bytes - beside
+    )
+    return json.dumps({key: value for key, value in told.items() if key not in _OF_MANIFEST}, sort_keys=True)
+
+
+def _limit(model: SchedulerModel) -> int:
+    """The longest context of a model in tokens, 0 where there is none."""
+    return min((limit for limit in (model.context_length_trained, model.num_ctx) if limit), default=0)
+
+
+def _allows(model: SchedulerModel, context_length: int) -> bool:
+    return not 0 < _limit(model) < context_length
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"what was read of it is not what a host tells ({type(error).__name__}: {error!s:.200})"
 
 
 def _host(
@@ -228,7 +328,9 @@ def _host(
     own = models.of_host[name]
     is_read = bool(raw.get("is_read"))
     known = dict(own) if is_read and not may_pull else {**models.anywhere, **own}
-    may_hold = frozenset(name for name in found.may_hold if name in known)
+    may_hold = frozenset(
+        name for name in found.may_hold if name in known and models.allows(name, known[name][1])
+    )
     asked = tuple(
         Demand(known[demand.name][1], WantedModel(demand.name, context_length=demand.context_length))
         for demand in demands

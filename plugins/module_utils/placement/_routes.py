@@ -12,10 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    name_key,
+    short_name,
+    unlike,
+)
 
 # What routers take in their files without quotes; a model of another name is left out, because a host may choose it.
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,254}")
+# LiteLLM puts an environment variable where a name begins with os.environ/ (its docs, proxy/configs).
+_MODEL = re.compile(r"(?!(?i:os\.environ/))[A-Za-z0-9][A-Za-z0-9._/:-]{0,254}")
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
 DEFAULT_PORT = 11434
 
@@ -83,37 +88,49 @@ def upstreams(backends: Sequence[RoutedHost]) -> tuple[list[dict[str, Any]], lis
 
     `id` is the model's name in paths, `upstream` in names of the router's own. Plain data for templates.
     """
-    models: dict[str, list[dict[str, Any]]] = {}
+    models: dict[str, str] = {}
+    servers: dict[str, list[dict[str, Any]]] = {}
     contexts: dict[str, list[int]] = {}
     notes = []
     for one in sorted(backends, key=lambda backend: backend.name):
-        for model, slots in sorted(one.slots.items()):
-            if not _MODEL.fullmatch(model):
+        for model in unlike(sorted(one.slots)):
+            name = short_name(model)
+            if not (_MODEL.fullmatch(model) and _MODEL.fullmatch(name)):
                 notes.append(
                     f"{one.name}: model {model!r:.80} is left out, because its name is none that a router takes"
                 )
                 continue
-            name = short_name(model)
-            models.setdefault(name, []).append({"host": one.name, "address": one.address, "slots": slots})
-            contexts.setdefault(name, []).append(one.contexts.get(model, 0))
-    found, taken = [], set()
-    for name, servers in sorted(models.items()):
-        upstream = "ollama_" + re.sub(r"[^A-Za-z0-9.-]", "_", name)
-        while upstream in taken:
-            upstream += "_"
-        taken.add(upstream)
+            key = name_key(model)
+            models.setdefault(key, name)
+            servers.setdefault(key, []).append(
+                {"host": one.name, "address": one.address, "slots": one.slots[model]}
+            )
+            contexts.setdefault(key, []).append(one.contexts.get(model, 0))
+    found: list[dict[str, Any]] = []
+    ids: set[str] = set()
+    taken: set[str] = set()
+    for key, name in sorted(models.items()):
+        bare = [name[: -len(":latest")]] if key.endswith(":latest") else []
         found.append(
             {
                 "model": name,
-                "names": [name, name[: -len(":latest")]] if name.endswith(":latest") else [name],
-                "id": name.replace("/", "--"),
-                "upstream": upstream,
-                "slots": sum(server["slots"] for server in servers),
-                "context_length": min(contexts[name]),
-                "servers": servers,
+                "names": [name, *bare],
+                "id": _unlike(name.replace("/", "--"), ids),
+                "upstream": _unlike("ollama_" + re.sub(r"[^A-Za-z0-9.-]", "_", name), taken),
+                "slots": sum(server["slots"] for server in servers[key]),
+                "context_length": min(contexts[key]),
+                "servers": servers[key],
             }
         )
     return found, notes
+
+
+def _unlike(name: str, taken: set[str]) -> str:
+    """The name, made unlike those that are taken. nginx does not tell upper from lower case in names of upstreams."""
+    while name.lower() in taken:
+        name += "_"
+    taken.add(name.lower())
+    return name
 
 
 def mark(routed: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:

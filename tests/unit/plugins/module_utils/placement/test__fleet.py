@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
+from dataclasses import replace
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
@@ -109,7 +114,8 @@ def test_a_host_that_cannot_be_planned_is_left_out_with_its_reason(host) -> None
         ({"name": "llama3.2:1", "requests": 1}, "did you mean 'llama3.2:1b'"),
         (
             {"name": TINY, "requests": 1, "context_length": 131073},
-            "context_length is 131073, and the model was trained for 131072: ask for at most 131072",
+            "context_length is 131073, and the model was trained for 131072 on a, which no host exceeds: ask for at "
+            "most 131072",
         ),
         (
             {"name": TINY, "requests": 1, "spread": "rack"},
@@ -147,3 +153,116 @@ def test_a_model_that_no_host_may_hold_is_named_and_who_is_left_out(host) -> Non
 def test_where_no_host_is_left_the_reasons_are_told(host) -> None:
     with pytest.raises(ValueError, match="no host can be placed on: a: it has no GPU that Ollama uses"):
         read({"a": host(models=[TINY])})
+
+
+def changed(found, **changes):
+    """The host with other numbers of its first model."""
+    inputs = copy.deepcopy(found.inputs)
+    inputs["models"][0].update(changes)
+    return replace(found, inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"file_bytes": -1}, "file_bytes"),
+        ({"block_count": None}, "block_count"),
+        ({"layers": None}, "is damaged"),
+        ({"layers": [1]}, "is damaged"),
+        ({"num_ctx": "many"}, "num_ctx"),
+        ({"digest": 7}, "digest"),
+    ],
+)
+def test_a_host_that_tells_nonsense_of_a_model_is_left_out_alone(host, changes, says) -> None:
+    good = host(24, models=[TINY])
+    fleet = read({"a": changed(good, **changes), "b": good})
+    assert list(fleet.hosts) == ["b"]
+    assert says in fleet.left_out["a"]
+    with pytest.raises(ValueError, match=f"cannot be planned: a: .*{says}"):
+        read({"a": changed(good, **changes)})
+
+
+@pytest.mark.parametrize("part", ["models", "unplannable", "loaded", "installed"])
+def test_a_host_that_tells_nonsense_is_left_out_alone(host, part) -> None:
+    good = host(24, models=[TINY])
+    for odd in (7, [7]) if part != "installed" else (7,):
+        if (part, odd) == ("models", [7]):
+            continue
+        fleet = read({"a": replace(good, inputs={**good.inputs, part: odd}), "b": good})
+        assert list(fleet.hosts) == ["b"]
+        assert "what was read of it is not what a host tells" in fleet.left_out["a"]
+
+
+@pytest.mark.parametrize("key", ["file_bytes", "context_length_trained", "vocabulary_size"])
+def test_a_host_that_tells_other_numbers_of_the_same_file_is_left_out(host, key) -> None:
+    good = host(24, models=[TINY])
+    other = changed(good, **{key: good.inputs["models"][0][key] + 1})
+    fleet = read({"a": other, "b": good, "c": good})
+    assert list(fleet.hosts) == ["b", "c"]
+    assert fleet.left_out["a"].startswith(f"of model '{TINY}' it tells other numbers than 2 of the hosts")
+
+
+def test_the_layers_of_the_same_file_are_compared_too(host) -> None:
+    good = host(24, models=[LLAMA])
+    assert good.inputs["models"][0]["digest"]
+    layers = host(24, models=[LLAMA])
+    text = json.dumps(layers.inputs["models"][0]["layers"])
+    number = re.findall(r"[0-9]{6,}", text)[0]
+    layers.inputs["models"][0]["layers"] = json.loads(text.replace(number, str(int(number) + 64)))
+    fleet = read({"a": layers, "b": good, "c": good}, LLAMA)
+    assert list(fleet.hosts) == ["b", "c"]
+    assert list(fleet.left_out) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_ctx": 8192},
+        {"capabilities": ["tools"]},
+        {"adapter_bytes": GIB},
+        {"parameters": {"draft_bytes": GIB}},
+    ],
+)
+def test_another_manifest_of_the_same_file_is_no_contradiction(host, changes) -> None:
+    good = host(24, models=[TINY])
+    fleet = read({"a": changed(good, **changes), "b": good, "c": good})
+    assert list(fleet.hosts) == ["a", "b", "c"]
+    assert len(fleet.kinds) == 2
+
+
+@pytest.mark.parametrize(("sizes", "size"), [((1, 1, 3), 1), ((3, 1, 1), 1), ((1, 2), 2), ((2, 1), 2)])
+def test_a_host_that_lacks_a_model_is_given_the_copy_that_most_have(host, sizes, size) -> None:
+    good = host(24, models=[TINY])
+    hosts = {
+        str(number): changed(good, digest=f"sha256-{one}", file_bytes=one * 2 * GIB)
+        for number, one in enumerate(sizes)
+    }
+    lacks = host(24, models=[TINY], has=[], is_read=True)
+    fleet = read({**hosts, "lacks": lacks})
+    assert fleet.hosts["lacks"].exact.demands[0].model.file_bytes == size * 2 * GIB
+
+
+def test_one_copy_of_a_short_context_keeps_no_other_host_from_the_demand(host) -> None:
+    good = host(24, models=[TINY])
+    for changes in (
+        {"digest": "sha256-x", "context_length_trained": 2048, "file_bytes": 9 * GIB},
+        {"num_ctx": 2048},
+    ):
+        short = changed(good, **changes)
+        entry = {"name": TINY, "requests": 1, "context_length": 8192}
+        fleet = read({"a": short, "b": good, "c": good}, entry)
+        assert [bool(one.may_hold) for one in fleet.hosts.values()] == [False, True, True]
+        assert [bool(one.may_hold) for one in read({"a": short, "b": good}, entry).hosts.values()] == [
+            False,
+            True,
+        ]
+        with pytest.raises(ValueError, match="2048 on a, which no host exceeds"):
+            read({"a": short}, entry)
+
+
+def test_the_usual_context_is_that_of_the_copy_that_most_have(host) -> None:
+    good = host(24, models=[TINY])
+    short = changed(good, digest="sha256-x", context_length_trained=512, file_bytes=9 * GIB)
+    fleet = read({"a": short, "b": good, "c": good})
+    assert fleet.demands[0].context_length == 4096
+    assert [bool(one.may_hold) for one in fleet.hosts.values()] == [False, True, True]

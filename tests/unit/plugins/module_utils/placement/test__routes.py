@@ -84,12 +84,49 @@ def test_a_model_has_exactly_the_hosts_that_hold_it() -> None:
 
 
 def test_names_that_would_be_one_stay_apart() -> None:
-    found, _notes = upstreams([RoutedHost("h", "h:1", {"a_b:1": 1, "a/b:1": 1}, {})])
-    assert len({one["upstream"] for one in found}) == 2
+    names = ["a_b:1", "a/b:1", "a--b:1", "A_B:2", "a/b:2", "a/b:1_"]
+    found, _notes = upstreams([RoutedHost("h", "h:1", dict.fromkeys(names, 1), {})])
+    for key in ("upstream", "id"):
+        assert len({one[key].lower() for one in found}) == len(names)
+
+
+def test_names_of_one_model_in_another_case_are_one() -> None:
+    hosts = [
+        RoutedHost("h1", "h1:1", {"LLAMA3:8b": 1, "llama3:8b": 1}, {"LLAMA3:8b": 4096}),
+        RoutedHost("h2", "h2:1", {"llama3:8B": 2}, {"llama3:8B": 2048}),
+    ]
+    ((one,), notes) = upstreams(hosts)
+    assert notes == []
+    assert one["names"] == ["LLAMA3:8b"]
+    assert one["servers"] == [
+        {"host": "h1", "address": "h1:1", "slots": 1},
+        {"host": "h2", "address": "h2:1", "slots": 2},
+    ]
+    assert (one["slots"], one["context_length"]) == (3, 2048)
+
+
+def test_a_name_with_the_usual_tag_is_known_without_it_too() -> None:
+    ((one,), _notes) = upstreams([RoutedHost("h", "h:1", {"a:LATEST": 1}, {})])
+    assert one["names"] == ["a:LATEST", "a"]
 
 
 @pytest.mark.parametrize(
-    "name", ['a"; } server { listen 1; }', "a b", "a\nb", "{{ 1/0 }}", "", "-a", "a" * 300, "a{b", "a;b"]
+    "name",
+    [
+        'a"; } server { listen 1; }',
+        "a b",
+        "a\nb",
+        "{{ 1/0 }}",
+        "",
+        "-a",
+        "a" * 256,
+        "a{b",
+        "a;b",
+        "os.environ/KEY",
+        "OS.environ/KEY:1",
+        "library/-a",
+        "library/",
+    ],
 )
 def test_a_name_that_is_none_is_left_out(name) -> None:
     found, notes = upstreams([RoutedHost("h", "h:1", {name: 1, "good:1": 1}, {})])
