@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import (
     FleetDemand,
@@ -34,9 +33,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._remedies import remedies
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import names_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._highs import solver
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
 ARGUMENT_SPEC = {
     "demand": {"type": "raw", "required": True},
@@ -52,30 +51,20 @@ DATA = "placement.json"
 MOST_SOLVER_SECONDS = 86400.0
 
 
-class ActionModule(ActionBase):
+class ActionModule(FleetModule):
     """The work of the module `fleet_place`."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    argument_spec = ARGUMENT_SPEC
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        refusals = settings_by_fact(variables)
-        if refusals:
-            return {**result, "failed": True, "msg": "; ".join(refusals)}
-        _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+    def answer(self, options: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        demands = demands_from_list(options["demand"])
+        may_hold = {demand.name: self._matching(demand, options["hosts"], variables) for demand in demands}
+        survive, seconds = lost_hosts(options["survive"]), solver_seconds(options["solver_seconds"])
+        solve = solver()
+        if options["check_only"]:
+            return {}
+        found, left_out = read_hosts(options["hosts"], demands, may_hold, variables["hostvars"])
         try:
-            demands = demands_from_list(options["demand"])
-            may_hold = {
-                demand.name: self._matching(demand, options["hosts"], variables) for demand in demands
-            }
-            survive, seconds = lost_hosts(options["survive"]), solver_seconds(options["solver_seconds"])
-            solve = solver()
-            if options["check_only"]:
-                return {**result, "changed": False}
-            found, left_out = read_hosts(options["hosts"], demands, may_hold, variables["hostvars"])
             outcome = placed(
                 demands,
                 found,
@@ -85,19 +74,19 @@ class ActionModule(ActionBase):
                 survive=survive,
                 may_pull=options["may_pull"],
             )
-            inventory = outcome.pop("inventory")
-            if options["dir"]:
-                write_files(
-                    Path(options["dir"]).resolve(),
-                    [(DATA, json.dumps(outcome["placement"], indent=1) + "\n")],
-                )
-            if options["file"]:
-                path = Path(options["file"]).resolve()
-                write_files(path.parent, [(path.name, inventory)])
-                outcome["file"] = str(path)
-        except (ValueError, TimeoutError) as error:
-            return {**result, "failed": True, "msg": str(error)}
-        return {**result, "changed": False, **outcome}
+        except TimeoutError as error:
+            raise ValueError(str(error)) from error
+        inventory = outcome.pop("inventory")
+        if options["dir"]:
+            write_files(
+                Path(options["dir"]).resolve(),
+                [(DATA, json.dumps(outcome["placement"], indent=1) + "\n")],
+            )
+        if options["file"]:
+            path = Path(options["file"]).resolve()
+            write_files(path.parent, [(path.name, inventory)])
+            outcome["file"] = str(path)
+        return outcome
 
     def _matching(
         self, demand: FleetDemand, hosts: Sequence[str], variables: Mapping[str, Any]

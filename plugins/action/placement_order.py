@@ -9,10 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._order import HostMove, order_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import read_summary
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 
 ARGUMENT_SPEC = {
     "hosts": {"type": "list", "elements": "str", "required": True},
@@ -22,27 +21,15 @@ ARGUMENT_SPEC = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(FleetModule):
     """The work of the module `placement_order`."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    argument_spec = ARGUMENT_SPEC
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        refusals = settings_by_fact(variables)
-        if refusals:
-            return {**result, "failed": True, "msg": "; ".join(refusals)}
-        _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-        try:
-            if "gpufleet_placement" not in variables:
-                raise ValueError(not_in_inventory(options["file"]))
-            order = ordered(options, variables["gpufleet_placement"], variables["hostvars"])
-        except ValueError as error:
-            return {**result, "failed": True, "msg": str(error)}
-        return {**result, "changed": False, **order}
+    def answer(self, options: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        if "gpufleet_placement" not in variables:
+            raise ValueError(not_in_inventory(options["file"]))
+        return ordered(options, variables["gpufleet_placement"], variables["hostvars"])
 
 
 def not_in_inventory(file: str) -> str:

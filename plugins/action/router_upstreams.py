@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import read_summary
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._routes import (
     DEFAULT_PORT,
@@ -19,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._routes 
     mark,
     upstreams,
 )
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
 ARGUMENT_SPEC = {
@@ -30,25 +30,13 @@ ARGUMENT_SPEC = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(FleetModule):
     """The work of the module `router_upstreams`."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    argument_spec = ARGUMENT_SPEC
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        refusals = settings_by_fact(variables)
-        if refusals:
-            return {**result, "failed": True, "msg": "; ".join(refusals)}
-        _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-        try:
-            routed = routes(options, variables["hostvars"])
-        except ValueError as error:
-            return {**result, "failed": True, "msg": str(error)}
-        return {**result, "changed": False, **routed}
+    def answer(self, options: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        return routes(options, variables["hostvars"])
 
 
 def routes(options: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_con
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import duration_ns
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
 # What is kept of a log, whatever it says. A service can write what it likes.
 MOST_DEVICES = 64
@@ -102,8 +103,6 @@ _EVICTING = frozenset(
         "llama-server load failed; evicting all other models and retrying once",
     )
 )
-# Source: ollama server/sched.go, defaultModelsPerGPU (v0.33.0-rc2).
-_MODELS_PER_GPU = 3
 _KEEP_ALIVE_S = 300.0
 # What of the environment says how the server treats models and GPUs; none of it is secret.
 _SHOWN_SETTINGS = frozenset(
@@ -559,9 +558,8 @@ class _Reading:
 
     def _most_loaded(self) -> int:
         gpus = [device for device in self.devices or () if device.library != CPU]
-        return whole_number(self.settings.get("OLLAMA_MAX_LOADED_MODELS")) or _MODELS_PER_GPU * max(
-            len(gpus), 1
-        )
+        told = whole_number(self.settings.get("OLLAMA_MAX_LOADED_MODELS"))
+        return told or PlacementRules().models_per_gpu * max(len(gpus), 1)
 
     def _keep_alive_s(self) -> float:
         nanoseconds = duration_ns(self.settings.get("OLLAMA_KEEP_ALIVE", ""))

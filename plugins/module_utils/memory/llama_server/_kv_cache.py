@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -194,14 +193,11 @@ def layers_cache(
     on_cpu: bool = False,
 ) -> KvCache:
     """What several layers keep for all slots."""
-    total = KvCache()
-    for first, count in Counter(_first_alike(shape)[indices.start : indices.stop]).items():
-        one = layer_cache(
-            shape, first, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
-        )
-        total += KvCache(
-            count * one.full_attention_bytes,
-            count * one.sliding_window_bytes,
-            count * one.recurrent_bytes,
-        )
-    return total
+    each = each_cache(
+        shape, indices, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
+    )
+    return KvCache(
+        sum(one.full_attention_bytes for one in each),
+        sum(one.sliding_window_bytes for one in each),
+        sum(one.recurrent_bytes for one in each),
+    )
