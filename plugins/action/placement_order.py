@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.action.fleet_start import unfit_serial
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._order import HostMove, order_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import read_summary
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
@@ -88,13 +88,7 @@ def sizes_of(serial: Any, hosts: int) -> list[int]:
 
     Raises: ValueError where it takes none of it.
     """
-    sizes = []
-    for one in serial if isinstance(serial, Sequence) and not isinstance(serial, str) else [serial]:
-        text = str(one).strip()
-        number = text[:-1] if text.endswith("%") else text
-        if not number.isdecimal():
-            raise ValueError(
-                f"gpufleet_serial has {json.dumps(one, default=str)}, expected a number of hosts or a percentage"
-            )
-        sizes.append(max(1, hosts * int(number) // 100 if text.endswith("%") else int(number)))
-    return sizes or [1]
+    for sentence in unfit_serial("gpufleet_serial", serial):
+        raise ValueError(sentence)
+    sizes = [str(one) for one in (serial if isinstance(serial, list) else [serial])]
+    return [max(1, hosts * int(one[:-1]) // 100) if one.endswith("%") else int(one) for one in sizes]

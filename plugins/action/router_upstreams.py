@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._routes 
     mark,
     upstreams,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import plan_in
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
@@ -111,7 +111,5 @@ def _placed(name: str, variables: Mapping[str, Any]) -> Mapping[str, Mapping[str
 
 
 def _plan(variables: Mapping[str, Any]) -> Mapping[str, Any]:
-    result = variables.get("ollama_plan_result") or {}
-    text = result.get("plan_json") if isinstance(result, Mapping) else None
-    plan = json.loads(text) if text else variables.get("ollama_plan")
+    plan = plan_in(variables)
     return plan if isinstance(plan, Mapping) else {}

@@ -40,10 +40,17 @@ class Known:
     gone_is_accepted: bool = False
 
 
+def plan_in(variables: Mapping[str, Any]) -> Any:
+    """The plan that a host's variables carry: what its task returned in this run, else what the inventory says."""
+    result = variables.get("ollama_plan_result")
+    text = result.get("plan_json") if isinstance(result, Mapping) else None
+    return json.loads(text) if text else variables.get("ollama_plan")
+
+
 def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """What the roles have left in a host's variables, as the fields of `HostData`."""
     result = variables.get("ollama_plan_result") or {}
-    plan = json.loads(result["plan_json"]) if "plan_json" in result else variables.get("ollama_plan")
+    plan = plan_in(variables)
     verified = variables.get("ollama_verify_result")
     failure, unreachable = (
         str(variables.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")

@@ -193,13 +193,13 @@ class TestTheOrderOfARollout:
 
     @pytest.mark.parametrize(
         ("serial", "sizes"),
-        [([1, "25%", "100%"], [1, 2, 8]), (3, [3]), ("50%", [4]), (["1%"], [1]), ([], [1])],
+        [([1, "25%", "100%"], [1, 2, 8]), (3, [3]), ("50%", [4]), (["1%"], [1]), ("3", [3])],
     )
     def test_has_batches_as_ansible_takes_them(self, serial, sizes) -> None:
         assert sizes_of(serial, 8) == sizes
 
     def test_refuses_other_batches(self) -> None:
-        with pytest.raises(ValueError, match="gpufleet_serial has"):
+        with pytest.raises(ValueError, match="gpufleet_serial is"):
             sizes_of(["few"], 8)
 
 
