@@ -72,7 +72,7 @@ def today_of(inputs: Inputs, said: Said) -> Today | None:
         gpu_bytes=sum(runner.memory.gpu_bytes for runner in server.runners),
         sentences=(),
     )
-    return replace(today, sentences=_sentences(today, len(models)))
+    return replace(today, sentences=_sentences(today, models))
 
 
 def _in_turn(
@@ -89,8 +89,9 @@ def _in_turn(
     return tuple(spills), tuple(evictions), server
 
 
-def _sentences(today: Today, count: int) -> tuple[str, ...]:
-    values = f"{_requests(today.num_parallel)} at once for each model, {today.context_length} tokens for each request"
+def _sentences(today: Today, models: Sequence[SchedulerModel]) -> tuple[str, ...]:
+    count, tokens = len(models), _usable(today.context_length, models) or today.context_length
+    values = f"{_requests(today.num_parallel)} at once for each model, {tokens} tokens for each request"
     told = [f"{values}, at most {today.max_loaded_models} models loaded"]
     if count > 1 and today.together >= count:
         told.append(f"all {count} models fit together, whichever is asked for first")
@@ -109,18 +110,19 @@ def differences(today: Today | None, chosen: Chosen, gpu_bytes: int) -> tuple[st
     """What the plan changes, in its operator's terms; a context that becomes shorter comes first, with the reason."""
     candidate, tier = chosen.choice.candidate, chosen.inputs.automatic_context_length
     before = _usable(today.context_length if today else tier, chosen.goal.models)
+    after = _usable(candidate.context_length, chosen.goal.models)
     told = []
-    if _usable(candidate.context_length, chosen.goal.models) < before:
+    if after < before:
         whose = "today" if today else "by Ollama itself"
         told.append(
-            f"each request gets {candidate.context_length} tokens of context, {whose} {before}: {_why_shorter(chosen, before)}"
+            f"each request gets {after} tokens of context, {whose} {before}: {_why_shorter(chosen, before)}"
         )
     if today is None:
         return tuple(told)
     loaded = chosen.inputs.policy.max_loaded_models or chosen.choice.loaded
     pairs = (
         ("requests at once for each model", today.num_parallel, candidate.parallel),
-        ("context for each request", today.context_length, candidate.context_length),
+        ("context for each request", before, max(before, after)),
         ("models kept loaded together", min(today.together, today.max_loaded_models), loaded),
     )
     told += [f"{what}: {old} today, {new} planned" for what, old, new in pairs if old != new]

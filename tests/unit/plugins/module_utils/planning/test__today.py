@@ -107,3 +107,12 @@ def test_the_differences_are_requests_context_models_and_memory():
     assert "models kept loaded together: 1 today, 2 planned" in told
     assert any(one.startswith("context for each request: 4096 today, ") for one in told)
     assert any(one.startswith("GPU memory of loaded models: ") for one in told)
+
+
+def test_a_context_beyond_what_models_were_trained_for_is_told_as_what_they_use_and_once():
+    # llama3.1:8b was trained for 131072 tokens.
+    plan = planned({"OLLAMA_CONTEXT_LENGTH": "262144"}, "llama3.1:8b")
+    assert "131072 tokens for each request" in plan.today.sentences[0]
+    told = [one for one in plan.difference if "context" in one]
+    assert len(told) == 1
+    assert ", today 131072: " in told[0]
