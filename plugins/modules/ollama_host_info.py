@@ -339,7 +339,7 @@ failures:
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import (
@@ -372,8 +372,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     state_directory,
 )
 
-Reader = Callable[[AnsibleModule], Tuple[Dict[str, Any], List[str]]]
-
 
 def main() -> None:
     module = AnsibleModule(
@@ -391,7 +389,7 @@ def main() -> None:
     take_environment(module)
     # A module returns its options, and no_log no longer hides this one.
     secrets = module.params.pop("secrets")
-    readers: dict[str, Reader] = {**READERS, "service": partial(service, secrets=secrets)}
+    readers: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] = {**READERS, "service": partial(service, secrets=secrets)}
     result: dict[str, Any] = {}
     failures: list[str] = []
     with watched(module.fail_json, READING_SECONDS, "ollama_host_info"):
@@ -495,7 +493,7 @@ EMPTY: dict[str, Callable[[str], tuple[dict[str, Any], list[str]]]] = {
     "server": lambda sentence: ({"server": {"problem": sentence}}, []),
 }
 
-READERS: dict[str, Reader] = {
+READERS: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] = {
     "gpu": gpu,
     "models": models,
     "service": service,
