@@ -363,8 +363,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import NAME_PATTERN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspection, look
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
@@ -389,7 +389,8 @@ def main() -> None:
     take_environment(module)
     # A module returns its options, and no_log no longer hides this one.
     secrets = module.params.pop("secrets")
-    readers: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] = {**READERS, "service": partial(service, secrets=secrets)}
+    readers = dict(READERS)
+    readers["service"] = partial(service, secrets=secrets)
     result: dict[str, Any] = {}
     failures: list[str] = []
     with watched(module.fail_json, READING_SECONDS, "ollama_host_info"):

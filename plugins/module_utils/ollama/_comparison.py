@@ -22,12 +22,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
     activity_differences,
     server_differences,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import (
     Inspection,
     UnitSight,
     inspection,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
     masked_environment,
     secrets_of,

@@ -22,7 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
     under_other_names,
     unit_differences,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import (
     DropinError,
     Place,
     current,
