@@ -54,6 +54,7 @@ lint: venv link ## ansible-lint (production profile), yamllint, ruff, the exampl
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --offline --profile production --strict
 	$(BIN)/python tests/gates/examples.py
+	$(BIN)/python tests/gates/mutants.py --check
 
 types: venv link ## mypy, strict, on plugins/
 	MYPYPATH=.build/collections $(BIN)/mypy --package $(PACKAGE).plugins
