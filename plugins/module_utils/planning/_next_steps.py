@@ -56,7 +56,8 @@ def used_bytes(judge: Judge, models: Sequence[SchedulerModel], candidate: Candid
 def verdict_of(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> Verdict:
     """Whether the goal's models are safe under these settings, with so many of them loaded at once."""
     if goal.wanted:
-        verdict = judge.any_order(goal.models, candidate)
+        # Where the order matters, the reason is that of the order.
+        verdict = judge.any_order(goal.models, candidate, says_why=False)
         in_order = verdict if verdict.is_safe else judge.some_order(goal.models, candidate)
         if in_order.is_safe and not verdict.is_safe:
             return replace(in_order, reason=f"it is safe only when loaded as {', '.join(in_order.order)}")
