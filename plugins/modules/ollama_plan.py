@@ -176,7 +176,8 @@ options:
   max_context_length:
     description:
       - The largest context length to look for, in tokens per request.
-      - By default it is the one that Ollama itself would choose by the host's GPU memory.
+      - By default it is what the models were trained for. On a host without a GPU, and for models that do not say what they were
+        trained for, it is what Ollama itself would take.
     type: int
   headroom_bytes:
     description:
@@ -458,7 +459,7 @@ plan:
     difference:
       description:
         - What the plan changes of it, in sentences. A context per request that becomes shorter, also than Ollama itself would
-          make it, comes first, with the reason and what would avoid it.
+          make it, comes first, with the reason and what would avoid it. Where slots cost context, one sentence has both ends.
       type: list
       elements: str
     seen:

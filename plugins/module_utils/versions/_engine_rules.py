@@ -122,6 +122,7 @@ def _rules(
     )
 
 
+@lru_cache(maxsize=256)
 def engine_rules(build: EngineBuild, *, fuses: bool = True) -> EngineRules:
     """What an engine of that build does; fuses: its CUDA backend runs several operations as one where it can.
 

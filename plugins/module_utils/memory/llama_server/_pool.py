@@ -9,6 +9,8 @@ while the model is loaded.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import KIB, MIB, padded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import Backend
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
@@ -63,22 +65,23 @@ def pool_bytes(
 
 def _products_bytes(shape: ModelShape, layout: Cells, layers: list[LayerShape], unfinished: int) -> int:
     """A bound of what products with quantised weights take, so many of them unfinished at once."""
-    widest = max(_widest_input(shape, layer) for layer in layers)
+    of_forms = _widest_inputs(shape)
+    widest = max(of_forms[form] for form in {layer.form for layer in layers})
     total = int(QUANTISED_BYTES * layout.tokens * widest)
     total += unfinished * UNFINISHED_BYTES * MOST_MULTIPROCESSORS
     return total + (RECURRENT_BYTES if any(layer.is_recurrent for layer in layers) else 0)
 
 
-def _widest_input(shape: ModelShape, layer: LayerShape) -> int:
-    """Elements of the widest row that meets weights, of all chosen experts together."""
+@lru_cache(maxsize=256)
+def _widest_inputs(shape: ModelShape) -> tuple[int, ...]:
+    """Elements of the widest row that meets weights, of all chosen experts together, for each form of layers."""
     used = shape.number("expert_used_count", 1)
-    return max(
-        (
-            lengths[0] * (used if len(lengths) > 2 else 1)
-            for _name, lengths in shape.forms[layer.form]
-            if len(lengths) > 1
-        ),
-        default=shape.embedding_length,
+    return tuple(
+        max(
+            (lengths[0] * (used if len(lengths) > 2 else 1) for _name, lengths in form if len(lengths) > 1),
+            default=shape.embedding_length,
+        )
+        for form in shape.forms
     )
 
 
