@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import (
     documented_with_parts,
@@ -24,9 +25,18 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered
     placement_inputs,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import name_refusal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
+    environment_lines,
+    name_refusal,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
+    masked_environment,
+    masked_option,
+    secrets_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._alike_hosts import planned_once
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
     unfit_values,
@@ -40,6 +50,10 @@ HOST_INFO = "ollama_host_info"
 # OLLAMA_FLASH_ATTENTION is set beside some types of the KV cache.
 SET_BY_A_PLAN = (*PLANNED_VARIABLES, "OLLAMA_FLASH_ATTENTION")
 HOST_INFO_RETURNS = documented_with_parts()
+COMPARING = "systemd_environment_info"
+COMPARING_RETURNS = documented(COMPARING)
+# What it returns without details.
+COMPARED = tuple(name for name, told in COMPARING_RETURNS.items() if told["returned"] == "always")
 
 
 class ActionModule(HostModule):
@@ -62,6 +76,10 @@ class ActionModule(HostModule):
             return {**result, "changed": False, "inputs_json": text}
         kept = Path(C.DEFAULT_LOCAL_TMP) / "gpufleet-plans"
         outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of))
+        if "plan" in outcome:
+            outcome["refused"] = refused(options, outcome)
+            if options["compare"] and not outcome["refused"]:
+                outcome["compared"] = self._compared(options, read, outcome["plan"]["environment"], task_vars or {})
         if options["as_json"] and "plan" in outcome:
             outcome["plan_json"] = json.dumps(outcome.pop("plan"), separators=(",", ":"))
         warnings = read.get("warnings", []) + outcome.pop("warnings", [])
@@ -88,6 +106,54 @@ class ActionModule(HostModule):
         asked["environment"] = masked_option(named)
         asked["first_models"] = names_of(options["wanted"])
         asked["variables"] = list(SET_BY_A_PLAN)
+        if options["compare"]:
+            asked["secrets"] = _secrets_in(named)
         return self.answer_of(
             HOST_INFO, asked, with_all(HOST_INFO_RETURNS, options["gather"]), task_vars or {}
         )
+
+    def _compared(
+        self,
+        options: Mapping[str, Any],
+        read: Mapping[str, Any],
+        planned: Mapping[str, Any],
+        task_vars: dict[str, Any],
+    ) -> dict[str, Any]:
+        """How the host differs from its plan: as it told when it was read, or else asked for once more."""
+        content = dropin_of({**planned, **options["operator_environment"]})
+        seen = read.get("compared") or {}
+        if not seen or seen["wanted"] != masked_environment(variables_of(content)):
+            asked = {name: options[name] for name in ("unit", "scope", "dropin_name")}
+            asked.update(dropin_content=content, expect_active=True, server_config=True, details=False)
+            seen = self.answer_of(COMPARING, asked, COMPARING_RETURNS, task_vars)
+        return {name: seen[name] for name in (*COMPARED, "failed", "unreachable", "msg") if name in seen}
+
+
+def refused(options: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
+    """Why the plan is not to be applied, one sentence each."""
+    sentences = list(options["refusals"])
+    if options["apply"]:
+        sentences += outcome["obstacles"]
+        if outcome["stopped"] and not options["start_stopped"]:
+            sentences.append(outcome["stopped"])
+    return sentences
+
+
+def _secrets_in(environment: Mapping[str, Any]) -> dict[str, str] | None:
+    """The secrets among variables, as a drop-in sets them; None where it cannot, which is said with the plan."""
+    try:
+        return secrets_of(variables_of(dropin_of(environment)))
+    except AnsibleActionFail:
+        return None
+
+
+def dropin_of(environment: Mapping[str, Any]) -> str:
+    """The drop-in that sets an environment.
+
+    Raises: AnsibleActionFail where it cannot be carried; the sentence names the variable.
+    """
+    try:
+        lines = environment_lines(environment)
+    except ValueError as error:
+        raise AnsibleActionFail(str(error)) from error
+    return "\n".join(["[Service]", *lines])

@@ -62,6 +62,26 @@ options:
         many hosts by M(gpufleet.ollama.fleet_place). Of models it holds those of O(wanted) only.
     type: bool
     default: false
+  compare:
+    description:
+      - Whether the host is also compared with its plan in every layer, RV(compared).
+      - A host on which the drop-in sets what is planned was compared when it was read. Only on another one
+        M(gpufleet.ollama.systemd_environment_info) is executed for it. With V(service) in O(gather).
+    type: bool
+    default: false
+  apply:
+    description: Whether the plan is to be applied, so that RV(obstacles) and RV(stopped) are reasons to refuse it, RV(refused).
+    type: bool
+    default: false
+  start_stopped:
+    description: Whether a service that somebody has stopped and disabled is no reason to refuse the plan.
+    type: bool
+    default: false
+  refusals:
+    description: Reasons to refuse the plan whatever the host is like, one sentence each.
+    type: list
+    elements: str
+    default: []
   as_json:
     description:
       - Whether the plan is returned as text, RV(plan_json), in place of RV(plan). Ansible keeps it for each host, and
@@ -597,6 +617,19 @@ obstacles:
   returned: success
   type: list
   elements: str
+refused:
+  description:
+    - Why the plan is not to be applied, one sentence each. These are O(refusals), and with O(apply) RV(obstacles) and
+      RV(stopped). A host that is refused is not compared.
+  returned: success
+  type: list
+  elements: str
+compared:
+  description:
+    - What M(gpufleet.ollama.systemd_environment_info) returns without C(details), of the environment of the plan and
+      O(operator_environment). Where the host could not be looked at, what came in its place.
+  returned: success, when O(compare=true) and RV(refused) is empty
+  type: dict
 stopped:
   description:
     - That somebody has stopped and disabled the service, in one sentence; else empty.

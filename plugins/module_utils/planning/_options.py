@@ -32,6 +32,14 @@ READING = {
     "only_inputs": {"type": "bool", "default": False},
 }
 
+# What is asked of the plan beside itself: whether the host is as planned, and what keeps the plan from being applied.
+APPLYING = {
+    "compare": {"type": "bool", "default": False},
+    "apply": {"type": "bool", "default": False},
+    "start_stopped": {"type": "bool", "default": False},
+    "refusals": {"type": "list", "elements": "str", "default": []},
+}
+
 # What is planned with: the host, its models, the service as it is.
 INPUTS = {
     "gpu": {"type": "dict", "default": {}},
@@ -70,4 +78,4 @@ POLICY = {
     "operator_environment": {"type": "dict", "default": {}},
 }
 
-ARGUMENT_SPEC = {**CHECKS, **READING, **INPUTS, **POLICY}
+ARGUMENT_SPEC = {**CHECKS, **READING, **APPLYING, **INPUTS, **POLICY}

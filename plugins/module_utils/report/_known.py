@@ -47,15 +47,24 @@ def plan_in(variables: Mapping[str, Any]) -> Any:
     return json.loads(text) if text else variables.get("ollama_plan")
 
 
+def verified_in(variables: Mapping[str, Any]) -> Any:
+    """What the last comparison of a host in this run came to: after a change, else with its plan; None where there was none."""
+    result = variables.get("ollama_plan_result")
+    compared = result.get("compared") if isinstance(result, Mapping) else None
+    return variables.get("ollama_verify_result") or compared
+
+
 def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """What the roles have left in a host's variables, as the fields of `HostData`."""
     result = variables.get("ollama_plan_result") or {}
     plan = plan_in(variables)
-    verified = variables.get("ollama_verify_result")
+    verified = verified_in(variables)
     failure, unreachable = (
         str(variables.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")
     )
     phase = variables.get("ollama_report_phase")
+    # Not a failure of the task, which has made a plan.
+    failure = failure or "; ".join(map(str, result.get("refused") or ()))
     for task, otherwise in (
         (result, "the host was not reached"),
         (verified or {}, "the service could not be looked at"),

@@ -26,6 +26,8 @@ from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
 VERIFIED = {"differences": [], "conflicts": [], "problems": [], "overrides": []}
+DIFFERENCE = {"layer": "process", "variable": "A", "found": "1", "wanted": "2", "message": "m", "cause": ""}
+DRIFTED = {**VERIFIED, "differences": [DIFFERENCE]}
 FACTS = {"gpufleet_gpu": {"devices": [{"index": 0, "memory_total_bytes": 24, "memory_free_bytes": 4}]}}
 TEMPLATE = "<title>{{ title }}</title>{{ link }} {% for host in report.hosts %}{{ host.name }}{% endfor %}"
 
@@ -77,6 +79,13 @@ def report(write: Write, folder: Path) -> Report:
             "timed out",
         ),
         ({"ollama_verify_result": {"failed": True, "msg": "x"}, "ollama_report_failure": "y"}, "failed", "y"),
+        ({"ollama_plan_result": {"compared": VERIFIED}}, "in sync", ""),
+        ({"ollama_plan_result": {"compared": {"failed": True, "msg": "no systemd"}}}, "failed", "no systemd"),
+        ({"ollama_plan_result": {"compared": {"unreachable": True, "msg": "lost"}}}, "unreachable", "lost"),
+        ({"ollama_plan_result": {"compared": DRIFTED}, "ollama_verify_result": {}}, "drifted", ""),
+        ({"ollama_plan_result": {"compared": DRIFTED}, "ollama_verify_result": VERIFIED}, "in sync", ""),
+        ({"ollama_plan_result": {"refused": ["x", "y"]}}, "failed", "x; y"),
+        ({"ollama_plan_result": {"refused": [], "compared": VERIFIED}}, "in sync", ""),
     ],
 )
 def test_a_host_is_in_the_state_that_its_facts_tell(

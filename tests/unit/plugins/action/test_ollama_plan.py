@@ -12,6 +12,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import with_all
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
+    COMPARED,
     HOST_INFO,
     HOST_INFO_RETURNS,
     ActionModule,
@@ -126,8 +127,94 @@ READ = {
 def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
     result = run_on(READ)
     assert result["plan"] == run_action(gpu=HOST, models=[GEMMA], version="0.33.0")["plan"]
-    assert set(result) == {"changed", "plan", "not_loaded", "obstacles", "stopped", "service_id", "hardware"}
-    assert (result["obstacles"], result["stopped"]) == ([], "")
+    assert set(result) == {
+        *("changed", "plan", "not_loaded", "obstacles", "stopped", "refused", "service_id", "hardware")
+    }
+    assert (result["obstacles"], result["stopped"], result["refused"]) == ([], "", [])
+
+
+AS_COMPARED = completed({"in_sync": True, "wanted": {}}, HOST_INFO_RETURNS["compared"]["contains"])
+
+
+class TestAHostIsComparedWithItsPlan:
+    """Once, where our drop-in on the host sets what is planned; else once more, with what is planned."""
+
+    @pytest.fixture
+    def compare(self, run_action, monkeypatch):
+        """`compare(wanted, option=value)`: the result, for a host that was compared with `wanted` when it was read."""
+
+        def run(wanted, again=AS_COMPARED, service=None, **options):
+            def execute(_self, module_name, module_args, **_others):
+                asked.append((module_name.rpartition(".")[2], module_args))
+                if not module_name.endswith(HOST_INFO):
+                    return again
+                compared = {} if wanted is None else {**AS_COMPARED, "wanted": wanted}
+                read = {**READ, "compared": compared, "service": service or {}}
+                return completed(read, with_all(HOST_INFO_RETURNS, module_args["gather"]))
+
+            monkeypatch.setattr(ActionModule, "_execute_module", execute)
+            return run_action(compare=True, gather=["gpu", "models", "service", "measured"], **options)
+
+        asked: list[tuple[str, dict]] = []
+        run.asked = asked
+        return run
+
+    @pytest.mark.parametrize(
+        ("more", "operator", "times"),
+        [
+            ({}, {}, 1),
+            ({"OLLAMA_NUM_PARALLEL": "5"}, {}, 2),
+            ({"OLLAMA_DEBUG": "1"}, {}, 2),
+            ({}, {"HF_TOKEN": "hunter2"}, 1),
+            ({"HF_TOKEN": ""}, {"HF_TOKEN": "hunter2"}, 2),
+            ({"A": "50%"}, {"A": "50%"}, 1),
+            ({"A": "7"}, {"A": 7}, 1),
+        ],
+    )
+    def test_by_what_our_dropin_sets(self, compare, more, operator, times):
+        planned = compare(None, operator_environment=operator)["plan"]["environment"]
+        compare.asked.clear()
+        result = compare({**planned, **more}, operator_environment=operator)
+        assert [name for name, _options in compare.asked] == [HOST_INFO, "systemd_environment_info"][:times]
+        assert compare.asked[0][1]["secrets"] == {
+            name: value for name, value in operator.items() if name == "HF_TOKEN"
+        }
+        assert result["compared"] == {name: AS_COMPARED[name] for name in COMPARED}
+
+    def test_with_the_plan_and_the_operators_secrets(self, compare):
+        planned = compare(None, operator_environment={"HF_TOKEN": "hunter2"})["plan"]["environment"]
+        ((_read, _options), (_module, asked)) = compare.asked
+        lines = [f'Environment="{name}={value}"' for name, value in sorted({**planned, "HF_TOKEN": "hunter2"}.items())]
+        assert asked["dropin_content"].split("\n") == ["[Service]", *lines]
+        assert (asked["expect_active"], asked["server_config"], asked["details"]) == (True, True, False)
+
+    @pytest.mark.parametrize("answer", [{"failed": True, "msg": "no systemd"}])
+    def test_a_host_that_cannot_be_looked_at_has_a_plan_all_the_same(self, compare, answer):
+        result = compare(None, again=answer)
+        assert result["compared"] == answer
+        assert "failed" not in result
+        assert "plan" in result
+
+    def test_secrets_are_not_sent_where_nothing_is_compared(self, run_on):
+        run_on(READ, operator_environment={"HF_TOKEN": "hunter2"})
+        assert "hunter2" not in json.dumps(run_on.asked)
+
+    @pytest.mark.parametrize(
+        ("service", "options", "refused"),
+        [
+            ({}, {}, []),
+            ({}, {"refusals": ["never"]}, ["never"]),
+            ({"refusals": ["masked"], "stopped": "stopped"}, {}, []),
+            ({"refusals": ["masked"], "stopped": "stopped"}, {"apply": True}, ["masked", "stopped"]),
+            ({"stopped": "stopped"}, {"apply": True, "start_stopped": True}, []),
+        ],
+    )
+    def test_unless_the_plan_is_refused(self, compare, service, options, refused):
+        whole = completed(service, HOST_INFO_RETURNS["service"]["contains"])
+        whole["stopped"] = service.get("stopped", "")
+        result = compare(None, service=whole, **options)
+        assert result["refused"] == refused
+        assert ("compared" in result) is not bool(refused)
 
 
 OURS = {"uuid": "GPU-1", "name": "RTX"}
