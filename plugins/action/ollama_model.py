@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB, gib_or_mib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
@@ -44,7 +45,8 @@ class ActionModule(HostModule):
             int(self._task.args.get(name, default))
             for name, default in (("idle_seconds", IDLE_SECONDS), ("timeout_seconds", TIMEOUT_SECONDS))
         )
-        return {**result, **slices.all(idle, timeout, bool(self._task.check_mode))}
+        only_looks = bool(self._task.check_mode) or boolean(self._task.args.get("look", False))
+        return {**result, **slices.all(idle, timeout, only_looks)}
 
 
 def named(models: Any) -> Any:
@@ -67,13 +69,13 @@ class Slices:
     _here: tuple[int, int] = (-1, -1)
     _rates: Rates = field(default_factory=lambda: Rates())
 
-    def all(self, idle_s: float, timeout_s: float, check_mode: bool) -> dict[str, Any]:
+    def all(self, idle_s: float, timeout_s: float, only_looks: bool) -> dict[str, Any]:
         """The answer of the last slice, with the changes of all."""
         started = headway = self.clock()
         began = False
         while True:
             answer = self._with_all_changes(self.execute())
-            if answer.get("failed") or answer.get("unreachable") or check_mode or answer.get("done"):
+            if answer.get("failed") or answer.get("unreachable") or only_looks or answer.get("done"):
                 return answer
             now = self.clock()
             here = _here(answer)

@@ -77,6 +77,10 @@ options:
         M(gpufleet.ollama.ollama_plan).
     type: bool
     default: false
+  look:
+    description: Whether only to look, as in check mode.
+    type: bool
+    default: false
   slice_seconds:
     description: How long one execution on the host pulls, so that progress is shown.
     type: int
@@ -232,6 +236,7 @@ def main() -> None:
             "keep": {"type": "list", "elements": "str", "default": []},
             "keep_free_bytes": {"type": "int", "default": 1 << 30},
             "describe": {"type": "bool", "default": False},
+            "look": {"type": "bool", "default": False},
             "slice_seconds": {"type": "int", "default": 12},
             "idle_seconds": {"type": "int", "default": 120},
             "timeout_seconds": {"type": "int", "default": 86400},
@@ -267,10 +272,10 @@ def _finish(
 ) -> None:
     """Does what is to be done, or in check mode says what would be."""
     options = module.params
-    pending = any(step.action for step in steps)
-    changed, waiting = pending, ""
+    only_looks = module.check_mode or options["look"]
+    changed, waiting = any(step.action for step in steps) and not options["look"], ""
     result["descriptions"] = _descriptions(steps) if options["describe"] else []
-    if not module.check_mode:
+    if not only_looks:
         if result["no_room"]:
             module.fail_json(msg=result["no_room"], changed=False)
         files = sum(step.size_bytes or 0 for step in steps if step.action == CREATE)
@@ -280,9 +285,9 @@ def _finish(
     after = [
         _line(step.name, "" if step.action == REMOVE else step.digest or "made of a file")
         for step in steps
-        if step.is_done or module.check_mode
+        if step.is_done or only_looks
     ]
-    if module.check_mode:
+    if only_looks:
         for step in steps:
             step.is_done = not step.action
     module.exit_json(

@@ -77,11 +77,12 @@ class Front(ThreadingHTTPServer):
             connection.close()
 
     def _own(self, method: str, path: str, body: bytes | None) -> Any:
+        place = urlsplit(path)
         if method == "POST":
-            place = urlsplit(path)
-            path = f"{place.path.removesuffix('uploads/')}{parse_qs(place.query)['digest'][0]}"
-        if method in ("POST", "PUT"):
-            self.kept[path] = body or b""
+            return 202, {"Location": f"{place.path}1"}, b""
+        if method == "PUT":
+            given = parse_qs(place.query).get("digest")
+            self.kept[f"{place.path.partition('uploads/')[0]}{given[0]}" if given else path] = body or b""
             return 201, {}, b""
         if path not in self.kept:
             return 404, {}, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}'

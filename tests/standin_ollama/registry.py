@@ -271,7 +271,7 @@ def _redirected(host: str, insecure: bool, path: str) -> str:
 
 
 def push(store: Store, name: Name, insecure: bool) -> Iterator[dict[str, Any]]:
-    """Bring a model to a registry. Raises: Failed."""
+    """Bring a model to a registry, each file in one piece. Raises: Failed."""
     yield status("retrieving manifest")
     path = store.manifest(*name)
     try:
@@ -285,7 +285,10 @@ def push(store: Store, name: Name, insecure: bool) -> Iterator[dict[str, Any]]:
         digest, size = layer["digest"], layer["size"]
         if _ask(name[0], insecure, "HEAD", f"{repository}/blobs/{digest}")[0] == http.client.NOT_FOUND:
             body = store.blob(digest).read_bytes()
-            _ask(name[0], insecure, "POST", f"{repository}/blobs/uploads/?digest={digest}", body)
+            _code, _text, headers = _exchange(name[0], insecure, "POST", f"{repository}/blobs/uploads/")
+            place = urlsplit(headers.get("Location", ""))
+            ending = f"{place.query}&digest={digest}" if place.query else f"digest={digest}"
+            _ask(name[0], insecure, "PUT", f"{place.path}?{ending}", body)
         yield {"status": f"pushing {digest[7:19]}", "digest": digest, "total": size, "completed": size}
     yield status("pushing manifest")
     _ask(name[0], insecure, "PUT", f"{repository}/manifests/{name[3]}", text)
@@ -306,7 +309,7 @@ def _exchange(
         raise Failed(f"{told}: {no_such_host(str(place.hostname))}")
     if not insecure:
         raise Failed(f"{told}: tls: first record does not look like a TLS handshake")
-    headers: Mapping[str, str] = {"Accept": _MANIFEST_TYPE}
+    headers: Mapping[str, str] = {"Accept": _MANIFEST_TYPE, **({"Content-Type": _MANIFEST_TYPE} if body else {})}
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request(method, path, body, dict(headers))

@@ -37,7 +37,7 @@ def answered(here, *, done=False, size=4 * GIB, waiting="", name=NAME, changed=T
 def run():
     """`run(answers, seconds)` gives the result, the lines that were shown and the number of executions."""
 
-    def slices(answers, seconds=10, *, idle=120, timeout=86400, check_mode=False):
+    def slices(answers, seconds=10, *, idle=120, timeout=86400, only_looks=False):
         left, lines, clock = list(answers), [], [0.0]
 
         def execute():
@@ -48,7 +48,7 @@ def run():
             clock[0] += pause_s
 
         found = Slices(execute, lines.append, lambda: clock[0], pause)
-        result = found.all(idle, timeout, check_mode)
+        result = found.all(idle, timeout, only_looks)
         return result, lines, clock[0]
 
     return slices
@@ -70,7 +70,7 @@ def test_what_is_there_is_one_execution_without_a_line(run):
 
 
 def test_in_check_mode_nothing_is_waited_for(run):
-    assert run([answered(0)], check_mode=True)[2] == 10
+    assert run([answered(0)], only_looks=True)[2] == 10
 
 
 def test_changes_of_an_earlier_slice_count(run):
