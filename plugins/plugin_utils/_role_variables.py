@@ -18,6 +18,7 @@ ROLES = Path(__file__).parents[2] / "roles"
 FACTS = {
     "ollama_benchmark": {"ollama_benchmark_report", "ollama_benchmark_result"},
     "ollama_plan": {"ollama_plan_result"},
+    "ollama_pull": {"ollama_pull_result"},
     "ollama_report": {
         "ollama_report_failure",
         "ollama_report_gpu",
@@ -42,6 +43,7 @@ PLAYBOOK_VARIABLES = {
     "gpufleet_placement",
     "gpufleet_placement_file",
     "gpufleet_placement_pull",
+    "gpufleet_pull",
     "gpufleet_report_dir",
     "gpufleet_rollout",
     "gpufleet_serial",
