@@ -10,7 +10,7 @@ PACKAGE := ansible_collections.gpufleet.ollama
 PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock link test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint docs artifact \
+.PHONY: help venv lock link test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint variables docs artifact \
 	systemd-tests fault-tests page-tests engine-tests engine-newest engine-truth versions pictures fleet-bench bench mutants clean
 
 help: ## This list
@@ -84,6 +84,9 @@ changelog-lint: venv ## Changelog fragments
 
 docs-lint: venv link ## Documentation of modules, roles and the pages under docs/
 	PATH=$(BIN):$$PATH $(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self .
+
+variables: venv ## The page of all variables, from the argument specs
+	$(BIN)/python tests/gates/variables.py
 
 docs: venv link ## The documentation site, in docs/_build/html
 	$(BIN)/python tests/gates/docs.py
