@@ -111,8 +111,12 @@ engine-newest: venv link ## All rows of the newest engine build that the memory 
 engine-truth: venv link ## The memory rules against an engine build (ENGINE=3.22.1 or all; default: the newest on npm)
 	$(BIN)/python tests/engine/truth.py --engine "$(ENGINE)"
 
-page-tests: venv link ## The fleet's page in headless Chromium, its metrics in Prometheus, and drift on real hosts
+page-tests: venv link .build/axe/installed ## The fleet's page in headless Chromium, its metrics in Prometheus, and drift on real hosts
 	$(BIN)/pytest -q tests/report
+
+.build/axe/installed: requirements/axe.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target $(@D) --requirement $<
+	@touch $@
 
 versions: venv ## The installed artifact with ansible-core 2.18 to 2.21, on Debian 11, 12 and 13
 	$(BIN)/python tests/gates/ansible_versions.py
