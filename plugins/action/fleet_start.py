@@ -11,6 +11,10 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
+    unfit_playbook_values,
+    unknown_variables,
+)
 
 ARGUMENT_SPEC = {
     "hosts": {"type": "list", "elements": "str", "required": True},
@@ -33,9 +37,11 @@ class ActionModule(ActionBase):
         _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         variables = task_vars or {}
         hosts, pattern = options["hosts"], options["pattern"]
-        told_to_plays = set(load_extra_vars(self._loader)) | told_by_the_play(variables)
+        extra = load_extra_vars(self._loader)
+        told_to_plays = set(extra) | told_by_the_play(variables)
         refusals = ignored_settings(variables["hostvars"], hosts, told_to_plays)
         refusals += [sentence for name in SERIALS for sentence in unfit_serial(name, variables.get(name))]
+        refusals += unknown_variables(extra) + unfit_playbook_values(variables, self._templar.template)
         if not hosts:
             refusals.append(no_host(pattern, variables.get("ansible_limit")))
         if refusals:

@@ -20,11 +20,17 @@ from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import answer, plan_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import (
+    TO_COME,
     names_of,
     parts,
     placement_inputs,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._pulls import (
+    Pulls,
+    pulls_of,
+    to_look_up,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     environment_lines,
     name_refusal,
@@ -54,6 +60,8 @@ COMPARING = "systemd_environment_info"
 COMPARING_RETURNS = documented(COMPARING)
 # What it returns without details.
 COMPARED = tuple(name for name, told in COMPARING_RETURNS.items() if told["returned"] == "always")
+MODEL = "ollama_model"
+MODEL_RETURNS = documented(MODEL)
 
 
 class ActionModule(HostModule):
@@ -69,13 +77,16 @@ class ActionModule(HostModule):
         read = self._read(options, task_vars)
         if read.get("failed") or read.get("unreachable"):
             return {**read, **result}
+        pulls, read = self._with_what_is_to_come(options, read, task_vars or {})
+        if read.get("unreachable"):
+            return {**read, **result}
         name = str((task_vars or {}).get("inventory_hostname", "host"))
         if options["only_inputs"] and not read.get("failures"):
             forget_options(self._task)
             text = json.dumps(placement_inputs(options, parts(read)), separators=(",", ":"))
             return {**result, "changed": False, "inputs_json": text}
         kept = Path(C.DEFAULT_LOCAL_TMP) / "gpufleet-plans"
-        outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of))
+        outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of), pulls)
         if "plan" in outcome:
             outcome["refused"] = refused(options, outcome)
             if options["compare"] and not outcome["refused"]:
@@ -85,6 +96,31 @@ class ActionModule(HostModule):
         warnings = read.get("warnings", []) + outcome.pop("warnings", [])
         forget_options(self._task)
         return {**result, **outcome, **({"warnings": warnings} if warnings else {})}
+
+    def _with_what_is_to_come(
+        self, options: Mapping[str, Any], read: dict[str, Any], task_vars: dict[str, Any]
+    ) -> tuple[Pulls, dict[str, Any]]:
+        """What has to be pulled, and what was read with it; the host is asked again only where a wanted model lacks."""
+        asked = to_look_up(options, read)
+        if not asked:
+            return Pulls(), read
+        told = self.answer_of(
+            MODEL,
+            {
+                "models": asked,
+                "unit": options["unit"],
+                "scope": options["scope"],
+                "keep": names_of(options["wanted"]),
+                "keep_free_bytes": options["pull_keep_free_bytes"],
+                "look": True,
+                "describe": True,
+            },
+            MODEL_RETURNS,
+            task_vars,
+        )
+        if told.get("unreachable"):
+            return Pulls(), told
+        return pulls_of(asked, told), {**read, TO_COME: told.get("descriptions") or []}
 
     def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
         if not boolean(self._task.args.get("check_variables", False)):

@@ -11,7 +11,8 @@ short_description: Write what a run knows of its hosts as a page and as data on 
 version_added: 0.1.0
 description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
-    there is neither, decides the state of each host, and writes C(report.html) and C(report.json).
+    there is neither, decides the state of each host, and writes C(report.html), C(report.json) and, for spreadsheets,
+    C(report.csv).
   - Adds to C(history.jsonl) beside them a line for each host that is in another state than the last time, which gives the
     page since when, and a trend. At 20000 lines they are put aside as C(history.1.jsonl), and the newest half goes on.
   - Reads of each host the variables C(ollama_plan_result.plan_json) or C(ollama_plan), C(ollama_verify_result),
@@ -109,6 +110,10 @@ summary:
       description: How many of them in which state, the worst state first.
       type: dict
       sample: {"unreachable": 0, "failed": 1, "unknown": 0, "drifted": 2, "unsafe": 0, "in sync": 97, "planned": 0}
+    causes:
+      description: How many of them drifted for which cause, the most frequent first.
+      type: dict
+      sample: {"stale process": 2}
     not_as_planned:
       description: How many of them are unreachable, failed, unknown or drifted.
       type: int

@@ -13,7 +13,9 @@ description:
   - Fails where no host matches, because Ansible skips a play without hosts and ends as if all was well.
   - Fails where the inventory sets C(gpufleet_hosts), C(gpufleet_serial) or C(gpufleet_benchmark_serial). Plays are resolved
     before any host is known, and so would ignore it. On the command line and under C(vars) of C(import_playbook) they are seen.
-  - Fails where the batches are none that Ansible takes.
+  - Fails where the batches are none that Ansible takes, or where another variable of the playbooks has a value that does not fit.
+  - Fails where a variable of the command line is nearly one of this collection's and is none, as
+    M(gpufleet.ollama.known_variables) says of those of hosts.
   - The playbooks of this collection begin with it.
 author:
   - The gpufleet.ollama developers (@gpufleet)

@@ -85,6 +85,24 @@ options:
     type: list
     elements: str
     default: []
+  pull:
+    description:
+      - Whether wanted models that are not installed are planned too, by their header in the registry, of which the host reads the
+        first bytes. It is asked once more only where a model lacks, with M(gpufleet.ollama.ollama_model). Needs O(gather).
+      - What would be pulled is returned as RV(pulls). Nothing is.
+    type: bool
+    default: false
+  pull_models:
+    description:
+      - Where such models come from, as O(gpufleet.ollama.ollama_model#module:models) takes them. Where O(wanted) is empty,
+        these are the models that are to be had.
+    type: list
+    elements: raw
+    default: []
+  pull_keep_free_bytes:
+    description: What is to stay free of the disk of the models.
+    type: int
+    default: 1073741824
   as_json:
     description:
       - Whether the plan is returned as text, RV(plan_json), in place of RV(plan). Ansible keeps it for each host, and
@@ -199,7 +217,8 @@ options:
   max_context_length:
     description:
       - The largest context length to look for, in tokens per request.
-      - By default it is the one that Ollama itself would choose by the host's GPU memory.
+      - By default it is what the models were trained for. On a host without a GPU, and for models that do not say what they were
+        trained for, it is what Ollama itself would take.
     type: int
   headroom_bytes:
     description:
@@ -299,6 +318,19 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+pulls:
+  description: What has to be pulled before the plan can be applied.
+  returned: when O(pull=true) and a model lacks
+  type: dict
+  contains:
+    models:
+      description: The models as O(gpufleet.ollama.ollama_model#module:models) takes them, pinned to what was looked at.
+      type: list
+      elements: dict
+    told:
+      description: Each model with its size, and whether the disk has room, a line each.
+      type: list
+      elements: str
 host:
   description: What was read on the host. Where there is no plan, the GPUs are returned anyway.
   returned: when O(return_host=true), or failed
@@ -481,7 +513,7 @@ plan:
     difference:
       description:
         - What the plan changes of it, in sentences. A context per request that becomes shorter, also than Ollama itself would
-          make it, comes first, with the reason and what would avoid it.
+          make it, comes first, with the reason and what would avoid it. Where slots cost context, one sentence has both ends.
       type: list
       elements: str
     seen:

@@ -18,6 +18,7 @@ ROLES = Path(__file__).parents[2] / "roles"
 FACTS = {
     "ollama_benchmark": {"ollama_benchmark_report", "ollama_benchmark_result"},
     "ollama_plan": {"ollama_plan_result"},
+    "ollama_pull": {"ollama_pull_result"},
     "ollama_report": {
         "ollama_report_failure",
         "ollama_report_gpu",
@@ -30,24 +31,10 @@ FACTS = {
     "ollama_verify": {"ollama_verify_result"},
 }
 
-# What the playbooks read of the inventory or the command line, and the facts of a host's GPUs.
+# The playbooks, as the owner of variables; what they read, and what they leave behind or find in a file of placements.
 PLAYBOOKS = "gpufleet"
-PLAYBOOK_VARIABLES = {
-    "gpufleet_benchmark_restore",
-    "gpufleet_benchmark_serial",
-    "gpufleet_demand",
-    "gpufleet_drift_fail",
-    "gpufleet_gpu",
-    "gpufleet_hosts",
-    "gpufleet_placement",
-    "gpufleet_placement_file",
-    "gpufleet_placement_pull",
-    "gpufleet_report_dir",
-    "gpufleet_rollout",
-    "gpufleet_serial",
-    "gpufleet_solver_seconds",
-    "gpufleet_survive",
-}
+PLAYBOOK_SPECS = Path(__file__).parents[2] / "playbooks" / "vars" / "argument_specs.yml"
+PLAYBOOK_FACTS = {"gpufleet_gpu", "gpufleet_placement"}
 # Letters that may be too many, too few, wrong, or two that changed places; in a short name only one.
 MOST_SLIPS = 2
 _SHORT_LETTERS = 4
@@ -56,18 +43,21 @@ _SHORT_LETTERS = 4
 def _argument_specs(role: str) -> dict[str, dict[str, Any]]:
     """The options of a role by entry point, without their descriptions."""
     specs = yaml_load((ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    return {entry_point: _undescribed(spec["options"]) for entry_point, spec in specs["argument_specs"].items()}
+
+
+def _undescribed(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Options without their descriptions."""
     return {
-        entry_point: {
-            option: {name: value for name, value in attributes.items() if name != "description"}
-            for option, attributes in spec["options"].items()
-        }
-        for entry_point, spec in specs["argument_specs"].items()
+        option: {name: value for name, value in attributes.items() if name != "description"}
+        for option, attributes in options.items()
     }
 
 
 # Read where Ansible loads an action that needs them, once, before it forks a process for each host.
 SPECS = {role: _argument_specs(role) for role in FACTS}
-
+PLAYBOOK_SPEC = _undescribed(yaml_load(PLAYBOOK_SPECS.read_text(encoding="utf-8")))
+PLAYBOOK_VARIABLES = {*PLAYBOOK_SPEC, *PLAYBOOK_FACTS}
 
 # Every known name with who knows it: a role, or the playbooks.
 KNOWN = {
@@ -153,7 +143,17 @@ def unfit_values(role: str, variables: Mapping[str, Any], template: Callable[[An
 
     template: resolves the expressions in the values of a mapping.
     """
-    spec = SPECS[role]["main"]
+    return _unfit(role, SPECS[role]["main"], variables, template)
+
+
+def unfit_playbook_values(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
+    """One sentence for each value that the playbooks cannot take; `template` as above."""
+    return _unfit("the playbooks", PLAYBOOK_SPEC, variables, template)
+
+
+def _unfit(
+    owner: str, spec: Mapping[str, Any], variables: Mapping[str, Any], template: Callable[[Any], Any]
+) -> list[str]:
     given = template({name: variables[name] for name in spec if name in variables})
     errors: list[str] = ArgumentSpecValidator(spec).validate(given).error_messages
-    return [f"{role}: {error}" for error in errors]
+    return [f"{owner}: {error}" for error in errors]

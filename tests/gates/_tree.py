@@ -21,15 +21,18 @@ def copy_checkout(collections: Path) -> Path:
     target = collections / "ansible_collections" / "gpufleet" / "ollama"
     if target.exists():
         shutil.rmtree(target)
+    for name in files_of_checkout():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def files_of_checkout() -> list[str]:
+    """What git tracks or would track and is there, relative to the checkout."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        source = ROOT / name
-        if source.exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
-    return target
+    return [name for name in dict.fromkeys(listed.split("\0")) if name and (ROOT / name).is_file()]

@@ -18,9 +18,41 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from _tree import BIN, copy_checkout
+from _tree import BIN, copy_checkout, files_of_checkout
 
-NEVER_SHIPPED = ("tests/", "molecule/", "requirements/", ".ci/", ".github/", "Makefile", "pyproject.toml")
+# What of the repository is for those who work on it.
+NEVER_SHIPPED = (
+    "tests/",
+    "molecule/",
+    "requirements/",
+    "docs/conf.py",
+    "docs/index.rst",
+    "Makefile",
+    "REUSE.toml",
+    "ansible.cfg",
+    "galaxy.yml",
+    "pyproject.toml",
+)
+MADE_BY_THE_BUILD = {"MANIFEST.json", "FILES.json"}
+# What targets, tests and runs leave in a checkout, and what git ignores.
+DIRT = (
+    "docs/_build/html/index.html",
+    "docs/_build/ansible_collections/gpufleet/ollama/README.md",
+    "htmlcov/index.html",
+    "gpufleet-report/report.html",
+    "docs/examples/fleet/gpufleet-report/report.json",
+    "tests/output/sanity.txt",
+    "site.retry",
+    "plugins/module_utils/__pycache__/_sizes.cpython-313.pyc",
+    ".venv/bin/python",
+    ".build/atheris/installed",
+    ".coverage",
+    "gpufleet-ollama-0.0.1.tar.gz",
+    ".hypothesis/examples",
+    ".cache/x",
+    ".ansible/tmp",
+    "changelogs/.plugin-cache.yaml",
+)
 ALWAYS_SHIPPED = ("plugins/modules/", "plugins/module_utils/", "roles/", "playbooks/site.yml", "meta/runtime.yml", "README.md")
 # ansible-test and ansible-lint are gates of their own here.
 IMPORTER_SETTINGS = "[galaxy-importer]\nRUN_ANSIBLE_TEST=False\nRUN_ANSIBLE_LINT=False\nCHECK_REQUIRED_TAGS=True\n"
@@ -43,19 +75,29 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 def look_into(artifact: Path) -> int:
-    """The number of files shipped; ends the gate where something is missing or must not travel."""
+    """The number of files shipped; ends the gate where they are not those of the repository that are meant to travel."""
     with tarfile.open(artifact) as archive:
-        names = [member.name for member in archive.getmembers() if not member.isdir()]
-    wrong = [name for name in names if name.startswith(NEVER_SHIPPED)]
+        names = {member.name for member in archive.getmembers() if not member.isdir()}
+    meant = {name for name in files_of_checkout() if not name.startswith(NEVER_SHIPPED) and not is_hidden(name)}
+    meant |= MADE_BY_THE_BUILD
     missing = [prefix for prefix in ALWAYS_SHIPPED if not any(name.startswith(prefix) for name in names)]
-    if wrong or missing:
-        raise SystemExit(f"the artifact ships {wrong[:5]} and lacks {missing}: see build_ignore in galaxy.yml")
+    if names != meant or missing:
+        wrong, missing = sorted(names - meant), sorted(meant - names) + missing
+        raise SystemExit(f"the artifact ships {wrong[:5]} and lacks {missing[:5]}: see build_ignore in galaxy.yml")
     return len(names)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder on its path begins with a dot."""
+    return any(part.startswith(".") for part in name.split("/"))
+
+
 def build(folder: Path) -> Path:
-    """Build the artifact of the checkout in a folder."""
+    """Build the artifact of the checkout in a folder, from a copy in which much has been run."""
     tree = copy_checkout(folder / "source")
+    for name in DIRT:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("left by a run\n", encoding="utf-8")
     run("ansible-galaxy", "collection", "build", "--output-path", folder, cwd=tree)
     return next(folder.glob("gpufleet-ollama-*.tar.gz"))
 

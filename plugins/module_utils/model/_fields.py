@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 # No size in bytes, length or count of a model comes near this.
@@ -39,11 +40,16 @@ def check_fields(record: Any, of: str) -> None:
     of: what the record stands for, in the message.
     Raises: ValueError naming the field that is of another kind or out of bounds.
     """
-    for one in fields(record):
-        fulfils, kind = _KINDS.get(str(one.type), (None, ""))
-        value = getattr(record, one.name)
-        if fulfils is not None and not fulfils(value):
-            raise ValueError(f"{one.name} of {of} is {shown(value)}, expected {kind}")
+    for name, fulfils, kind in _checks_of(type(record)):
+        value = getattr(record, name)
+        if not fulfils(value):
+            raise ValueError(f"{name} of {of} is {shown(value)}, expected {kind}")
+
+
+@lru_cache(maxsize=64)
+def _checks_of(record_type: Any) -> tuple[tuple[str, Callable[[Any], bool], str], ...]:
+    """The fields of a dataclass that are checked, with what each must fulfil and how that is called."""
+    return tuple((one.name, *_KINDS[str(one.type)]) for one in fields(record_type) if str(one.type) in _KINDS)
 
 
 def shown(value: Any) -> str:

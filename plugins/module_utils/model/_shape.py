@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -58,6 +59,8 @@ FIRST_BLOCK_PREFIXES = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_
 # One copy on every device that has a layer: each layer refers to it.
 PER_DEVICE_PREFIXES = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
 OUTPUT_TENSOR = "output.weight"
+EXPERTS = "_exps."
+HALF_TYPES = ("F16", "BF16")
 EMBEDDING_TENSOR = "token_embd.weight"
 BLOCK_NAME = re.compile(r"^blk\.(\d{1,9})\.(.+)$")
 # Tensor names with their shapes, sorted by name.
@@ -107,6 +110,8 @@ class ModelShape:
     distinct sets of (tensor name, shape) that layers have; model_form: the same for the tensors outside of layers.
     tower: of the projector, None where it has none or nothing is known of it.
     ahead_bytes: weights of layers that only predict further tokens, which are not loaded without need.
+    half_row_elements: elements per token of operands and result that the widest product with weights of half precision
+    copies, which have the multiplying library make them.
     numbers: the whole numbers of the architecture's metadata, without its prefix. parameters: of the Modelfile,
     where they change memory or placement.
     """
@@ -144,6 +149,7 @@ class ModelShape:
     numbers: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     ahead_bytes: int = 0
+    half_row_elements: int = 0
 
     def __post_init__(self) -> None:
         """Raises: ValueError when a field is of another kind, out of bounds, or contradicts another one."""
@@ -207,7 +213,7 @@ class ModelShape:
         """
         if not isinstance(plain, Mapping):
             raise ValueError(f"a model's shape is {type(plain).__name__}, expected a mapping")
-        values = {"tower": None, "ahead_bytes": 0, **plain}
+        values = {"tower": None, "ahead_bytes": 0, "half_row_elements": 0, **plain}
         missing = [one.name for one in fields(cls) if one.name not in values]
         unknown = sorted(set(values) - {one.name for one in fields(cls)})
         if missing or unknown:
@@ -341,6 +347,26 @@ def _placed_weights(
     return weights
 
 
+def _half_row_elements(tensors: Sequence[tuple[str, str, tuple[int, ...]]], experts_used: int) -> int:
+    """Elements per token, of two bytes, of the copies that a product with half-precision weights takes at the most.
+
+    Operand and result of a plain one; of chosen experts both for each of them, the results in single precision, and once
+    more what one expert makes. Embeddings are looked up, and the output makes the last token of each slot only.
+    Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_cuda_mul_mat_cublas_impl and ggml_cuda_mul_mat_id (b11218)
+    """
+    most = 0
+    for name, type_name, shape in tensors:
+        if type_name not in HALF_TYPES or len(shape) < 2 or name in INPUT_TENSORS or name == OUTPUT_TENSOR:
+            continue
+        if _compat.is_projector_tensor(name):
+            continue
+        if len(shape) > 2 and EXPERTS in name:
+            most = max(most, experts_used * (shape[0] + 2 * shape[1]) + shape[1])
+        else:
+            most = max(most, (shape[0] + shape[1]) * math.prod(shape[2:]))
+    return min(most, MAX_NUMBER)
+
+
 def _layer_shapes(
     metadata: Metadata, weights: _Weights, used_layers: int
 ) -> tuple[tuple[LayerShape, ...], tuple[Form, ...]]:
@@ -472,4 +498,5 @@ def shape_from_header(
         numbers=metadata.numbers(),
         parameters=dict(parameters or {}),
         ahead_bytes=weights.ahead_bytes,
+        half_row_elements=_half_row_elements(tensors, metadata.integer("expert_used_count", default=1)),
     )

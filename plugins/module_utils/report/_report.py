@@ -32,6 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar
     bar_of_plan,
     size_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._next_command import MadeBy, next_command
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import (
     DRIFTED,
     NOT_SEEN,
@@ -50,20 +51,25 @@ MOST_OF_A_PROBLEM = 1000
 TOLD_WHOLE = (NOT_RUNNING, REFUSED, GPU_DROPPED, CHANGED_SINCE)
 
 
-def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]:
-    """The report of a fleet. Sizes in bytes, `generated_at` in ISO 8601.
+def fleet_report(hosts: Iterable[HostData], generated_at: str, made: MadeBy | None = None) -> dict[str, Any]:
+    """The report of a fleet. Sizes in bytes, `generated_at` in ISO 8601, `made` by what run.
 
     A host whose data are not in the form that the collection's roles set is failed, and costs the others nothing.
     """
     described = sorted((_described(host) for host in hosts), key=badness)
     states = Counter(host["state"] for host in described)
+    made = made or MadeBy()
+    described = [{**host, "next": next_command(host, made).to_dict()} for host in described]
     gpus = [gpu for host in described for gpu in host["gpus"]]
+    causes = Counter(cause for host in described for cause in causes_of(host))
     return {
         "format": FORMAT,
         "generated_at": generated_at,
+        "made": made.to_dict(),
         "summary": {
             "hosts": len(described),
             "states": {state: states[state] for state in STATES},
+            "causes": dict(causes.most_common()),
             "gpus": len(gpus),
             "gpu_memory_total_bytes": sum(gpu["memory_total_bytes"] for gpu in gpus),
             "kinds": [kind for kind in KINDS if any(gpu[f"{kind}_bytes"] for gpu in gpus)],
@@ -85,7 +91,7 @@ def table(report: Mapping[str, Any]) -> list[str]:
             _number(host["num_parallel"]),
             _number(host["max_loaded_models"]),
             _number(host["context_length"]),
-            _why(host),
+            why(host),
         )
         for host in report["hosts"]
     ]
@@ -223,7 +229,13 @@ def _limit(plan: Mapping[str, Any]) -> str:
     return str((impossible or limits)[0]["reason"]) if limits else ""
 
 
-def _why(host: Mapping[str, Any]) -> str:
+def causes_of(host: Mapping[str, Any]) -> list[str]:
+    """Each cause of a host's drift once, in the order in which they are told."""
+    return list(dict.fromkeys(drift["cause"] for drift in host["drift"]))
+
+
+def why(host: Mapping[str, Any]) -> str:
+    """Why a host is not as planned, in one line; empty where it is."""
     if host["problem"]:
         return str(host["problem"])
     by_cause: dict[str, list[str]] = {}

@@ -60,6 +60,7 @@ class Standing(Enum):
 # b10970 stands for b10969, and b10865 for b10864: they are one commit later, and these are what Ollama pins.
 B10488 = EngineBuild(10488)
 MEASURED = (
+    EngineBuild(10068),
     EngineBuild(10361),
     B10488,
     EngineBuild(10760),

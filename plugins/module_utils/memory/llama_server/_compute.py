@@ -171,7 +171,7 @@ def pattern_of(shape: ModelShape, indices: range) -> Pattern:
 def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
     """So many layers of each kind that a graph runs through, and the last one."""
     used = used_layers(shape)
-    seen: Counter[tuple[object, ...]] = Counter()
+    seen: Counter[int] = Counter()
     chosen = []
     for index in used:
         kind = kind_of_layer(shape, index)
@@ -181,10 +181,19 @@ def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
     return chosen
 
 
-def kind_of_layer(shape: ModelShape, index: int) -> tuple[object, ...]:
-    """What tells layers apart that take different operations, besides what they keep."""
-    layer = shape.layers[index]
-    return (*kind_of_cache(shape, index), layer.form, layer.head_count_kv, variant(shape, index))
+def kind_of_layer(shape: ModelShape, index: int) -> int:
+    """The first layer that takes the same operations and keeps as much: layers of one kind have the same."""
+    return _first_of_kind(shape)[index]
+
+
+@lru_cache(maxsize=256)
+def _first_of_kind(shape: ModelShape) -> tuple[int, ...]:
+    firsts: dict[tuple[object, ...], int] = {}
+    kinds = (
+        (*kind_of_cache(shape, index), layer.form, layer.head_count_kv, variant(shape, index))
+        for index, layer in enumerate(shape.layers)
+    )
+    return tuple(firsts.setdefault(kind, index) for index, kind in enumerate(kinds))
 
 
 @dataclass(frozen=True)
@@ -213,11 +222,11 @@ def units_of(shape: ModelShape, numbers: range) -> Units:
     return Units((*ends, *_runs_of_kinds(shape, here)), numbers)
 
 
-def _runs_of_kinds(shape: ModelShape, indices: range) -> list[tuple[object, ...]]:
+def _runs_of_kinds(shape: ModelShape, indices: range) -> list[int]:
     """The kinds of the layers that begin or end something new: the last of every new run of four, and of all."""
     seen = set()
     chosen = []
-    recent: tuple[tuple[object, ...], ...] = ()
+    recent: tuple[int, ...] = ()
     for index in indices:
         recent = (*recent[-3:], kind_of_layer(shape, index))
         if recent not in seen or index == indices[-1]:

@@ -15,11 +15,11 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import (
     MOST_OF_A_HISTORY_BYTES,
     ActionModule,
-    placed,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import MOST_LINES, StateChange
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import BEGUN, LOST, NOTHING_KNOWN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_pages import placed
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
 from ansible_collections.gpufleet.ollama.tests.report.exposition import read_metrics
 from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
@@ -286,7 +286,7 @@ def test_the_page_and_the_data_say_since_when(write: Write, folder: Path) -> Non
     assert told["hosts"][0]["since"] == "2026-01-02T00:00:00Z"
     assert [one["not_as_planned"] for one in told["trend"]] == [1, 0, 0]
     page = (folder / "report.html").read_text()
-    assert "since 2026-01-02 00:00" in page
+    assert 'since <time datetime="2026-01-02T00:00:00Z">2026-01-02 00:00</time>' in page
     assert 'aria-label="Hosts not as planned: 1 at 2026-01-01T00:00:00Z, 0 at 2026-01-02T00:00:00Z, 0 at' in page
 
 

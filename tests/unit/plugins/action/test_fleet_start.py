@@ -49,6 +49,37 @@ def test_a_setting_that_a_play_cannot_see_is_refused_and_one_that_it_sees_is_not
     assert not start(inventory={name: 3}, play=value).get("failed")
 
 
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"gpufleet_serail": 1}, "did you mean gpufleet_serial?"),
+        ({"gpufleet_drift_fails": True}, "did you mean gpufleet_drift_fail?"),
+        ({"ollama_plan_request": 8}, "did you mean ollama_plan_requests?"),
+        ({"gpufleet_drift_fail": "perhaps"}, "the playbooks: argument 'gpufleet_drift_fail' is of type"),
+        (
+            {"gpufleet_benchmark_restore": "yes please"},
+            "the playbooks: argument 'gpufleet_benchmark_restore' is of type",
+        ),
+    ],
+)
+def test_a_slip_of_the_pen_or_a_value_on_the_command_line_that_would_be_ignored_is_refused(
+    start, extra, told
+):
+    result = start(extra=extra)
+    assert result["failed"]
+    assert told in result["msg"]
+
+
+def test_values_that_the_playbooks_take(start):
+    fine = {
+        "gpufleet_drift_fail": "yes",
+        "gpufleet_report_dir": "{{ 'a' }}/b",
+        "gpufleet_demand": [],
+        "colour": "blue",
+    }
+    assert not start(extra=fine).get("failed")
+
+
 @pytest.mark.parametrize("value", [1, "2", "25%", [1, "25%", "100%"], ["1"], None])
 def test_batches_that_ansible_takes(value):
     assert unfit_serial("gpufleet_serial", value) == []

@@ -494,3 +494,81 @@ def test_what_a_placement_takes_is_returned_in_place_of_a_plan(run_action):
     assert inputs["policy"]["max_parallel"] == 3
     assert inputs["service"] == {"process_environment": {"OLLAMA_NUM_PARALLEL": "2"}}
     assert (inputs["installed"], inputs["is_read"]) == ([], False)
+
+
+COMING = {
+    "action": "pull",
+    "done": False,
+    "digest": "d" * 64,
+    "size_bytes": 3 * GIB,
+    "missing_bytes": 3 * GIB,
+    "completed_bytes": 0,
+    "note": "",
+}
+
+
+class TestModelsThatLack:
+    """A wanted model that is not installed is planned by what `ollama_model` tells of it, with one more execution."""
+
+    @pytest.fixture
+    def run(self, action_of, monkeypatch):
+        """`run(option=value)` is the result, and which modules were executed on the host."""
+
+        def execute(told=(), installed=(), **options):
+            action = action_of(
+                ActionModule, "ollama_plan", {"gather": ["gpu", "models"], "version": "0.33.0", "pull": True, **options}
+            )
+            asked = []
+
+            def answer_of(module, given, returns, variables):
+                asked.append((module, given))
+                if module == HOST_INFO:
+                    return {
+                        "ansible_facts": {"gpufleet_gpu": HOST},
+                        "planned_gpus": None,
+                        "models": {"models": list(installed), "unplannable": [], "loaded": []},
+                        "failures": [],
+                    }
+                return dict(told)
+
+            monkeypatch.setattr(action, "answer_of", answer_of)
+            return action.run(task_vars={"inventory_hostname": "gpu01"}), asked
+
+        return execute
+
+    def told(self, **changes):
+        return {
+            "models": [{**COMING, "name": "gemma3:4b"}],
+            "descriptions": [GEMMA],
+            "needed_bytes": 3 * GIB,
+            "free_bytes": 9 * GIB,
+            "models_path": "/m",
+            "no_room": "",
+            **changes,
+        }
+
+    def test_it_is_planned_and_told(self, run):
+        result, asked = run(self.told(), wanted=["gemma3:4b"], pull_models=[{"name": "gemma3:4b", "insecure": True}])
+        assert result["plan"]["load_order"] == ["gemma3:4b"]
+        assert result["pulls"]["told"][0] == "to pull: gemma3:4b, 3.0 GiB"
+        assert "gpu01: gemma3:4b is not installed yet, 3.0 GiB: planned by the header of what is to come" in result["warnings"]
+        assert [module for module, _given in asked] == [HOST_INFO, "ollama_model"]
+        given = asked[1][1]
+        assert (given["look"], given["describe"], given["keep"]) == (True, True, ["gemma3:4b"])
+        assert given["models"] == [{"name": "gemma3:4b", "insecure": True, "state": "present"}]
+
+    def test_what_is_installed_costs_no_execution(self, run):
+        result, asked = run(installed=[GEMMA], wanted=["gemma3:4b"])
+        assert "pulls" not in result
+        assert [module for module, _given in asked] == [HOST_INFO]
+
+    def test_without_room_it_cannot_be_applied(self, run):
+        result, _asked = run(self.told(no_room="the disk is too small"), wanted=["gemma3:4b"])
+        assert "the disk is too small" in result["obstacles"]
+
+    def test_what_no_registry_has_is_the_reason(self, run):
+        result, _asked = run({"failed": True, "msg": "h has no model x"}, wanted=["gemma3:4b"])
+        assert (result["failed"], result["msg"]) == (True, "h has no model x")
+
+    def test_a_host_that_is_lost_meanwhile_is_unreachable(self, run):
+        assert run({"unreachable": True, "msg": "gone"}, wanted=["gemma3:4b"])[0]["unreachable"]

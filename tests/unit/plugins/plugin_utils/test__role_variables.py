@@ -94,6 +94,7 @@ def test_variables_of_others_are_let_be(name):
         ("ollama_plan_length_context", "ollama_plan_context_length"),
         ("ollama_plan_loaded_models", "ollama_plan_max_loaded_models"),
         ("gpufleet_sreial", "gpufleet_serial"),
+        ("gpufleet_serail", "gpufleet_serial"),
         ("gpufleet_report_dirs", "gpufleet_report_dir"),
         ("gpufleet_dir", "gpufleet_report_dir"),
         ("gpufleet_host", "gpufleet_hosts"),

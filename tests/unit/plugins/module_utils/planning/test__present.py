@@ -26,13 +26,22 @@ def test_a_table_is_as_wide_as_its_widest_cells():
 
 
 def test_a_plan_starts_with_the_verdict_and_the_environment(plan):
-    assert lines_of(plan([12], ["gemma3:4b"]))[:5] == [
+    assert lines_of(plan([12], ["gemma3:4b"], max_context_length=4096))[:5] == [
         "gpu01: safe on the GPU, by exact figures (Ollama 0.33.0)",
         "  rules: llama.cpp b10488 (Ollama 0.33.0)",
         "  OLLAMA_CONTEXT_LENGTH=4096",
         "  OLLAMA_MAX_LOADED_MODELS=1",
         "  OLLAMA_NUM_PARALLEL=4",
     ]
+
+
+def test_a_context_beyond_ollamas_own_and_what_slots_cost_of_it_stand_in_the_first_lines(plan):
+    lines = lines_of(plan([12], ["gemma3:4b"]))
+    assert lines[0].startswith("gpu01: safe on the GPU")
+    assert " ".join(line.strip() for line in lines[1:6]).startswith(
+        "What changes - each request gets 65536 tokens of context, by Ollama itself 4096: there is memory for it "
+        "- slots or context: 1 x 131072 or 4 x 65536 is safe; OLLAMA_NUM_PARALLEL (ollama_plan_requests) decides"
+    )
 
 
 def test_a_plan_that_is_not_safe_says_so(plan):

@@ -166,7 +166,7 @@ def test_models_are_divided_only_where_nothing_else_is_safe():
 
 
 def test_what_is_hopeless_is_left_out_and_the_best_comes_first():
-    groups = promising([RoomJudge(64)], goal(A, B, kv_cache_types=("f16", "q8_0")))
+    groups = list(promising([RoomJudge(64)], goal(A, B, kv_cache_types=("f16", "q8_0"))))
     assert groups == [
         [Candidate(2, 8192, "q8_0"), Candidate(2, 4096), Candidate(2, 4096, "q8_0")],
         [

@@ -42,6 +42,7 @@ V0_5_0 = V0_4_0 | {"keeps_routing", "copies_time_step", "wants_even_batches"}
 @pytest.mark.parametrize(
     ("build", "names"),
     [
+        ("b10068", {"turns_flash_on"}),
         ("b10361", set()),
         ("b10488", set()),
         ("b10630", B10630 | {"is_measured"}),
@@ -63,8 +64,10 @@ def test_what_a_build_does_otherwise_than_b10488(build: str, names: set[str]) ->
 @pytest.mark.parametrize(
     ("build", "standing", "based_on"),
     [
-        ("b9452", Standing.ESTIMATE, ["b10361"]),
-        ("b10353", Standing.ESTIMATE, ["b10361"]),
+        ("b9452", Standing.ESTIMATE, ["b10068"]),
+        ("b10068", Standing.MEASURED, ["b10068"]),
+        ("b10069", Standing.INHERITED, ["b10068", "b10361"]),
+        ("b10353", Standing.INHERITED, ["b10068", "b10361"]),
         ("b10361", Standing.MEASURED, ["b10361"]),
         ("b10380", Standing.INHERITED, ["b10361", "b10488"]),
         ("b10434", Standing.INHERITED, ["b10361", "b10488"]),
@@ -104,6 +107,12 @@ def test_a_build_that_nobody_has_read_is_never_exact() -> None:
     assert engine_rules(unread).allows_for_change
 
 
+@pytest.mark.parametrize(("build", "turns_on"), [("b10068", False), ("b10090", True), ("b10091", True)])
+def test_what_is_only_refused_by_one_of_two_builds_leaves_their_rows_equal(build: str, turns_on: bool) -> None:
+    assert engine_rules(parse_build(build)).turns_flash_on == turns_on
+    assert standing_of(parse_build(build))[0] is not Standing.ESTIMATE
+
+
 @pytest.mark.parametrize("build", ["b10760", "v0.5.0", "b11434"])
 def test_without_fusion_nothing_is_kept_for_it(build: str) -> None:
     rules = engine_rules(parse_build(build), fuses=False)
@@ -133,7 +142,7 @@ def test_each_change_came_after_the_build_that_lacks_it() -> None:
             (0, 32, 14),
             "llama.cpp b10434 (Ollama 0.32.14), as b10361 and b10488, between which nothing changed",
         ),
-        ("0.30.0", (0, 30, 0), "llama.cpp b9452 (Ollama 0.30.0), not measured: a bound by b10361"),
+        ("0.30.0", (0, 30, 0), "llama.cpp b9452 (Ollama 0.30.0), not measured: a bound by b10068"),
         ("0.40.2", (0, 40, 2), "llama.cpp of a build that is not known (Ollama 0.40.2): a bound by b11434"),
     ],
 )

@@ -1,0 +1,113 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models by name, from those that the collection ships, and by file: a GGUF, its header, or what hosts tell of theirs."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key, short_name
+
+SHIPPED = Path(__file__).parents[2] / "roles" / "ollama_plan" / "files" / "models.jsonl"
+# A header of 256 GPU layers has 200 kB; the models of a host a few MB.
+MOST_FILE_BYTES = 64 << 20
+MOST_NAMED = 64
+_MOST_NEAR = 4
+
+
+class Models(NamedTuple):
+    """Descriptions as `ollama_plan` takes models, and what is to be known of some of them, one sentence each."""
+
+    descriptions: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Mapping[str, Mapping[str, Any]]:
+    """The rows of the models that the collection ships, by name."""
+    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
+    return {row["name"]: row for row in map(json.loads, lines)}
+
+
+def models_named(given: Any) -> Models:
+    """The models that names and files stand for, given as a list or as a text with commas.
+
+    Raises: ValueError in one sentence with near names, where one is not known, or a file is none of a model.
+    """
+    entries = given.split(",") if isinstance(given, str) else given
+    if not isinstance(entries, (list, tuple)) or not any(str(entry).strip() for entry in entries):
+        raise ValueError(
+            "say which models: models='qwen2.5:14b,gemma3:4b', or the files of headers or models"
+        )
+    if len(entries) > MOST_NAMED:
+        raise ValueError(f"{len(entries)} models are named, at most {MOST_NAMED} are read")
+    descriptions: list[Mapping[str, Any]] = []
+    notes = []
+    for entry in (str(entry).strip() for entry in entries):
+        if entry.endswith((".json", ".gguf")):
+            descriptions += _of_file(Path(entry).expanduser())
+            continue
+        row = _row(entry)
+        descriptions.append(row["shape"])
+        if row["note"]:
+            notes.append(f"{row['name']}: {row['note']}")
+    keys = [name_key(str(model["name"])) for model in descriptions]
+    for model, key in zip(descriptions, keys):
+        if keys.count(key) > 1:
+            raise ValueError(f"model '{model['name']}' is named twice; name it once")
+    return Models(tuple(descriptions), tuple(notes))
+
+
+def _row(name: str) -> Mapping[str, Any]:
+    if not name:
+        raise ValueError("models has nothing between two commas; write it as 'qwen2.5:14b,gemma3:4b'")
+    known = {name_key(one): row for one, row in shipped().items()}
+    row = known.get(name_key(name))
+    if row is not None:
+        return row
+    tags = [one for one in shipped() if ":" not in name and one.partition(":")[0] == name.lower()]
+    near = tags or difflib.get_close_matches(name.lower(), shipped(), n=_MOST_NEAR, cutoff=0.5)
+    hint = f", near it are {', '.join(near)}" if near else ""
+    raise ValueError(
+        f"no model is known as '{name}'{hint}; of others give a file: the .gguf itself, or what ollama_model_info told of it "
+        "(docs/planning_before_buying.md)"
+    )
+
+
+def _of_file(path: Path) -> list[Mapping[str, Any]]:
+    """The models of a file: one of its own, or the list of a host's.
+
+    Raises: ValueError where it cannot be read, or tells of no model.
+    """
+    try:
+        if path.suffix == ".gguf":
+            return [{"name": short_name(path.stem), "header": read_header(str(path))}]
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise ValueError(f"it has {path.stat().st_size} bytes, at most {MOST_FILE_BYTES} are read")
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"the model file {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    found = [_described(one, path) for one in (told if isinstance(told, list) else [told])]
+    if not found:
+        raise ValueError(f"the model file {path} tells of no model")
+    return found
+
+
+def _described(told: Any, path: Path) -> Mapping[str, Any]:
+    if isinstance(told, Mapping) and {"metadata", "tensors"} <= set(told):
+        return {"name": short_name(str(told.get("name") or path.stem)), "header": told}
+    if isinstance(told, Mapping) and told.get("name") and {"layers", "header", "numbers"} & set(told):
+        return told
+    raise ValueError(
+        f"the model file {path} tells of no model: it needs the mapping of a GGUF header (metadata, tensors, file_bytes), or "
+        "what ollama_model_info returned"
+    )

@@ -1,0 +1,165 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host of named cards could take: held against the planner, which is asked for each step by itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import CARDS, card_of, cards_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import (
+    COUNTS,
+    MOST_MODELS,
+    parallels_of,
+    what_if,
+)
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
+
+
+def described(*names):
+    return [{"name": name, "header": header(name)} for name in names]
+
+
+def asked(gpu, *names, requests=8, **options):
+    return what_if(cards=cards_of(gpu), models=described(*names), requests=requests, **options)
+
+
+def planned(cards, names, parallel, context_length):
+    """The plan for these very values, None where it is not safe."""
+    devices = [card.as_device() for card in cards]
+    system = 2 * sum(device["memory_total_bytes"] for device in devices)
+    try:
+        return plan_host(
+            gpu={"system_memory_total_bytes": system, "devices": devices},
+            models=described(*names),
+            wanted=[WantedModel(name) for name in names],
+            policy=Policy(
+                requests=parallel,
+                min_parallel=parallel,
+                max_parallel=max(parallel, 1),
+                context_length=context_length,
+            ),
+            version="0.33.0",
+        )
+    except ValueError:
+        return None
+
+
+class TestLadder:
+    @pytest.mark.parametrize(
+        ("gpu", "names"),
+        [
+            ("2x RTX 3090", ["qwen2.5:14b", "gemma3:4b"]),
+            ("T4", ["llama3.1:8b"]),
+            ("RTX 3060", ["llama3.2:3b", "nomic-embed-text"]),
+        ],
+    )
+    def test_each_step_fits_where_a_plan_for_its_values_is_safe_and_takes_as_much(self, gpu, names):
+        found = asked(gpu, *names, requests=4)
+        assert {cell.parallel for cell in found.ladder} == {1, 2, 4, 8}
+        for cell in found.ladder:
+            plan = planned(cards_of(gpu), names, cell.parallel, cell.context_length)
+            assert (cell.how == "fits") is (plan is not None), cell
+            if plan:
+                assert cell.gpu_bytes == sum(card.planned_bytes for card in plan.gpus)
+
+    @pytest.mark.parametrize(
+        ("gpu", "names", "step", "how"),
+        [
+            ("RTX 3060", ["llama3.1:8b"], (4096, 1), "fits"),
+            ("RTX 3060", ["qwen2.5:32b"], (4096, 1), "spills"),
+            ("RTX 4090", ["qwen2.5:14b", "gemma3:27b"], (4096, 1), "evicts"),
+            ("2x RTX 3090", ["qwen2.5:14b", "gemma3:4b"], (65536, 4), "tight"),
+            # Experts that lie in system memory spill too, though every layer has its part on the GPU.
+            ("MI300X", ["deepseek-v3.1:671b", "qwen2.5:32b"], (4096, 1), "spills"),
+        ],
+    )
+    def test_why_a_step_does_not_fit(self, gpu, names, step, how):
+        cells = {(cell.context_length, cell.parallel): cell for cell in asked(gpu, *names, requests=4).ladder}
+        assert cells[step].how == how
+        assert (cells[step].gpu_bytes > 0) is (how == "fits")
+
+    def test_it_goes_up_to_what_a_model_makes_use_of_and_begins_with_what_is_asked(self):
+        lengths = sorted({cell.context_length for cell in asked("RTX 3090", "qwen2.5:7b").ladder})
+        assert lengths == [4096, 8192, 16384, 32768]
+        own = sorted(
+            {cell.context_length for cell in asked("RTX 3090", "qwen2.5:7b", context_length=3000).ladder}
+        )
+        assert own == [3000, 4096, 8192, 16384, 32768]
+
+    @pytest.mark.parametrize(
+        ("requests", "parallels"),
+        [
+            (1, (1, 2)),
+            (2, (1, 2, 4)),
+            (4, (1, 2, 4, 8)),
+            (8, (1, 2, 4, 8, 16)),
+            (40, (1, 10, 20, 40, 80)),
+            (256, (1, 64, 128, 256)),
+        ],
+    )
+    def test_requests_at_once_that_are_shown(self, requests, parallels):
+        assert parallels_of(requests) == parallels
+
+
+class TestPlan:
+    def test_it_is_the_planners_own(self):
+        found = asked("2x RTX 3090", "qwen2.5:14b", "gemma3:4b")
+        assert found.plan["environment"]["OLLAMA_NUM_PARALLEL"] == "8"
+        assert found.beyond.startswith(f"8 x {found.plan['context_length'] * 2} tokens do not fit: ")
+        assert "1 request at once for each model" in found.alone[0]
+
+    def test_where_nothing_fits_it_says_why_and_which_card_would_do(self):
+        found = asked("RTX 3060", "qwen2.5:32b", "gpt-oss:20b")
+        assert found.plan is None
+        assert found.misfit.startswith(
+            "the wanted models qwen2.5:32b, gpt-oss:20b cannot be loaded together: "
+        )
+        assert found.smallest
+
+    def test_it_is_plain_data(self):
+        told = asked("L4", "gemma3:1b").to_dict()
+        assert json.loads(json.dumps(told)) == told
+
+    def test_a_shorter_cache_takes_less(self):
+        plain, small = (asked("L4", "qwen2.5:14b", kv_cache_types=(kind,)).ladder for kind in ("f16", "q8_0"))
+        both = [
+            (one.gpu_bytes, other.gpu_bytes)
+            for one, other in zip(plain, small)
+            if one.gpu_bytes and other.gpu_bytes
+        ]
+        assert both
+        assert all(other < one for one, other in both)
+
+    def test_an_older_version_has_its_own_rules(self):
+        assert asked("L4", "gemma3:4b", version="0.12.0").plan["version"] == "0.12.0"
+
+    def test_so_many_models_are_refused(self):
+        with pytest.raises(ValueError, match=f"{MOST_MODELS + 1} models are named, at most {MOST_MODELS}"):
+            what_if(cards=CARDS[:1], models=described("gemma3:1b") * (MOST_MODELS + 1), requests=1)
+
+
+class TestSmallest:
+    def test_each_would_do_and_no_smaller_one_of_as_many(self):
+        names = ["qwen2.5:14b", "gemma3:4b"]
+        found = asked("L4", *names, requests=4, context_length=8192)
+        assert [one.count for one in found.smallest] == [
+            count for count in COUNTS if count in {one.count for one in found.smallest}
+        ]
+        for one in found.smallest:
+            card = card_of(one.card)
+            assert planned([card] * one.count, names, 4, 8192)
+            smaller = sorted(
+                {other.usable_bytes for other in CARDS if other.usable_bytes < one.usable_bytes}
+            )[-3:]
+            for other in (other for other in CARDS if other.usable_bytes in smaller):
+                assert not planned([other] * one.count, names, 4, 8192), other.name
+
+    def test_several_cards_are_told_only_where_they_may_be_smaller(self):
+        sizes = [one.usable_bytes for one in asked("L4", "qwen2.5:32b").smallest]
+        assert sizes == sorted(sizes, reverse=True)
+        assert len(set(sizes)) == len(sizes)

@@ -1,0 +1,56 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A what-if in a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import cards_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import what_if
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if_lines import what_if_lines
+from ansible_collections.gpufleet.ollama.tests.unit.data import header
+
+
+def found(gpu="2x RTX 3090", names=("qwen2.5:14b", "gemma3:4b"), **options):
+    models = [{"name": name, "header": header(name)} for name in names]
+    return what_if(cards=cards_of(gpu), models=models, **{"requests": 8, **options})
+
+
+def test_the_example_of_the_documentation():
+    lines = what_if_lines(found())
+    text = "\n".join(lines)
+    assert (
+        "2 x NVIDIA GeForce RTX 3090 (23.6 GiB usable each): qwen2.5:14b, gemma3:4b; 8 requests at once for each"
+        in text
+    )
+    assert "  OLLAMA_NUM_PARALLEL=8" in lines
+    assert "  CONTEXT   x 1   x 2     x 4     x 8    x 16" in lines
+    assert "evicts" in text
+    assert "The smallest that would do for 8 requests of 4096 tokens for each model: 1 x NVIDIA" in text
+    assert "  - qwen2.5:14b makes use of at most 32768 tokens, and takes no more memory beyond" in lines
+    assert max(map(len, lines)) <= 110
+
+
+def test_what_does_not_fit_is_said_in_place_of_a_plan():
+    lines = what_if_lines(found("RTX 3060", ("qwen2.5:32b",), requests=1))
+    assert "Planned: nothing" in lines
+    assert not [line for line in lines if "OLLAMA_" in line]
+
+
+def test_where_no_card_would_do():
+    text = "\n".join(what_if_lines(replace(found("L4"), smallest=())))
+    assert (
+        "No card that is known would do for 8 requests of 4096 tokens for each model, not 4 of it either"
+        in text
+    )
+
+
+def test_notes_on_models_and_warnings_of_the_plan_are_told_once():
+    lines = what_if_lines(
+        found("L4", ("gemma4:12b",), requests=1), ("gemma4:12b: without its image encoder",)
+    )
+    assert lines.count("  - gemma4:12b: without its image encoder") == 1
+    assert sum("OLLAMA_KEEP_ALIVE=-1" in line for line in lines) == 1
+    assert "1 request at once for each" in lines[0]

@@ -1,0 +1,128 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models by name and by file, and that what is shipped is what the headers say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import shipped as maker
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._known_models import (
+    MOST_FILE_BYTES,
+    MOST_NAMED,
+    SHIPPED,
+    models_named,
+    shipped,
+)
+from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT, HEADERS, header
+from gguf_writer import write_gguf
+
+
+def refused(given):
+    with pytest.raises(ValueError, match=r"\S") as raised:
+        models_named(given)
+    (line,) = str(raised.value).splitlines()
+    return line
+
+
+class TestWhatIsShipped:
+    def test_it_is_what_the_headers_say_today(self):
+        assert SHIPPED.read_text(encoding="utf-8") == maker.text(), "run python tests/model_store/shipped.py"
+
+    def test_pages_count_them_right(self):
+        for page in ("docs/planning_before_buying.md", "plugins/modules/what_if.py"):
+            assert f"{len(shipped())} models are known by name" in (CHECKOUT / page).read_text()
+
+    def test_it_is_small(self):
+        assert SHIPPED.stat().st_size < 200_000
+
+    @pytest.mark.parametrize("name", sorted(shipped()))
+    def test_each_is_a_shape_with_its_source(self, name):
+        row = shipped()[name]
+        assert ModelShape.from_dict(row["shape"]).name.removesuffix(":latest") == name.removesuffix(":latest")
+        assert row["source"]
+
+    def test_gemma3_has_the_image_encoder_that_its_published_file_has(self):
+        assert shipped()["gemma3:4b"]["shape"]["inline_projector_bytes"] > 800_000_000
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "qwen2.5:14b,gemma3:4b",
+            ["qwen2.5:14b", "gemma3:4b"],
+            " qwen2.5:14b , library/gemma3:4b",
+            "QWEN2.5:14B,gemma3:4b",
+        ],
+    )
+    def test_as_people_write_them(self, given):
+        assert [model["name"] for model in models_named(given).descriptions] == ["qwen2.5:14b", "gemma3:4b"]
+
+    def test_a_name_without_a_tag_is_its_latest(self):
+        assert models_named("nomic-embed-text").descriptions[0]["architecture"] == "nomic-bert"
+
+    def test_what_is_not_in_the_numbers_is_said(self):
+        assert models_named("gemma4:12b,gemma3:4b").notes == (
+            "gemma4:12b: without its image encoder, which the published file holds too",
+        )
+
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ("qwen2.5:15b", "no model is known as 'qwen2.5:15b', near it are qwen2.5:14b"),
+            ("qwen2.5", "near it are qwen2.5:14b, qwen2.5:32b, qwen2.5:7b"),
+            ("zzz", "no model is known as 'zzz'; of others give a file"),
+            ("qwen2.5:14b,,gemma3:4b", "nothing between two commas"),
+            ("gemma3:4b,GEMMA3:4b", "is named twice"),
+            ("", "say which models"),
+            (None, "say which models"),
+            ({"name": "gemma3:4b"}, "say which models"),
+            (["gemma3:4b"] * (MOST_NAMED + 1), f"at most {MOST_NAMED} are read"),
+        ],
+    )
+    def test_what_names_no_model_is_refused_in_one_sentence(self, given, told):
+        assert told in refused(given)
+
+
+class TestFiles:
+    def test_a_header(self):
+        (model,) = models_named(str(HEADERS / "gemma2_9b.json")).descriptions
+        assert (model["name"], model["header"]) == ("gemma2:9b", header("gemma2:9b"))
+
+    def test_what_a_host_told_of_its_models(self, tmp_path):
+        told = [shipped()[name]["shape"] for name in ("gemma3:1b", "gemma3:4b")]
+        (tmp_path / "models.json").write_text(json.dumps(told))
+        assert list(models_named(f"{tmp_path}/models.json").descriptions) == told
+
+    def test_a_gguf_of_which_the_header_is_read(self, tmp_path):
+        write_gguf(tmp_path / "mine.gguf", header("gemma3:1b"))
+        (model,) = models_named(f"{tmp_path}/mine.gguf").descriptions
+        assert model["name"] == "mine:latest"
+        assert model["header"]["metadata"]["general.architecture"] == "gemma3"
+
+    @pytest.mark.parametrize(
+        ("name", "text", "told"),
+        [
+            ("no.json", None, "cannot be read: No such file"),
+            ("no.gguf", None, "cannot be read"),
+            ("bad.json", "{", "cannot be read"),
+            ("deep.json", "[" * 100_000, "cannot be read"),
+            ("text.gguf", "text", "cannot be read"),
+            ("empty.json", "[]", "tells of no model"),
+            ("other.json", '{"a": 1}', "tells of no model"),
+            ("list.json", "[1]", "tells of no model"),
+        ],
+    )
+    def test_what_is_no_model_is_refused_in_one_sentence(self, tmp_path, name, text, told):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+        assert told in refused(f"{tmp_path}/{name}")
+
+    def test_a_file_that_is_too_large_is_not_read(self, tmp_path):
+        with (tmp_path / "large.json").open("w") as file:
+            file.truncate(MOST_FILE_BYTES + 1)
+        assert f"at most {MOST_FILE_BYTES} are read" in refused(f"{tmp_path}/large.json")
