@@ -16,7 +16,6 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Optional, Protocol, Sequence, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
@@ -112,29 +111,25 @@ class Stretch:
     """What a stretch of steps does to memory.
 
     before, after: the pieces that are held when it begins and when it ends, in the order of the tensors in them.
-    changes: each piece that it takes or gives back; of the latter the number too. Pieces have numbers from 0: those
-    held before, then those taken, as they come. kept: numbers of the pieces that are held after it.
+    changes: for each GPU the pieces that it takes or gives back there; GPUs do not depend on each other. Pieces have
+    numbers from 0: those held before, then those taken, as they come. taken: how many it takes. kept: numbers of the
+    pieces that are held after it.
     """
 
     before: list[Piece]
-    changes: list[tuple[Piece, int | None]] = field(default_factory=list)
+    changes: dict[int, list[Change]] = field(default_factory=dict)
+    taken: int = 0
     kept: list[int] = field(default_factory=list)
     after: list[Piece] = field(default_factory=list)
 
-    @cached_property
-    def pieces(self) -> int:
-        """How many pieces are held before it or taken by it."""
-        return len(self.before) + sum(number is None for _piece, number in self.changes)
-
-    @cached_property
-    def on_devices(self) -> list[tuple[int, list[Change]]]:
-        """What is taken and given back on each GPU; GPUs do not depend on each other."""
-        devices: dict[int, list[Change]] = {}
-        taken = len(self.before)
-        for (device, size), number in self.changes:
-            devices.setdefault(device, []).append((size, taken if number is None else number, number is None))
-            taken += number is None
-        return list(devices.items())
+    def change(self, piece: Piece, number: int, *, is_taken: bool) -> None:
+        """Take a piece or give it back."""
+        device, size = piece
+        changes = self.changes.get(device)
+        if changes is None:
+            changes = self.changes[device] = []
+        changes.append((size, number, is_taken))
+        self.taken += is_taken
 
 
 def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
@@ -201,8 +196,8 @@ def stretches_of(
     def take(tensor: Tensor) -> None:
         piece = (tensor.device or 0, sized(tensor))
         held[tensor] = len(pieces)
+        stretch.change(piece, len(pieces), is_taken=True)
         pieces.append(piece)
-        stretch.changes.append((piece, None))
 
     for tensor in first:
         for _unused in range(1 if tensor.is_scratch else copies):
@@ -237,7 +232,7 @@ def stretches_of(
                         continue
                 number = held.pop(root, None)
                 if number is not None:
-                    stretch.changes.append((pieces[number], number))
+                    stretch.change(pieces[number], number, is_taken=False)
     return stretches
 
 
@@ -264,8 +259,8 @@ def peaks_bytes(
 ) -> list[int]:
     """The most bytes that these stretches, one after the other, need on each GPU.
 
-    sizes: where a piece tells the number of its size; None: it tells the size itself. A stretch that finds all memory as it found it before also leaves
-    it as it did then.
+    sizes: where a piece tells the number of its size; None: it tells the size itself. A stretch that finds all memory as
+    it found it before also leaves it as it did then.
     Raises: Irregular where one begins with other pieces than the one before it ends with.
     """
     arenas = [Arena() for _unused in range(device_count)]
@@ -286,10 +281,10 @@ def peaks_bytes(
 
 def _run(stretch: Stretch, state: _State, arenas: Sequence[Arena], sizes: Sizes) -> _State:
     """The state after a stretch that begins with this one."""
-    offsets = [*state[0], *[0] * (stretch.pieces - len(state[0]))]
+    offsets = [*state[0], *[0] * stretch.taken]
     for arena, (end, holes) in zip(arenas, state[1]):
         arena.end, arena.holes = end, list(holes)
-    for device, changes in stretch.on_devices:
+    for device, changes in stretch.changes.items():
         arenas[device].run(changes, sizes, offsets)
     return (
         tuple([offsets[number] for number in stretch.kept]),
