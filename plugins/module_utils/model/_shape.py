@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model import _comp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import (
     MAX_NUMBER,
+    check_all,
     check_fields,
     is_number,
     shown,
@@ -161,8 +162,8 @@ class ModelShape:
             check_fields(self.tower, f"the tower of {of}")
         if not 1 <= self.block_count <= MAX_LAYERS or len(self.layers) != self.block_count:
             raise ValueError(f"the shape of {of} does not have {self.block_count} whole layers")
+        check_all(self.layers, lambda number: f"layer {number} of {of}")
         for number, layer in enumerate(self.layers):
-            check_fields(layer, f"layer {number} of {of}")
             if layer.attention not in ATTENTIONS:
                 raise ValueError(
                     f"attention of layer {number} of {of} is {shown(layer.attention)}, expected"

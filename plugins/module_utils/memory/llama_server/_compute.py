@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Cells,
     cells,
     has_indexer,
-    kind_of_cache,
+    kinds_of_cache,
     layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
@@ -190,8 +190,8 @@ def kind_of_layer(shape: ModelShape, index: int) -> int:
 def _first_of_kind(shape: ModelShape) -> tuple[int, ...]:
     firsts: dict[tuple[object, ...], int] = {}
     kinds = (
-        (*kind_of_cache(shape, index), layer.form, layer.head_count_kv, variant(shape, index))
-        for index, layer in enumerate(shape.layers)
+        (cached, layer.form, layer.head_count_kv, variant(shape, index))
+        for index, (cached, layer) in enumerate(zip(kinds_of_cache(shape), shape.layers))
     )
     return tuple(firsts.setdefault(kind, index) for index, kind in enumerate(kinds))
 
