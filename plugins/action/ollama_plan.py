@@ -142,6 +142,8 @@ class ActionModule(HostModule):
         asked["environment"] = masked_option(named)
         asked["first_models"] = names_of(options["wanted"])
         asked["variables"] = list(SET_BY_A_PLAN)
+        if options["apply"]:
+            asked["keep_headers"] = True
         if options["compare"]:
             asked["secrets"] = _secrets_in(named)
         return self.answer_of(

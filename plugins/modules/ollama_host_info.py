@@ -16,7 +16,7 @@ description:
   - Reads of the journal what the server has said since its start, the newest 16 MiB at most and no longer than a quarter of a
     second where there is more than 1 MiB.
   - What cannot be read does not hide the rest. It is a sentence in RV(failures).
-  - It changes nothing.
+  - It changes nothing but what O(keep_headers) keeps.
   - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
@@ -63,6 +63,13 @@ options:
     type: list
     elements: str
     default: []
+  keep_headers:
+    description:
+      - Whether what was read of the models' files is kept in this collection's own folder on the host, C(/var/lib/gpufleet),
+        so that the next reading takes a file as read that has not been changed since. Not in check mode.
+      - Kept headers are used whether it is set or not, where they are the user's own and nobody else can write them.
+    type: bool
+    default: false
 seealso:
   - module: gpufleet.ollama.gpu_facts
   - module: gpufleet.ollama.ollama_model_info
@@ -354,6 +361,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import path_in as planned_gpus_in
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._comparison import comparison_with_own
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import API, InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_headers import KeptHeaders
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_headers import (
+    path_in as headers_in,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_said import server_said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
@@ -383,6 +394,7 @@ def main() -> None:
             "variables": {"type": "list", "elements": "str", "default": []},
             "secrets": {"type": "dict", "no_log": True},
             "first_models": {"type": "list", "elements": "str", "default": []},
+            "keep_headers": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -436,12 +448,20 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
 
 def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     options = module.params
+    headers = KeptHeaders(headers_in(state_directory(options["scope"], options["unit"])))
     try:
         known, damaged = read_models(
-            runner(module), module.warn, options["scope"], options["unit"], first=options["first_models"]
+            runner(module),
+            module.warn,
+            options["scope"],
+            options["unit"],
+            first=options["first_models"],
+            header_of=headers.header_of,
         )
     except InventoryError as error:
         return {"models": {}}, [str(error)]
+    if options["keep_headers"] and not module.check_mode:
+        headers.keep()
     # A damaged model is one warning of the plan, and an error where it is wanted; a server that is gone is the host's.
     return {"models": known}, damaged if known["source"] == API and known["loaded"] is None else []
 

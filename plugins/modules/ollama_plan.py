@@ -70,7 +70,10 @@ options:
     type: bool
     default: false
   apply:
-    description: Whether the plan is to be applied, so that RV(obstacles) and RV(stopped) are reasons to refuse it, RV(refused).
+    description:
+      - Whether the plan is to be applied, so that RV(obstacles) and RV(stopped) are reasons to refuse it, RV(refused).
+      - What O(gather) reads of the models' files is then kept on the host, as
+        O(gpufleet.ollama.ollama_host_info#module:keep_headers) says.
     type: bool
     default: false
   start_stopped:

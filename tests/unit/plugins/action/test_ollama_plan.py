@@ -195,6 +195,11 @@ class TestAHostIsComparedWithItsPlan:
         assert "failed" not in result
         assert "plan" in result
 
+    @pytest.mark.parametrize("apply", [True, False])
+    def test_headers_are_kept_on_the_host_only_where_the_plan_is_to_be_applied(self, compare, apply):
+        compare(None, apply=apply)
+        assert compare.asked[0][1].get("keep_headers", False) is apply
+
     def test_secrets_are_not_sent_where_nothing_is_compared(self, run_on):
         run_on(READ, operator_environment={"HF_TOKEN": "hunter2"})
         assert "hunter2" not in json.dumps(run_on.asked)

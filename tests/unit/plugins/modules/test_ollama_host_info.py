@@ -136,6 +136,24 @@ def test_the_service_is_compared_where_its_secrets_are_told(run_module, host, op
     assert compared is None or result["measured"] == {"parallel": 4}
 
 
+@pytest.mark.parametrize(
+    ("options", "is_kept"),
+    [({}, False), ({"keep_headers": True}, True), ({"keep_headers": True, "_ansible_check_mode": True}, False)],
+)
+def test_headers_are_kept_where_that_is_asked_for(run_module, host, monkeypatch, tmp_path, options, is_kept):
+    def read_models(*_arguments, header_of, **_options):
+        header_of(str(blob))
+        return MODELS, []
+
+    blob = tmp_path / "sha256-0"
+    blob.write_bytes(b"GGUF\x03\0\0\0" + bytes(16))
+    monkeypatch.setattr(ollama_host_info, "read_models", read_models)
+    monkeypatch.setattr(ollama_host_info, "state_directory", lambda scope, unit: str(tmp_path / scope / unit))
+    result = run_module(ollama_host_info, gather=["models"], **options)
+    assert result["changed"] is False
+    assert (tmp_path / "system" / "ollama.service" / "headers.jsonl").exists() is is_kept
+
+
 def test_a_plan_can_have_every_part_read():
     assert tuple(ollama_host_info.READERS) == PARTS
 
