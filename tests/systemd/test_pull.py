@@ -63,7 +63,8 @@ def put_file(host, path, content):
 
 def have(host, *models, **variables):
     """A run of the role for these models."""
-    return host.play([ROLE], "--diff", ollama_pull_models=list(models), ollama_pull_keep_free_bytes=0, **variables)
+    settings = {"ollama_pull_keep_free_bytes": 0, **variables}
+    return host.play([ROLE], "--diff", ollama_pull_models=list(models), **settings)
 
 
 def faults(host, **made):
