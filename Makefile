@@ -10,7 +10,7 @@ PACKAGE := ansible_collections.gpufleet.ollama
 PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock link test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint variables docs artifact \
+.PHONY: help venv lock link check test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint variables docs artifact \
 	systemd-tests fault-tests page-tests engine-tests engine-newest engine-truth versions pictures fleet-bench bench mutants clean
 
 help: ## This list
@@ -45,6 +45,9 @@ test: venv link ## Everything that must pass before a change lands (at most 25 m
 	@$(MAKE) --no-print-directory systemd-tests
 
 test-all: test many-inputs molecule-all fault-tests page-tests engine-newest versions docs bench fleet-bench ## Also what takes longer: every fault, more distributions, benchmarks
+
+check: venv link ## While you work: lint, types and the unit tests of what you changed, within a minute
+	@$(BIN)/python tests/gates/check.py
 
 sanity: venv ## ansible-test sanity, all tests, no ignores
 	$(BIN)/python tests/gates/sanity.py
@@ -122,6 +125,7 @@ versions: venv ## The installed artifact with ansible-core 2.18 to 2.21, on Debi
 	$(BIN)/python tests/gates/ansible_versions.py
 
 pictures: venv link ## The pictures of the README, from a run of the demo (needs chromium)
+	$(BIN)/python tests/report/today_planned.py
 	$(BIN)/python tests/report/pictures.py
 
 fleet-bench: venv link ## The table of runs over 50 hosts with systemd and 1,000 stand-ins (HOSTS=number for another)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._changes import closing_lines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import (
     Recorded,
     read_lines,
@@ -30,7 +31,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._metrics im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
     MOST_OF_A_PROBLEM,
     fleet_report,
-    table,
+    state_lines,
+    warning_lines,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import Text
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
@@ -88,7 +90,9 @@ class ActionModule(ActionBase):
             changed=False,
             dir=str(Path(options["dir"]).resolve()),
             summary=report["summary"],
-            table=table(report),
+            table=state_lines(report),
+            closing=closing_lines(report),
+            plan_warnings=warning_lines(report),
             refusals=[*refusals_of(report, known), *twins],
         )
         if twins:

@@ -99,6 +99,7 @@ class ActionModule(HostModule):
             return {**result, "changed": False, "inputs_json": text}
         kept = Path(C.DEFAULT_LOCAL_TMP) / "gpufleet-plans"
         outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of), pulls)
+        of_the_plan = outcome.pop("warnings", [])
         if "plan" in outcome:
             outcome["refused"] = refused(options, outcome)
             if options["compare"] and not outcome["refused"]:
@@ -106,7 +107,9 @@ class ActionModule(HostModule):
                 outcome["is_done"] = is_done(outcome)
         if options["as_json"] and "plan" in outcome:
             outcome["plan_json"] = json.dumps(outcome.pop("plan"), separators=(",", ":"))
-        warnings = read.get("warnings", []) + outcome.pop("warnings", [])
+            # Of many hosts most have the same, and what shows the plans says each once.
+            of_the_plan = []
+        warnings = read.get("warnings", []) + of_the_plan
         forget_options(self._task)
         return {**result, **outcome, **({"warnings": warnings} if warnings else {})}
 

@@ -134,7 +134,19 @@ summary:
       type: list
       elements: str
 table:
-  description: One line for each host, the worst first, and one with the counts.
+  description: One line for each host, the worst first, and one with the counts. What is too long for a line goes on below.
+  returned: always
+  type: list
+  elements: str
+closing:
+  description:
+    - After a rollout, which hosts failed, what of which host it changed from what to what, whether the service was restarted, how
+      long it took, and the state; hosts of which nothing was changed share a line.
+  returned: always
+  type: list
+  elements: str
+plan_warnings:
+  description: What the plans warn of, each once with the hosts that it is about; empty where there is nothing.
   returned: always
   type: list
   elements: str

@@ -287,6 +287,9 @@ def _finish(
         for step in steps
         if step.is_done or only_looks
     ]
+    for step in steps:
+        if step.note:
+            module.warn(f"model {step.name}: {step.note}")
     if only_looks:
         for step in steps:
             step.is_done = not step.action

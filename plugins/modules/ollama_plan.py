@@ -107,6 +107,7 @@ options:
     description:
       - Whether the plan is returned as text, RV(plan_json), in place of RV(plan). Ansible keeps it for each host, and
         text takes a fraction of the control node's memory that nested data take.
+      - The warnings are in the plan only then, so that what shows the plans of many hosts can say each once.
     type: bool
     default: false
   gpu:

@@ -21,9 +21,11 @@ FACTS = {
     "ollama_plan": {"ollama_plan_result"},
     "ollama_pull": {"ollama_pull_result"},
     "ollama_report": {
+        "ollama_report_before",
         "ollama_report_failure",
         "ollama_report_gpu",
         "ollama_report_phase",
+        "ollama_report_seconds",
         "ollama_report_unreachable",
     },
     "ollama_override": {"ollama_override_changed", "ollama_override_outcome", "ollama_override_rolled_back"},

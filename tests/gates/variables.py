@@ -27,8 +27,8 @@ What the playbooks and roles read, with what each default costs whoever leaves i
 these, and a value that does not fit, are refused before a host is changed. `-e` on the command line, the inventory, `vars`
 of a play: all will do, but where a row says otherwise.
 
-| Variable | Default | What it is | What the default costs |
-|---|---|---|---|
+| Variable and default | What it is | What the default costs |
+|---|---|---|
 """
 # Markup of Ansible's documentation that stands for a name or a value.
 _CODE = re.compile(r"\b[COVE]\(((?:[^()\\]|\\.|\([^()]*\))*)\)")
@@ -62,7 +62,8 @@ def row(name: str, option: Mapping[str, Any], cost: str) -> str:
     description = option["description"]
     text = description if isinstance(description, str) else " ".join(description)
     choices = f" One of {', '.join(f'`{one}`' for one in option['choices'])}." if "choices" in option else ""
-    cells = (f"`{name}`", default_of(option), markdown(text) + choices, cost.strip())
+    default = default_of(option)
+    cells = (f"`{name}`{'<br>' if default else ''}{default}", markdown(text) + choices, cost.strip())
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 

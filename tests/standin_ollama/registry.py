@@ -291,7 +291,9 @@ def push(store: Store, name: Name, insecure: bool) -> Iterator[dict[str, Any]]:
             _ask(name[0], insecure, "PUT", f"{place.path}?{ending}", body)
         yield {"status": f"pushing {digest[7:19]}", "digest": digest, "total": size, "completed": size}
     yield status("pushing manifest")
-    _ask(name[0], insecure, "PUT", f"{repository}/manifests/{name[3]}", text)
+    code, said = _ask(name[0], insecure, "PUT", f"{repository}/manifests/{name[3]}", text)
+    if code not in (http.client.OK, http.client.CREATED):
+        raise Failed(f"{code}: {said.decode()}")
     yield status("success")
 
 

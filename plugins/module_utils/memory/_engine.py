@@ -10,7 +10,7 @@ from dataclasses import replace
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     first_context,
     host_estimate,
-    split,
+    split_computes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     KV_CACHE_TYPES,
@@ -48,7 +48,8 @@ class MemoryEngine:
     """The engine as the memory rules foretell it; it remembers what it has found."""
 
     def __init__(self) -> None:
-        self._starts: dict[tuple[object, ...], EngineLoad] = {}
+        # With each load whether it has the details.
+        self._starts: dict[tuple[object, ...], tuple[EngineLoad, bool]] = {}
         self._units: dict[tuple[object, ...], UnitSums] = {}
         self._computes: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._believed: dict[tuple[object, ...], BelievedMemory] = {}
@@ -58,10 +59,12 @@ class MemoryEngine:
     def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         """What starting the model does."""
         key = (id(model.shape), launch, free_bytes)
-        known = self._starts.get(key)
-        if known is None:
+        known, has_details = self._starts.get(key, (None, False))
+        # Only a load that does not lie as usual is told otherwise with details.
+        if known is None or (launch.details and known.refitted and not has_details):
             self._shapes[id(model.shape)] = model.shape
-            known = self._starts[key] = self._start(model, launch, free_bytes)
+            known = self._start(model, launch, free_bytes)
+            self._starts[key] = (known, launch.details)
         return known
 
     def _start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
@@ -120,8 +123,7 @@ class MemoryEngine:
         key = (id(shape), settings, *bounds_of(shape.block_count + 1, free_bytes))
         known = self._computes.get(key)
         if known is None:
-            devices = split(shape, settings, free_bytes)
-            known = self._computes[key] = tuple(device.compute_bytes for device in devices)
+            known = self._computes[key] = split_computes(shape, settings, free_bytes)
         return known
 
 
@@ -130,6 +132,8 @@ def _ahead(shape: ModelShape, launch: Launch, load: EngineLoad) -> EngineLoad:
     if rules(launch.version).era is not Era.LLAMA_SERVER or load.failure:
         return load
     memory = with_second_context(shape, launch.settings, load.memory)
+    if memory is load.memory:
+        return load
     grown = memory.gpu_bytes - load.memory.gpu_bytes
     return replace(load, memory=memory, whole_bytes=load.whole_bytes + grown if load.whole_bytes else 0)
 

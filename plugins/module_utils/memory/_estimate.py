@@ -69,6 +69,7 @@ __all__ = (
     "first_context",
     "host_estimate",
     "split",
+    "split_computes",
 )
 
 # What a CUDA process holds on a GPU besides its buffers: context, modules, cuBLAS. A bound until measured.
@@ -93,6 +94,7 @@ class _Load:
         return self.settings.kv_cache_type
 
 
+@lru_cache(maxsize=4096)
 def _resolved(shape: ModelShape, settings: LoadSettings, *, on_cpu: bool = False) -> _Load:
     layout = cells(shape, settings.context_length, settings.parallel, settings.batch, settings.engine)
     attention = resolved(shape, settings.flash_attention, settings.kv_cache_type, on_cpu=on_cpu)
@@ -150,6 +152,7 @@ def _graph_note(shape: ModelShape) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def _weights_bytes(shape: ModelShape, units: range) -> int:
     """Weights on a GPU that holds these units; the output is the last unit."""
     if not units:
@@ -222,6 +225,21 @@ def host_estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     return ModelMemory((), host, basis, note)
 
 
+def split_computes(
+    shape: ModelShape, settings: LoadSettings, free_bytes: Sequence[int], *, is_pipelined: bool = True
+) -> tuple[int, ...]:
+    """The compute buffer of each GPU: see split().
+
+    Raises: Refused when the engine cannot start it so.
+    """
+    load = _resolved(shape, settings)
+    units = assigned_units(shape.block_count + 1, free_bytes)
+    copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
+    return devices_compute_bytes(
+        shape, load.layout, load.attention, load.cache_type, units, copies, settings.engine
+    )
+
+
 def split(
     shape: ModelShape,
     settings: LoadSettings,
@@ -238,10 +256,7 @@ def split(
     """
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count + 1, free_bytes)
-    copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
-    computed = devices_compute_bytes(
-        shape, load.layout, load.attention, load.cache_type, units, copies, settings.engine
-    )
+    computed = split_computes(shape, settings, free_bytes, is_pipelined=is_pipelined)
     last = shape.block_count
     return tuple(
         GpuMemory(

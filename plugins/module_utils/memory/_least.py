@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     cells,
-    kind_of_cache,
+    kinds_of_cache,
     layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -35,8 +35,7 @@ class LeastMemory:
         )
         alike: Counter[tuple[object, ...]] = Counter()
         self._layers: dict[tuple[object, ...], int] = {}
-        for index in range(shape.block_count):
-            kind = kind_of_cache(shape, index)
+        for index, kind in enumerate(kinds_of_cache(shape)):
             alike[kind] += 1
             self._layers[kind] = index
         self._alike = alike

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model import _compat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import (
     MAX_NUMBER,
+    check_all,
     check_fields,
     is_number,
     shown,
@@ -60,6 +61,7 @@ FIRST_BLOCK_PREFIXES = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_
 PER_DEVICE_PREFIXES = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
 OUTPUT_TENSOR = "output.weight"
 EXPERTS = "_exps."
+LOOPS = "num_loops"
 HALF_TYPES = ("F16", "BF16")
 EMBEDDING_TENSOR = "token_embd.weight"
 BLOCK_NAME = re.compile(r"^blk\.(\d{1,9})\.(.+)$")
@@ -161,8 +163,8 @@ class ModelShape:
             check_fields(self.tower, f"the tower of {of}")
         if not 1 <= self.block_count <= MAX_LAYERS or len(self.layers) != self.block_count:
             raise ValueError(f"the shape of {of} does not have {self.block_count} whole layers")
+        check_all(self.layers, lambda number: f"layer {number} of {of}")
         for number, layer in enumerate(self.layers):
-            check_fields(layer, f"layer {number} of {of}")
             if layer.attention not in ATTENTIONS:
                 raise ValueError(
                     f"attention of layer {number} of {of} is {shown(layer.attention)}, expected"
@@ -186,6 +188,11 @@ class ModelShape:
         """Whether its tokens see those after them, and nothing is kept between requests."""
         first = self.layers[0]
         return first.attention != "none" and first.cache_layer is None
+
+    @property
+    def runs(self) -> int:
+        """How often its layers run for one token."""
+        return max(1, self.number(LOOPS, 1)) if traits(self.architecture).repeats_layers else 1
 
     def number(self, key: str, default: int = 0) -> int:
         """A number of the architecture's metadata, by its key without prefix."""
@@ -338,7 +345,8 @@ def _placed_weights(
             weights.per_device_bytes += size_bytes
         else:
             weights.output_bytes += size_bytes
-    if OUTPUT_TENSOR not in weights.model_tensors and not traits(metadata.architecture).is_headless:
+    own = traits(metadata.architecture)
+    if OUTPUT_TENSOR not in weights.model_tensors and not own.is_headless and not own.reads_embeddings_in_place:
         weights.output_bytes += tied_bytes
         # The copy as output is repacked, the one that is looked up is not: then both exist, on a CPU too.
         weights.repacked_bytes += tied_repacked_bytes
@@ -407,6 +415,22 @@ def _layer_shapes(
     return tuple(layers), tuple(forms)
 
 
+def _repeated(layers: tuple[LayerShape, ...], metadata: Metadata) -> tuple[LayerShape, ...]:
+    """The layers as they run: where a model runs them again, each run has a cache of its own and weights of the first.
+
+    Source: llama.cpp src/models/nanbeige.cpp, load_arch_hparams and load_arch_tensors (b11218)
+    """
+    if not traits(metadata.architecture).repeats_layers:
+        return layers
+    most = MAX_LAYERS // len(layers)
+    count = len(layers)
+    return layers + tuple(
+        replace(layer, weights_bytes=0, cache_layer=None if layer.cache_layer is None else run * count + layer.cache_layer)
+        for run in range(1, metadata.integer(LOOPS, default=1, minimum=1, maximum=most))
+        for layer in layers
+    )
+
+
 def _capabilities(metadata: Metadata, has_projector: bool, given: Sequence[str]) -> tuple[str, ...]:
     """Source: Ollama server/images.go, Capabilities (v0.33.0)."""
     found = set(given)
@@ -448,6 +472,7 @@ def shape_from_header(
     used_layers = block_count - ahead
     weights = _placed_weights(metadata, tensors, block_count, used_layers)
     layers, forms = _layer_shapes(metadata, weights, used_layers)
+    layers = _repeated(layers, metadata)
     heads = max(layer.head_count for layer in layers)
     is_latent = bool(
         metadata.integer("attention.key_length_mla", default=0)
@@ -477,7 +502,7 @@ def shape_from_header(
         capabilities=_capabilities(metadata, bool(projector_bytes or weights.projector_bytes), capabilities),
         context_length_trained=metadata.integer("context_length", default=0),
         num_ctx=num_ctx,
-        block_count=block_count,
+        block_count=len(layers),
         embedding_length=embedding_length,
         vocabulary_size=min(vocabulary[-1], MAX_INTEGER),
         sliding_window=sliding_window(metadata),

@@ -49,6 +49,8 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 # A configuration or parameters: some hundred bytes.
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_REDIRECTS = 10
+# Connections break off; one that does each time is the registry's or a proxy's way.
+TRIES = 3
 # A header holds the vocabulary: 6 to 12 MiB of published models; the first piece suffices where it is small.
 FIRST_PIECE_BYTES = 1024 * 1024
 PIECE_BYTES = 4 * 1024 * 1024
@@ -67,6 +69,10 @@ class RegistryError(OSError):
 
 class UnknownModelError(RegistryError):
     """The registry answers, and there is no such model, or what it has there is none."""
+
+
+class _BrokenOffError(RegistryError):
+    """The connection ended before the answer did."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,7 @@ class Registry:
         """The answer behind all redirects. Raises: RegistryError."""
         url = f"{'http' if self.insecure else 'https'}://{self.host}{path}"
         for _redirect in range(MAX_REDIRECTS + 1):
-            answer = self._exchange(url, max_bytes, headers or {})
+            answer = self._answer(url, max_bytes, headers or {})
             if answer.status not in (301, 302, 303, 307, 308):
                 return answer
             url = urljoin(url, answer.location)
@@ -199,6 +205,15 @@ class Registry:
                 speech = "HTTP" if self.insecure else "HTTPS"
                 raise RegistryError(f"{answer.host} redirects to another place than one of {speech}")
         raise RegistryError(f"{self.host} redirects more than {MAX_REDIRECTS} times")
+
+    def _answer(self, url: str, max_bytes: int, headers: Mapping[str, str]) -> _Answer:
+        """The answer to one request, which is made again where the connection breaks off."""
+        for _try in range(TRIES - 1):
+            try:
+                return self._exchange(url, max_bytes, headers)
+            except _BrokenOffError:
+                continue
+        return self._exchange(url, max_bytes, headers)
 
     def _exchange(self, url: str, max_bytes: int, headers: Mapping[str, str]) -> _Answer:
         left = self._deadline - time.monotonic()
@@ -232,7 +247,9 @@ class Registry:
             finally:
                 connection.close()
         except http.client.IncompleteRead as error:
-            raise RegistryError(f"{host} answers half: {error}") from error
+            raise _BrokenOffError(f"{host} answers half: {error}") from error
+        except ConnectionError as error:
+            raise _BrokenOffError(f"{host} cannot be asked: {_reason(error)}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             if isinstance(error, RegistryError):
                 raise

@@ -126,9 +126,13 @@ def upkeep_of(run: Run, scope: str, unit: str) -> Upkeep:
     location = locate(run, scope, unit)
     if not location.exists:
         raise UpkeepError(f"systemd knows no {unit} here: install Ollama first, or name its unit")
-    return upkeep_at(
-        server_api(unit, location.main_pid, location.api_url, ANSWER_SECONDS), location.models_path
-    )
+    api = server_api(unit, location.main_pid, location.api_url, ANSWER_SECONDS)
+    try:
+        return upkeep_at(api, location.models_path)
+    except ApiError as error:
+        if location.main_pid:
+            raise
+        raise UpkeepError(f"{unit} does not run, and models come through it: start it ({error})") from error
 
 
 def upkeep_at(api: Api, models_path: str) -> Upkeep:

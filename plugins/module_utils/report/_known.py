@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._changes import change_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import GPU_GONE
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import (
     AFTER_CHANGE,
@@ -95,7 +96,16 @@ def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "gpus_gone": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("gone") or ())),
         "changes": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("changes") or ())),
         "compared": COMPARED.get(str(phase), ""),
+        "change": _change(variables, verified if phase == CHANGED else None),
     }
+
+
+def _change(variables: Mapping[str, Any], after: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    before, phase = variables.get("ollama_report_before"), variables.get("ollama_report_phase")
+    if not before or phase not in (CHANGING, CHANGED):
+        return None
+    seconds = variables.get("ollama_report_seconds") if phase == CHANGED else None
+    return change_of(before, after, seconds)
 
 
 def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: bool) -> Known:

@@ -10,6 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import (
+    in_order,
+    said_once,
+    sentences,
+    table,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import (
     CHANGED_SINCE,
     GPU_DROPPED,
@@ -21,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_caus
     dropped,
     explain,
     gone,
+    nearest,
     shown,
     shown_wanted,
 )
@@ -81,8 +88,11 @@ def fleet_report(hosts: Iterable[HostData], generated_at: str, made: MadeBy | No
     }
 
 
-def table(report: Mapping[str, Any]) -> list[str]:
-    """The report as lines for a terminal, one host a line, the worst first, then one with the counts."""
+def state_lines(report: Mapping[str, Any]) -> list[str]:
+    """The report as lines for a terminal, a host a line, the worst first, then one with the counts.
+
+    Why a host is not as planned goes on below, where it is longer than the line.
+    """
     rows = [("HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY")]
     rows += [
         (
@@ -95,13 +105,15 @@ def table(report: Mapping[str, Any]) -> list[str]:
         )
         for host in report["hosts"]
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip()
-        for row in rows
-    ]
     counts = [f"{count} {state}" for state, count in report["summary"]["states"].items() if count]
-    return [*lines, ", ".join(counts) or "no hosts"]
+    return [*table(rows, "l" * len(rows[0])), ", ".join(counts) or "no hosts"]
+
+
+def warning_lines(report: Mapping[str, Any]) -> list[str]:
+    """What the plans warn of, each once with the hosts that it is about."""
+    hosts = sorted(report["hosts"], key=lambda host: in_order(host["name"]))
+    warned = said_once({host["name"]: host["warnings"] for host in hosts})
+    return ["Warnings", *sentences(warned)] if warned else []
 
 
 def _described(host: HostData) -> dict[str, Any]:
@@ -130,6 +142,7 @@ def _host(host: HostData) -> dict[str, Any]:
         "drift": [drift.to_dict() for drift in drifts],
         "mended_by_site": state == DRIFTED and all(drift.cause in MENDED_BY_SITE for drift in drifts),
         "compared": host.compared,
+        "change": dict(host.change) if host.change else None,
         "verified": host.verified is not None,
         "notes": _notes(host),
         "safe": plan.get("safe"),
@@ -250,10 +263,9 @@ def why(host: Mapping[str, Any]) -> str:
 
 def _short_difference(drift: Mapping[str, Any]) -> str:
     """Found and wanted for a line of the table: of the layers that differ, what comes nearest to what runs."""
-    for layer in ("process", "unit", "file", "server", "model"):
-        if layer in drift["found"]:
-            return f"{shown(drift['found'][layer])}, not {shown_wanted(drift['wanted'], drift['found'])}"
-    return ""
+    if not drift["found"]:
+        return ""
+    return f"{shown(nearest(drift['found']))}, not {shown_wanted(drift['wanted'], drift['found'])}"
 
 
 def _number(value: Any) -> str:

@@ -63,6 +63,7 @@ MEASURED = (
     EngineBuild(10068),
     EngineBuild(10361),
     B10488,
+    EngineBuild(10630),
     EngineBuild(10760),
     parse_build("v0.4.0"),
     EngineBuild(10970),
@@ -71,7 +72,7 @@ MEASURED = (
 )
 NEWEST_MEASURED = MEASURED[-1]
 # Builds in whose source every change was looked for, and of which no row was measured.
-READ = (EngineBuild(10630), EngineBuild(10865))
+READ = (EngineBuild(10865),)
 ONE_COMMIT_LATER = {10969: 10970}
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import PLAYBOOK_SPEC, SPECS
@@ -27,7 +28,9 @@ def test_every_variable_has_one_row():
         name for specs in SPECS.values() for spec in specs.values() for name in spec
     }
     assert set(OPTIONS) == known
-    assert [page.text().count(f"\n| `{name}` |") for name in OPTIONS] == [1] * len(OPTIONS)
+    assert [len(re.findall(rf"(?m)^\| `{name}`(?:<br>| \|)", page.text())) for name in OPTIONS] == [1] * len(
+        OPTIONS
+    )
 
 
 def test_of_every_default_it_is_said_what_it_costs_and_of_nothing_else():
@@ -66,4 +69,4 @@ def test_defaults(option, shown):
 
 def test_a_bar_does_not_end_a_cell():
     shown = page.row("a", {"description": "b | c", "default": "{{ a | b }}", "choices": ["x"]}, "d")
-    assert shown == "| `a` | `{{ a \\| b }}` | b \\| c One of `x`. | d |\n"
+    assert shown == "| `a`<br>`{{ a \\| b }}` | b \\| c One of `x`. | d |\n"

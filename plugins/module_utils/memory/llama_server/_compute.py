@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Cells,
     cells,
     has_indexer,
-    kind_of_cache,
+    kinds_of_cache,
     layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
@@ -82,6 +82,8 @@ ALLOWED_ROWS_OF_EACH_COPY = 2
 ALLOWED_MARGIN = 1.5
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 SHARED_CACHES = "attention.shared_kv_layers"
+# Rows of the residual stream's width that a layer which runs again sends or gets, of queries, keys, values and results.
+ROWS_OF_A_LOOP = 4
 
 
 class Knowledge(Enum):
@@ -98,7 +100,7 @@ class Knowledge(Enum):
 @lru_cache(maxsize=1024)
 def knowledge(shape: ModelShape) -> Knowledge:
     """What is known of a model's graph; a header that lacks tensors of its architecture counts as unknown."""
-    is_known = shape.architecture in ARCHITECTURES
+    is_known = shape.architecture in ARCHITECTURES and shape.runs == 1
     if not is_known and any(layer.is_recurrent for layer in shape.layers):
         return Knowledge.NONE
     try:
@@ -190,8 +192,8 @@ def kind_of_layer(shape: ModelShape, index: int) -> int:
 def _first_of_kind(shape: ModelShape) -> tuple[int, ...]:
     firsts: dict[tuple[object, ...], int] = {}
     kinds = (
-        (*kind_of_cache(shape, index), layer.form, layer.head_count_kv, variant(shape, index))
-        for index, layer in enumerate(shape.layers)
+        (cached, layer.form, layer.head_count_kv, variant(shape, index))
+        for index, (cached, layer) in enumerate(zip(kinds_of_cache(shape), shape.layers))
     )
     return tuple(firsts.setdefault(kind, index) for index, kind in enumerate(kinds))
 
@@ -650,7 +652,8 @@ def _from_afar_bytes(
     """A bound of what GPUs hand each other besides the residual stream, in a graph that is not known.
 
     That is the layers' own inputs, which the first GPU computes, and for each of the last layers that share caches the
-    one it reads, which may lie elsewhere unless there is nothing before.
+    one it reads, which may lie elsewhere unless there is nothing before. Layers that run again have their weights on
+    the first run's GPU and their cache on another: queries, keys, values and what attention makes of them go to and fro.
     Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph: a copy for each view (b10488).
     """
     first_sharing = shape.block_count - shape.number(SHARED_CACHES)
@@ -659,7 +662,9 @@ def _from_afar_bytes(
         for index in layers_on(shape, units)
         if index >= first_sharing and units.start > 0
     )
-    return caches + FLOAT_BYTES * layout.tokens * shape.number(PER_LAYER_INPUTS) * shape.block_count
+    again = shape.block_count - shape.block_count // shape.runs
+    elements = shape.number(PER_LAYER_INPUTS) * shape.block_count + ROWS_OF_A_LOOP * again * shape.embedding_length
+    return caches + FLOAT_BYTES * layout.tokens * elements
 
 
 @lru_cache(maxsize=4096)

@@ -28,6 +28,7 @@ ON_THE_CONTROL_NODE = {
     "known_variables",
     "placement_order",
     "report_files",
+    "report_redraw",
     "router_upstreams",
 }
 

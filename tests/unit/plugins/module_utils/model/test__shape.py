@@ -74,6 +74,38 @@ def test_a_shape_gathered_before_it_was_counted_has_none() -> None:
     assert ModelShape.from_dict(plain).half_row_elements == 0
 
 
+@pytest.mark.parametrize(
+    ("architecture", "loops", "layers"),
+    [("nanbeige", None, 16), ("nanbeige", 1, 16), ("nanbeige", 3, 48), ("llama", 3, 16)],
+)
+def test_layers_that_run_again_have_a_cache_of_their_own_and_no_weights(
+    architecture: str, loops: int | None, layers: int
+) -> None:
+    plain = changed()
+    plain["metadata"] = {
+        key.replace("llama.", f"{architecture}."): value for key, value in plain["metadata"].items()
+    } | {"general.architecture": architecture}
+    if loops is not None:
+        plain["metadata"][f"{architecture}.num_loops"] = loops
+    found = shape_from_header(plain, name="m")
+    assert found.block_count == len(found.layers) == layers
+    assert [layer.cache_layer for layer in found.layers] == list(range(layers))
+    assert all(layer.weights_bytes for layer in found.layers[:16])
+    assert not any(layer.weights_bytes for layer in found.layers[16:])
+
+
+@pytest.mark.parametrize("loops", [0, 10**6])
+def test_a_number_of_runs_that_cannot_be_is_refused(loops: int) -> None:
+    plain = changed()
+    plain["metadata"] = {
+        **{key.replace("llama.", "nanbeige."): value for key, value in plain["metadata"].items()},
+        "general.architecture": "nanbeige",
+        "nanbeige.num_loops": loops,
+    }
+    with pytest.raises(ValueError, match=f"nanbeige.num_loops is {loops}"):
+        shape_from_header(plain, name="m")
+
+
 class TestWhatTheHeaderSays:
     def test_numbers(self) -> None:
         found = shape_from_header(

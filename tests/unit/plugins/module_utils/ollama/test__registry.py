@@ -119,6 +119,17 @@ def test_a_file_that_cannot_be_looked_into(front, registry, monkeypatch, faults,
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize(("cuts", "is_read"), [(_registry.TRIES - 1, True), (_registry.TRIES, False)])
+def test_a_connection_that_breaks_off_is_made_again(front, registry, cuts, is_read):
+    manifest = registry.manifest()
+    front.given = {"cut_after": 50_000, "cuts": cuts}
+    if is_read:
+        assert registry.model(manifest).parameters == {"num_ctx": 1024}
+    else:
+        with pytest.raises(RegistryError, match="answers half: IncompleteRead"):
+            registry.model(manifest)
+
+
 def test_no_secret_of_a_redirect_is_told(front, registry):
     manifest = registry.manifest()
     front.given = {"redirect": "http://user:hunter2@127.0.0.1:1/blob?X-Amz-Signature=hunter3"}

@@ -330,6 +330,12 @@ def test_a_unit_that_is_not_there():
         upkeep_of(lambda command: Completed(0, "LoadState=not-found\n", ""), "system", "ollama.service")
 
 
+def test_a_unit_that_does_not_run(tmp_path):
+    text = f'LoadState=loaded\nMainPID=0\nEnvironment="OLLAMA_HOST=127.0.0.1:1" "OLLAMA_MODELS={tmp_path}"\n'
+    with pytest.raises(UpkeepError, match=r"ollama\.service does not run, and models come through it: start it \(GET "):
+        upkeep_of(lambda command: Completed(0, text, ""), "system", "ollama.service")
+
+
 def test_a_server_that_is_down_is_told(tmp_path):
     with pytest.raises(ApiError, match="Connection refused"):
         upkeep_at(Api("http://127.0.0.1:1", 5), str(tmp_path))

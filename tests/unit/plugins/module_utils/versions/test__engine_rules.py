@@ -45,7 +45,7 @@ V0_5_0 = V0_4_0 | {"keeps_routing", "copies_time_step", "wants_even_batches"}
         ("b10068", {"turns_flash_on"}),
         ("b10361", set()),
         ("b10488", set()),
-        ("b10630", B10630 | {"is_measured"}),
+        ("b10630", B10630),
         ("b10760", B10760),
         ("b10865", B10865 | {"is_measured"}),
         ("v0.4.0", V0_4_0),
@@ -72,8 +72,8 @@ def test_what_a_build_does_otherwise_than_b10488(build: str, names: set[str]) ->
         ("b10380", Standing.INHERITED, ["b10361", "b10488"]),
         ("b10434", Standing.INHERITED, ["b10361", "b10488"]),
         ("b10500", Standing.ESTIMATE, ["b10488"]),
-        ("b10630", Standing.READ, ["b10630"]),
-        ("b10745", Standing.ESTIMATE, ["b10488"]),
+        ("b10630", Standing.MEASURED, ["b10630"]),
+        ("b10745", Standing.ESTIMATE, ["b10630"]),
         ("b10800", Standing.ESTIMATE, ["b10760"]),
         ("b10864", Standing.READ, ["b10865"]),
         ("b10865", Standing.READ, ["b10865"]),
@@ -155,5 +155,5 @@ def test_the_rules_are_called_by_engine_and_ollama(
 
 
 def test_a_build_of_which_no_row_was_measured_says_so() -> None:
-    name = "llama.cpp b10630 (Ollama 0.33.9), read in its source and not measured"
-    assert rules_name(parse_build("b10630"), "0.33.9") == name
+    name = "llama.cpp b10864 (Ollama 0.34.9), read in its source and not measured"
+    assert rules_name(parse_build("b10864"), "0.34.9") == name
