@@ -81,7 +81,8 @@ def _suffered(one: History) -> str:
     if one.evicted:
         parts.append(f"was evicted {least}{_times(one.evicted)}")
     if one.spilled:
-        parts.append(f"was left partly to the CPU {least}{_times(one.spilled)} (such loads are not compared with what is foretold)")
+        times = f"{least}{_times(one.spilled)}"
+        parts.append(f"was left partly to the CPU {times} (such loads are not compared with what is foretold)")
     if one.failed:
         why = f" ({one.error.rstrip('.'):.200})" if one.error else ""
         parts.append(f"could not be loaded {least}{_times(one.failed)}{why}")
