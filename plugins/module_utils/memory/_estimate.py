@@ -9,7 +9,7 @@ The rules are those of llama-server as Ollama 0.30 and later start it; docs/arit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
@@ -181,15 +181,28 @@ def first_context(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
 
     Raises: Refused when the engine cannot start it so.
     """
-    load = _resolved(shape, settings)
-    basis, note = basis_of(shape, settings.engine)
-    gpu = GpuMemory(
+    load, beside = _resolved(shape, settings), beside_units(shape, settings)
+    gpu = replace(
+        beside.gpus[0],
         layers=shape.block_count + 1,
         weights_bytes=_weights_bytes(shape, range(shape.block_count + 1)),
         kv_cache=_cache(shape, load, range(shape.block_count)),
         compute_bytes=compute_bytes(
             shape, load.layout, load.attention, load.cache_type, engine=settings.engine
         ),
+    )
+    return replace(beside, gpus=(gpu,))
+
+
+@lru_cache(maxsize=4096)
+def beside_units(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
+    """What a model takes besides its units and their compute buffer, wherever they lie: projector, pools, its host's part.
+
+    Raises: Refused when the engine cannot start it so.
+    """
+    load = _resolved(shape, settings)
+    basis, note = basis_of(shape, settings.engine)
+    gpu = GpuMemory(
         projector_bytes=shape.projector_bytes + shape.inline_projector_bytes,
         projector_compute_bytes=projector_compute(shape).most_bytes,
         pool_bytes=_pool_bytes(shape, load, range(shape.block_count)),
