@@ -78,7 +78,6 @@ LOGIT_BYTES = 4
 UNMEASURED_NOTE = (
     "this build of the engine was not measured: room is left for changes as large as the largest so far"
 )
-READ_NOTE = "this build of the engine was read in its source and not measured"
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,16 @@ def _cache(shape: ModelShape, load: _Load, indices: range, *, on_cpu: bool = Fal
     )
 
 
-def _pool_bytes(shape: ModelShape, load: _Load, indices: range) -> int:
+def _pool_bytes(shape: ModelShape, load: _Load, indices: range, copies: int = 1) -> int:
     settings = load.settings
     return pool_bytes(
-        shape, load.layout, load.attention, indices, backend=settings.backend, engine=settings.engine
+        shape,
+        load.layout,
+        load.attention,
+        indices,
+        backend=settings.backend,
+        engine=settings.engine,
+        copies=copies,
     )
 
 
@@ -127,16 +132,10 @@ def basis_of(
     notes = [
         _graph_note(shape),
         projector_compute(shape).note if with_projector else "",
-        _build_note(engine),
+        UNMEASURED_NOTE if engine.allows_for_change else "",
     ]
     note = "; ".join(one for one in notes if one)
     return (ESTIMATE if note else EXACT), note
-
-
-def _build_note(engine: EngineRules) -> str:
-    if engine.allows_for_change:
-        return UNMEASURED_NOTE
-    return "" if engine.is_measured else READ_NOTE
 
 
 def _graph_note(shape: ModelShape) -> str:
@@ -144,6 +143,8 @@ def _graph_note(shape: ModelShape) -> str:
     if known is Knowledge.KNOWN:
         return ""
     bound = "that of a common transformer and half as much again"
+    if shape.runs > 1:
+        return f"the layers of {shape.name} run {shape.runs} times: its compute buffer is counted as {bound}"
     if known is Knowledge.NONE:
         bound = "all results of its widest layer thrice"
     return (
@@ -279,7 +280,7 @@ def split(
             compute_bytes=computed[number],
             projector_bytes=shape.projector_bytes + shape.inline_projector_bytes if not number else 0,
             projector_compute_bytes=projector_compute(shape).most_bytes if not number else 0,
-            pool_bytes=_pool_bytes(shape, load, range(here.start, min(here.stop, last))),
+            pool_bytes=_pool_bytes(shape, load, range(here.start, min(here.stop, last)), copies),
         )
         for number, here in enumerate(units)
     )
