@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import (
     documented_with_parts,
@@ -44,9 +45,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._alike_hosts import planned_once
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import PRIVATE, plan_options
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
+    SPECS,
+    given_values,
     unfit_values,
     unknown_variables,
+    validator,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
@@ -62,6 +67,9 @@ COMPARING_RETURNS = documented(COMPARING)
 COMPARED = tuple(name for name, told in COMPARING_RETURNS.items() if told["returned"] == "always")
 MODEL = "ollama_model"
 MODEL_RETURNS = documented(MODEL)
+# Made before Ansible forks a process for each host.
+OPTIONS = ArgumentSpecValidator(ARGUMENT_SPEC)
+validator(ROLE)
 
 
 class ActionModule(HostModule):
@@ -69,11 +77,15 @@ class ActionModule(HostModule):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super(HostModule, self).run(tmp, task_vars)
-        # Before the options, which are made of the role's variables and have other names.
-        refusals = self._refusals(task_vars or {})
-        if refusals:
-            return {**result, "failed": True, "msg": "; ".join(refusals)}
-        _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+        given = self._task.args
+        if boolean(given.get("role_variables", False)):
+            values = given_values((*SPECS[ROLE]["main"], *PRIVATE), task_vars or {}, self._templar.template)
+            # Before the options, which have other names.
+            refusals = self._refusals(task_vars or {}, values)
+            if refusals:
+                return {**result, "failed": True, "msg": "; ".join(refusals)}
+            given = {**plan_options(values, ARGUMENT_SPEC), **given}
+        options = _validated(given)
         read = self._read(options, task_vars)
         if read.get("failed") or read.get("unreachable"):
             return {**read, **result}
@@ -92,6 +104,7 @@ class ActionModule(HostModule):
             outcome["refused"] = refused(options, outcome)
             if options["compare"] and not outcome["refused"]:
                 outcome["compared"] = self._compared(options, read, outcome["plan"]["environment"], task_vars or {})
+                outcome["is_done"] = is_done(outcome)
         if options["as_json"] and "plan" in outcome:
             outcome["plan_json"] = json.dumps(outcome.pop("plan"), separators=(",", ":"))
             # Of many hosts most have the same, and what shows the plans says each once.
@@ -125,11 +138,8 @@ class ActionModule(HostModule):
             return Pulls(), told
         return pulls_of(asked, told), {**read, TO_COME: told.get("descriptions") or []}
 
-    def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
-        if not boolean(self._task.args.get("check_variables", False)):
-            return []
-        unknown = settings_by_fact(task_vars) + unknown_variables(task_vars)
-        return unknown + unfit_values(ROLE, task_vars, self._templar.template)
+    def _refusals(self, task_vars: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+        return settings_by_fact(task_vars) + unknown_variables(task_vars) + unfit_values(ROLE, values)
 
     def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not options["gather"]:
@@ -170,6 +180,17 @@ class ActionModule(HostModule):
         return {name: seen[name] for name in (*COMPARED, "failed", "unreachable", "msg") if name in seen}
 
 
+def _validated(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with their types and defaults.
+
+    Raises: AnsibleActionFail where one does not fit.
+    """
+    found = OPTIONS.validate(dict(given))
+    if found.error_messages:
+        raise AnsibleActionFail("; ".join(found.error_messages))
+    return {**given, **found.validated_parameters}
+
+
 def refused(options: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
     """Why the plan is not to be applied, one sentence each."""
     sentences = list(options["refusals"])
@@ -186,6 +207,16 @@ def _secrets_in(environment: Mapping[str, Any]) -> dict[str, str] | None:
         return secrets_of(variables_of(dropin_of(environment)))
     except AnsibleActionFail:
         return None
+
+
+def is_done(outcome: Mapping[str, Any]) -> bool:
+    """Whether the host is as planned, was seen to work, and remembers what it was planned for."""
+    compared = outcome["compared"]
+    return (
+        bool(compared.get("in_sync"))
+        and not any(compared[name] for name in ("conflicts", "refusals", "unproven"))
+        and outcome["hardware"]["to_remember"] is None
+    )
 
 
 def dropin_of(environment: Mapping[str, Any]) -> str:

@@ -27,14 +27,14 @@ extends_documentation_fragment:
   - gpufleet.ollama._attributes.control_node
   - gpufleet.ollama._service
 options:
-  check_variables:
+  role_variables:
     description:
-      - Whether to fail, before anything else, where a variable of the host is nearly one of this collection's and is
-        none, as M(gpufleet.ollama.known_variables) does, or where a value of the role P(gpufleet.ollama.ollama_plan#role)
-        does not fit its argument specs.
-      - The role does so in this one task, and the playbooks import it with C(rolespec_validate=false). Ansible's own
-        task keeps all argument specs with their descriptions in memory for each host, and every further task takes
-        the control node longer the more hosts there are.
+      - Whether options that are not given are taken from the variables of the role P(gpufleet.ollama.ollama_plan#role).
+      - It fails, before anything else, where a variable of the host is nearly one of this collection's and is none, as
+        M(gpufleet.ollama.known_variables) does, or where a value does not fit the role's argument specs.
+      - The role does all of that in this one task, and the playbooks import it with C(rolespec_validate=false). Ansible's own
+        task keeps all argument specs with their descriptions in memory for each host, every further task takes the control
+        node longer the more hosts there are, and a template of a task is compiled anew for each host.
     type: bool
     default: false
   gather:
@@ -665,6 +665,12 @@ compared:
       O(operator_environment). Where the host could not be looked at, what came in its place.
   returned: success, when O(compare=true) and RV(refused) is empty
   type: dict
+is_done:
+  description:
+    - Whether there is nothing left to apply. By RV(compared) the host is as planned and has been seen to work so, and what the
+      plan is applied for is remembered.
+  returned: success, when O(compare=true) and RV(refused) is empty
+  type: bool
 stopped:
   description:
     - That somebody has stopped and disabled the service, in one sentence; else empty.

@@ -16,8 +16,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 
-# What is looked at before anything else.
-CHECKS = {"check_variables": {"type": "bool", "default": False}}
+# Where the options are those of the role.
+CHECKS = {"role_variables": {"type": "bool", "default": False}}
 
 # The parts of a host that `ollama_host_info` reads.
 PARTS = ("gpu", "models", "service", "measured", "server")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Dict
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._changes import change_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import GPU_GONE
@@ -108,8 +108,23 @@ def _change(variables: Mapping[str, Any], after: Mapping[str, Any] | None) -> di
     return change_of(before, after, seconds)
 
 
+class _ReadOnce(Dict[str, Any]):
+    """Variables of a host, each of which Ansible makes anew, with all that is in it, whenever it is asked for."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._variables = variables
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of the variables."""
+        if name not in self:
+            self[name] = self._variables.get(name, default)
+        return self[name]
+
+
 def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: bool) -> Known:
     """What is known of a host, which the play may have lost since, or may just begin to change."""
+    variables = _ReadOnce(variables)
     data = HostData(**known_of(name, variables))
     if not (data.failure or data.unreachable):
         verified = data.verified or {}

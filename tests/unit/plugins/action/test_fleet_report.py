@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import (
     MOST_OF_A_HISTORY_BYTES,
     ActionModule,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report import _known
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import MOST_LINES, StateChange
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import BEGUN, LOST, NOTHING_KNOWN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
@@ -377,3 +378,16 @@ def test_the_page_begins_with_the_last_placement_where_there_is_one(tmp_path):
 def test_a_placement_that_is_none_costs_the_page_nothing(tmp_path, text):
     (tmp_path / "placement.json").write_text(text)
     assert placed(tmp_path) == {}
+
+
+def test_each_variable_of_a_host_is_read_once_however_often_it_is_needed() -> None:
+    class Variables(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
+            read.append(name)
+            return super().get(name, default)
+
+    read: list[str] = []
+    result = {"plan_json": json.dumps({}), "compared": VERIFIED, "service_id": "s"}
+    _known.known("a", Variables(ollama_plan_result=result, ollama_report_phase="changed"), is_lost=False, is_changing=False)
+    assert "ollama_plan_result" in read
+    assert [name for name in read if read.count(name) > 1] == []

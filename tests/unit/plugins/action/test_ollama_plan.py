@@ -99,16 +99,17 @@ def run_on(run_action, monkeypatch):
 
 def test_variables_of_the_roles_are_looked_at_before_the_options_where_it_is_asked_for(run_action):
     wrong = {"ollama_plan_request": 4, "ollama_plan_requests": "{{ 'ma' ~ 'ny' }}"}
-    refused = run_action(wrong, check_variables=True, requests="many", gpu=HOST)
+    refused = run_action(wrong, role_variables=True, requests="many", gpu=HOST)
     assert refused["failed"] is True
     assert "ollama_plan_request: ollama_plan knows no such variable" in refused["msg"]
     assert "ollama_plan: argument 'ollama_plan_requests' is of type str" in refused["msg"]
     assert run_action({"ollama_plan_request": 4}, gpu=HOST, models=[GEMMA])["plan"]["safe"] is True
 
 
-def test_variables_that_fit_are_planned_with(run_action):
-    right = {"ollama_plan_requests": "4"}
-    assert run_action(right, check_variables=True, gpu=HOST, models=[GEMMA])["plan"]["safe"] is True
+def test_variables_of_the_role_are_its_options_unless_the_task_gives_them(run_action):
+    right = {"ollama_plan_requests": "2", "ollama_plan_gpu": HOST, "ollama_plan_model_descriptions": [GEMMA]}
+    assert run_action(right, role_variables=True)["plan"]["num_parallel"] == 2
+    assert run_action(right, role_variables=True, requests=3)["plan"]["num_parallel"] == 3
 
 
 READ = {
@@ -143,13 +144,13 @@ class TestAHostIsComparedWithItsPlan:
     def compare(self, run_action, monkeypatch):
         """`compare(wanted, option=value)`: the result, for a host that was compared with `wanted` when it was read."""
 
-        def run(wanted, again=AS_COMPARED, service=None, **options):
+        def run(wanted, again=AS_COMPARED, service=None, more=None, **options):
             def execute(_self, module_name, module_args, **_others):
                 asked.append((module_name.rpartition(".")[2], module_args))
                 if not module_name.endswith(HOST_INFO):
                     return again
                 compared = {} if wanted is None else {**AS_COMPARED, "wanted": wanted}
-                read = {**READ, "compared": compared, "service": service or {}}
+                read = {**READ, "compared": compared, "service": service or {}, **(more or {})}
                 return completed(read, with_all(HOST_INFO_RETURNS, module_args["gather"]))
 
             monkeypatch.setattr(ActionModule, "_execute_module", execute)
@@ -199,6 +200,23 @@ class TestAHostIsComparedWithItsPlan:
     def test_headers_are_kept_on_the_host_only_where_the_plan_is_to_be_applied(self, compare, apply):
         compare(None, apply=apply)
         assert compare.asked[0][1].get("keep_headers", False) is apply
+
+    @pytest.mark.parametrize(
+        ("found", "remembered", "done"),
+        [
+            ({}, True, True),
+            ({}, False, False),
+            ({"in_sync": False}, True, False),
+            ({"conflicts": [{"variable": "A"}]}, True, False),
+            ({"refusals": ["masked"]}, True, False),
+            ({"unproven": True}, True, False),
+        ],
+    )
+    def test_a_host_is_done_where_nothing_is_left_to_apply(self, compare, found, remembered, done):
+        again = {**AS_COMPARED, "in_sync": True, **found}
+        before = {"planned_gpus": [OURS], "planned_for": {"version": "0.33.0", "engine_build": None, "observed": []}}
+        result = compare(None, again=again, more=before if remembered else {"planned_gpus": []})
+        assert result["is_done"] is done
 
     def test_secrets_are_not_sent_where_nothing_is_compared(self, run_on):
         run_on(READ, operator_environment={"HF_TOKEN": "hunter2"})
