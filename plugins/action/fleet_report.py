@@ -89,6 +89,7 @@ class ActionModule(ActionBase):
             summary=report["summary"],
             table=table(report),
             refusals=[*refusals_of(report, known), *twins],
+            to_pull=[one.data.name for one in known if one.has_to_pull],
         )
         if twins:
             result["warnings"] = twins
