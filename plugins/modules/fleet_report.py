@@ -157,4 +157,9 @@ refusals:
   returned: always
   type: list
   elements: str
+to_pull:
+  description: The hosts on which models have to be pulled before their plan can be applied.
+  returned: always
+  type: list
+  elements: str
 """

@@ -39,6 +39,7 @@ class Known:
     data: HostData
     service_id: str = ""
     gone_is_accepted: bool = False
+    has_to_pull: bool = False
 
 
 def plan_in(variables: Mapping[str, Any]) -> Any:
@@ -138,6 +139,7 @@ def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: b
         data,
         service_id=str((data.verified or result).get("service_id") or ""),
         gone_is_accepted=bool((result.get("hardware") or {}).get("gone_is_accepted")),
+        has_to_pull=bool(result.get("pulls")),
     )
 
 
