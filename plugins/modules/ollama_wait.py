@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_wait
 short_description: Wait until an Ollama service is healthy, or idle
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Waits on the host itself, in one execution, so that a lost connection to it costs nothing.
   - A service is healthy when the process that answers at its address is its own, and has been the same one,
