@@ -5,7 +5,7 @@
 
 python tests/gates/requirements.py
 
-Source: Ansible documentation, "Ansible community package collections requirements", and "Automation Hub certification". What tools
+Source: Ansible documentation, "Ansible community package collections requirements", "Automation Hub certification". What tools
 look at is theirs: galaxy-importer in make artifact, ansible-test in make sanity, antsibull-docs in make docs-lint.
 """
 
