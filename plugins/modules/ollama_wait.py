@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_wait
 short_description: Wait until an Ollama service is healthy, or idle
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Waits on the host itself. Until it is healthy that is one execution, so that a lost connection to it costs nothing;
     until it is idle, it is executed anew every 15 seconds, to say what is still in flight.
