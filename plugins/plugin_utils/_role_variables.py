@@ -16,7 +16,7 @@ from ansible.module_utils.common.yaml import yaml_load
 ROLES = Path(__file__).parents[2] / "roles"
 # What the roles themselves leave behind for those that come after them.
 FACTS = {
-    "ollama_benchmark": {"ollama_benchmark_report", "ollama_benchmark_result"},
+    "ollama_benchmark": {"ollama_benchmark_partial", "ollama_benchmark_report", "ollama_benchmark_result"},
     "ollama_plan": {"ollama_plan_result"},
     "ollama_report": {
         "ollama_report_before",
