@@ -26,7 +26,12 @@ FACTS = {
         "ollama_report_seconds",
         "ollama_report_unreachable",
     },
-    "ollama_override": {"ollama_override_changed", "ollama_override_outcome", "ollama_override_rolled_back"},
+    "ollama_override": {
+        "ollama_override_changed",
+        "ollama_override_outcome",
+        "ollama_override_restarted",
+        "ollama_override_rolled_back",
+    },
     # The first two are of the hosts behind the router.
     "ollama_router": {"ollama_router_address", "ollama_router_is_out", "ollama_router_routed"},
     "ollama_verify": {"ollama_verify_result"},
