@@ -10,7 +10,7 @@ PACKAGE := ansible_collections.gpufleet.ollama
 PURE_ROOMS := plugins/module_utils
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock link check test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint variables docs artifact \
+.PHONY: help venv lock link check test test-all sanity lint types licences unit many-inputs fuzz changelog-lint docs-lint variables docs artifact requirements \
 	systemd-tests fault-tests page-tests engine-tests engine-newest engine-truth versions pictures fleet-bench bench mutants clean
 
 help: ## This list
@@ -94,8 +94,11 @@ variables: venv ## The page of all variables, from the argument specs
 docs: venv link ## The documentation site, in docs/_build/html
 	$(BIN)/python tests/gates/docs.py
 
-artifact: venv ## Build the collection, install the artifact elsewhere, check its playbooks' syntax
+artifact: requirements ## Build the collection, install the artifact elsewhere, check its playbooks' syntax
 	$(BIN)/python tests/gates/artifact.py
+
+requirements: venv ## What the community package and Automation Hub ask of a collection: met, or the reason
+	$(BIN)/python tests/gates/requirements.py
 
 # Two at a time, because each test waits for a host of its own most of the time.
 systemd-tests: venv link ## On hosts with real systemd: the faults that matter most, and every quoted value

@@ -94,6 +94,7 @@ class ActionModule(ActionBase):
             closing=closing_lines(report),
             plan_warnings=warning_lines(report),
             refusals=[*refusals_of(report, known), *twins],
+            to_pull=[one.data.name for one in known if one.has_to_pull],
         )
         if twins:
             result["warnings"] = twins

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: benchmark_report
 short_description: The benchmarks of hosts with what is needed to draw them
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The gpufleet.ollama developers (@gpufleet)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: ollama_environment_problems
 short_description: Tell what Ollama would ignore or misread in an environment
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The gpufleet.ollama developers (@gpufleet)
 description:

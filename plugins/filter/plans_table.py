@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: plans_table
 short_description: The plans of several hosts as lines of text
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The gpufleet.ollama developers (@gpufleet)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fleet_place
 short_description: Place models on the hosts of a fleet so that a demand is met
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Decides which host holds which models with how many slots, so that every demand is met by plans that the planner calls
     safe. It reads what M(gpufleet.ollama.ollama_plan) has left of each host of the play with

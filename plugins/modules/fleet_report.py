@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fleet_report
 short_description: Write what a run knows of its hosts as a page and as data on the control node
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
     there is neither, decides the state of each host, and writes C(report.html), C(report.json) and, for spreadsheets,
@@ -154,6 +154,11 @@ refusals:
   description:
     - Why C(site.yml) changes no host, one sentence each. Of a host nobody knows whether it is as planned, or it has lost a GPU,
       or two names of the inventory stand for one service (which is a warning, too).
+  returned: always
+  type: list
+  elements: str
+to_pull:
+  description: The hosts on which models have to be pulled before their plan can be applied.
   returned: always
   type: list
   elements: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: fleet_start
 short_description: Refuse a run over hosts or in batches that are not meant so
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Fails where no host matches, because Ansible skips a play without hosts and ends as if all was well.
   - Fails where the inventory sets C(gpufleet_hosts), C(gpufleet_serial) or C(gpufleet_benchmark_serial). Plays are resolved

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpu_facts
 short_description: Gather facts about the GPUs of a host, their memory and who holds it
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells which GPUs and MIG instances a host has, how much of their memory is total, free, used and held by a given
     service, which of them that service sees and in what order, and what is wrong with them.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: known_variables
 short_description: Refuse variables that are a slip of the pen away from one of this collection
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Fails where a variable of the host is nearly, and not quite, an option of a role of this collection, a fact that it
     leaves, or a variable of the playbooks, and names the one that was probably meant. Ansible itself ignores such a

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_benchmark
 short_description: Measure how fast an Ollama server answers, with one and more requests at once
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Sends requests to the server from its own host and measures rates and delays, with one request in flight and with
     more of them, for one model after the other.

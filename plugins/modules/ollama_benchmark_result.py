@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_benchmark_result
 short_description: Read, keep or remove the result of a benchmark on a host
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - The result lies in the collection's state folder of the service, C(/var/lib/gpufleet/<unit>/benchmark.json), for a
     user's service C(~/.local/state/gpufleet/<unit>/benchmark.json).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_host_info
 short_description: Read all that the plan of a host is made of, in one execution
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads what M(gpufleet.ollama.gpu_facts), M(gpufleet.ollama.ollama_model_info),
     M(gpufleet.ollama.systemd_environment_info) and M(gpufleet.ollama.ollama_benchmark_result) read with their defaults,

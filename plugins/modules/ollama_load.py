@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_load
 short_description: Load models into an Ollama service in a given order, and tell where they lie
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Loads the models one after the other, because the order decides what Ollama evicts, and then looks at all, or
     at each as soon as it is loaded.

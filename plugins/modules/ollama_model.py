@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_model
 short_description: Have models on a host, or not, through its own Ollama
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Pulls models that lack, makes them from a file, and removes those that are named with O(models[].state=absent). Nothing
     else is removed, and a model that is loaded is not.

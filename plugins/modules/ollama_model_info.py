@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_model_info
 short_description: Read the installed models of an Ollama server, with all that planning needs of them
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the installed models of an Ollama server from its store on disk (manifests and the headers of the
     GGUF files) or from its API. Both give the same answer for the same model; the disk answers while the

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ollama_plan
 short_description: Compute how many requests and models an Ollama server can take without spilling
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Searches for the settings with which Ollama keeps the wanted models loaded together, serves the expected
     requests at once with the smallest parallel value that does, and gives every request the largest context,

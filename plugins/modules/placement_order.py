@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: placement_order
 short_description: Find the order in which hosts are changed so that a demand is served all the while
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Takes the variable C(gpufleet_placement) of a file that M(gpufleet.ollama.fleet_place) has written, and which hosts are as
     planned already (C(ollama_verify_result), C(ollama_plan_result)), and puts the others in an order in which new places come

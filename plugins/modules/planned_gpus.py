@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: planned_gpus
 short_description: Remember on a host what its plan was applied for
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes the UUIDs and names of the GPUs into the state folder of the service. M(gpufleet.ollama.ollama_host_info) reads
     them, so that a GPU which is gone is told from one that was never there. A plan without it would pass for the right one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: report_files
 short_description: Write the files of a report on the control node
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes texts into files of one folder on the control node, each replaced at once, so that a reader finds the old one
     or the new one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: report_redraw
 short_description: Draw the pages of a fleet anew from what earlier runs have kept
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Draws C(report.html) and C(report.csv) from C(report.json), with the last placement where C(placement.json) lies beside it,
     and C(benchmark.html) from C(benchmark.json). What there are no data for is not drawn.

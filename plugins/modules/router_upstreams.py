@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: router_upstreams
 short_description: Find which hosts hold which models, for a router in front of them
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Puts together each model with exactly the hosts that hold it and the slots that each has for it, from the plans that the
     run has made (C(ollama_plan_result.plan_json) or C(ollama_plan)).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: systemd_dropin
 short_description: Write a verified drop-in of a systemd service, and bring former ones back
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Has systemd read a drop-in before it is put in place, because C(systemd-analyze verify) accepts broken drop-ins
     unless they are staged for it, and systemd starts a service without the settings it ignores.

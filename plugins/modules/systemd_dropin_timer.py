@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: systemd_dropin_timer
 short_description: Have systemd remove a drop-in of a service later
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Starts a transient timer (C(systemd-run)) that removes a drop-in, has systemd read its unit files and restarts the service,
     for a run that may be killed before it does so itself.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: systemd_environment_info
 short_description: Read the environment of a systemd service, where it comes from and what its process has
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - For every variable of a service it tells the value, the file and line that set it, and the places that are
     overridden, among the fragment, the drop-ins in systemd's order and the files named by C(EnvironmentFile=).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: systemd_restart
 short_description: Have systemd read its unit files, and restart a service
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Runs C(systemctl daemon-reload), forgets failed starts, which would keep systemd from starting the service, and
     restarts it.

@@ -17,7 +17,7 @@ from ansible.module_utils.common.yaml import yaml_load
 ROLES = Path(__file__).parents[2] / "roles"
 # What the roles themselves leave behind for those that come after them.
 FACTS = {
-    "ollama_benchmark": {"ollama_benchmark_report", "ollama_benchmark_result"},
+    "ollama_benchmark": {"ollama_benchmark_partial", "ollama_benchmark_report", "ollama_benchmark_result"},
     "ollama_plan": {"ollama_plan_result"},
     "ollama_pull": {"ollama_pull_result"},
     "ollama_report": {
@@ -28,7 +28,12 @@ FACTS = {
         "ollama_report_seconds",
         "ollama_report_unreachable",
     },
-    "ollama_override": {"ollama_override_changed", "ollama_override_outcome", "ollama_override_rolled_back"},
+    "ollama_override": {
+        "ollama_override_changed",
+        "ollama_override_outcome",
+        "ollama_override_restarted",
+        "ollama_override_rolled_back",
+    },
     # The first two are of the hosts behind the router.
     "ollama_router": {"ollama_router_address", "ollama_router_is_out", "ollama_router_routed"},
     "ollama_verify": {"ollama_verify_result"},

@@ -48,8 +48,7 @@ class MemoryEngine:
     """The engine as the memory rules foretell it; it remembers what it has found."""
 
     def __init__(self) -> None:
-        # With each load whether it has the details.
-        self._starts: dict[tuple[object, ...], tuple[EngineLoad, bool]] = {}
+        self._starts: dict[tuple[object, ...], EngineLoad] = {}
         self._units: dict[tuple[object, ...], UnitSums] = {}
         self._computes: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._believed: dict[tuple[object, ...], BelievedMemory] = {}
@@ -58,13 +57,14 @@ class MemoryEngine:
 
     def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         """What starting the model does."""
-        key = (id(model.shape), launch, free_bytes)
-        known, has_details = self._starts.get(key, (None, False))
         # Only a load that does not lie as usual is told otherwise with details.
-        if known is None or (launch.details and known.refitted and not has_details):
-            self._shapes[id(model.shape)] = model.shape
-            known = self._start(model, launch, free_bytes)
-            self._starts[key] = (known, launch.details)
+        for details in (launch.details, not launch.details):
+            known = self._starts.get((id(model.shape), launch, free_bytes, details))
+            if known is not None and (details is launch.details or not known.refitted):
+                return known
+        self._shapes[id(model.shape)] = model.shape
+        known = self._start(model, launch, free_bytes)
+        self._starts[id(model.shape), launch, free_bytes, launch.details] = known
         return known
 
     def _start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:

@@ -39,15 +39,22 @@ class LeastMemory:
             alike[kind] += 1
             self._layers[kind] = index
         self._alike = alike
+        self._known: dict[tuple[int, int, str], int] = {}
 
     def bytes(self, context_length: int, parallel: int, kv_cache_type: str) -> int:
         """Bytes that the model takes of all GPUs together."""
+        key = (context_length, parallel, kv_cache_type)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._weights_bytes + self._caches_bytes(*key)
+        return known
+
+    def _caches_bytes(self, context_length: int, parallel: int, kv_cache_type: str) -> int:
         layout = replace(cells(self._shape, context_length, parallel, 1), ahead=0)
-        caches = sum(
+        return sum(
             count
             * layer_cache(
                 self._shape, self._layers[kind], layout, kv_cache_type, transposed_values=False
             ).total_bytes
             for kind, count in self._alike.items()
         )
-        return self._weights_bytes + caches

@@ -42,7 +42,8 @@ def check_fields(record: Any, of: str) -> None:
     of: what the record stands for, in the message.
     Raises: ValueError naming the field that is of another kind or out of bounds.
     """
-    for name, fulfils, kind in _checks_of(type(record)):
+    declared: Any = type(record)
+    for name, fulfils, kind in _checks_of(declared):
         value = getattr(record, name)
         if not fulfils(value):
             raise ValueError(f"{name} of {of} is {shown(value)}, expected {kind}")
@@ -53,7 +54,8 @@ def check_all(records: Sequence[Any], of: Callable[[int], str]) -> None:
 
     of: what the record of a number stands for. Raises: ValueError as check_fields() does, of the first record.
     """
-    if all(_are_usual(kind, [getattr(one, name) for one in records]) for name, kind in _kinds_of(type(records[0]))):
+    declared: Any = type(records[0])
+    if all(_are_usual(kind, [getattr(one, name) for one in records]) for name, kind in _kinds_of(declared)):
         return
     for number, record in enumerate(records):
         check_fields(record, of(number))

@@ -193,7 +193,8 @@ class Judge:
                 0, "", "", "nvidia", "", memory_total_bytes=middle * GIB, memory_free_bytes=middle * GIB
             )
             judge = self.on(replace(self.host, gpus=(gpu,)))
-            if judge.any_order(models, candidate, says_why=False).is_safe:
+            is_hopeless = judge.is_hopeless(models, candidate, len(models))
+            if not is_hopeless and judge.any_order(models, candidate, says_why=False).is_safe:
                 enough, high = middle * GIB, middle - 1
             else:
                 low = middle + 1

@@ -103,7 +103,9 @@ def plan_host(
             lesson.of_next_step(step)
             for step in limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
         ]
-        today = today_of(chosen.inputs, said or Said())
+        # What was observed goes before the rules in the plan alone.
+        engine = None if chosen.inputs.observed else chosen.judge.simulation.engine
+        today = today_of(chosen.inputs, said or Said(), engine)
         return _in_words(chosen, lesson, shown, next_steps, loaded or {}, seen, today)
 
 

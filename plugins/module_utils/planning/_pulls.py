@@ -68,7 +68,7 @@ def pulls_of(asked: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> P
         return Pulls(failures=(str(answer.get("msg")),))
     sources = {name_key(one["name"]): one for one in asked}
     described = {name_key(str(one.get("name"))) for one in answer["descriptions"]}
-    coming = [model for model in answer["models"] if model["action"]]
+    coming = [model for model in answer["models"] if model["action"] and name_key(model["name"]) in sources]
     no_room = answer["no_room"]
     room = no_room or (
         f"the disk of {answer['models_path']} has room: {gib_or_mib(answer['needed_bytes'])} are to come, "
@@ -77,7 +77,7 @@ def pulls_of(asked: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> P
     sizes = [f", {gib_or_mib(model['size_bytes'])}" if model["size_bytes"] else "" for model in coming]
     names = [short_name(model["name"]) for model in coming]
     return Pulls(
-        models=tuple(_pinned(sources.get(name_key(model["name"]), {}), model) for model in coming),
+        models=tuple(_pinned(sources[name_key(model["name"])], model) for model in coming),
         told=(*(f"to pull: {name}{size}" for name, size in zip(names, sizes)), *([room] if coming else [])),
         warnings=(
             *(f"{name} is not installed yet{size}: planned by the header of what is to come" for name, size in zip(names, sizes)),

@@ -49,6 +49,21 @@ def best_choice(judges: Sequence[Judge], goal: Goal) -> Choice | None:
     return _best_for_any(judges, goal)
 
 
+def some_choice(judges: Sequence[Judge], goal: Goal, likely: Candidate | None) -> Candidate | None:
+    """Settings that every judge finds safe for the wanted models, whichever they are; None where there are none.
+
+    `likely` are tried first.
+    """
+    for settings in promising(judges, goal):
+        first = [candidate for candidate in settings if candidate == likely]
+        for candidates in (first, [candidate for candidate in settings if candidate != likely]):
+            for look in (_wanted_in_any_order, _wanted_in_some_order):
+                for candidate in candidates:
+                    if look(judges, goal, candidate):
+                        return candidate
+    return None
+
+
 def safe_choice(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> Choice | None:
     """The choice of these very settings, if it is safe."""
     if candidate not in set(goal.settings()):

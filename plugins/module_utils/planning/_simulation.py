@@ -99,7 +99,7 @@ class Simulation:
         self._environment = dict(environment)
         # What a candidate decides it decides alone, also where it leaves Ollama's default.
         self._others = {name: value for name, value in environment.items() if name not in PLANNED_VARIABLES}
-        self._engine = engine or MemoryEngine()
+        self.engine = engine or MemoryEngine()
         self._servers: dict[Candidate, Server] = {}
         self._alone: dict[tuple[str, Candidate], Alone] = {}
         # Servers are told apart by identity, which holds while the outcomes that lead to them are remembered.
@@ -114,7 +114,7 @@ class Simulation:
             environment=self._environment,
             headroom_bytes=self.headroom_bytes,
             runner_overhead_bytes=self.runner_overhead_bytes,
-            engine=self._engine,
+            engine=self.engine,
         )
 
     def server(self, candidate: Candidate) -> Server:
@@ -130,7 +130,7 @@ class Simulation:
                 self.gpus,
                 self.host.system_memory_available_bytes,
                 cuda_context_bytes=self.runner_overhead_bytes,
-                engine=self._engine,
+                engine=self.engine,
                 tells=False,
             )
         return server

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
     Candidate,
@@ -33,8 +34,11 @@ MOST_LOADED_IN_TURN = 16
 _KEPT_LOADED = {"OLLAMA_KEEP_ALIVE": "-1"}
 
 
-def today_of(inputs: Inputs, said: Said) -> Today | None:
-    """What runs today; None where nothing is known of a service that runs."""
+def today_of(inputs: Inputs, said: Said, engine: MemoryEngine | None = None) -> Today | None:
+    """What runs today; None where nothing is known of a service that runs.
+
+    `engine`: one that may remember what models of this host take.
+    """
     running = dict(inputs.service.running)
     if not running:
         return None
@@ -50,6 +54,7 @@ def today_of(inputs: Inputs, said: Said) -> Today | None:
             version=str(inputs.rules.version),
             environment=others,
             headroom_bytes=0,
+            engine=engine,
         )
     )
     server = start_server(
@@ -57,6 +62,7 @@ def today_of(inputs: Inputs, said: Said) -> Today | None:
         {**running, "OLLAMA_CONTEXT_LENGTH": str(context), **_KEPT_LOADED},
         judge.simulation.gpus,
         inputs.host.system_memory_available_bytes,
+        engine=judge.simulation.engine,
     )
     most = min(server.max_loaded_models, len(models))
     together = judge.most_loaded(models, candidate, most) if models else 0

@@ -22,15 +22,13 @@ NOTHING = "nothing"
 
 
 def change_of(
-    before: Mapping[str, Any], after: Mapping[str, Any] | None, seconds: float | None
+    differences: Iterable[Mapping[str, Any]], restarted: bool | None, seconds: float | None
 ) -> dict[str, Any]:
     """What became of a host that a rollout has begun to change, as the report tells it.
 
-    before: `differences` and `main_pid` as they were found; after: the comparison after the change, None where there is none.
-    `restarted` is None where nobody knows.
+    differences: as they were found before the change. restarted: None where nobody knows.
     """
-    drifts = explain(before["differences"], ())
-    restarted = None if after is None else before.get("main_pid") != after.get("main_pid")
+    drifts = explain(differences, ())
     return {
         "variables": [_variable(drift) for drift in drifts if drift.variable],
         "others": [drift.message for drift in drifts if not drift.variable],

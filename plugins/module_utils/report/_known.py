@@ -39,6 +39,7 @@ class Known:
     data: HostData
     service_id: str = ""
     gone_is_accepted: bool = False
+    has_to_pull: bool = False
 
 
 def plan_in(variables: Mapping[str, Any]) -> Any:
@@ -96,16 +97,16 @@ def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "gpus_gone": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("gone") or ())),
         "changes": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("changes") or ())),
         "compared": COMPARED.get(str(phase), ""),
-        "change": _change(variables, verified if phase == CHANGED else None),
+        "change": _change(variables),
     }
 
 
-def _change(variables: Mapping[str, Any], after: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _change(variables: Mapping[str, Any]) -> dict[str, Any] | None:
     before, phase = variables.get("ollama_report_before"), variables.get("ollama_report_phase")
     if not before or phase not in (CHANGING, CHANGED):
         return None
     seconds = variables.get("ollama_report_seconds") if phase == CHANGED else None
-    return change_of(before, after, seconds)
+    return change_of(before["differences"], variables.get("ollama_override_restarted"), seconds)
 
 
 class _ReadOnce(Dict[str, Any]):
@@ -138,6 +139,7 @@ def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: b
         data,
         service_id=str((data.verified or result).get("service_id") or ""),
         gone_is_accepted=bool((result.get("hardware") or {}).get("gone_is_accepted")),
+        has_to_pull=bool(result.get("pulls")),
     )
 
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
     MEASURED,
-    READ,
     EngineBuild,
     Standing,
     neighbours,
@@ -30,8 +29,7 @@ class EngineRules:
     handed before it runs, it waits for all of it. gathers_once: the states of all slots are read at once.
     allocates_workspaces: those of cuBLAS are its own. wants_even_batches: some architectures abort on a batch that slots
     cannot share evenly. turns_flash_on: a quantised cache turns flash attention on where that is left to the engine, which
-    refuses it otherwise. allows_for_change: not known, so that what it takes is a bound. is_measured: it was,
-    or two builds before and after it that do the same were.
+    refuses it otherwise. allows_for_change: not known, so that what it takes is a bound.
     """
 
     keeps_experts: bool = False
@@ -49,7 +47,6 @@ class EngineRules:
     wants_even_batches: bool = False
     turns_flash_on: bool = True
     allows_for_change: bool = False
-    is_measured: bool = True
 
 
 AS_FIRST_READ = EngineRules()
@@ -99,9 +96,6 @@ REFUSALS = ("turns_flash_on", "wants_even_batches")
 def standing_of(build: EngineBuild) -> tuple[Standing, tuple[EngineBuild, ...]]:
     """How far the rules of a build are known, and the measured builds that they rest on."""
     before, after = neighbours(build)
-    read = [one for one in READ if build.is_read and one.number in (build.number, build.number + 1)]
-    if read:
-        return Standing.READ, (read[0],)
     if not build.is_read or before is None:
         return Standing.ESTIMATE, tuple(one for one in (before or MEASURED[0],) if one)
     if before.number in (build.number, build.number + 1):
@@ -117,9 +111,7 @@ def _rows_are_equal(one: EngineBuild, other: EngineBuild) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _rules(
-    number: int, fuses: bool = True, allows_for_change: bool = False, is_measured: bool = True
-) -> EngineRules:
+def _rules(number: int, fuses: bool = True, allows_for_change: bool = False) -> EngineRules:
     def holds(name: str) -> bool:
         return _BY_NAME[name].holds(number, in_doubt=True) and (fuses or name not in FUSIONS)
 
@@ -128,7 +120,6 @@ def _rules(
     return EngineRules(
         caches_predictions=not drops,
         allows_for_change=allows_for_change,
-        is_measured=is_measured,
         **{name: holds(name) for name in names},
     )
 
@@ -139,9 +130,7 @@ def engine_rules(build: EngineBuild, *, fuses: bool = True) -> EngineRules:
 
     A build that is not known goes by the one that stands for it, and what it takes is a bound.
     """
-    standing = standing_of(build)[0]
-    is_measured = standing in (Standing.MEASURED, Standing.INHERITED)
-    return _rules(build.number, fuses, standing is Standing.ESTIMATE, is_measured)
+    return _rules(build.number, fuses, standing_of(build)[0] is Standing.ESTIMATE)
 
 
 def rules_name(build: EngineBuild, version: object) -> str:
@@ -152,8 +141,6 @@ def rules_name(build: EngineBuild, version: object) -> str:
         return f"llama.cpp {build} (Ollama {version})"
     if standing is Standing.INHERITED:
         return f"llama.cpp {build} (Ollama {version}), as {names}, between which nothing changed"
-    if standing is Standing.READ:
-        return f"llama.cpp {build} (Ollama {version}), read in its source and not measured"
     if build.is_read:
         return f"llama.cpp {build} (Ollama {version}), not measured: a bound by {names}"
     return f"llama.cpp of a build that is not known (Ollama {version}): a bound by {names}"

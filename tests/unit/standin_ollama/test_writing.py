@@ -129,7 +129,9 @@ def test_what_a_registry_damaged_is_not_taken(server: Server, registry: str, tmp
     shutil.rmtree(tmp_path / "models")
     (tmp_path / "models" / "blobs").mkdir(parents=True)
     lines = server.ask("POST", "/api/pull", {"model": name, "insecure": True}).lines()
-    assert [line.get("status") for line in lines] == ["pulling manifest", "verifying sha256 digest", None]
+    # How many lines tell of layers depends on the time that they take.
+    told = [line.get("status") for line in lines if "digest" not in line]
+    assert told == ["pulling manifest", "verifying sha256 digest", None]
     assert lines[-1]["error"].startswith("digest mismatch, file must be downloaded again: want sha256:f67ad920")
     assert server.ask("POST", "/api/show", {"model": name}).status == 404
 

@@ -12,7 +12,10 @@ from functools import lru_cache
 from itertools import accumulate
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import first_context
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
+    beside_units,
+    first_context,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     GpuMemory,
@@ -63,7 +66,12 @@ class UnitSums:
     @property
     def pool_bytes(self) -> int:
         """What the pools of a GPU take at the most, whichever units lie there."""
-        return self.alone.gpus[0].pool_bytes
+        return self.beside.gpus[0].pool_bytes
+
+    @property
+    def beside(self) -> ModelMemory:
+        """What the model takes besides them."""
+        return beside_units(self.shape, self.settings)
 
     @property
     def alone(self) -> ModelMemory:
@@ -329,14 +337,14 @@ def _load(
     refitted: bool,
 ) -> EngineLoad:
     """What the engine took; `usual_bytes`: what the usual split takes, without a projector."""
-    alone = units.alone
+    beside = units.beside
     logged = []
     for gpu in gpus:
         # Of two lines about key-value caches Ollama keeps the last, which is the sliding one.
         hidden = gpu.kv_cache.full_attention_bytes if gpu.kv_cache.sliding_window_bytes else 0
         logged.append(gpu.buffers_bytes - hidden)
     if launch.projector_on_gpu:
-        projector = alone.gpus[0]
+        projector = beside.gpus[0]
         gpus = [
             replace(
                 gpus[0],
@@ -348,10 +356,10 @@ def _load(
         usual_bytes += projector.all_projector_bytes
         # Of the projector Ollama counts the compute buffer that is reserved at the start, but not the weights.
         logged[0] += projector_compute(units.shape).reserved_bytes
-    host = units.rest(alone.host, gpus)
+    host = units.rest(beside.host, gpus)
     return EngineLoad(
         memory=ModelMemory(
-            tuple(gpu.at_most(free) for gpu, free in zip(gpus, free_bytes)), host, alone.basis, alone.note
+            tuple(gpu.at_most(free) for gpu, free in zip(gpus, free_bytes)), host, beside.basis, beside.note
         ),
         logged_bytes=tuple(min(one, free) for one, free in zip(logged, free_bytes)),
         spilled=spilled,

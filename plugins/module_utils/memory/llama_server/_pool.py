@@ -17,6 +17,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     INDEXER_KEYS,
     Cells,
+    has_indexer,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
+    ARCHITECTURES,
+    TRANSFORMER,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
     HALF_BYTES,
@@ -32,6 +37,8 @@ STEP_BYTES = 2 * MIB
 SORTED_BYTES = 64 * MIB
 SORTED_COPIES = 6
 CELL_BYTES = 4
+# The mask of a position, and its score.
+POSITION_BYTES = 4
 # An activation that meets quantised weights: blocks of 32 in 36 bytes.
 # Source: llama.cpp ggml/src/ggml-cuda/mmq.cuh, block_q8_1_mmq (b10488)
 QUANTISED_BYTES = 36 / 32
@@ -55,11 +62,12 @@ def pool_bytes(
     *,
     backend: Backend,
     engine: EngineRules,
+    copies: int = 1,
 ) -> int:
     """The most bytes of pools on a GPU that holds these layers, once every slot's context is full.
 
     Without flash attention it is the half-precision copy of one layer's scores and of its queries, to a few percent; with
-    it a bound, of 8 to 64 MiB that were measured.
+    it a bound, of 8 to 64 MiB that were measured. copies: requests in flight at once, on several GPUs.
     """
     layers = [shape.layers[index] for index in indices]
     if not layers:
@@ -71,7 +79,7 @@ def pool_bytes(
     if shape.number(INDEXER_KEYS):
         most = max(most, _sorted_bytes(layout))
     workspace = backend.workspace_bytes if engine.allocates_workspaces else 0
-    return padded(most, STEP_BYTES) + workspace
+    return padded(most, STEP_BYTES) + workspace + _grown_bytes(shape, layout, attention, layers, copies)
 
 
 def _products_bytes(shape: ModelShape, layout: Cells, layers: list[LayerShape], unfinished: int) -> int:
@@ -89,6 +97,21 @@ def _sorted_bytes(layout: Cells) -> int:
     row_bytes = CELL_BYTES * layout.full
     piece_bytes = max(row_bytes, min(SORTED_BYTES, row_bytes * layout.tokens))
     return SORTED_COPIES * piece_bytes + STEP_BYTES
+
+
+def _grown_bytes(
+    shape: ModelShape, layout: Cells, attention: Attention, layers: list[LayerShape], copies: int
+) -> int:
+    """A bound of how far the compute buffer itself grows, where it is reserved for an empty context's positions.
+
+    Each layer that chooses blocks is handed the mask of all positions by itself, and scores them for each of its heads.
+    Source: llama.cpp src/models/minimax-m3.cpp, msa->pos_mask; src/llama-kv-cache-msa.cpp, get_n_pos (b11218)
+    """
+    if not attention.is_flash or not ARCHITECTURES.get(shape.architecture, TRANSFORMER).copies_views:
+        return 0
+    sparse = sum(has_indexer(shape, layer) for layer in layers)
+    heads = shape.number("attention.indexer.head_count")
+    return POSITION_BYTES * layout.full * layout.tokens * (copies * sparse + heads)
 
 
 @lru_cache(maxsize=256)

@@ -96,6 +96,11 @@ def test_a_host_is_in_the_state_that_its_facts_tell(
     assert (host["name"], host["state"], host["problem"]) == ("a", state, problem)
 
 
+def test_hosts_that_have_to_pull_are_told(write: Write) -> None:
+    pulls = {"ollama_plan_result": {"pulls": {"models": [{"name": "m"}]}}, "ollama_verify_result": VERIFIED}
+    assert write({"a": {"ollama_verify_result": VERIFIED}, "b": pulls})["to_pull"] == ["b"]
+
+
 def test_a_host_without_a_plan_shows_its_gpus(report: Report) -> None:
     (host,) = report({"a": {"ollama_report_failure": "no model", "ansible_facts": FACTS}})
     assert (host["gpus"][0]["others_bytes"], host["gpus"][0]["free_bytes"]) == (20, 4)
@@ -127,7 +132,7 @@ def test_counts_and_table_come_with_it_and_the_hosts_do_not(write: Write, folder
     assert (result["summary"]["hosts"], result["summary"]["not_as_planned"]) == (2, 1)
     assert [line.split()[0] for line in result["table"][:-1] if line[0] != " "] == ["HOST", "a", "b"]
     assert result["table"][-1] == "1 failed, 1 in sync"
-    assert set(result) == {"changed", "dir", "summary", "table", "closing", "plan_warnings", "refusals"}
+    assert set(result) == {"changed", "dir", "summary", "table", "closing", "plan_warnings", "refusals", "to_pull"}
 
 
 def test_the_page_is_filled_with_the_same(write: Write, folder: Path) -> None:

@@ -30,6 +30,7 @@ ON_THE_CONTROL_NODE = {
     "report_files",
     "report_redraw",
     "router_upstreams",
+    "what_if",
 }
 
 

@@ -90,12 +90,12 @@ def test_a_pin_of_the_operators_stays(source, digest):
 
 
 def test_a_disk_without_room_is_told_everywhere():
-    pulls = pulls_of([], answer(model("new:v1"), described=["new:v1"], no_room="the disk is too small"))
+    pulls = pulls_of([{"name": "new:v1"}], answer(model("new:v1"), described=["new:v1"], no_room="the disk is too small"))
     assert (pulls.no_room, pulls.told[-1], pulls.warnings[-1]) == (("the disk is too small",) * 3)
 
 
 def test_what_cannot_be_looked_into_has_no_plan():
-    pulls = pulls_of([], answer(model("new:v1", size=None, note="h answers 401")))
+    pulls = pulls_of([{"name": "new:v1"}], answer(model("new:v1", size=None, note="h answers 401")))
     assert pulls.failures == (
         "model 'new:v1' is wanted and not installed, and cannot be planned before it is: h answers 401; pull it with the role "
         "ollama_pull first",
@@ -107,5 +107,6 @@ def test_a_module_that_failed_is_the_reason():
     assert pulls_of([], {"failed": True, "msg": "no such model"}) == Pulls(failures=("no such model",))
 
 
-def test_nothing_to_come_is_nothing():
-    assert pulls_of([], answer(model("here:latest", ""))).to_dict() == {}
+@pytest.mark.parametrize("told", [model("here:latest", ""), model("other:v1")])
+def test_nothing_to_come_is_nothing_nor_is_what_nobody_asked_for(told):
+    assert pulls_of([{"name": "here:latest"}], answer(told)) == Pulls()

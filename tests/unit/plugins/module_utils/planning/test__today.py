@@ -56,6 +56,21 @@ def test_who_evicts_whom_and_what_spills():
     assert "llama3.1:8b does not lie wholly on the GPU" in today.sentences
 
 
+def test_what_runs_is_judged_by_the_rules_of_the_version_that_is_asked_about():
+    running = {"OLLAMA_NUM_PARALLEL": "4", "OLLAMA_MAX_LOADED_MODELS": "2", "OLLAMA_CONTEXT_LENGTH": "8192"}
+    today = {
+        version: plan_host(
+            gpu={"devices": [{"memory_total_bytes": 24124 << 20}]},
+            models=[shape(name).to_dict() for name in ("qwen2.5:14b", "gemma3:4b")],
+            version=version,
+            service=Service(running=running),
+        ).today
+        for version in ("0.24.0", "0.33.0")
+    }
+    assert "all 2 models fit together, whichever is asked for first" in today["0.24.0"].sentences
+    assert "gemma3:4b evicts qwen2.5:14b" in today["0.33.0"].sentences
+
+
 def test_models_that_fit_together():
     running = {"OLLAMA_CONTEXT_LENGTH": "4096"}
     today = planned(running, "llama3.2:3b", "gemma3:4b").today

@@ -11,7 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
 
 NOW = "2026-01-01T00:00:00Z"
-AFTER = {"differences": [], "conflicts": [], "main_pid": 20}
+AFTER = {"differences": [], "conflicts": []}
 
 
 def difference(layer, found, wanted="4", variable="OLLAMA_NUM_PARALLEL"):
@@ -21,7 +21,6 @@ def difference(layer, found, wanted="4", variable="OLLAMA_NUM_PARALLEL"):
 
 BEFORE = {
     "at": "1.5",
-    "main_pid": 10,
     "differences": [difference("file", "2"), difference("process", "1"), difference("server", "1")],
 }
 
@@ -34,30 +33,34 @@ def lines(**hosts):
 
 def changed(**more):
     facts = {"ollama_report_phase": "changed", "ollama_report_before": BEFORE, "ollama_report_seconds": "31.26"}
-    return {**facts, "ollama_verify_result": AFTER, **more}
+    return {**facts, "ollama_override_restarted": True, "ollama_verify_result": AFTER, **more}
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("differences", "before", "after"),
     [
-        (BEFORE, AFTER, ("1", "4", True)),
-        (BEFORE, {**AFTER, "main_pid": 10}, ("1", "4", False)),
-        (BEFORE, None, ("1", "4", None)),
-        ({**BEFORE, "differences": [difference("file", None)]}, AFTER, ("none", "4", True)),
-        ({**BEFORE, "differences": [difference("unit", "")]}, AFTER, ("an empty value", "4", True)),
-        ({**BEFORE, "differences": [difference("process", "***", "***")]}, AFTER, ("***", "another value", True)),
+        (BEFORE["differences"], "1", "4"),
+        ([difference("file", None)], "none", "4"),
+        ([difference("unit", "")], "an empty value", "4"),
+        ([difference("process", "***", "***")], "***", "another value"),
     ],
 )
-def test_a_change_is_from_what_ran_to_what_is_planned(before, after, told):
-    found = change_of(before, after, 31.26)
+def test_a_change_is_from_what_ran_to_what_is_planned(differences, before, after):
+    found = change_of(differences, True, 31.26)
     (variable,) = found["variables"]
-    assert (variable["before"], variable["after"], found["restarted"]) == told
-    assert found["seconds"] == 31.3
+    assert (variable["before"], variable["after"]) == (before, after)
+    assert (found["restarted"], found["seconds"]) == (True, 31.3)
 
 
 def test_what_is_about_no_variable_is_told_too():
-    found = change_of({"differences": [difference("process", None, variable="")]}, AFTER, None)
-    assert (found["variables"], found["others"], found["seconds"]) == ([], ["process has None, wanted 4"], None)
+    found = change_of([difference("process", None, variable="")], None, None)
+    assert (found["variables"], found["others"]) == ([], ["process has None, wanted 4"])
+    assert (found["restarted"], found["seconds"]) == (None, None)
+
+
+@pytest.mark.parametrize(("restarted", "told"), [(True, "yes"), (False, "no"), (None, "?")])
+def test_whether_it_was_restarted_is_said_where_it_is_known(restarted, told):
+    assert lines(a=changed(ollama_override_restarted=restarted))[1].split()[3] == told
 
 
 def test_the_table_begins_with_what_failed_and_ends_with_what_stayed():
@@ -66,7 +69,7 @@ def test_the_table_begins_with_what_failed_and_ends_with_what_stayed():
     told = lines(gpu01=same, gpu02=changed(), gpu03=same, gpu04=same, gpu05=same, gpu06=failed)
     assert [" ".join(line.split()) for line in told] == [
         "HOST STATE RESTARTED SECONDS CHANGED",
-        "gpu06 failed ? - it does not start. The former drop-in is back",
+        "gpu06 failed yes - it does not start. The former drop-in is back",
         "gpu02 in sync yes 31 OLLAMA_NUM_PARALLEL 1 -> 4",
         "gpu01, gpu03-gpu05 in sync - - nothing",
     ]

@@ -47,7 +47,7 @@ V0_5_0 = V0_4_0 | {"keeps_routing", "copies_time_step", "wants_even_batches"}
         ("b10488", set()),
         ("b10630", B10630),
         ("b10760", B10760),
-        ("b10865", B10865 | {"is_measured"}),
+        ("b10865", B10865),
         ("v0.4.0", V0_4_0),
         ("b10970", V0_4_0),
         ("v0.5.0", V0_5_0),
@@ -75,9 +75,9 @@ def test_what_a_build_does_otherwise_than_b10488(build: str, names: set[str]) ->
         ("b10630", Standing.MEASURED, ["b10630"]),
         ("b10745", Standing.ESTIMATE, ["b10630"]),
         ("b10800", Standing.ESTIMATE, ["b10760"]),
-        ("b10864", Standing.READ, ["b10865"]),
-        ("b10865", Standing.READ, ["b10865"]),
-        ("b10900", Standing.ESTIMATE, ["b10760"]),
+        ("b10864", Standing.MEASURED, ["b10865"]),
+        ("b10865", Standing.MEASURED, ["b10865"]),
+        ("b10900", Standing.ESTIMATE, ["b10865"]),
         ("b10950", Standing.INHERITED, ["v0.4.0", "b10970"]),
         ("b10969", Standing.MEASURED, ["b10970"]),
         ("v0.5.0", Standing.MEASURED, ["v0.5.0"]),
@@ -92,7 +92,6 @@ def test_how_far_the_rules_of_a_build_are_known(build: str, standing: Standing, 
     assert [str(one) for one in based] == based_on
     rules = engine_rules(parse_build(build))
     assert rules.allows_for_change == (standing is Standing.ESTIMATE)
-    assert rules.is_measured == (standing in (Standing.MEASURED, Standing.INHERITED))
 
 
 def test_where_it_is_in_doubt_a_change_counts_where_it_takes_more() -> None:
@@ -152,8 +151,3 @@ def test_the_rules_are_called_by_engine_and_ollama(
     pin = pin_of(release)
     assert pin is not None
     assert rules_name(pin.build, version) == name
-
-
-def test_a_build_of_which_no_row_was_measured_says_so() -> None:
-    name = "llama.cpp b10864 (Ollama 0.34.9), read in its source and not measured"
-    assert rules_name(parse_build("b10864"), "0.34.9") == name

@@ -122,6 +122,34 @@ def test_an_indexer_sorts_its_cells_in_pieces_of_64_mib(name, context_length, ba
     assert measured <= found <= measured + 10
 
 
+# The compute buffer itself grows: 57 layers are each handed a mask of the positions that there are by then.
+GROWN = [
+    ("minimax-m3:427b", 4096, 512, 437),
+    ("minimax-m3:427b", 4096, 2048, 1747.5),
+    ("minimax-m3:427b", 16384, 512, 1833.6),
+    ("minimax-m3:427b", 16384, 2048, 7364.2),
+]
+
+
+@pytest.mark.parametrize(("name", "context_length", "batch", "measured"), GROWN)
+def test_a_buffer_reserved_for_an_empty_context_grows_as_it_fills(name, context_length, batch, measured):
+    kind = {"build": "v0.5.0", "workspace_bytes": OLD_WORKSPACE_BYTES}
+    assert measured <= pool_mib(name, context_length, batch, "f16 auto", **kind) <= 1.3 * measured + 64
+    assert pool_mib(name, context_length, batch, "f16 off", **kind) < 4200
+
+
+def test_several_gpus_keep_the_masks_of_as_many_requests_as_are_in_flight():
+    settings = LoadSettings(
+        4096, 1, 512, build=parse_build("v0.5.0"), backend=Backend(workspace_bytes=OLD_WORKSPACE_BYTES)
+    )
+    halves = split(shape_of("minimax-m3:427b"), settings, [400 * GIB] * 2)
+    for half, measured in zip(halves, (857.5, 880.5)):
+        assert measured <= half.pool_bytes / MIB <= 1.2 * measured
+    # What GPUs hand each other lies in their compute buffers: a pool is the same on each as on one.
+    halves = split(shape_of("llama3.1:8b"), settings, [24 * GIB] * 2)
+    assert all(14 <= half.pool_bytes / MIB <= 64 for half in halves)
+
+
 def test_of_a_row_longer_than_a_piece_one_is_sorted():
     assert pool_mib("glm-5:744b", 1 << 25, 512, "f16 auto") >= 6 * 4 * (1 << 25) / MIB
 
