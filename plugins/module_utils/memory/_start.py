@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._remembered import remembered
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     USUAL_BACKEND,
     Backend,
@@ -46,7 +46,7 @@ class Launch:
     backend: Backend = USUAL_BACKEND
     details: bool = field(default=True, compare=False)
 
-    @cached_property
+    @remembered
     def settings(self) -> LoadSettings:
         """What of it the memory depends on.
 
