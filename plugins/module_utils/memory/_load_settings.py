@@ -63,6 +63,13 @@ class LoadSettings:
     build: EngineBuild = B10488
     backend: Backend = USUAL_BACKEND
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @remembered
+    def _hash(self) -> int:
+        return hash((self.context_length, self.parallel, self.batch, self.kv_cache_type, self.build))
+
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):
             if getattr(self, key) < 1:

@@ -46,6 +46,14 @@ class Launch:
     backend: Backend = USUAL_BACKEND
     details: bool = field(default=True, compare=False)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @remembered
+    def _hash(self) -> int:
+        sizes = (self.context_length, self.parallel, self.batch)
+        return hash((sizes, self.kv_cache_type, self.fit_targets_bytes, self.projector_on_gpu))
+
     @remembered
     def settings(self) -> LoadSettings:
         """What of it the memory depends on.
