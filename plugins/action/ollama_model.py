@@ -89,7 +89,7 @@ class Slices:
                 return {**answer, "failed": True, "msg": waiting or _stalled(answer, idle_s)}
             if now - started > timeout_s:
                 return {**answer, "failed": True, "msg": f"{_coming(answer)} is not here within {timeout_s:g} s"}
-            self.show(self._rates.line(answer, now) + (f"; {waiting}" if waiting else ""))
+            self.show("; ".join(filter(None, [self._rates.line(answer, now), waiting])))
             if waiting:
                 self.pause(PAUSE_SECONDS)
 
@@ -112,10 +112,10 @@ class Rates:
     _bytes: int = 0
 
     def line(self, answer: Mapping[str, Any], now: float) -> str:
-        """What is coming, how much of it is here, how fast, and how long it still takes."""
+        """What is coming, how much of it is here, how fast, and how long it still takes; empty where that is not known."""
         model = _current(answer)
         if model is None:
-            return "all models are here"
+            return ""
         name, done, size = model["name"], model["completed_bytes"], model["size_bytes"]
         layer, layer_done, layer_size = model["layer"], model["layer_completed_bytes"], model["layer_bytes"]
         if done is None or not size:
