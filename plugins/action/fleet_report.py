@@ -9,11 +9,11 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._changes import closing_lines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import (
     Recorded,
     read_lines,
@@ -31,11 +31,18 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._metrics im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
     MOST_OF_A_PROBLEM,
     fleet_report,
-    table,
+    state_lines,
+    warning_lines,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import Text
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_pages import (
+    DATA,
+    now,
+    pages,
+    read_template,
+)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._made_by import made_by
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import (
     read_end,
     write_files,
@@ -52,8 +59,6 @@ ARGUMENT_SPEC = {
     "changing": {"type": "list", "elements": "str", "default": []},
     "metrics_file": {"type": "path", "default": ""},
 }
-BENCHMARKS = "benchmark.html"
-PLACEMENT = "placement.json"
 # What reproduces loads that were not as foretold, a file for each host.
 EVIDENCE = "evidence"
 HISTORY = "history.jsonl"
@@ -80,15 +85,16 @@ class ActionModule(ActionBase):
             for name in options["hosts"]
         ]
         twins = services_with_two_names(known)
-        report = fleet_report(
-            [one.data for one in known], datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        )
+        report = fleet_report([one.data for one in known], now(), made_by(task_vars or {}))
         result.update(
             changed=False,
             dir=str(Path(options["dir"]).resolve()),
             summary=report["summary"],
-            table=table(report),
+            table=state_lines(report),
+            closing=closing_lines(report),
+            plan_warnings=warning_lines(report),
             refusals=[*refusals_of(report, known), *twins],
+            to_pull=[one.data.name for one in known if one.has_to_pull],
         )
         if twins:
             result["warnings"] = twins
@@ -99,7 +105,6 @@ class ActionModule(ActionBase):
 
 def _written(report: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
     """Writes everything that can be written; why something could not be, one sentence each."""
-    folder = Path(options["dir"]).resolve()
     folder = Path(options["dir"]).resolve()
     evidence = [(str(host["name"]), host.pop("evidence")) for host in report["hosts"]]
     past = read_lines(read_end(folder / HISTORY, MOST_OF_A_HISTORY_BYTES))
@@ -131,30 +136,15 @@ def _write_evidence(evidence: Sequence[tuple[str, Any]], folder: Path) -> None:
 
 
 def _write(report: Mapping[str, Any], record: Recorded, folder: Path, options: Mapping[str, Any]) -> None:
-    template = _template(Path(options["template"]))
-    link = BENCHMARKS if (folder / BENCHMARKS).exists() else ""
-    # Both in parts, because each is large where there are many hosts.
+    template = read_template(Path(options["template"]))
+    # In parts, because it is large where there are many hosts.
     data = json.JSONEncoder().iterencode(report)
-    page = fill_page({**report, **placed(folder)}, template, options["title"], link)
-    files: list[tuple[str, Text]] = [("report.json", data), ("report.html", page)]
+    files: list[tuple[str, Text]] = [(DATA, data), *pages(report, folder, template, options["title"])]
     if record.put_aside:
         files.append((HISTORY_PUT_ASIDE, (one.line for one in record.put_aside)))
     if record.added:
         files.append((HISTORY, (one.line for one in record.changes)))
     write_files(folder, files)
-
-
-def placed(folder: Path) -> dict[str, Any]:
-    """The last placement of the fleet, which place.yml has left in the report's folder; nothing where there is none.
-
-    Where somebody else wrote it the page does without.
-    """
-    try:
-        placement = json.loads((folder / PLACEMENT).read_text(encoding="utf-8"))
-        fields = ("is_met", "demand", "hosts", "notes", "remedies")
-        return {"placement": {field: placement[field] for field in fields}}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
 
 
 def _known(name: str, hostvars: Mapping[str, Any], is_lost: bool, is_changing: bool) -> Known:
@@ -166,10 +156,3 @@ def _known(name: str, hostvars: Mapping[str, Any], is_lost: bool, is_changing: b
     except Exception as error:  # whatever it is, it costs one host its row and no other
         problem = f"its variables cannot be read ({type(error).__name__}: {error})"[:MOST_OF_A_PROBLEM]
         return Known(HostData(str(name), failure=problem))
-
-
-def _template(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the template {path} of the page cannot be read: {error}") from error

@@ -13,12 +13,15 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module impor
 
 def documented_with_parts() -> Returns:
     """The RETURN section with those of the modules that it reads in one execution."""
-    returns = documented("ollama_host_info")
+    returns, service = documented("ollama_host_info"), documented("systemd_environment_info")
+    # What is returned without details, and with what was compared.
+    compared = {name: told for name, told in service.items() if told["returned"] == "always" or name == "wanted"}
     return {
         **returns,
         "ansible_facts": {**returns["ansible_facts"], "contains": documented("gpu_facts")["ansible_facts"]["contains"]},
         "models": {**returns["models"], "contains": documented("ollama_model_info")},
-        "service": {**returns["service"], "contains": documented("systemd_environment_info")},
+        "service": {**returns["service"], "contains": service},
+        "compared": {**returns["compared"], "contains": compared},
     }
 
 

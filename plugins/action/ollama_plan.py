@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import (
     documented_with_parts,
@@ -19,18 +21,37 @@ from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer import answer, plan_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import (
+    TO_COME,
     names_of,
     parts,
     placement_inputs,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import name_refusal
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._pulls import (
+    Pulls,
+    pulls_of,
+    to_look_up,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
+    environment_lines,
+    name_refusal,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import variables_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
+    masked_environment,
+    masked_option,
+    secrets_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._alike_hosts import planned_once
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import PRIVATE, plan_options
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
+    SPECS,
+    given_values,
     unfit_values,
     unknown_variables,
+    validator,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
@@ -40,6 +61,15 @@ HOST_INFO = "ollama_host_info"
 # OLLAMA_FLASH_ATTENTION is set beside some types of the KV cache.
 SET_BY_A_PLAN = (*PLANNED_VARIABLES, "OLLAMA_FLASH_ATTENTION")
 HOST_INFO_RETURNS = documented_with_parts()
+COMPARING = "systemd_environment_info"
+COMPARING_RETURNS = documented(COMPARING)
+# What it returns without details.
+COMPARED = tuple(name for name, told in COMPARING_RETURNS.items() if told["returned"] == "always")
+MODEL = "ollama_model"
+MODEL_RETURNS = documented(MODEL)
+# Made before Ansible forks a process for each host.
+OPTIONS = ArgumentSpecValidator(ARGUMENT_SPEC)
+validator(ROLE)
 
 
 class ActionModule(HostModule):
@@ -47,13 +77,20 @@ class ActionModule(HostModule):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super(HostModule, self).run(tmp, task_vars)
-        # Before the options, which are made of the role's variables and have other names.
-        refusals = self._refusals(task_vars or {})
-        if refusals:
-            return {**result, "failed": True, "msg": "; ".join(refusals)}
-        _unused, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+        given = self._task.args
+        if boolean(given.get("role_variables", False)):
+            values = given_values((*SPECS[ROLE]["main"], *PRIVATE), task_vars or {}, self._templar.template)
+            # Before the options, which have other names.
+            refusals = self._refusals(task_vars or {}, values)
+            if refusals:
+                return {**result, "failed": True, "msg": "; ".join(refusals)}
+            given = {**plan_options(values, ARGUMENT_SPEC), **given}
+        options = _validated(given)
         read = self._read(options, task_vars)
         if read.get("failed") or read.get("unreachable"):
+            return {**read, **result}
+        pulls, read = self._with_what_is_to_come(options, read, task_vars or {})
+        if read.get("unreachable"):
             return {**read, **result}
         name = str((task_vars or {}).get("inventory_hostname", "host"))
         if options["only_inputs"] and not read.get("failures"):
@@ -61,18 +98,48 @@ class ActionModule(HostModule):
             text = json.dumps(placement_inputs(options, parts(read)), separators=(",", ":"))
             return {**result, "changed": False, "inputs_json": text}
         kept = Path(C.DEFAULT_LOCAL_TMP) / "gpufleet-plans"
-        outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of))
+        outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of), pulls)
+        of_the_plan = outcome.pop("warnings", [])
+        if "plan" in outcome:
+            outcome["refused"] = refused(options, outcome)
+            if options["compare"] and not outcome["refused"]:
+                outcome["compared"] = self._compared(options, read, outcome["plan"]["environment"], task_vars or {})
+                outcome["is_done"] = is_done(outcome)
         if options["as_json"] and "plan" in outcome:
             outcome["plan_json"] = json.dumps(outcome.pop("plan"), separators=(",", ":"))
-        warnings = read.get("warnings", []) + outcome.pop("warnings", [])
+            # Of many hosts most have the same, and what shows the plans says each once.
+            of_the_plan = []
+        warnings = read.get("warnings", []) + of_the_plan
         forget_options(self._task)
         return {**result, **outcome, **({"warnings": warnings} if warnings else {})}
 
-    def _refusals(self, task_vars: Mapping[str, Any]) -> list[str]:
-        if not boolean(self._task.args.get("check_variables", False)):
-            return []
-        unknown = settings_by_fact(task_vars) + unknown_variables(task_vars)
-        return unknown + unfit_values(ROLE, task_vars, self._templar.template)
+    def _with_what_is_to_come(
+        self, options: Mapping[str, Any], read: dict[str, Any], task_vars: dict[str, Any]
+    ) -> tuple[Pulls, dict[str, Any]]:
+        """What has to be pulled, and what was read with it; the host is asked again only where a wanted model lacks."""
+        asked = to_look_up(options, read)
+        if not asked:
+            return Pulls(), read
+        told = self.answer_of(
+            MODEL,
+            {
+                "models": asked,
+                "unit": options["unit"],
+                "scope": options["scope"],
+                "keep": names_of(options["wanted"]),
+                "keep_free_bytes": options["pull_keep_free_bytes"],
+                "look": True,
+                "describe": True,
+            },
+            MODEL_RETURNS,
+            task_vars,
+        )
+        if told.get("unreachable"):
+            return Pulls(), told
+        return pulls_of(asked, told), {**read, TO_COME: told.get("descriptions") or []}
+
+    def _refusals(self, task_vars: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+        return settings_by_fact(task_vars) + unknown_variables(task_vars) + unfit_values(ROLE, values)
 
     def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not options["gather"]:
@@ -88,6 +155,77 @@ class ActionModule(HostModule):
         asked["environment"] = masked_option(named)
         asked["first_models"] = names_of(options["wanted"])
         asked["variables"] = list(SET_BY_A_PLAN)
+        if options["apply"]:
+            asked["keep_headers"] = True
+        if options["compare"]:
+            asked["secrets"] = _secrets_in(named)
         return self.answer_of(
             HOST_INFO, asked, with_all(HOST_INFO_RETURNS, options["gather"]), task_vars or {}
         )
+
+    def _compared(
+        self,
+        options: Mapping[str, Any],
+        read: Mapping[str, Any],
+        planned: Mapping[str, Any],
+        task_vars: dict[str, Any],
+    ) -> dict[str, Any]:
+        """How the host differs from its plan: as it told when it was read, or else asked for once more."""
+        content = dropin_of({**planned, **options["operator_environment"]})
+        seen = read.get("compared") or {}
+        if not seen or seen["wanted"] != masked_environment(variables_of(content)):
+            asked = {name: options[name] for name in ("unit", "scope", "dropin_name")}
+            asked.update(dropin_content=content, expect_active=True, server_config=True, details=False)
+            seen = self.answer_of(COMPARING, asked, COMPARING_RETURNS, task_vars)
+        return {name: seen[name] for name in (*COMPARED, "failed", "unreachable", "msg") if name in seen}
+
+
+def _validated(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with their types and defaults.
+
+    Raises: AnsibleActionFail where one does not fit.
+    """
+    found = OPTIONS.validate(dict(given))
+    if found.error_messages:
+        raise AnsibleActionFail("; ".join(found.error_messages))
+    return {**given, **found.validated_parameters}
+
+
+def refused(options: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
+    """Why the plan is not to be applied, one sentence each."""
+    sentences = list(options["refusals"])
+    if options["apply"]:
+        sentences += outcome["obstacles"]
+        if outcome["stopped"] and not options["start_stopped"]:
+            sentences.append(outcome["stopped"])
+    return sentences
+
+
+def _secrets_in(environment: Mapping[str, Any]) -> dict[str, str] | None:
+    """The secrets among variables, as a drop-in sets them; None where it cannot, which is said with the plan."""
+    try:
+        return secrets_of(variables_of(dropin_of(environment)))
+    except AnsibleActionFail:
+        return None
+
+
+def is_done(outcome: Mapping[str, Any]) -> bool:
+    """Whether the host is as planned, was seen to work, and remembers what it was planned for."""
+    compared = outcome["compared"]
+    return (
+        bool(compared.get("in_sync"))
+        and not any(compared[name] for name in ("conflicts", "refusals", "unproven"))
+        and outcome["hardware"]["to_remember"] is None
+    )
+
+
+def dropin_of(environment: Mapping[str, Any]) -> str:
+    """The drop-in that sets an environment.
+
+    Raises: AnsibleActionFail where it cannot be carried; the sentence names the variable.
+    """
+    try:
+        lines = environment_lines(environment)
+    except ValueError as error:
+        raise AnsibleActionFail(str(error)) from error
+    return "\n".join(["[Service]", *lines])

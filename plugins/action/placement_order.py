@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.action.fleet_start import unfit_serial
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._order import HostMove, order_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import read_summary
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import verified_in
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 
 ARGUMENT_SPEC = {
@@ -73,7 +74,7 @@ def ordered(
 
 def _move(name: str, placed: Mapping[str, Any], variables: Mapping[str, Any]) -> HostMove:
     host = placed.get(name) or {"before": {}, "after": {}}
-    is_planned = bool((variables.get("ollama_verify_result") or {}).get("in_sync"))
+    is_planned = bool((verified_in(variables) or {}).get("in_sync"))
     loaded = not _plan_result(variables).get("not_loaded")
     return HostMove(name, host["before"], host["after"], is_done=is_planned and loaded)
 

@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._routes 
     mark,
     upstreams,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import plan_in
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import plan_in, verified_in
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
@@ -95,7 +95,7 @@ def _backend(name: str, variables: Mapping[str, Any], options: Mapping[str, Any]
 
 def _is_unchanged(variables: Mapping[str, Any]) -> bool:
     """Whether the host was found not to be as planned, and this run has not made it so."""
-    verified = variables.get("ollama_verify_result") or {}
+    verified = verified_in(variables) or {}
     came_back = variables.get("ollama_router_is_out") is False and not variables.get(
         "ollama_override_rolled_back"
     )

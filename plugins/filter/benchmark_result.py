@@ -63,6 +63,12 @@ options:
     description: Whether the result is to hold for every host with GPUs of the same names.
     type: bool
     default: false
+  steps:
+    description:
+      - The steps of P(gpufleet.ollama.benchmark_steps#filter). Where fewer were measured, the result says so among its warnings.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -98,16 +104,18 @@ def benchmark_result(
     latency_bound_seconds: float | None = None,
     memory_bound: float = 0.05,
     any_such_host: bool = False,
+    steps: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The result of a benchmark."""
     # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._progress import partial
     from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._result import (
         Rules,
         result_on_host,
     )
 
     try:
-        return result_on_host(
+        result = result_on_host(
             measurements,
             plans=plans,
             facts=facts,
@@ -118,6 +126,7 @@ def benchmark_result(
             rules=Rules(float(share), _number(latency_bound_seconds), float(memory_bound)),
             any_such_host=any_such_host,
         )
+        return partial(result, steps, len(measurements))
     except (ArithmeticError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"no result can be made of this benchmark: {error}") from error
 

@@ -12,12 +12,18 @@ version_added: 1.0.0
 author:
   - The gpufleet.ollama developers (@gpufleet)
 description:
-  - Takes the plans of hosts as M(gpufleet.ollama.ollama_plan) returns them and gives a table with a line for each host.
+  - Takes the plans of hosts as M(gpufleet.ollama.ollama_plan) returns them and gives a table with a line for each host, and
+    after it each warning once. Hosts of which the same is decided for the same reasons share a line.
+positional: _input
 options:
   _input:
     description: The plans, by the names of the hosts.
     type: dict
     required: true
+  details:
+    description: Whether to begin with the plans in full, one for hosts that share a line.
+    type: bool
+    default: false
 seealso:
   - plugin: gpufleet.ollama.plan_table
     plugin_type: filter
@@ -46,13 +52,13 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 
-def plans_table(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def plans_table(plans: Mapping[str, Mapping[str, Any]], details: bool = False) -> list[str]:
     """The plans of several hosts, as lines."""
     # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
     from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import fleet_lines
 
     try:
-        return fleet_lines(plans)
+        return fleet_lines(plans, details=details)
     except (AttributeError, KeyError, TypeError) as error:
         raise AnsibleFilterError(f"plans_table takes plans of ollama_plan by host; found {error}") from error
 

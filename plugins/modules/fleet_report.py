@@ -11,7 +11,8 @@ short_description: Write what a run knows of its hosts as a page and as data on 
 version_added: 1.0.0
 description:
   - Puts together what the roles of this collection found on each host, the plan, the drift and the reason where
-    there is neither, decides the state of each host, and writes C(report.html) and C(report.json).
+    there is neither, decides the state of each host, and writes C(report.html), C(report.json) and, for spreadsheets,
+    C(report.csv).
   - Adds to C(history.jsonl) beside them a line for each host that is in another state than the last time, which gives the
     page since when, and a trend. At 20000 lines they are put aside as C(history.1.jsonl), and the newest half goes on.
   - Reads of each host the variables C(ollama_plan_result.plan_json) or C(ollama_plan), C(ollama_verify_result),
@@ -109,6 +110,10 @@ summary:
       description: How many of them in which state, the worst state first.
       type: dict
       sample: {"unreachable": 0, "failed": 1, "unknown": 0, "drifted": 2, "unsafe": 0, "in sync": 97, "planned": 0}
+    causes:
+      description: How many of them drifted for which cause, the most frequent first.
+      type: dict
+      sample: {"stale process": 2}
     not_as_planned:
       description: How many of them are unreachable, failed, unknown or drifted.
       type: int
@@ -129,7 +134,19 @@ summary:
       type: list
       elements: str
 table:
-  description: One line for each host, the worst first, and one with the counts.
+  description: One line for each host, the worst first, and one with the counts. What is too long for a line goes on below.
+  returned: always
+  type: list
+  elements: str
+closing:
+  description:
+    - After a rollout, which hosts failed, what of which host it changed from what to what, whether the service was restarted, how
+      long it took, and the state; hosts of which nothing was changed share a line.
+  returned: always
+  type: list
+  elements: str
+plan_warnings:
+  description: What the plans warn of, each once with the hosts that it is about; empty where there is nothing.
   returned: always
   type: list
   elements: str
@@ -137,6 +154,11 @@ refusals:
   description:
     - Why C(site.yml) changes no host, one sentence each. Of a host nobody knows whether it is as planned, or it has lost a GPU,
       or two names of the inventory stand for one service (which is a warning, too).
+  returned: always
+  type: list
+  elements: str
+to_pull:
+  description: The hosts on which models have to be pulled before their plan can be applied.
   returned: always
   type: list
   elements: str

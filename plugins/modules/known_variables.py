@@ -24,7 +24,7 @@ extends_documentation_fragment:
   - gpufleet.ollama._attributes.control_node
 seealso:
   - module: gpufleet.ollama.ollama_plan
-    description: Does the same with O(gpufleet.ollama.ollama_plan#module:check_variables=true).
+    description: Does the same with O(gpufleet.ollama.ollama_plan#module:role_variables=true).
 """
 
 EXAMPLES = r"""

@@ -70,7 +70,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
     write,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, check_names
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError, check_names
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import state_directory
 
 

@@ -16,7 +16,7 @@ description:
   - Reads of the journal what the server has said since its start, the newest 16 MiB at most and no longer than a quarter of a
     second where there is more than 1 MiB.
   - What cannot be read does not hide the rest. It is a sentence in RV(failures).
-  - It changes nothing.
+  - It changes nothing but what O(keep_headers) keeps.
   - It ends with a failure when it takes longer than 120 seconds, and by itself when nobody waits for it any more.
 author:
   - The gpufleet.ollama developers (@gpufleet)
@@ -49,6 +49,12 @@ options:
     type: list
     elements: str
     default: []
+  secrets:
+    description:
+      - Names and values of the secret variables that the drop-in is to set. Where it sets just these, the service is compared
+        with what the drop-in sets, RV(compared). Where they are not given, nothing is compared.
+      - It is not shown or logged.
+    type: dict
   first_models:
     description:
       - Names of models that are read before all others, because they are wanted.
@@ -57,6 +63,13 @@ options:
     type: list
     elements: str
     default: []
+  keep_headers:
+    description:
+      - Whether what was read of the models' files is kept in this collection's own folder on the host, C(/var/lib/gpufleet),
+        so that the next reading takes a file as read that has not been changed since. Not in check mode.
+      - Kept headers are used whether it is set or not, where they are the user's own and nobody else can write them.
+    type: bool
+    default: false
 seealso:
   - module: gpufleet.ollama.gpu_facts
   - module: gpufleet.ollama.ollama_model_info
@@ -129,6 +142,14 @@ models:
   type: dict
 service:
   description: What M(gpufleet.ollama.systemd_environment_info) returns. Empty where the service cannot be read.
+  returned: when O(gather) has V(service)
+  type: dict
+compared:
+  description:
+    - What M(gpufleet.ollama.systemd_environment_info) returns without C(details), and C(wanted), of a comparison with the
+      variables that the drop-in sets as it lies there, for a service that is to be active, and with what Ollama parsed. Who
+      wants just these has nothing else to compare.
+    - Empty where O(secrets) is not given or the drop-in sets others, where there is none, and where it cannot be read.
   returned: when O(gather) has V(service)
   type: dict
 measured:
@@ -324,6 +345,7 @@ failures:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -337,7 +359,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import RecordError, remembered
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._planned import path_in as planned_gpus_in
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._comparison import comparison_with_own
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import API, InventoryError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_headers import KeptHeaders
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_headers import (
+    path_in as headers_in,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_said import server_said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
@@ -347,8 +374,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import NAME_PATTERN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspection, look
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import MASK
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
@@ -365,15 +392,21 @@ def main() -> None:
             "dropin_name": {"type": "str", "default": "zz-gpufleet.conf"},
             **ENVIRONMENT_ARGUMENT,
             "variables": {"type": "list", "elements": "str", "default": []},
+            "secrets": {"type": "dict", "no_log": True},
             "first_models": {"type": "list", "elements": "str", "default": []},
+            "keep_headers": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     take_environment(module)
+    # A module returns its options, and no_log no longer hides this one.
+    secrets = module.params.pop("secrets")
+    readers = dict(READERS)
+    readers["service"] = partial(service, secrets=secrets)
     result: dict[str, Any] = {}
     failures: list[str] = []
     with watched(module.fail_json, READING_SECONDS, "ollama_host_info"):
-        for part, reader in READERS.items():
+        for part, reader in readers.items():
             if part in module.params["gather"]:
                 found, sentences = fitting(part, *reader(module))
                 result.update(found)
@@ -415,31 +448,34 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
 
 def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     options = module.params
+    headers = KeptHeaders(headers_in(state_directory(options["scope"], options["unit"])))
     try:
         known, damaged = read_models(
-            runner(module), module.warn, options["scope"], options["unit"], first=options["first_models"]
+            runner(module),
+            module.warn,
+            options["scope"],
+            options["unit"],
+            first=options["first_models"],
+            header_of=headers.header_of,
         )
     except InventoryError as error:
         return {"models": {}}, [str(error)]
+    if options["keep_headers"] and not module.check_mode:
+        headers.keep()
     # A damaged model is one warning of the plan, and an error where it is wanted; a server that is gone is the host's.
     return {"models": known}, damaged if known["source"] == API and known["loaded"] is None else []
 
 
-def service(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+def service(module: AnsibleModule, secrets: Mapping[str, str] | None = None) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     run = runner(module)
     try:
-        found = inspect(
-            run,
-            manager(run, options["scope"]),
-            options["unit"],
-            options["dropin_name"],
-            None,
-            foreseen=foreseen(options["variables"], options["environment"]),
-        )
+        sight = look(run, manager(run, options["scope"]), options["unit"], options["dropin_name"])
+        found = inspection(sight, foreseen=foreseen(options["variables"], options["environment"]))
     except (DropinError, SystemdError) as error:
-        return {"service": {}}, [str(error)]
-    return {"service": found.to_dict()}, []
+        return {"service": {}, "compared": {}}, [str(error)]
+    compared = {} if secrets is None else comparison_with_own(sight, secrets)
+    return {"service": found.to_dict(), "compared": compared}, []
 
 
 def foreseen(variables: Sequence[str], environment: Mapping[str, Any]) -> dict[str, bool] | None:
@@ -473,7 +509,7 @@ MOST_BYTES = {"gpu": 512 << 10, "models": 2304 << 10, "service": 512 << 10, "mea
 EMPTY: dict[str, Callable[[str], tuple[dict[str, Any], list[str]]]] = {
     "gpu": lambda sentence: ({"ansible_facts": {"gpufleet_gpu": {}}}, [sentence]),
     "models": lambda sentence: ({"models": {}}, [sentence]),
-    "service": lambda sentence: ({"service": {}}, [sentence]),
+    "service": lambda sentence: ({"service": {}, "compared": {}}, [sentence]),
     "measured": lambda sentence: ({"measured": {}, "measured_problem": sentence}, []),
     "server": lambda sentence: ({"server": {"problem": sentence}}, []),
 }

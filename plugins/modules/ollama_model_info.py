@@ -155,6 +155,10 @@ models:
       description: Weights of layers that only predict further tokens, which are loaded where C(draft_num_predict) is set.
       type: int
       sample: 0
+    half_row_elements:
+      description: Elements per token that the widest product with weights of half precision copies.
+      type: int
+      sample: 12288
     parameters:
       description: Other parameters of the Modelfile that change memory or placement.
       type: dict

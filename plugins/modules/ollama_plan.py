@@ -27,14 +27,14 @@ extends_documentation_fragment:
   - gpufleet.ollama._attributes.control_node
   - gpufleet.ollama._service
 options:
-  check_variables:
+  role_variables:
     description:
-      - Whether to fail, before anything else, where a variable of the host is nearly one of this collection's and is
-        none, as M(gpufleet.ollama.known_variables) does, or where a value of the role P(gpufleet.ollama.ollama_plan#role)
-        does not fit its argument specs.
-      - The role does so in this one task, and the playbooks import it with C(rolespec_validate=false). Ansible's own
-        task keeps all argument specs with their descriptions in memory for each host, and every further task takes
-        the control node longer the more hosts there are.
+      - Whether options that are not given are taken from the variables of the role P(gpufleet.ollama.ollama_plan#role).
+      - It fails, before anything else, where a variable of the host is nearly one of this collection's and is none, as
+        M(gpufleet.ollama.known_variables) does, or where a value does not fit the role's argument specs.
+      - The role does all of that in this one task, and the playbooks import it with C(rolespec_validate=false). Ansible's own
+        task keeps all argument specs with their descriptions in memory for each host, every further task takes the control
+        node longer the more hosts there are, and a template of a task is compiled anew for each host.
     type: bool
     default: false
   gather:
@@ -62,10 +62,52 @@ options:
         many hosts by M(gpufleet.ollama.fleet_place). Of models it holds those of O(wanted) only.
     type: bool
     default: false
+  compare:
+    description:
+      - Whether the host is also compared with its plan in every layer, RV(compared).
+      - A host on which the drop-in sets what is planned was compared when it was read. Only on another one
+        M(gpufleet.ollama.systemd_environment_info) is executed for it. With V(service) in O(gather).
+    type: bool
+    default: false
+  apply:
+    description:
+      - Whether the plan is to be applied, so that RV(obstacles) and RV(stopped) are reasons to refuse it, RV(refused).
+      - What O(gather) reads of the models' files is then kept on the host, as
+        O(gpufleet.ollama.ollama_host_info#module:keep_headers) says.
+    type: bool
+    default: false
+  start_stopped:
+    description: Whether a service that somebody has stopped and disabled is no reason to refuse the plan.
+    type: bool
+    default: false
+  refusals:
+    description: Reasons to refuse the plan whatever the host is like, one sentence each.
+    type: list
+    elements: str
+    default: []
+  pull:
+    description:
+      - Whether wanted models that are not installed are planned too, by their header in the registry, of which the host reads the
+        first bytes. It is asked once more only where a model lacks, with M(gpufleet.ollama.ollama_model). Needs O(gather).
+      - What would be pulled is returned as RV(pulls). Nothing is.
+    type: bool
+    default: false
+  pull_models:
+    description:
+      - Where such models come from, as O(gpufleet.ollama.ollama_model#module:models) takes them. Where O(wanted) is empty,
+        these are the models that are to be had.
+    type: list
+    elements: raw
+    default: []
+  pull_keep_free_bytes:
+    description: What is to stay free of the disk of the models.
+    type: int
+    default: 1073741824
   as_json:
     description:
       - Whether the plan is returned as text, RV(plan_json), in place of RV(plan). Ansible keeps it for each host, and
         text takes a fraction of the control node's memory that nested data take.
+      - The warnings are in the plan only then, so that what shows the plans of many hosts can say each once.
     type: bool
     default: false
   gpu:
@@ -176,7 +218,8 @@ options:
   max_context_length:
     description:
       - The largest context length to look for, in tokens per request.
-      - By default it is the one that Ollama itself would choose by the host's GPU memory.
+      - By default it is what the models were trained for. On a host without a GPU, and for models that do not say what they were
+        trained for, it is what Ollama itself would take.
     type: int
   headroom_bytes:
     description:
@@ -276,6 +319,19 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+pulls:
+  description: What has to be pulled before the plan can be applied.
+  returned: when O(pull=true) and a model lacks
+  type: dict
+  contains:
+    models:
+      description: The models as O(gpufleet.ollama.ollama_model#module:models) takes them, pinned to what was looked at.
+      type: list
+      elements: dict
+    told:
+      description: Each model with its size, and whether the disk has room, a line each.
+      type: list
+      elements: str
 host:
   description: What was read on the host. Where there is no plan, the GPUs are returned anyway.
   returned: when O(return_host=true), or failed
@@ -458,7 +514,7 @@ plan:
     difference:
       description:
         - What the plan changes of it, in sentences. A context per request that becomes shorter, also than Ollama itself would
-          make it, comes first, with the reason and what would avoid it.
+          make it, comes first, with the reason and what would avoid it. Where slots cost context, one sentence has both ends.
       type: list
       elements: str
     seen:
@@ -596,6 +652,25 @@ obstacles:
   returned: success
   type: list
   elements: str
+refused:
+  description:
+    - Why the plan is not to be applied, one sentence each. These are O(refusals), and with O(apply) RV(obstacles) and
+      RV(stopped). A host that is refused is not compared.
+  returned: success
+  type: list
+  elements: str
+compared:
+  description:
+    - What M(gpufleet.ollama.systemd_environment_info) returns without C(details), of the environment of the plan and
+      O(operator_environment). Where the host could not be looked at, what came in its place.
+  returned: success, when O(compare=true) and RV(refused) is empty
+  type: dict
+is_done:
+  description:
+    - Whether there is nothing left to apply. By RV(compared) the host is as planned and has been seen to work so, and what the
+      plan is applied for is remembered.
+  returned: success, when O(compare=true) and RV(refused) is empty
+  type: bool
 stopped:
   description:
     - That somebody has stopped and disabled the service, in one sentence; else empty.

@@ -10,7 +10,8 @@ module: ollama_wait
 short_description: Wait until an Ollama service is healthy, or idle
 version_added: 1.0.0
 description:
-  - Waits on the host itself, in one execution, so that a lost connection to it costs nothing.
+  - Waits on the host itself. Until the service is healthy that is one execution, so that a lost connection to the host costs
+    nothing; until it is idle, the module is executed anew every 15 seconds, to say what is still in flight.
   - A service is healthy when the process that answers at its address is its own, and has been the same one,
     without a restart, for O(stable_seconds). The address is read from the environment of the running process.
   - A service is idle when nobody but the host's own runners is connected to its API and no runner computes.

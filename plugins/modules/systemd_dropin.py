@@ -155,9 +155,10 @@ complaints:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import Abandoned, runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, change
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import change
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import is_rollout
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError, manager
 
 

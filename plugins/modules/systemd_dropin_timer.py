@@ -66,7 +66,7 @@ timer:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError, Place, place
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError, Place, place
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     Run,
     SystemdError,

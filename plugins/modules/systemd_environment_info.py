@@ -359,7 +359,7 @@ unproven:
   type: bool
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -371,48 +371,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import 
     named_gpus,
     why_not,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
-    find_server_config,
-    unparsed,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._comparison import COMPARED, comparison
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import read_server_log
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import who_has_the_port
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import (
-    problems as settings_problems,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
-    SERVER,
-    Difference,
-    activity_differences,
-    server_differences,
-)
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import SERVER, Difference
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_environment
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     SystemdError,
-    journal_is_closed,
     journal_of_invocation,
     manager,
-)
-
-# What a comparison comes to.
-COMPARED = (
-    "exists",
-    "service_id",
-    "in_sync",
-    "differences",
-    "conflicts",
-    "refusals",
-    "stopped",
-    "overrides",
-    "unseen",
-    "problems",
-    "notes",
-    "file_edited",
-    "unproven",
 )
 
 
@@ -435,12 +404,6 @@ def main() -> None:
         _inspect(module)
 
 
-def misread(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """How Ollama takes those of the variables that it does not parse."""
-    found = {name: settings_problems({name: environment[name]}) for name in names if name in environment}
-    return {name: sentences[0] for name, sentences in found.items() if sentences}
-
-
 def _inspect(module: AnsibleModule) -> None:
     options = module.params
     run = runner(module)
@@ -455,43 +418,14 @@ def _inspect(module: AnsibleModule) -> None:
         )
     except (DropinError, SystemdError) as error:
         module.fail_json(msg=str(error))
-    result = found.to_dict(options["show_secrets"])
+    result = comparison(
+        found,
+        expect_active=options["expect_active"],
+        server_config=options["server_config"],
+        dropped=_dropped(found.state.invocation_id, options["gpus"]),
+        show_secrets=options["show_secrets"],
+    )
     result["listening"] = listening(found)
-    result["server_config"] = None
-    unseen, notes = result["problems"], []
-    if options["server_config"] and found.state.main_pid:
-        parsed = find_server_config(journal_of_invocation(found.state.invocation_id))
-        if parsed is None:
-            if journal_is_closed(options["scope"]):
-                unseen.append(
-                    f"the journal of {options['unit']} may not be read, so that how Ollama parsed its environment is "
-                    "not known: run as root (become), or put the user into the group systemd-journal"
-                )
-            else:
-                notes.append(
-                    f"the journal no longer holds the server config line of {options['unit']}: "
-                    "how Ollama parsed its environment is not checked"
-                )
-        else:
-            result["server_config"] = parsed if options["show_secrets"] else masked_environment(parsed)
-            if found.wanted:
-                differing = unparsed(parsed, found.wanted.environment)
-                asked = found.wanted.environment
-                result["differences"] += [
-                    difference.to_dict()
-                    for difference in server_differences(
-                        options["unit"], differing, found.process, asked, misread(differing, asked)
-                    )
-                ]
-    result["differences"] += [one.to_dict() for one in _dropped(found.state.invocation_id, options["gpus"])]
-    if options["expect_active"]:
-        because = (
-            "" if found.state.active_state == "active" else who_has_the_port(found.state) or found.stopped
-        )
-        missing = activity_differences(options["unit"], found.state.active_state, result["refusals"], because)
-        result["differences"] = [d.to_dict() for d in missing] + result["differences"]
-    result.update(unseen=unseen, problems=unseen + notes)
-    result["in_sync"] = not (result["differences"] or unseen)
     if not options["details"]:
         result = {name: result[name] for name in COMPARED}
     module.exit_json(changed=False, **result)

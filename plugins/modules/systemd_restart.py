@@ -90,9 +90,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command i
     runner,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import FILE, PROCESS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError, locked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     Completed,
     Manager,

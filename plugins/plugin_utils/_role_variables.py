@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,23 @@ from ansible.module_utils.common.yaml import yaml_load
 ROLES = Path(__file__).parents[2] / "roles"
 # What the roles themselves leave behind for those that come after them.
 FACTS = {
-    "ollama_benchmark": {"ollama_benchmark_report", "ollama_benchmark_result"},
+    "ollama_benchmark": {"ollama_benchmark_partial", "ollama_benchmark_report", "ollama_benchmark_result"},
     "ollama_plan": {"ollama_plan_result"},
+    "ollama_pull": {"ollama_pull_result"},
     "ollama_report": {
+        "ollama_report_before",
         "ollama_report_failure",
         "ollama_report_gpu",
         "ollama_report_phase",
+        "ollama_report_seconds",
         "ollama_report_unreachable",
     },
-    "ollama_override": {"ollama_override_changed", "ollama_override_outcome", "ollama_override_rolled_back"},
+    "ollama_override": {
+        "ollama_override_changed",
+        "ollama_override_outcome",
+        "ollama_override_restarted",
+        "ollama_override_rolled_back",
+    },
     # The first two are of the hosts behind the router.
     "ollama_router": {"ollama_router_address", "ollama_router_is_out", "ollama_router_routed"},
     "ollama_verify": {"ollama_verify_result"},
@@ -137,22 +146,31 @@ def _by_words(text: str) -> list[str]:
     return []
 
 
-def unfit_values(role: str, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
-    """One sentence for each value that the role's entry point `main` cannot take, as Ansible itself validates it.
+@lru_cache(maxsize=None)
+def validator(role: str) -> ArgumentSpecValidator:
+    """What validates the values of a role's entry point `main`: to be made once, before Ansible forks, for it takes long."""
+    return ArgumentSpecValidator(SPECS[role]["main"])
 
-    template: resolves the expressions in the values of a mapping.
-    """
-    return _unfit(role, SPECS[role]["main"], variables, template)
+
+def given_values(
+    names: Iterable[str], variables: Mapping[str, Any], template: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Those of the variables that are given. template: resolves the expressions in the values of a mapping."""
+    given: dict[str, Any] = template({name: variables[name] for name in names if name in variables})
+    return given
+
+
+def unfit_values(role: str, values: Mapping[str, Any]) -> list[str]:
+    """One sentence for each of the resolved values that the role's entry point `main` cannot take, as Ansible validates it."""
+    known = {name: value for name, value in values.items() if name in SPECS[role]["main"]}
+    return _unfit(role, validator(role), known)
 
 
 def unfit_playbook_values(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[str]:
     """One sentence for each value that the playbooks cannot take; `template` as above."""
-    return _unfit("the playbooks", PLAYBOOK_SPEC, variables, template)
+    given = given_values(PLAYBOOK_SPEC, variables, template)
+    return _unfit("the playbooks", ArgumentSpecValidator(PLAYBOOK_SPEC), given)
 
 
-def _unfit(
-    owner: str, spec: Mapping[str, Any], variables: Mapping[str, Any], template: Callable[[Any], Any]
-) -> list[str]:
-    given = template({name: variables[name] for name in spec if name in variables})
-    errors: list[str] = ArgumentSpecValidator(spec).validate(given).error_messages
-    return [f"{owner}: {error}" for error in errors]
+def _unfit(owner: str, spec: ArgumentSpecValidator, values: Mapping[str, Any]) -> list[str]:
+    return [f"{owner}: {error}" for error in spec.validate(dict(values)).error_messages]

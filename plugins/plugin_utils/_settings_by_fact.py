@@ -13,6 +13,7 @@ PREFIXES = (
     "ollama_benchmark_",
     "ollama_override_",
     "ollama_plan_",
+    "ollama_pull_",
     "ollama_report_",
     "ollama_router_",
     "ollama_verify_",

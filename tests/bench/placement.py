@@ -12,10 +12,10 @@ import sys
 import time
 
 import _collection
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import table
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import Found, read_fleet
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._place import Limits, place
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import table
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._highs import solver
 from planner import described, installed
 

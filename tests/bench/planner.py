@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import _collection
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import table
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
@@ -24,7 +25,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     wanted_from_list,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import table
 
 GIB = 1 << 30
 AIM_MS = 50

@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="", metavar="NPM_VERSION", help="default: the newest on the registry")
+    parser.add_argument("--engine", default="", metavar="NPM_VERSION|BUILD", help="default: the newest on npm")
     parser.add_argument("--into", type=Path, required=True)
     parser.add_argument("--headers", type=Path, default=probe.HEADERS)
     parser.add_argument("--models", default="", help="names, separated by commas; default: all that have a header")

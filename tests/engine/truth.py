@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the memory rules still say what the engine does: measures a build and holds our prediction for it against that.
 
-python tests/engine/truth.py [--engine NPM_VERSION|all] [--sample] [--into FOLDER]
+python tests/engine/truth.py [--engine NPM_VERSION|BUILD|all] [--sample] [--into FOLDER]
 
 Prints the rows that differ, then the accuracy line. Exits non-zero where the rules are off by more than is claimed.
 Where a registry is needed and does not answer it says so, and that is a failure only where CI is set.
@@ -139,14 +139,16 @@ def compare(release: str, tables: measure.Tables, headers: Path, into: Path) -> 
 
 
 def claimed_versions() -> list[str]:
-    """The npm versions that hold a build of which the rules claim to be exact, the newest last."""
+    """What to measure for each build of which the rules claim to be exact, as far as there is a backend; the newest last."""
     import _collection  # noqa: F401  # makes the next line importable
     from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
         MEASURED,
         parse_build,
     )
 
-    return [version for version, (release, _headers) in package.KNOWN.items() if parse_build(release) in MEASURED]
+    of_npm = {version: parse_build(release) for version, (release, _headers) in package.KNOWN.items()}
+    builds = {**of_npm, **{release: parse_build(release) for release in package.BACKENDS}}
+    return sorted((version for version, build in builds.items() if build in MEASURED), key=builds.__getitem__)
 
 
 def loaded_only(tables: measure.Tables) -> tuple[list[rows.Row], list[list[rows.Row]]]:
@@ -160,9 +162,10 @@ def loaded_only(tables: measure.Tables) -> tuple[list[rows.Row], list[list[rows.
 
 
 def judge(version: str, every: measure.Every, headers: Path, into: Path) -> list[str]:
-    """Measure one npm version and return where our prediction for it is worse than claimed."""
+    """Measure one build and return where our prediction for it is worse than claimed."""
     engine = package.engine(version)
-    print(f"==> npm {engine.version}, llama.cpp {engine.release}", flush=True)
+    origin = "built here" if engine.version == engine.release else f"npm {engine.version}"
+    print(f"==> {origin}, llama.cpp {engine.release}", flush=True)
     tables = measure.measure(engine, measure.read_headers(headers), every, lambda _: None)
     return [f"{engine.release} {one}" for one in compare(engine.release, tables, headers, into / engine.release)]
 
@@ -171,7 +174,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="", help="a version on npm, or all that the rules claim; default: the newest")
+    parser.add_argument(
+        "--engine", default="", help="a version of npm, a build made here, or all that the rules claim; default: npm's newest"
+    )
     parser.add_argument("--newest-known", action="store_true", help="the newest that the rules claim")
     parser.add_argument("--sample", action="store_true", help="some 300 rows on one GPU only")
     parser.add_argument("--headers", type=Path, default=probe.HEADERS)

@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._answer i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report, table
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report, state_lines
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import (
     UnfitAnswer,
     checked,
@@ -105,7 +105,7 @@ def _plan(data: bytes) -> None:
     json.dumps(outcome)
     report = fleet_report([HostData("gpu01", outcome.get("plan"), gpu=parts(taken)["gpu"], failure=failure)], "now")
     json.dumps(report)
-    table(report)
+    state_lines(report)
 
 
 _NAME = "m:latest"

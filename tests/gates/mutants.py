@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Change one operator, number or condition of a room at a time and see whether the room's own tests notice.
 
-python tests/gates/mutants.py [--seed NUMBER] [--count NUMBER] [--jobs NUMBER] [--only PART_OF_A_PATH]
+python tests/gates/mutants.py [--seed NUMBER] [--count NUMBER] [--jobs NUMBER] [--only PART_OF_A_PATH] [--check]
 
 Prints what survives by file and line. mutants.yml beside this file says of what may survive why it may. Fails where more
-than a tenth survives. The mutations are cosmic-ray's; they are made in copies of the checkout.
+than a tenth survives. With --check it only looks whether mutants.yml speaks of lines that exist. The mutations are
+cosmic-ray's; they are made in copies of the checkout. A mutant is tried on those tests of its room that run its line,
+which one run of the room under coverage tells beforehand.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import itertools
+import os
 import queue
 import random
 import shutil
@@ -21,9 +24,11 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from unittest.mock import patch
 
 import yaml
 from _tree import BIN, ROOT, copy_checkout
@@ -32,6 +37,7 @@ from cosmic_ray.mutating import mutate_and_test, mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 from cosmic_ray.testing import run_tests
 from cosmic_ray.work_item import MutationSpec, TestOutcome
+from coverage import CoverageData
 
 ROOMS = ("memory", "scheduler", "planning", "systemd")
 CODE = PurePosixPath("plugins/module_utils")
@@ -85,7 +91,9 @@ def mutants_of(path: PurePosixPath) -> list[list[Mutant]]:
         found = (place for node in nodes for place in operator().mutation_positions(node))
         for occurrence, (start, end) in enumerate(found):
             if not any(first <= start < last for first, last in types):
-                places[start, end].append(Mutant(path, MutationSpec(ROOT / path, name, occurrence, start, end)))
+                places[start, end].append(
+                    Mutant(path, MutationSpec(ROOT / path, name, occurrence, start, end))
+                )
     return list(places.values())
 
 
@@ -111,23 +119,84 @@ def sample(seed: int, count: int, only: str) -> list[Mutant]:
     return list(itertools.islice(filter(compiles, map(choice.choice, places)), count))
 
 
-def command(tree: Path, room: str, first: PurePosixPath | None = None) -> str:
-    """What runs the tests of a room in a copy of the checkout, those of one file before the others."""
-    own = [tree / TESTS / first] if first and (tree / TESTS / first).exists() else []
-    imports = f"{tree.parents[2]} {tree / 'tests/model_store'}"
-    options = f"-q -x -p no:cacheprovider -p no:xdist --tb=line --hypothesis-profile=mutants -o 'pythonpath={imports}'"
-    return f"{BIN / 'pytest'} -c {tree / 'pyproject.toml'} {options} {' '.join(map(str, [*own, tree / TESTS / room]))}"
+def command(tree: Path, tests: Sequence[str], *options: str) -> str:
+    """What runs these tests, files or folders of `TESTS`, in a copy of the checkout."""
+    imports = f"{tree.parents[2]} {tree / 'tests/model_store'} {tree / 'tests/gates'}"
+    common = (
+        f"-q -p no:cacheprovider -p no:xdist --tb=line --hypothesis-profile=mutants -o 'pythonpath={imports}'"
+    )
+    return " ".join([f"{BIN / 'pytest'} -c {tree / 'pyproject.toml'} {common}", *options, *tests])
 
 
-def survives(tree: Path, mutant: Mutant, timeout: float) -> bool:
+class Recorded:
+    """Which tests of a room run which line; and how long all of them take."""
+
+    def __init__(self, tree: Path, room: str) -> None:
+        """Run the room's tests in a copy of the checkout. Ends the program where they fail."""
+        data = tree.parent / f"coverage-{room}"
+        where = f"--cov={tree / CODE / room} --cov-context=test --cov-report="
+        began = time.monotonic()
+        with patch.dict(os.environ, COVERAGE_FILE=str(data)):
+            outcome, output = run_tests(
+                command(tree, [str(tree / TESTS / room)], where, "-p _without_caches"), None
+            )
+        if outcome is not TestOutcome.SURVIVED:
+            raise SystemExit(f"the tests of {room} fail without any mutant:\n{output}")
+        self._room = room
+        self._data = CoverageData(str(data))
+        self._data.read()
+        self._measured = {
+            PurePosixPath(Path(name).relative_to(tree)): name for name in self._data.measured_files()
+        }
+        self.timeout_s = LEAST_PATIENCE_SECONDS + PATIENCE * (time.monotonic() - began)
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """Paths within `TESTS` of the tests that run the mutant's statement, those of its file first; [] for none.
+
+        A statement that runs as its file is imported may count for every test: then it is the whole room.
+        """
+        inside = mutant.path.relative_to(CODE)
+        own = PurePosixPath(inside.parent, f"test_{inside.name}").as_posix()
+        lines = (
+            self._data.contexts_by_lineno(self._measured[mutant.path])
+            if mutant.path in self._measured
+            else {}
+        )
+        found = {context for line in statement_lines(mutant) for context in lines.get(line, [])}
+        if "" in found:
+            return [*([own] if (ROOT / TESTS / own).exists() else []), self._room]
+        # `tests/…/test_x.py::test_y[of these]|run`: a test is run with all its parameters.
+        tests = {context.split("|")[0].split("[")[0].split(f"{TESTS}/")[-1] for context in found}
+        return sorted(tests, key=lambda test: (not test.startswith(own), test))
+
+
+def statement_lines(mutant: Mutant) -> range:
+    """The lines of the smallest statement around a mutant, of which coverage may count only the first.
+
+    Of one that holds others, such as a loop, only those before what it holds.
+    """
+    lines = range(mutant.line, mutant.line + 1)
+    for node in ast.walk(ast.parse((ROOT / mutant.path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.stmt) and node.end_lineno is not None:
+            body = getattr(node, "body", None)
+            stop = max(body[0].lineno, node.lineno + 1) if body else node.end_lineno + 1
+            if node.lineno <= mutant.line < stop:
+                lines = range(node.lineno, stop)
+    return lines
+
+
+def survives(tree: Path, mutant: Mutant, recorded: Recorded) -> bool:
     """Whether the tests of its room pass with this mutant."""
-    inside = mutant.path.relative_to(CODE)
-    first = PurePosixPath(inside.parent, f"test_{inside.name}")
+    tests = [str(tree / TESTS / test) for test in recorded.tests_of(mutant)]
+    if not tests:
+        return True
     mutation = mutant.mutation
     spec = MutationSpec(
         tree / mutant.path, mutation.operator_name, mutation.occurrence, mutation.start_pos, mutation.end_pos
     )
-    result = mutate_and_test([spec], command(tree, mutant.room, first), timeout)
+    chosen = tree.parent / "tests"
+    chosen.write_text("\n".join(tests), encoding="utf-8")
+    result = mutate_and_test([spec], command(tree, [f"@{chosen}"], "-x"), recorded.timeout_s)
     if result.test_outcome is TestOutcome.INCOMPETENT or result.diff is None:
         raise SystemExit(f"{mutant.path}:{mutant.line} could not be tried: {result.output}")
     return result.test_outcome is TestOutcome.SURVIVED
@@ -156,13 +225,16 @@ def described(mutant: Mutant) -> str:
 
 
 def checked_survivors() -> list[dict[str, str]]:
-    """What mutants.yml says. Ends the program where it speaks of a line that no longer exists."""
+    """What mutants.yml says. Ends the program where it speaks of lines that no longer exist."""
     entries = yaml.safe_load(SURVIVORS.read_text(encoding="utf-8"))
+    gone = []
     for entry in entries:
         files = [path for path in (ROOT / CODE).rglob("*.py") if path.match(entry.get("file", "*"))]
         lines = (line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines())
         if not any(line.startswith(entry["line"]) for line in lines):
-            raise SystemExit(f"{SURVIVORS.name}: no file matching {entry.get('file', '*')} has `{entry['line']}`")
+            gone.append(f"{SURVIVORS.name}: no file matching {entry.get('file', '*')} has `{entry['line']}`")
+    if gone:
+        raise SystemExit("\n".join(gone))
     return entries
 
 
@@ -172,22 +244,21 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="a part of the path of the files to change")
+    parser.add_argument(
+        "--check", action="store_true", help="only look whether mutants.yml speaks of lines that exist"
+    )
     options = parser.parse_args()
     entries = checked_survivors()
+    if options.check:
+        return 0
     folder = Path(tempfile.mkdtemp(prefix="mutants-"))
     try:
         trees: queue.Queue[Path] = queue.Queue()
         for number in range(options.jobs):
             trees.put(copy_checkout(folder / str(number)))
         mutants = sample(options.seed, options.count, options.only)
-        timeouts = {}
         tree = trees.get()
-        for room in sorted({mutant.room for mutant in mutants}):
-            began = time.monotonic()
-            outcome, output = run_tests(command(tree, room), None)
-            if outcome is not TestOutcome.SURVIVED:
-                raise SystemExit(f"the tests of {room} fail without any mutant:\n{output}")
-            timeouts[room] = LEAST_PATIENCE_SECONDS + PATIENCE * (time.monotonic() - began)
+        recorded = {room: Recorded(tree, room) for room in sorted({mutant.room for mutant in mutants})}
         trees.put(tree)
         done = itertools.count(1)
         left = []
@@ -195,7 +266,7 @@ def main() -> int:
         def tried(mutant: Mutant) -> None:
             tree = trees.get()
             try:
-                if survives(tree, mutant, timeouts[mutant.room]):
+                if survives(tree, mutant, recorded[mutant.room]):
                     left.append(mutant)
                     reason = reason_for(mutant, entries)
                     print(f"{described(mutant)}\n    {reason or 'NOT LISTED'}", flush=True)

@@ -209,18 +209,23 @@ def copy(store: Store, source: str, destination: str) -> None:
 def delete(store: Store, name: str) -> None:
     """Remove a name, and the blobs that no other name needs. Raises: FileNotFoundError, ValueError."""
     path = store.manifest(*store.existing(name))
-    own = _digests(path)
+    own = digests(path)
     os.remove(path)
-    needed = {digest for other in store.names() for digest in _digests(store.manifest(*other))}
+    needed = {digest for other in store.names() for digest in digests(store.manifest(*other))}
     for digest in own - needed:
         store.blob(digest).unlink(missing_ok=True)
 
 
-def _digests(manifest: Path) -> set[str]:
+def digests_of(manifest: Mapping[str, Any]) -> set[str]:
+    """The digests of all files that a manifest names."""
+    return {entry["digest"] for entry in (manifest["config"], *(manifest["layers"] or ()))}
+
+
+def digests(manifest: Path) -> set[str]:
+    """The digests of all files that a manifest names; none of one that is not there or damaged."""
     try:
-        content = json.loads(manifest.read_bytes())
-        return {entry["digest"] for entry in (content["config"], *(content["layers"] or ()))}
-    except (ValueError, KeyError, TypeError):
+        return digests_of(json.loads(manifest.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
         return set()
 
 

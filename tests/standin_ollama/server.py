@@ -483,6 +483,11 @@ class _Handler(BaseHTTPRequestHandler):
             if data.get("stream") is False:
                 raise Refusal(500, str(error), PLAIN_JSON) from None
             self._chunk({"error": str(error)})
+        finally:
+            # A client that is gone ends what is done for it.
+            close = getattr(lines, "close", None)
+            if close is not None:
+                close()
         if data.get("stream") is False:
             self._send(200, PLAIN_JSON, gotext.to_json(last).encode())
         else:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 DROPIN = "/etc/systemd/system/ollama.service.d/zz-gpufleet.conf"
-# An unchanged host costs so many module runs on it: the look for the plan and the look that compares.
-REMOTE_EXECUTIONS = 2
+# An unchanged host costs so many module runs on it: one look for the plan and for the comparison with it.
+REMOTE_EXECUTIONS = 1
 ONE_GPU = {"gpus": "rtx3060_12gb", "models": {"llama3.2:3b": None}}
 IMPATIENT = {"ollama_override_health_timeout": 12, "ollama_override_stable_seconds": 1}
 

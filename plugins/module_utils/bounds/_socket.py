@@ -26,6 +26,11 @@ class Budget:
         self._max_bytes = max_bytes
         self._received = 0
 
+    def prolong(self, timeout_s: float) -> None:
+        """Give the exchange so long from now."""
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+
     def left_s(self) -> float:
         """Raises: TimeoutError when nothing is left."""
         left = self._deadline - time.monotonic()
@@ -101,6 +106,10 @@ class Connection(http.client.HTTPConnection):
         super().__init__(host, self.default_port if port is None else port)
         self._is_tls = is_tls
         self._budget = Budget(timeout_s, max_bytes)
+
+    def prolong(self, timeout_s: float) -> None:
+        """Give the exchange so long from now, whatever was left."""
+        self._budget.prolong(timeout_s)
 
     def connect(self) -> None:
         plain = self._connected()

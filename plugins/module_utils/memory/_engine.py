@@ -10,7 +10,7 @@ from dataclasses import replace
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     first_context,
     host_estimate,
-    split,
+    split_computes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     KV_CACHE_TYPES,
@@ -38,11 +38,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import bounds_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
-    Era,
-    parse,
-    rules,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, rules
 
 OLD_ON_CPU = "on a CPU an Ollama before 0.30 is taken for one of 0.30"
 
@@ -60,11 +57,14 @@ class MemoryEngine:
 
     def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         """What starting the model does."""
-        key = (id(model.shape), launch, free_bytes)
-        known = self._starts.get(key)
-        if known is None:
-            self._shapes[id(model.shape)] = model.shape
-            known = self._starts[key] = self._start(model, launch, free_bytes)
+        # Only a load that does not lie as usual is told otherwise with details.
+        for details in (launch.details, not launch.details):
+            known = self._starts.get((id(model.shape), launch, free_bytes, details))
+            if known is not None and (details is launch.details or not known.refitted):
+                return known
+        self._shapes[id(model.shape)] = model.shape
+        known = self._start(model, launch, free_bytes)
+        self._starts[id(model.shape), launch, free_bytes, launch.details] = known
         return known
 
     def _start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
@@ -123,8 +123,7 @@ class MemoryEngine:
         key = (id(shape), settings, *bounds_of(shape.block_count + 1, free_bytes))
         known = self._computes.get(key)
         if known is None:
-            devices = split(shape, settings, free_bytes)
-            known = self._computes[key] = tuple(device.compute_bytes for device in devices)
+            known = self._computes[key] = split_computes(shape, settings, free_bytes)
         return known
 
 
@@ -133,6 +132,8 @@ def _ahead(shape: ModelShape, launch: Launch, load: EngineLoad) -> EngineLoad:
     if rules(launch.version).era is not Era.LLAMA_SERVER or load.failure:
         return load
     memory = with_second_context(shape, launch.settings, load.memory)
+    if memory is load.memory:
+        return load
     grown = memory.gpu_bytes - load.memory.gpu_bytes
     return replace(load, memory=memory, whole_bytes=load.whole_bytes + grown if load.whole_bytes else 0)
 

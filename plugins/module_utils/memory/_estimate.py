@@ -9,7 +9,7 @@ The rules are those of llama-server as Ollama 0.30 and later start it; docs/arit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
@@ -69,6 +69,7 @@ __all__ = (
     "first_context",
     "host_estimate",
     "split",
+    "split_computes",
 )
 
 # What a CUDA process holds on a GPU besides its buffers: context, modules, cuBLAS. A bound until measured.
@@ -77,7 +78,6 @@ LOGIT_BYTES = 4
 UNMEASURED_NOTE = (
     "this build of the engine was not measured: room is left for changes as large as the largest so far"
 )
-READ_NOTE = "this build of the engine was read in its source and not measured"
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ class _Load:
         return self.settings.kv_cache_type
 
 
+@lru_cache(maxsize=4096)
 def _resolved(shape: ModelShape, settings: LoadSettings, *, on_cpu: bool = False) -> _Load:
     layout = cells(shape, settings.context_length, settings.parallel, settings.batch, settings.engine)
     attention = resolved(shape, settings.flash_attention, settings.kv_cache_type, on_cpu=on_cpu)
@@ -111,10 +112,16 @@ def _cache(shape: ModelShape, load: _Load, indices: range, *, on_cpu: bool = Fal
     )
 
 
-def _pool_bytes(shape: ModelShape, load: _Load, indices: range) -> int:
+def _pool_bytes(shape: ModelShape, load: _Load, indices: range, copies: int = 1) -> int:
     settings = load.settings
     return pool_bytes(
-        shape, load.layout, load.attention, indices, backend=settings.backend, engine=settings.engine
+        shape,
+        load.layout,
+        load.attention,
+        indices,
+        backend=settings.backend,
+        engine=settings.engine,
+        copies=copies,
     )
 
 
@@ -125,16 +132,10 @@ def basis_of(
     notes = [
         _graph_note(shape),
         projector_compute(shape).note if with_projector else "",
-        _build_note(engine),
+        UNMEASURED_NOTE if engine.allows_for_change else "",
     ]
     note = "; ".join(one for one in notes if one)
     return (ESTIMATE if note else EXACT), note
-
-
-def _build_note(engine: EngineRules) -> str:
-    if engine.allows_for_change:
-        return UNMEASURED_NOTE
-    return "" if engine.is_measured else READ_NOTE
 
 
 def _graph_note(shape: ModelShape) -> str:
@@ -142,6 +143,8 @@ def _graph_note(shape: ModelShape) -> str:
     if known is Knowledge.KNOWN:
         return ""
     bound = "that of a common transformer and half as much again"
+    if shape.runs > 1:
+        return f"the layers of {shape.name} run {shape.runs} times: its compute buffer is counted as {bound}"
     if known is Knowledge.NONE:
         bound = "all results of its widest layer thrice"
     return (
@@ -150,6 +153,7 @@ def _graph_note(shape: ModelShape) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def _weights_bytes(shape: ModelShape, units: range) -> int:
     """Weights on a GPU that holds these units; the output is the last unit."""
     if not units:
@@ -178,15 +182,28 @@ def first_context(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
 
     Raises: Refused when the engine cannot start it so.
     """
-    load = _resolved(shape, settings)
-    basis, note = basis_of(shape, settings.engine)
-    gpu = GpuMemory(
+    load, beside = _resolved(shape, settings), beside_units(shape, settings)
+    gpu = replace(
+        beside.gpus[0],
         layers=shape.block_count + 1,
         weights_bytes=_weights_bytes(shape, range(shape.block_count + 1)),
         kv_cache=_cache(shape, load, range(shape.block_count)),
         compute_bytes=compute_bytes(
             shape, load.layout, load.attention, load.cache_type, engine=settings.engine
         ),
+    )
+    return replace(beside, gpus=(gpu,))
+
+
+@lru_cache(maxsize=4096)
+def beside_units(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
+    """What a model takes besides its units and their compute buffer, wherever they lie: projector, pools, its host's part.
+
+    Raises: Refused when the engine cannot start it so.
+    """
+    load = _resolved(shape, settings)
+    basis, note = basis_of(shape, settings.engine)
+    gpu = GpuMemory(
         projector_bytes=shape.projector_bytes + shape.inline_projector_bytes,
         projector_compute_bytes=projector_compute(shape).most_bytes,
         pool_bytes=_pool_bytes(shape, load, range(shape.block_count)),
@@ -222,6 +239,21 @@ def host_estimate(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
     return ModelMemory((), host, basis, note)
 
 
+def split_computes(
+    shape: ModelShape, settings: LoadSettings, free_bytes: Sequence[int], *, is_pipelined: bool = True
+) -> tuple[int, ...]:
+    """The compute buffer of each GPU: see split().
+
+    Raises: Refused when the engine cannot start it so.
+    """
+    load = _resolved(shape, settings)
+    units = assigned_units(shape.block_count + 1, free_bytes)
+    copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
+    return devices_compute_bytes(
+        shape, load.layout, load.attention, load.cache_type, units, copies, settings.engine
+    )
+
+
 def split(
     shape: ModelShape,
     settings: LoadSettings,
@@ -238,10 +270,7 @@ def split(
     """
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count + 1, free_bytes)
-    copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
-    computed = devices_compute_bytes(
-        shape, load.layout, load.attention, load.cache_type, units, copies, settings.engine
-    )
+    computed = split_computes(shape, settings, free_bytes, is_pipelined=is_pipelined)
     last = shape.block_count
     return tuple(
         GpuMemory(
@@ -251,7 +280,7 @@ def split(
             compute_bytes=computed[number],
             projector_bytes=shape.projector_bytes + shape.inline_projector_bytes if not number else 0,
             projector_compute_bytes=projector_compute(shape).most_bytes if not number else 0,
-            pool_bytes=_pool_bytes(shape, load, range(here.start, min(here.stop, last))),
+            pool_bytes=_pool_bytes(shape, load, range(here.start, min(here.stop, last)), copies),
         )
         for number, here in enumerate(units)
     )

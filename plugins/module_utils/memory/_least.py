@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     cells,
-    kind_of_cache,
+    kinds_of_cache,
     layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
@@ -35,20 +35,26 @@ class LeastMemory:
         )
         alike: Counter[tuple[object, ...]] = Counter()
         self._layers: dict[tuple[object, ...], int] = {}
-        for index in range(shape.block_count):
-            kind = kind_of_cache(shape, index)
+        for index, kind in enumerate(kinds_of_cache(shape)):
             alike[kind] += 1
             self._layers[kind] = index
         self._alike = alike
+        self._known: dict[tuple[int, int, str], int] = {}
 
     def bytes(self, context_length: int, parallel: int, kv_cache_type: str) -> int:
         """Bytes that the model takes of all GPUs together."""
+        key = (context_length, parallel, kv_cache_type)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._weights_bytes + self._caches_bytes(*key)
+        return known
+
+    def _caches_bytes(self, context_length: int, parallel: int, kv_cache_type: str) -> int:
         layout = replace(cells(self._shape, context_length, parallel, 1), ahead=0)
-        caches = sum(
+        return sum(
             count
             * layer_cache(
                 self._shape, self._layers[kind], layout, kv_cache_type, transposed_values=False
             ).total_bytes
             for kind, count in self._alike.items()
         )
-        return self._weights_bytes + caches

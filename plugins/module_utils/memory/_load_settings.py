@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
@@ -73,7 +74,7 @@ class LoadSettings:
                 f"flash_attention is {self.flash_attention}, expected {', '.join(FLASH_ATTENTION)}"
             )
 
-    @property
+    @cached_property
     def engine(self) -> EngineRules:
         """What the engine of that build does."""
         return engine_rules(self.build, fuses=self.backend.fuses)

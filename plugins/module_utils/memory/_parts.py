@@ -85,6 +85,19 @@ class GpuMemory:
         """The projector's weights and its compute buffer."""
         return self.projector_bytes + self.projector_compute_bytes
 
+    def with_context(self, cuda_context_bytes: int) -> GpuMemory:
+        """The same with so much of a process besides its buffers."""
+        return GpuMemory(
+            self.layers,
+            self.weights_bytes,
+            self.kv_cache,
+            self.compute_bytes,
+            self.projector_bytes,
+            self.projector_compute_bytes,
+            cuda_context_bytes,
+            self.pool_bytes,
+        )
+
     def at_most(self, limit_bytes: int) -> GpuMemory:
         """The same without what exceeds a GPU's free memory: nothing can take that.
 
@@ -105,6 +118,9 @@ class GpuMemory:
         cache = self.kv_cache.without(excess)
         excess -= self.kv_cache.total_bytes - cache.total_bytes
         return replace(self, kv_cache=cache, weights_bytes=self.weights_bytes - excess, **sizes)
+
+
+NO_MEMORY = GpuMemory()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
@@ -28,7 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
 class Launch:
     """How Ollama starts the engine; `fit_targets_bytes`: what fit leaves free, one value per visible GPU.
 
-    `details`: whether it is asked what lies where also when the usual split does not fit.
+    `details`: whether it is asked what lies where also when the usual split does not fit; else nothing depends on it.
     """
 
     context_length: int
@@ -43,9 +44,9 @@ class Launch:
     version: str
     build: EngineBuild = B10488
     backend: Backend = USUAL_BACKEND
-    details: bool = True
+    details: bool = field(default=True, compare=False)
 
-    @property
+    @cached_property
     def settings(self) -> LoadSettings:
         """What of it the memory depends on.
 

@@ -53,7 +53,9 @@ class Traits:
     wrong results; ollama llm/llama_server.go, shouldDisableMMProjOffload (v0.33.0-rc2). `has_large_graph`: there is
     room for more operations; llama.cpp src/llama-context.cpp, graph_max_nodes. `can_flash`: the engine lets it use
     flash attention; llama.cpp src/llama-context.cpp, llama_init_from_model. `has_no_prediction_cache`: blocks that only
-    predict further tokens have none; src/llama-model.cpp, create_memory. `needs_even_batch`: later builds abort on a batch
+    predict further tokens have none; src/llama-model.cpp, create_memory. `repeats_layers`: its layers run as often as
+    `num_loops` says, each time with a cache of their own. `reads_embeddings_in_place`: its output is made with the token
+    embeddings where they lie, on the host. `needs_even_batch`: later builds abort on a batch
     that slots cannot share evenly.
     """
 
@@ -70,6 +72,8 @@ class Traits:
     can_flash: bool = True
     has_no_prediction_cache: bool = False
     needs_even_batch: bool = False
+    repeats_layers: bool = False
+    reads_embeddings_in_place: bool = False
 
     @property
     def skips_predictions(self) -> bool:
@@ -82,6 +86,7 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "arwkv7": Traits(recurrence=Recurrence.EVERY_LAYER),
     "bailingmoe3": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS),
     "bert": Traits(is_encoder=True, is_headless=True),
+    "bitnet": Traits(reads_embeddings_in_place=True),
     "cohere2": Traits(sliding=SlidingPattern(4)),
     "cohere2moe": Traits(sliding=SlidingPattern(4, dense_first=True)),
     "deepseek32": Traits(has_no_prediction_cache=True),
@@ -132,6 +137,7 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "mistral3": Traits(inline_projector="pixtral"),
     "modern-bert": Traits(is_encoder=True, is_headless=True, sliding=SlidingPattern(3, dense_first=True)),
     "muse-glimmer": Traits(sliding=SlidingPattern(4)),
+    "nanbeige": Traits(repeats_layers=True),
     "nemotron_h": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS_AND_NETWORK),
     "nemotron_h_moe": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS_AND_NETWORK),
     "neo-bert": Traits(is_encoder=True, is_headless=True),

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model import _compat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import (
     MAX_NUMBER,
+    check_all,
     check_fields,
     is_number,
     shown,
@@ -58,6 +60,9 @@ FIRST_BLOCK_PREFIXES = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_
 # One copy on every device that has a layer: each layer refers to it.
 PER_DEVICE_PREFIXES = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
 OUTPUT_TENSOR = "output.weight"
+EXPERTS = "_exps."
+LOOPS = "num_loops"
+HALF_TYPES = ("F16", "BF16")
 EMBEDDING_TENSOR = "token_embd.weight"
 BLOCK_NAME = re.compile(r"^blk\.(\d{1,9})\.(.+)$")
 # Tensor names with their shapes, sorted by name.
@@ -107,6 +112,8 @@ class ModelShape:
     distinct sets of (tensor name, shape) that layers have; model_form: the same for the tensors outside of layers.
     tower: of the projector, None where it has none or nothing is known of it.
     ahead_bytes: weights of layers that only predict further tokens, which are not loaded without need.
+    half_row_elements: elements per token of operands and result that the widest product with weights of half precision
+    copies, which have the multiplying library make them.
     numbers: the whole numbers of the architecture's metadata, without its prefix. parameters: of the Modelfile,
     where they change memory or placement.
     """
@@ -144,6 +151,7 @@ class ModelShape:
     numbers: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     ahead_bytes: int = 0
+    half_row_elements: int = 0
 
     def __post_init__(self) -> None:
         """Raises: ValueError when a field is of another kind, out of bounds, or contradicts another one."""
@@ -155,8 +163,8 @@ class ModelShape:
             check_fields(self.tower, f"the tower of {of}")
         if not 1 <= self.block_count <= MAX_LAYERS or len(self.layers) != self.block_count:
             raise ValueError(f"the shape of {of} does not have {self.block_count} whole layers")
+        check_all(self.layers, lambda number: f"layer {number} of {of}")
         for number, layer in enumerate(self.layers):
-            check_fields(layer, f"layer {number} of {of}")
             if layer.attention not in ATTENTIONS:
                 raise ValueError(
                     f"attention of layer {number} of {of} is {shown(layer.attention)}, expected"
@@ -180,6 +188,11 @@ class ModelShape:
         """Whether its tokens see those after them, and nothing is kept between requests."""
         first = self.layers[0]
         return first.attention != "none" and first.cache_layer is None
+
+    @property
+    def runs(self) -> int:
+        """How often its layers run for one token."""
+        return max(1, self.number(LOOPS, 1)) if traits(self.architecture).repeats_layers else 1
 
     def number(self, key: str, default: int = 0) -> int:
         """A number of the architecture's metadata, by its key without prefix."""
@@ -207,7 +220,7 @@ class ModelShape:
         """
         if not isinstance(plain, Mapping):
             raise ValueError(f"a model's shape is {type(plain).__name__}, expected a mapping")
-        values = {"tower": None, "ahead_bytes": 0, **plain}
+        values = {"tower": None, "ahead_bytes": 0, "half_row_elements": 0, **plain}
         missing = [one.name for one in fields(cls) if one.name not in values]
         unknown = sorted(set(values) - {one.name for one in fields(cls)})
         if missing or unknown:
@@ -332,13 +345,34 @@ def _placed_weights(
             weights.per_device_bytes += size_bytes
         else:
             weights.output_bytes += size_bytes
-    if OUTPUT_TENSOR not in weights.model_tensors and not traits(metadata.architecture).is_headless:
+    own = traits(metadata.architecture)
+    if OUTPUT_TENSOR not in weights.model_tensors and not own.is_headless and not own.reads_embeddings_in_place:
         weights.output_bytes += tied_bytes
         # The copy as output is repacked, the one that is looked up is not: then both exist, on a CPU too.
         weights.repacked_bytes += tied_repacked_bytes
         if tied_repacked_bytes or traits(metadata.architecture).is_tied_twice:
             weights.text_bytes += tied_data_bytes
     return weights
+
+
+def _half_row_elements(tensors: Sequence[tuple[str, str, tuple[int, ...]]], experts_used: int) -> int:
+    """Elements per token, of two bytes, of the copies that a product with half-precision weights takes at the most.
+
+    Operand and result of a plain one; of chosen experts both for each of them, the results in single precision, and once
+    more what one expert makes. Embeddings are looked up, and the output makes the last token of each slot only.
+    Source: llama.cpp ggml/src/ggml-cuda/ggml-cuda.cu, ggml_cuda_mul_mat_cublas_impl and ggml_cuda_mul_mat_id (b11218)
+    """
+    most = 0
+    for name, type_name, shape in tensors:
+        if type_name not in HALF_TYPES or len(shape) < 2 or name in INPUT_TENSORS or name == OUTPUT_TENSOR:
+            continue
+        if _compat.is_projector_tensor(name):
+            continue
+        if len(shape) > 2 and EXPERTS in name:
+            most = max(most, experts_used * (shape[0] + 2 * shape[1]) + shape[1])
+        else:
+            most = max(most, (shape[0] + shape[1]) * math.prod(shape[2:]))
+    return min(most, MAX_NUMBER)
 
 
 def _layer_shapes(
@@ -379,6 +413,22 @@ def _layer_shapes(
             )
         )
     return tuple(layers), tuple(forms)
+
+
+def _repeated(layers: tuple[LayerShape, ...], metadata: Metadata) -> tuple[LayerShape, ...]:
+    """The layers as they run: where a model runs them again, each run has a cache of its own and weights of the first.
+
+    Source: llama.cpp src/models/nanbeige.cpp, load_arch_hparams and load_arch_tensors (b11218)
+    """
+    if not traits(metadata.architecture).repeats_layers:
+        return layers
+    most = MAX_LAYERS // len(layers)
+    count = len(layers)
+    return layers + tuple(
+        replace(layer, weights_bytes=0, cache_layer=None if layer.cache_layer is None else run * count + layer.cache_layer)
+        for run in range(1, metadata.integer(LOOPS, default=1, minimum=1, maximum=most))
+        for layer in layers
+    )
 
 
 def _capabilities(metadata: Metadata, has_projector: bool, given: Sequence[str]) -> tuple[str, ...]:
@@ -422,6 +472,7 @@ def shape_from_header(
     used_layers = block_count - ahead
     weights = _placed_weights(metadata, tensors, block_count, used_layers)
     layers, forms = _layer_shapes(metadata, weights, used_layers)
+    layers = _repeated(layers, metadata)
     heads = max(layer.head_count for layer in layers)
     is_latent = bool(
         metadata.integer("attention.key_length_mla", default=0)
@@ -451,7 +502,7 @@ def shape_from_header(
         capabilities=_capabilities(metadata, bool(projector_bytes or weights.projector_bytes), capabilities),
         context_length_trained=metadata.integer("context_length", default=0),
         num_ctx=num_ctx,
-        block_count=block_count,
+        block_count=len(layers),
         embedding_length=embedding_length,
         vocabulary_size=min(vocabulary[-1], MAX_INTEGER),
         sliding_window=sliding_window(metadata),
@@ -472,4 +523,5 @@ def shape_from_header(
         numbers=metadata.numbers(),
         parameters=dict(parameters or {}),
         ahead_bytes=weights.ahead_bytes,
+        half_row_elements=_half_row_elements(tensors, metadata.integer("expert_used_count", default=1)),
     )

@@ -12,7 +12,7 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json
@@ -121,6 +121,32 @@ class Api:
             return self._ask("POST", "/api/embed", {"model": model, "input": [], **request})
         return self._ask("POST", "/api/generate", {"model": model, "stream": False, **request})
 
+    def delete(self, model: str) -> None:
+        """Remove an installed model.
+
+        Raises: ApiError.
+        """
+        self._done("DELETE", "/api/delete", {"model": model})
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the server's store holds a file; `digest` is `sha256:` and 64 hex digits.
+
+        Raises: ApiError.
+        """
+        path = f"/api/blobs/{digest}"
+        try:
+            status, _content = self._exchange("HEAD", path, None, MOST.max_bytes)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ApiError(f"HEAD {self._shown}{path} failed: {_reason(error)}") from error
+        return status == http.client.OK
+
+    def put_blob(self, digest: str, file: BinaryIO, size_bytes: int) -> None:
+        """Give the server a file for its store, within the client's time.
+
+        Raises: ApiError.
+        """
+        self._done("POST", f"/api/blobs/{digest}", file, {"Content-Length": str(size_bytes)})
+
     @property
     def _shown(self) -> str:
         return shown(self.url)
@@ -163,12 +189,34 @@ class Api:
             raise ApiError(f"{what} answers: {shown(reply['error'])}")
         return reply
 
+    def _done(
+        self, method: str, path: str, body: Mapping[str, Any] | BinaryIO, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """A request that is answered without a word where it succeeds. Raises: ApiError."""
+        what = f"{method} {self._shown}{path}"
+        try:
+            status, content = self._exchange(method, path, body, MOST.max_bytes, headers)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ApiError(f"{what} failed: {_reason(error)}") from error
+        if status not in (http.client.OK, http.client.CREATED):
+            try:
+                message = read_json(content, MOST.max_items)["error"]
+            except (ValueError, LookupError, TypeError):
+                message = content.decode("utf-8", "replace")
+            raise ApiError(f"{what} answers {status}: {shown(message)}")
+
     def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None, max_bytes: int
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | BinaryIO | None,
+        max_bytes: int,
+        more_headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
         connection, base = self.connection(self.timeout_s, max_bytes)
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        connection.blocksize = _READ_BYTES
+        content = json.dumps(body).encode() if isinstance(body, Mapping) else body
+        headers = {"Accept": "application/json", "Content-Type": "application/json", **(more_headers or {})}
         try:
             connection.request(method, base + path, body=content, headers=headers)
             response = connection.getresponse()

@@ -12,7 +12,7 @@ import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import (
@@ -114,6 +114,14 @@ class GgufError(ValueError):
     """A file is not a GGUF file that can be read; the message names file, offset and what is wrong."""
 
 
+class Readable(Protocol):
+    """What is used of a file: it is read forwards."""
+
+    def seek(self, offset: int, /) -> Any: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 def read_header(path: str) -> dict[str, Any]:
     """Header of the GGUF file at `path`, of all its parts when the model is split over several files.
 
@@ -138,6 +146,23 @@ def read_parts(paths: Sequence[str]) -> dict[str, Any]:
     if len(paths) > MAX_SPLITS:
         raise GgufError(f"{paths[0]} is one of {len(paths)} parts; at most {MAX_SPLITS} are read")
     return _joined(paths[0], [_read_file(path) for path in paths])
+
+
+def read_header_from(file: Readable, name: str, file_bytes: int) -> dict[str, Any]:
+    """Header of one GGUF file that is open, wherever it lies; as `read_header` returns it.
+
+    name: what messages call it.
+    Raises: GgufError; OSError of the file.
+    """
+    return _HeaderReader(file, name, file_bytes).read()
+
+
+def joined(name: str, headers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The header of a model whose parts have these, in any order.
+
+    Raises: GgufError.
+    """
+    return headers[0] if len(headers) == 1 else _joined(name, headers)
 
 
 def _read_file(path: str) -> dict[str, Any]:
@@ -187,7 +212,7 @@ def _joined(path: str, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class _HeaderReader:
     """Walks through one file, a block at a time."""
 
-    def __init__(self, file: BinaryIO, path: str, file_bytes: int) -> None:
+    def __init__(self, file: Readable, path: str, file_bytes: int) -> None:
         self._file = file
         self._path = path
         self._file_bytes = file_bytes

@@ -81,15 +81,20 @@ class _Entry:
 
 
 def gather(
-    models_path: str, api: Api, source: str, names: Sequence[str], first: Sequence[str] = ()
+    models_path: str,
+    api: Api,
+    source: str,
+    names: Sequence[str],
+    first: Sequence[str] = (),
+    header_of: Callable[[str], dict[str, Any]] = read_header,
 ) -> Inventory:
     """The models of a host, from `source` ('disk', 'api', or 'auto': the disk where it can be read).
 
     `names` limits it to these models; empty means all. Of more models than are read, those of `first` are read before
-    all others, then those that are loaded, then the others by name.
+    all others, then those that are loaded, then the others by name. `header_of`: reads the header of a file.
     Raises: InventoryError.
     """
-    disk, disk_report, notes = _disk(models_path)
+    disk, disk_report, notes = _disk(models_path, header_of)
     listed, api_report = _listed(api)
     reports = [disk_report, api_report]
     chosen = source if source in SOURCES else (DISK if disk is not None else API)
@@ -108,13 +113,15 @@ def gather(
     return inventory
 
 
-def _disk(models_path: str) -> tuple[list[_Entry] | None, SourceReport, list[str]]:
+def _disk(
+    models_path: str, header_of: Callable[[str], dict[str, Any]]
+) -> tuple[list[_Entry] | None, SourceReport, list[str]]:
     """The entries, whether it can be read, and what is not seen of it."""
     try:
         found = _store.look(models_path)
     except _store.StoreError as error:
         return None, SourceReport(DISK, False, str(error)), []
-    header_of = lru_cache(maxsize=_KEPT_HEADERS)(read_header)
+    header_of = lru_cache(maxsize=_KEPT_HEADERS)(header_of)
     entries = [
         _Entry(manifest.name, partial(_store.read_model, models_path, manifest, header_of))
         for manifest in sorted(found.models.values(), key=lambda manifest: manifest.name)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import DISK, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._program import (
@@ -33,10 +34,11 @@ def read_models(
     api_url: str | None = None,
     timeout_seconds: int = TIMEOUT_SECONDS,
     first: Sequence[str] = (),
+    header_of: Callable[[str], dict[str, Any]] = read_header,
 ) -> tuple[dict[str, Any], list[str]]:
     """What is known of the models, and a sentence for each that is damaged.
 
-    `warn` is told what the operator must know although the models can be read.
+    `warn` is told what the operator must know although the models can be read. `header_of`: reads the header of a file.
 
     Raises: InventoryError where no source can tell the models.
     """
@@ -50,7 +52,7 @@ def read_models(
     )
     if api.refused:
         warn(api.refused)
-    inventory = gather(path, api, source, names, first)
+    inventory = gather(path, api, source, names, first, header_of)
     problems = inventory.damaged + inventory.unseen + inventory.problems
     if not server.exists and models_path is None and inventory.source == DISK:
         problems.append(f"systemd knows no {unit}: {path} is where the installer puts models")

@@ -29,10 +29,10 @@ def is_name(host: str, namespace: str, model: str, tag: str) -> bool:
     return all(pattern.fullmatch(part) for pattern, part in parts)
 
 
-def short_name(name: str) -> str:
-    """The name without the default host and namespace and with its tag: `gemma3` is `gemma3:latest`.
+def name_parts(name: str) -> tuple[str, str, str, str]:
+    """Host, namespace, model and tag of a name, with Ollama's own where it leaves them out. A host may have a port.
 
-    Source: Ollama v0.33.0-rc2 types/model/name.go (ParseName, DisplayShortest).
+    Source: Ollama v0.33.0-rc2 types/model/name.go (ParseName).
     """
     path, tag = name.strip(), ""
     if path.rfind(":") > path.rfind("/"):
@@ -41,13 +41,21 @@ def short_name(name: str) -> str:
     host, _slash, namespace = rest.rpartition("/")
     scheme, separator, after = host.partition("://")
     host = (after if separator else scheme) or DEFAULT_HOST
-    namespace = namespace or DEFAULT_NAMESPACE
+    return host, namespace or DEFAULT_NAMESPACE, model, tag or DEFAULT_TAG
+
+
+def short_name(name: str) -> str:
+    """The name without the default host and namespace and with its tag: `gemma3` is `gemma3:latest`.
+
+    Source: Ollama v0.33.0-rc2 types/model/name.go (DisplayShortest).
+    """
+    host, namespace, model, tag = name_parts(name)
     shown = [model]
     if host.lower() != DEFAULT_HOST:
         shown = [host, namespace, model]
     elif namespace.lower() != DEFAULT_NAMESPACE:
         shown = [namespace, model]
-    return f"{'/'.join(shown)}:{tag or DEFAULT_TAG}"
+    return f"{'/'.join(shown)}:{tag}"
 
 
 def name_key(name: str) -> str:

@@ -25,7 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text im
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import address, cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse as parse_version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse as parse_version
 
 BOOLEAN = "boolean"
 TRISTATE = "boolean or nothing"

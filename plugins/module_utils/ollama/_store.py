@@ -23,18 +23,20 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files impo
     open_regular,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import shown
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
-    GgufError,
-    read_header,
-    read_parts,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header, read_parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
-    SAFETENSORS,
-    SIDE_FILES,
     InstalledModel,
     ModelError,
     UnplannableError,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._manifest import (
+    Layer,
+    blob_name,
+    kind_of,
+    layer_of,
+    layers_of,
+    model_of,
+    refuse_unplannable,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
     DEFAULT_HOST,
@@ -52,18 +54,15 @@ MANIFEST_DEPTH = 4
 # Manifests of safetensors models list every tensor, some 200 bytes each; none comes near these.
 MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_MANIFESTS = 10000
-MAX_LAYERS = 20000
 # Of all folders together: a model has a folder and a file, and little else lies there.
 MAX_ENTRIES = 50000
 _MAX_NAMED = 3
 _FILE, _FOLDER, _LINK = "file", "folder", "link"
 
 _LIST_MEDIA_TYPE = "application/vnd.ollama.manifest.list.v2+json"
-_LAYER_PREFIX = "application/vnd.ollama.image."
 # The order in which Ollama on Linux chooses from a manifest list; MLX comes last and is not planned.
 _RUNNERS = ("ollama", "llamacpp")
 _BLOB_LINK = re.compile(r"(?:^|/)(sha256-[0-9a-f]{64})$")
-_DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 
 
 class StoreError(OSError):
@@ -169,6 +168,22 @@ def look(models_path: str) -> Manifests:
     return found
 
 
+def layers_by_model(models_path: str) -> dict[str, tuple[Layer, ...]]:
+    """The layers of each installed model by its name, that of its configuration among them; none of a damaged model.
+
+    Raises: StoreError.
+    """
+    found: dict[str, tuple[Layer, ...]] = {}
+    for manifest_file in installed(models_path):
+        try:
+            manifest = _selected(models_path, manifest_file)
+            config = [] if manifest.get("config") is None else [layer_of(manifest["config"], manifest_file.path)]
+            found[manifest_file.name] = (*layers_of(manifest, manifest_file.path), *config)
+        except (ModelError, UnplannableError):
+            found[manifest_file.name] = ()
+    return found
+
+
 def read_model(
     models_path: str, manifest_file: ManifestFile, header_of: Callable[[str], dict[str, Any]] = read_header
 ) -> InstalledModel:
@@ -196,58 +211,19 @@ def _read_model(
 ) -> InstalledModel:
     name = manifest_file.name
     manifest = _selected(models_path, manifest_file)
-    layers = _layers(manifest, manifest_file.path)
+    layers = layers_of(manifest, manifest_file.path)
     config = _config(models_path, manifest, manifest_file.path)
-    _refuse_unplannable(config, layers)
-    models = [layer for layer in layers if layer.kind == "model"]
-    if not models:
-        raise ModelError(f"{manifest_file.path} names no model layer: pull {name} again")
+    refuse_unplannable(config, layers)
     for layer in layers:
         layer.check(models_path, name)
-    try:
-        paths = [layer.path(models_path) for layer in models]
-        header = header_of(paths[0]) if len(paths) == 1 else read_parts(paths)
-        projector = next((layer for layer in layers if layer.kind == "projector"), None)
-        projector_header = header_of(projector.path(models_path)) if projector else {"metadata": {}}
-    except GgufError as error:
-        raise ModelError(f"model {name}: {error}") from error
-    return InstalledModel(
-        name=name,
-        digest=models[-1].digest,
-        family=_text(config, "model_family"),
-        quantization=_text(config, "file_type"),
-        header=header,
-        projector_bytes=_size(layers, "projector"),
-        adapter_bytes=_size(layers, "adapter"),
-        draft_bytes=_size(layers, "draft"),
-        parameters=_parameters(models_path, layers),
-        projector_metadata=projector_header["metadata"],
-        side_files=tuple(layer.digest for kind in SIDE_FILES for layer in layers if layer.kind == kind),
+
+    def header(files: Sequence[Layer]) -> dict[str, Any]:
+        paths = [layer.path(models_path) for layer in files]
+        return header_of(paths[0]) if len(paths) == 1 else read_parts(paths)
+
+    return model_of(
+        name, layers, config, manifest_file.path, header, lambda layer: _read_blob(layer.path(models_path))
     )
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One layer of a manifest; the digest is also its file's name."""
-
-    kind: str
-    digest: str
-    size_bytes: int
-
-    def path(self, models_path: str) -> str:
-        return os.path.join(models_path, "blobs", self.digest)
-
-    def check(self, models_path: str, name: str) -> None:
-        path = self.path(models_path)
-        try:
-            size_bytes = os.stat(path).st_size
-        except OSError as error:
-            raise ModelError(f"model {name}: {path} cannot be read: {error.strerror}") from error
-        if size_bytes != self.size_bytes:
-            raise ModelError(
-                f"model {name}: {path} has {size_bytes} bytes, its manifest says {self.size_bytes}: "
-                f"pull {name} again"
-            )
 
 
 def _files(
@@ -319,65 +295,15 @@ def _selected(models_path: str, manifest_file: ManifestFile) -> Mapping[str, Any
     )
 
 
-def _layers(manifest: Mapping[str, Any], path: str) -> list[_Layer]:
-    # Ollama writes the manifest of a model that runs in its cloud with `"layers":null`.
-    entries = [] if manifest.get("layers") is None else manifest["layers"]
-    if not isinstance(entries, list) or len(entries) > MAX_LAYERS:
-        raise ModelError(f"{path} is no manifest: layers is {_kind(entries)}, expected a list")
-    return [_layer(entry, path) for entry in entries]
-
-
-def _layer(entry: Any, path: str) -> _Layer:
-    if not isinstance(entry, dict):
-        raise ModelError(f"{path} is no manifest: a layer is {_kind(entry)}, expected a mapping")
-    size_bytes = entry.get("size")
-    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool) or size_bytes < 0:
-        raise ModelError(f"{path} is no manifest: the size of a layer is {_kind(size_bytes)}")
-    media_type = str(entry.get("mediaType", ""))
-    kind = media_type[len(_LAYER_PREFIX) :] if media_type.startswith(_LAYER_PREFIX) else media_type
-    return _Layer(kind, _blob_name(entry, path), size_bytes)
-
-
-def _blob_name(entry: Mapping[str, Any], path: str) -> str:
-    match = _DIGEST.fullmatch(str(entry.get("digest")))
-    if match is None:
-        raise ModelError(f"{path} is no manifest: {_kind(entry.get('digest'))} is no sha256 digest")
-    return f"sha256-{match[1].lower()}"
-
-
 def _blob_path(models_path: str, entry: Mapping[str, Any], path: str) -> str:
-    return os.path.join(models_path, "blobs", _blob_name(entry, path))
+    return os.path.join(models_path, "blobs", blob_name(entry, path))
 
 
 def _config(models_path: str, manifest: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     entry = manifest.get("config")
     if not isinstance(entry, dict):
-        raise ModelError(f"{path} is no manifest: config is {_kind(entry)}, expected a mapping")
+        raise ModelError(f"{path} is no manifest: config is {kind_of(entry)}, expected a mapping")
     return _read_blob(_blob_path(models_path, entry, path))
-
-
-def _refuse_unplannable(config: Mapping[str, Any], layers: Sequence[_Layer]) -> None:
-    if config.get("remote_host"):
-        raise UnplannableError(f"it runs at {shown(_text(config, 'remote_host'))} and takes no memory here")
-    if config.get("model_format") == "safetensors" or any(layer.kind == "tensor" for layer in layers):
-        raise UnplannableError(SAFETENSORS)
-
-
-def _size(layers: Sequence[_Layer], kind: str) -> int:
-    return sum(layer.size_bytes for layer in layers if layer.kind == kind)
-
-
-def _parameters(models_path: str, layers: Sequence[_Layer]) -> Mapping[str, Any]:
-    parameters: dict[str, Any] = {}
-    for layer in layers:
-        if layer.kind == "params":
-            parameters.update(_read_blob(layer.path(models_path)))
-    return parameters
-
-
-def _text(config: Mapping[str, Any], key: str) -> str:
-    value = config.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _read_manifest(manifest_file: ManifestFile) -> dict[str, Any]:
@@ -423,11 +349,5 @@ def _read_json(path: str, opened: Callable[[], BinaryIO], blob: str = "") -> dic
     except ValueError as error:
         raise ModelError(f"{path} is no JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path} holds {_kind(value)}, expected a mapping")
+        raise ModelError(f"{path} holds {kind_of(value)}, expected a mapping")
     return value
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, (str, list)):
-        return f"a {'text' if isinstance(value, str) else 'list'} of {len(value)}"
-    return "nothing" if value is None else f"a value of the kind {type(value).__name__}"

@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import sentences, table
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._choose import Gap
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._order import HostMove, order_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._place import PlacedHost, Placement
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import table
 
 # Longer tables of hosts are told in one line for all that hold the same.
 MOST_ROWS = 40
@@ -159,12 +159,12 @@ def tables(placement: Placement, remedies: Sequence[str]) -> list[str]:
     lines += ["", *table(_host_rows(placement.hosts), "lllrrrl")]
     said = notes(placement)
     if said:
-        lines += ["", *said]
+        lines += ["", *sentences(said)]
     if not placement.is_met:
         lines += [
             "",
-            "What would close the gap: "
-            + ("; or ".join(remedies) if remedies else "nothing that was looked at"),
+            "What would close the gap:",
+            *sentences(remedies or ["nothing that was looked at"]),
         ]
     return lines
 

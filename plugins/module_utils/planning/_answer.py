@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     wanted_from_list,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._pulls import Pulls
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import said_from_info
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import observed_from_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
@@ -34,25 +35,30 @@ PLAIN_INPUTS = ("gpu", "models", "wanted", "version", "measured", "use_measured_
 # Of all inputs those that are read into something when they are planned with.
 READ_INPUTS = ("wanted", "server")
 
+NOTHING_TO_PULL = Pulls()
+
 
 def answer(
     options: Mapping[str, Any],
     read: Mapping[str, Any],
     host_name: str,
     planner: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    pulls: Pulls = NOTHING_TO_PULL,
 ) -> dict[str, Any]:
     """What the module returns.
 
     `options`: those of `ollama_plan`. `read`: what `ollama_host_info` returned, empty where nothing was read.
     `host_name`: Ansible shows warnings without the host that they are about. `planner`: what stands for `plan_of`, which
-    knows nothing of other hosts.
+    knows nothing of other hosts. `pulls`: what has yet to be pulled there.
     """
     host = parts(read)
     service = read.get("service") or {}
     try:
         observed = (read.get("planned_for") or {}).get("observed") or []
-        failures = read.get("failures") or []
-        told = _planned(gathered(options, host), observed, failures, host_name, planner or plan_of)
+        failures = [*(read.get("failures") or []), *pulls.failures]
+        told = _planned(
+            gathered(options, host), observed, failures, host_name, planner or plan_of, pulls.warnings
+        )
     except ValueError as error:
         gone = gone_gpus(read)
         told = {
@@ -64,7 +70,10 @@ def answer(
         accepted = options["on_gpu_fault"] == "exclude"
         told["hardware"] = hardware(told["plan"], read, gone_is_accepted=accepted)
         told["obstacles"] = obstacles(service, told["plan"]["environment"])
+        told["obstacles"] += [pulls.no_room] if pulls.no_room else []
         told["stopped"] = str(service.get("stopped") or "")
+    if pulls.models:
+        told["pulls"] = pulls.to_dict()
     told["service_id"] = str(service.get("service_id") or "")
     return {**told, "host": host} if options["return_host"] else told
 
@@ -75,6 +84,7 @@ def _planned(
     failures: list[str],
     host_name: str,
     planner: Callable[[dict[str, Any]], dict[str, Any]],
+    to_come: Sequence[str],
 ) -> dict[str, Any]:
     """The plan, and what of it is not loaded.
 
@@ -102,7 +112,7 @@ def _planned(
     left_out = {f"{one.get('reason')}; left out of the plan" for one in options["unplannable"]}
     unseen = [str(sentence) for sentence in options["unseen"] if str(sentence) not in left_out]
     notes = map(str, options["service"].get("notes") or ())
-    plan["warnings"] = [*unseen, *notes, *plan["warnings"]]
+    plan["warnings"] = [*unseen, *notes, *to_come, *plan["warnings"]]
     return {
         "changed": False,
         "plan": plan,

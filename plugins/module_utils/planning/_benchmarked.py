@@ -42,12 +42,11 @@ class Lesson:
 
     def of_next_step(self, step: Limit) -> Limit:
         """A next step as the benchmark has it: where it is what limits the requests at once, that is the reason."""
-        if step.step != PARALLEL or not step.possible or not self.decides or self.measured is None:
+        if step.step != PARALLEL or not self.decides or self.measured is None:
             return step
-        return replace(
-            step,
-            reason=f"a benchmark found {self.measured.parallel} to be worth having, of {self.asked} that are asked for",
-        )
+        worth = f"a benchmark found {self.measured.parallel} to be worth having, of {self.asked} that are asked for"
+        # What fewer slots leave free goes into the context, which more of them would take back.
+        return replace(step, reason=worth if step.possible else f"{worth}; with this context, {step.reason}")
 
     def reason_of(self, parallel: int) -> str:
         """Why so many slots are planned; empty where the benchmark has not decided it."""
@@ -72,7 +71,7 @@ def lesson_of(
     """
     if not result:
         return Lesson()
-    measured = measured_parallel(result, _conditions(chosen, facts))
+    measured = measured_parallel(result, _conditions(chosen, facts, result.get("conditions")))
     if measured.parallel is None:
         return Lesson(warnings=(measured.sentence,))
     inputs, policy = chosen.inputs, chosen.inputs.policy
@@ -101,15 +100,21 @@ def lesson_of(
     return Lesson(limited, measured, decides=True, asked=max(chosen.goal.parallels), notes=tuple(notes))
 
 
-def _conditions(chosen: Chosen, facts: Mapping[str, Any]) -> Conditions:
+def _conditions(chosen: Chosen, facts: Mapping[str, Any], measured: Any) -> Conditions:
+    """The conditions of a plan, by which those of a benchmark (`measured`) hold or not."""
     inputs = chosen.inputs
     models = [demand.model for demand in inputs.demands if not has_single_slot(demand.model, inputs.rules)]
     candidate = chosen.choice.candidate
+    context_length = candidate.context_length
+    # Fewer slots leave memory for a longer context, under which the next benchmark is then measured.
+    longer = [one for one in chosen.goal.context_lengths if one > context_length]
+    if isinstance(measured, Mapping) and measured.get("context_length") in longer:
+        context_length = measured["context_length"]
     return conditions_of(
         facts,
         [{"name": model.name, "digest": model.shape.digest if model.shape else ""} for model in models],
         [model.name for model in models],
         ollama_version=str(inputs.rules.version),
-        context_length=candidate.context_length,
+        context_length=context_length,
         kv_cache_type=candidate.kv_cache_type,
     )

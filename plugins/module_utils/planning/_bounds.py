@@ -115,20 +115,22 @@ class Bounds:
 
     def _least_bytes(self, model: SchedulerModel, candidate: Candidate) -> int:
         """What a model takes at the least, CUDA contexts included."""
+        key = (model.name, candidate)
+        known = self._least.get(key)
+        if known is None:
+            known = self._least[key] = self._least_of(model, candidate)
+        return known
+
+    def _least_of(self, model: SchedulerModel, candidate: Candidate) -> int:
         server = self._simulation.server(candidate)
         contexts_bytes = server.cuda_context_bytes * (len(self._simulation.gpus) if candidate.spread else 1)
         if model.shape is None:
             return contexts_bytes
-        key = (model.name, candidate)
-        known = self._least.get(key)
-        if known is None:
-            memory = self._least_memories.get(model.name)
-            if memory is None:
-                memory = self._least_memories[model.name] = LeastMemory(model.shape)
-            known = self._least[key] = memory.bytes(
-                server.context_length(model), server.slots(model), candidate.kv_cache_type
-            )
-        return known + contexts_bytes
+        memory = self._least_memories.get(model.name)
+        if memory is None:
+            memory = self._least_memories[model.name] = LeastMemory(model.shape)
+        context_length, slots = server.context_length(model), server.slots(model)
+        return contexts_bytes + memory.bytes(context_length, slots, candidate.kv_cache_type)
 
     def verdict(self, models: Sequence[SchedulerModel], count: int, candidate: Candidate) -> Verdict:
         """Whether any `count` of these models are safe in any order, by a bound that may say no too often.

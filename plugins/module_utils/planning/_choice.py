@@ -133,14 +133,33 @@ def _steady(inputs: Inputs, best: Chosen) -> Chosen:
     What runs may be for fewer models, where another one fits only just.
     """
     settings = settings_from_environment(inputs.service.running)
-    if best.unsafe or not settings.max_loaded_models or _running(settings, best) == best.choice:
+    if best.unsafe or (settings.max_loaded_models and _running(settings, best) == best.choice):
         return best
+    if not settings.max_loaded_models:
+        return _longer_where_it_lasts(best)
     better = _lasting(best, BETTER_WITH_LESS_BYTES)
     kept = _kept(settings, best, better)
     if kept is None and better is None:
         for fewer in _for_slightly_fewer(inputs, best):
             kept = kept or _kept(settings, fewer, _lasting(fewer, BETTER_WITH_LESS_BYTES))
     return kept or replace(best, choice=_lasting(best, VARIATION_BYTES) or best.choice)
+
+
+def _longer_where_it_lasts(best: Chosen) -> Chosen:
+    """The best, with a context beyond what Ollama itself would take only where it is safe with less free memory too.
+
+    No more than the context is given up for that.
+    """
+    goal, choice, tier = best.goal, best.choice, best.inputs.automatic_context_length
+    usual = max(tier, min(goal.context_lengths, default=tier))
+    if not goal.models or choice.candidate.context_length <= usual:
+        return best
+    less = best.judge.on(best.judge.host.with_memory_changed(-VARIATION_BYTES))
+    if safe_choice(less, goal, choice.candidate, choice.loaded) == choice:
+        return best
+    within = replace(goal, context_lengths=tuple(one for one in goal.context_lengths if one <= usual))
+    choices = [best_choice((best.judge, less), goal), best_choice((best.judge,), within)]
+    return replace(best, choice=max(filter(None, choices), key=rank, default=choice))
 
 
 def _kept(settings: ServerSettings, chosen: Chosen, better: Choice | None) -> Chosen | None:

@@ -15,6 +15,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
 # What `ollama_host_info` returns besides the facts of the GPUs.
 READ = ("models", "service", "measured", "measured_problem", "server")
 
+# Descriptions of the models that have yet to be pulled, beside what was read.
+TO_COME = "to_come"
+
 # What of the service decides a plan.
 OF_THE_SERVICE = ("process_environment", "environment", "variables", "dropin_path")
 
@@ -22,7 +25,7 @@ OF_THE_SERVICE = ("process_environment", "environment", "variables", "dropin_pat
 def parts(read: Mapping[str, Any]) -> dict[str, Any]:
     """What was read on the host, by part; `gpu` is empty where it was not."""
     gpu = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
-    return {"gpu": gpu, **{name: read[name] for name in READ if name in read}}
+    return {"gpu": gpu, **{name: read[name] for name in (*READ, TO_COME) if name in read}}
 
 
 def gathered(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def gathered(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, A
     return {
         **options,
         "gpu": options["gpu"] or host["gpu"],
-        "models": (installed.get("models") or []) + options["models"],
+        "models": (installed.get("models") or []) + (host.get(TO_COME) or []) + options["models"],
         "unplannable": (installed.get("unplannable") or []) + options["unplannable"],
         "loaded": (installed.get("loaded") or []) + options["loaded"],
         "unseen": installed.get("unseen") or [],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import itemgetter
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand, Inputs
@@ -65,12 +66,13 @@ def goal_of(
 ) -> Goal:
     """The goal that a policy sets for these models on a host where Ollama itself would take the context `tier`."""
     wanted = any(demand.wanted for demand in demands)
+    top, top_because = longest_context(demands, policy, tier, has_gpus=gpu_count > 0)
     return Goal(
         models=tuple(demand.model for demand in demands),
         wanted=wanted,
         parallels=parallels(demands, policy, rules),
-        context_lengths=context_lengths(demands, policy, tier),
-        longest_because=longest_context(demands, policy, tier)[1],
+        context_lengths=context_lengths(demands, policy, top),
+        longest_because=top_because,
         kv_cache_types=policy.kv_cache_types,
         spreads=_spreads(policy, gpu_count),
         least_loaded=policy.max_loaded_models or 1,
@@ -96,35 +98,43 @@ def parallels(demands: Sequence[Demand], policy: Policy, rules: VersionRules) ->
     return tuple(range(top, policy.min_parallel - 1, -1))
 
 
-def context_lengths(demands: Sequence[Demand], policy: Policy, tier: int) -> tuple[int, ...]:
+def context_lengths(demands: Sequence[Demand], policy: Policy, top: int) -> tuple[int, ...]:
     """Context lengths to try, ascending.
 
-    The operator's own value alone; otherwise the least that will do and the powers of two above it, up to what
-    Ollama would take for the host (`tier`) and to what the models were trained for. With lower_context a length
-    that was asked for may be lowered to the least acceptable one.
+    The operator's own value alone; otherwise the least that will do and the powers of two above it, up to the longest
+    (`top`). With lower_context a length that was asked for may be lowered to the least acceptable one.
     """
-    top = longest_context(demands, policy, tier)[0]
     asked = policy.context_length or max([policy.min_context_length, *_asked(demands)])
     least = min(policy.min_context_length, top) if policy.lower_context else asked
     return _doubled(least, top)
 
 
-def longest_context(demands: Sequence[Demand], policy: Policy, tier: int) -> tuple[int, str]:
-    """The longest context to try, and why no longer one is."""
+def longest_context(
+    demands: Sequence[Demand], policy: Policy, tier: int, *, has_gpus: bool = True
+) -> tuple[int, str]:
+    """The longest context to try, and why no longer one is.
+
+    What Ollama itself would take (`tier`) limits nothing on GPUs: it goes by their memory alone, whatever the models are.
+    It limits models that do not say what they were trained for, and hosts without a GPU, where a long context takes
+    hours to read.
+    """
     if policy.context_length is not None:
         return policy.context_length, "it is the operator's own value"
     floor = max([policy.min_context_length, *_asked(demands)])
     if len(_asked(demands)) == len(demands) > 0:
         return floor, "it is the longest that is asked for"
-    ceilings = (
-        (tier, "it is the most that Ollama itself would take for this host")
-        if policy.max_context_length is None
-        else (policy.max_context_length, "it is the most that ollama_plan_max_context_length allows"),
-        (_useful(demands), "no model makes use of more"),
-        (floor, "it is the least that is asked for"),
+    ceilings = []
+    if policy.max_context_length is not None:
+        ceilings.append(
+            (policy.max_context_length, "it is the most that ollama_plan_max_context_length allows")
+        )
+    elif not has_gpus:
+        ceilings.append((tier, "it is the most that Ollama itself would take for this host"))
+    ceilings.append(
+        (_useful(demands, policy.max_context_length or tier), "no model is known to make use of more")
     )
-    top, why = min(ceilings[:2])
-    return (top, why) if top >= floor else ceilings[2]
+    top, why = min(ceilings, key=itemgetter(0))
+    return (top, why) if top >= floor else (floor, "it is the least that is asked for")
 
 
 def _asked(demands: Sequence[Demand]) -> list[int]:
@@ -134,12 +144,13 @@ def _asked(demands: Sequence[Demand]) -> list[int]:
     ]
 
 
-def _useful(demands: Sequence[Demand]) -> int:
-    """The longest context that any model can use which takes its context from the environment."""
-    trained = [demand.model.context_length_trained for demand in demands if not demand.model.num_ctx]
-    if not trained:
-        return 0
-    return 1 << 62 if 0 in trained else 1 << (max(trained) - 1).bit_length()
+def _useful(demands: Sequence[Demand], untold: int) -> int:
+    """The longest context that any model can use which takes its context from the environment.
+
+    `untold` is that of models which do not say what they were trained for.
+    """
+    trained = [demand.model.context_length_trained or untold for demand in demands if not demand.model.num_ctx]
+    return 1 << (max(trained) - 1).bit_length() if trained else 0
 
 
 def _doubled(least: int, most: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
 
 
 def gone(before: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any]]) -> list[str]:

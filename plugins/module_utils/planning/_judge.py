@@ -110,8 +110,10 @@ class Judge:
     ) -> Verdict:
         """Whether there is an order in which these models are safe together, and which; says_why: see any_order()."""
         models = self.runners(models, candidate)
-        verdict, has_room = Verdict(True), self._has_room(candidate, says_why=says_why)
-        for order in self._orders(models, candidate):
+        verdict, orders = Verdict(True), list(self._orders(models, candidate))
+        for number, order in enumerate(orders, 1):
+            # The reason is that of the last order.
+            has_room = self._has_room(candidate, says_why=says_why and number == len(orders))
             verdict = self.simulation.in_order(self.server(candidate), order, (), has_room=has_room)
             if verdict.is_safe:
                 return verdict
@@ -191,7 +193,8 @@ class Judge:
                 0, "", "", "nvidia", "", memory_total_bytes=middle * GIB, memory_free_bytes=middle * GIB
             )
             judge = self.on(replace(self.host, gpus=(gpu,)))
-            if judge.any_order(models, candidate, says_why=False).is_safe:
+            is_hopeless = judge.is_hopeless(models, candidate, len(models))
+            if not is_hopeless and judge.any_order(models, candidate, says_why=False).is_safe:
                 enough, high = middle * GIB, middle - 1
             else:
                 low = middle + 1

@@ -18,15 +18,22 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     LEAST_CONTEXT_LENGTH,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import best_choice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
+    best_choice,
+    some_choice,
+)
 
 
 def largest_combination(judges: Sequence[Judge], goal: Goal, demands: Sequence[Demand]) -> tuple[Demand, ...]:
     """Of the wanted models those that can be loaded together: high priority first, then small before large."""
     kept: list[Demand] = []
+    safe = None
     for demand in sorted(demands, key=_most_urgent_first):
-        if best_choice(judges, _least(goal, [*kept, demand])):
+        # What is safe for most of them is likely to be so for one more.
+        found = some_choice(judges, _least(goal, [*kept, demand]), safe)
+        if found:
             kept.append(demand)
+            safe = found
     return tuple(kept)
 
 

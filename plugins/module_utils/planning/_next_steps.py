@@ -56,7 +56,8 @@ def used_bytes(judge: Judge, models: Sequence[SchedulerModel], candidate: Candid
 def verdict_of(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> Verdict:
     """Whether the goal's models are safe under these settings, with so many of them loaded at once."""
     if goal.wanted:
-        verdict = judge.any_order(goal.models, candidate)
+        # Where the order matters, the reason is that of the order.
+        verdict = judge.any_order(goal.models, candidate, says_why=False)
         in_order = verdict if verdict.is_safe else judge.some_order(goal.models, candidate)
         if in_order.is_safe and not verdict.is_safe:
             return replace(in_order, reason=f"it is safe only when loaded as {', '.join(in_order.order)}")
@@ -75,10 +76,10 @@ def _settings_limit(
     then = used_bytes(judge, goal.models, candidate)
     verdict = verdict_of(judge, goal, candidate, choice.loaded)
     cost = None if now is None or then is None else then - now
-    return Limit(step, value, verdict.is_safe, cost, verdict.reason or _not_asked(goal, step, cost))
+    return Limit(step, value, verdict.is_safe, cost, verdict.reason or _not_asked(goal, step, value, cost))
 
 
-def _not_asked(goal: Goal, step: str, cost: int | None) -> str:
+def _not_asked(goal: Goal, step: str, value: int, cost: int | None) -> str:
     """Why a step that is possible was not taken."""
     if step == PARALLEL:
         return (
@@ -86,6 +87,8 @@ def _not_asked(goal: Goal, step: str, cost: int | None) -> str:
             if cost
             else "Ollama gives these models a single slot"
         )
+    if cost and value <= max(goal.context_lengths):
+        return "it fits only just, and might not with a little less free memory"
     return (
         f"{max(goal.context_lengths)} is the longest that was tried: {goal.longest_because}"
         if cost

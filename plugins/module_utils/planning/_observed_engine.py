@@ -33,7 +33,7 @@ class ObservedEngine(MemoryEngine):
         observed = self._observed.get(key_of(model.shape.digest if model.shape else "", launch))
         if observed is None or started.failure or len(observed.more_bytes) > len(started.memory.gpus):
             return started
-        key = (observed.key, launch, free_bytes)
+        key = (observed.key, launch, launch.details, free_bytes)
         if key not in self._raised:
             self._raised[key] = _raised(started, observed)
         return self._raised[key]

@@ -16,13 +16,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 
-# What is looked at before anything else.
-CHECKS = {"check_variables": {"type": "bool", "default": False}}
+# Where the options are those of the role.
+CHECKS = {"role_variables": {"type": "bool", "default": False}}
 
 # The parts of a host that `ollama_host_info` reads.
 PARTS = ("gpu", "models", "service", "measured", "server")
 
-# What is read on the host before it is planned for; the names of all but the last are options of `ollama_host_info`.
+# What is read on the host before it is planned for; the names of the first are options of `ollama_host_info`.
 READING = {
     "gather": {"type": "list", "elements": "str", "choices": list(PARTS), "default": []},
     **SERVICE_ARGUMENTS,
@@ -30,6 +30,17 @@ READING = {
     "return_host": {"type": "bool", "default": False},
     "as_json": {"type": "bool", "default": False},
     "only_inputs": {"type": "bool", "default": False},
+    "pull": {"type": "bool", "default": False},
+    "pull_models": {"type": "list", "elements": "raw", "default": []},
+    "pull_keep_free_bytes": {"type": "int", "default": 1 << 30},
+}
+
+# What is asked of the plan beside itself: whether the host is as planned, and what keeps the plan from being applied.
+APPLYING = {
+    "compare": {"type": "bool", "default": False},
+    "apply": {"type": "bool", "default": False},
+    "start_stopped": {"type": "bool", "default": False},
+    "refusals": {"type": "list", "elements": "str", "default": []},
 }
 
 # What is planned with: the host, its models, the service as it is.
@@ -70,4 +81,4 @@ POLICY = {
     "operator_environment": {"type": "dict", "default": {}},
 }
 
-ARGUMENT_SPEC = {**CHECKS, **READING, **INPUTS, **POLICY}
+ARGUMENT_SPEC = {**CHECKS, **READING, **APPLYING, **INPUTS, **POLICY}

@@ -41,6 +41,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._today import (
     both_ends,
     differences,
+    slots_or_context,
     today_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings import (
@@ -102,7 +103,9 @@ def plan_host(
             lesson.of_next_step(step)
             for step in limits_of(chosen.judge, chosen.goal, chosen.choice, chosen.inputs.others)
         ]
-        today = today_of(chosen.inputs, said or Said())
+        # What was observed goes before the rules in the plan alone.
+        engine = None if chosen.inputs.observed else chosen.judge.simulation.engine
+        today = today_of(chosen.inputs, said or Said(), engine)
         return _in_words(chosen, lesson, shown, next_steps, loaded or {}, seen, today)
 
 
@@ -131,7 +134,7 @@ def _in_words(
     seen: SeenOnHost,
     today: Today | None,
 ) -> Plan:
-    inputs, candidate = chosen.inputs, chosen.choice.candidate
+    inputs, candidate, ends = chosen.inputs, chosen.choice.candidate, both_ends(chosen)
     environment = _environment(chosen)
     others = [PlannedModel(name=model.name, planned=False) for model in inputs.others]
     return Plan(
@@ -151,7 +154,7 @@ def _in_words(
         models=(*shown.models, *others),
         gpus=shown.gpus,
         limits=tuple(next_steps),
-        reasons=_reasons(chosen, lesson, next_steps),
+        reasons=_reasons(chosen, lesson, next_steps, ends),
         warnings=(*_warnings(chosen, lesson, shown, environment, now_loaded), *seen.warnings),
         dropped_gpus=inputs.host.dropped,
         seen=seen.rows,
@@ -159,7 +162,7 @@ def _in_words(
         history=seen.history,
         evidence=seen.evidence,
         today=today,
-        difference=differences(today, chosen, sum(gpu.planned_bytes for gpu in shown.gpus)),
+        difference=differences(today, chosen, sum(gpu.planned_bytes for gpu in shown.gpus), ends),
     )
 
 
@@ -190,13 +193,12 @@ def _environment(chosen: Chosen) -> dict[str, str]:
     return dict(sorted(environment.items()))
 
 
-def _reasons(chosen: Chosen, lesson: Lesson, next_steps: Sequence[Limit]) -> tuple[str, ...]:
+def _reasons(chosen: Chosen, lesson: Lesson, next_steps: Sequence[Limit], ends: str) -> tuple[str, ...]:
     """The reasons; that of the parallel value, which is the first, is the benchmark's where it has decided."""
     reasons = reasons_for(chosen, next_steps)
-    ends = both_ends(chosen)
     if ends:
-        choice = f"Slots or context: {ends} is safe; OLLAMA_NUM_PARALLEL decides between them."
-        reasons = (*reasons[:_OF_VALUES], choice, *reasons[_OF_VALUES:])
+        choice = slots_or_context(ends)
+        reasons = (*reasons[:_OF_VALUES], f"{choice[0].upper()}{choice[1:]}.", *reasons[_OF_VALUES:])
     measured = lesson.reason_of(chosen.choice.candidate.parallel)
     return (*([measured, *reasons[1:]] if measured else reasons), *lesson.notes)
 

@@ -152,7 +152,7 @@ def unknown_model(name: str, installed: Iterable[str]) -> str:
     listed = f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else "none"
     hint = _nearest(name, names) or f"; installed: {listed}"
     return (
-        f"model '{name}' is wanted but not installed{hint}; otherwise pull it, "
+        f"model '{name}' is wanted but not installed{hint}; otherwise pull it (site.yml does with gpufleet_pull: true), "
         "or describe it in ollama_plan_model_descriptions"
     )
 

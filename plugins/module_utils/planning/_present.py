@@ -5,16 +5,24 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import (
+    in_order,
+    named,
+    said_once,
+    sentences,
+    table,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB, gib_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_option
 
-WIDTH = 110
 # Of loads of which the server has told.
 MOST_SEEN = 12
+# Sizes and shares differ a little between hosts that are alike in all that is decided of them.
+_MEASURE = re.compile(r"\d+(?:\.\d+)? ?(?:GiB|MiB|bytes|%)")
 
 
 def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
@@ -22,6 +30,33 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
 
     Raises: KeyError or TypeError where it is no plan.
     """
+    return [*_block(plan, host), *_paragraphs("Warnings", plan["warnings"])]
+
+
+def fleet_lines(plans: Mapping[str, Mapping[str, Any]], *, details: bool = False) -> list[str]:
+    """The plans of several hosts: a line for those that are alike, and what is to be said of any of them, once.
+
+    With details, before it, a block for those that are alike, with the figures of the one that has least memory left.
+
+    Raises: KeyError or TypeError where one is no plan.
+    """
+    if not plans:
+        return ["no host has a plan"]
+    groups = _alike(plans)
+    blocks = [_block(group[0], f"{names}{_figures_of(count, first)}") for names, count, first, group in _told(groups)]
+    rows: list[tuple[str, ...]] = [
+        ("HOST", "GPUS", "MEMORY", "REQUESTS", "MODELS", "CONTEXT", "KV", "SAFE", "WARNINGS")
+    ]
+    rows += [(names, *_cells(group)) for names, _count, _first, group in _told(groups)]
+    warned = said_once({host: plans[host]["warnings"] for host in sorted(plans, key=in_order)})
+    return [
+        *([line for block in blocks for line in block] if details else []),
+        *table(rows, "lrrrrrllr"),
+        *(["", "Warnings", *sentences(warned)] if warned else []),
+    ]
+
+
+def _block(plan: Mapping[str, Any], host: str) -> list[str]:
     verdict = _verdict(plan)
     today = plan.get("today")
     return [
@@ -36,46 +71,53 @@ def plan_lines(plan: Mapping[str, Any], host: str) -> list[str]:
         *_indented(_limit_rows(plan), "llrl"),
         *_indented(_seen_rows(plan), "lllrrrl"),
         *_paragraphs("Why", plan["reasons"]),
-        *_paragraphs("Warnings", plan["warnings"]),
     ]
 
 
-def fleet_lines(plans: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The plans of several hosts, one line each.
-
-    Raises: KeyError or TypeError where one is no plan.
-    """
-    rows: list[tuple[str, ...]] = [
-        ("HOST", "GPUS", "MEMORY", "REQUESTS", "MODELS", "CONTEXT", "KV", "SAFE", "WARNINGS")
-    ]
-    for host in sorted(plans):
+def _alike(plans: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Mapping[str, Any]]]:
+    """Hosts of which the same is decided for the same reasons, together; sizes may differ by what is free now."""
+    groups: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for host in sorted(plans, key=in_order):
         plan = plans[host]
-        rows.append(
-            (
-                host,
-                str(len(plan["gpus"])),
-                gib_number(sum(gpu["total_bytes"] for gpu in plan["gpus"])),
-                str(plan["num_parallel"]),
-                str(plan["max_loaded_models"]),
-                str(plan["context_length"]),
-                plan["kv_cache_type"],
-                "yes" if plan["safe"] else "NO",
-                str(len(plan["warnings"])),
-            )
+        models = [
+            (model["name"], model["num_parallel"], model["context_length"], [gpu["index"] for gpu in model["gpus"]])
+            for model in plan["models"]
+            if model["planned"]
+        ]
+        told = (
+            *(masked_option(plan["environment"]), models, plan["rules"], _verdict(plan), len(plan["warnings"])),
+            *([(gpu["name"], gib_number(gpu["total_bytes"])) for gpu in plan["gpus"]], plan["kv_cache_type"]),
+            *((plan.get("today") or {}).get("sentences", ()), plan.get("difference", ()), plan["reasons"]),
         )
-    return table(rows, "lrrrrrllr")
+        groups.setdefault(_MEASURE.sub("", repr(told)), {})[host] = plan
+    return list(groups.values())
 
 
-def table(rows: Sequence[Sequence[str]], alignments: str) -> list[str]:
-    """Rows of equal length as aligned columns; `alignments` has l or r for each column."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(alignments))]
-    return [
-        "  ".join(
-            cell.rjust(width) if alignment == "r" else cell.ljust(width)
-            for cell, width, alignment in zip(row, widths, alignments)
-        ).rstrip()
-        for row in rows
-    ]
+def _told(
+    groups: Iterable[Mapping[str, Mapping[str, Any]]],
+) -> Iterable[tuple[str, int, str, list[Mapping[str, Any]]]]:
+    """Of each group its name, how many it is, the host whose figures are shown, and the plans with those first."""
+    for group in groups:
+        first, *others = sorted(group, key=lambda host: sum(gpu["free_bytes"] for gpu in group[host]["gpus"]))
+        yield named(group), len(group), first, [group[first], *(group[host] for host in others)]
+
+
+def _figures_of(count: int, host: str) -> str:
+    return f" (figures of {host}, which has least left)" if count > 1 else ""
+
+
+def _cells(plans: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    plan = plans[0]
+    return (
+        str(len(plan["gpus"])),
+        gib_number(sum(gpu["total_bytes"] for gpu in plan["gpus"])),
+        str(plan["num_parallel"]),
+        str(plan["max_loaded_models"]),
+        str(plan["context_length"]),
+        plan["kv_cache_type"],
+        "yes" if plan["safe"] else "NO",
+        str(len(plan["warnings"])),
+    )
 
 
 def _verdict(plan: Mapping[str, Any]) -> str:
@@ -161,19 +203,14 @@ def _limit_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("NEXT STEP", "POSSIBLE", "COST GiB", "")]
     for limit in plan["limits"]:
         cost = "?" if limit["cost_bytes"] is None else gib_number(limit["cost_bytes"])
-        reason = textwrap.shorten(limit["reason"], WIDTH - 30, placeholder=" …")
-        rows.append((f"{limit['step']} {limit['value']}", "yes" if limit["possible"] else "no", cost, reason))
+        step = f"{limit['step']} {limit['value']}"
+        rows.append((step, "yes" if limit["possible"] else "no", cost, limit["reason"]))
     return rows
 
 
 def _indented(rows: Sequence[tuple[str, ...]], alignments: str) -> list[str]:
-    return [*(f"  {line}" for line in table(rows, alignments)), ""] if rows else []
+    return [*table(rows, alignments, indent=2), ""] if rows else []
 
 
-def _paragraphs(title: str, sentences: Sequence[str]) -> list[str]:
-    if not sentences:
-        return []
-    lines = [f"  {title}"]
-    for sentence in sentences:
-        lines += textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
-    return [*lines, ""]
+def _paragraphs(title: str, told: Sequence[str]) -> list[str]:
+    return [f"  {title}", *sentences(told), ""] if told else []

@@ -83,4 +83,5 @@ def _context(chosen: Chosen, longer: Limit) -> str:
     name = f"OLLAMA_CONTEXT_LENGTH={length}"
     if length >= max(chosen.goal.context_lengths):
         return f"{name}: {chosen.goal.longest_because}."
-    return f"{name} is the longest safe value: with {longer.value}, {longer.reason}."
+    longest = "the longest that is taken" if longer.possible else "the longest safe value"
+    return f"{name} is {longest}: with {longer.value}, {longer.reason}."

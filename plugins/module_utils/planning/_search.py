@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
@@ -14,13 +14,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice, rank
 
 
-def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Candidate]]:
+def promising(judges: Sequence[Judge], goal: Goal) -> Iterator[list[Candidate]]:
     """The settings that no judge finds hopeless, the best first, in one list for each parallel value.
 
     What is hopeless with one context is so with every longer one, so few lengths have to be looked at.
     """
     loaded = len(goal.models) if goal.wanted else 1
-    groups = []
     for parallel in sorted(goal.parallels, reverse=True):
         settings = []
         for kv_cache_type, spread in product(goal.kv_cache_types, goal.spreads):
@@ -35,8 +34,7 @@ def promising(judges: Sequence[Judge], goal: Goal) -> list[list[Candidate]]:
                 else:
                     low = middle + 1
             settings += some[:low]
-        groups.append(sorted(settings, key=lambda candidate: rank(Choice(candidate, 0)), reverse=True))
-    return groups
+        yield sorted(settings, key=lambda candidate: rank(Choice(candidate, 0)), reverse=True)
 
 
 def best_choice(judges: Sequence[Judge], goal: Goal) -> Choice | None:
@@ -49,6 +47,21 @@ def best_choice(judges: Sequence[Judge], goal: Goal) -> Choice | None:
     if goal.wanted:
         return _best_for_wanted(judges, goal)
     return _best_for_any(judges, goal)
+
+
+def some_choice(judges: Sequence[Judge], goal: Goal, likely: Candidate | None) -> Candidate | None:
+    """Settings that every judge finds safe for the wanted models, whichever they are; None where there are none.
+
+    `likely` are tried first.
+    """
+    for settings in promising(judges, goal):
+        first = [candidate for candidate in settings if candidate == likely]
+        for candidates in (first, [candidate for candidate in settings if candidate != likely]):
+            for look in (_wanted_in_any_order, _wanted_in_some_order):
+                for candidate in candidates:
+                    if look(judges, goal, candidate):
+                        return candidate
+    return None
 
 
 def safe_choice(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> Choice | None:

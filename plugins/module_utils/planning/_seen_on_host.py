@@ -70,23 +70,27 @@ def seen_on_host(inputs: Inputs, said: Said, remembered: Sequence[Observed]) -> 
         observed=together(remembered, observed_of(rows), str(inputs.rules.version)),
         history=history,
         evidence=evidence_of(rows, models),
-        warnings=(*told, *map(_suffered, (one for one in history if one.evicted or one.spilled))),
+        warnings=(*told, *map(_suffered, (one for one in history if one.evicted or one.spilled or one.failed))),
     )
 
 
 def _suffered(one: History) -> str:
-    """`gemma3:4b was evicted 14 times` and its like."""
+    """`gemma3:4b was evicted 14 times` and its like; also what the server refused to load, with its own words."""
     least = "at least " if one.at_least else ""
     parts = []
     if one.evicted:
         parts.append(f"was evicted {least}{_times(one.evicted)}")
     if one.spilled:
-        parts.append(f"was left partly to the CPU {least}{_times(one.spilled)}")
+        times = f"{least}{_times(one.spilled)}"
+        parts.append(f"was left partly to the CPU {times} (such loads are not compared with what is foretold)")
+    if one.failed:
+        why = f" ({one.error.rstrip('.'):.200})" if one.error else ""
+        parts.append(f"could not be loaded {least}{_times(one.failed)}{why}")
     return f"{one.model} {' and '.join(parts)} since the server was started"
 
 
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def is_safe_by_the_rules(chosen: Chosen, inputs: Inputs) -> bool:

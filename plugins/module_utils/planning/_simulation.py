@@ -99,9 +99,11 @@ class Simulation:
         self._environment = dict(environment)
         # What a candidate decides it decides alone, also where it leaves Ollama's default.
         self._others = {name: value for name, value in environment.items() if name not in PLANNED_VARIABLES}
-        self._engine = engine or MemoryEngine()
+        self.engine = engine or MemoryEngine()
         self._servers: dict[Candidate, Server] = {}
         self._alone: dict[tuple[str, Candidate], Alone] = {}
+        # Servers are told apart by identity, which holds while the outcomes that lead to them are remembered.
+        self._loads: dict[tuple[int, str], tuple[tuple[Server, LoadOutcome], ...]] = {}
 
     def on(self, host: Host) -> Simulation:
         """The same on another host."""
@@ -112,7 +114,7 @@ class Simulation:
             environment=self._environment,
             headroom_bytes=self.headroom_bytes,
             runner_overhead_bytes=self.runner_overhead_bytes,
-            engine=self._engine,
+            engine=self.engine,
         )
 
     def server(self, candidate: Candidate) -> Server:
@@ -128,7 +130,7 @@ class Simulation:
                 self.gpus,
                 self.host.system_memory_available_bytes,
                 cuda_context_bytes=self.runner_overhead_bytes,
-                engine=self._engine,
+                engine=self.engine,
                 tells=False,
             )
         return server
@@ -162,7 +164,7 @@ class Simulation:
         return known
 
     def _load_alone(self, model: SchedulerModel, candidate: Candidate) -> Alone:
-        server, outcome = self.server(candidate).load(model)
+        server, outcome = self._possible_loads(self.server(candidate), model)[0]
         failure = self._failure(server, model, outcome)
         verdict = Verdict(not failure, order=(model.name,), reason=failure)
         is_bound_to_gpu = model.main_gpu is not None and len(self.gpus) > 1
@@ -180,6 +182,16 @@ class Simulation:
         to_stay_free = server.margin_bytes + self.headroom_bytes
         pools = sum(gpu.pool_bytes for gpu in outcome.memory.gpus)
         return Alone(outcome, verdict, Peak(model, options, sum(outcome.gpu_bytes), to_stay_free, pools))
+
+    def _possible_loads(
+        self, server: Server, model: SchedulerModel
+    ) -> tuple[tuple[Server, LoadOutcome], ...]:
+        """Every outcome of a load on a server of this simulation, which orders with the same beginning share."""
+        key = (id(server), model.name)
+        known = self._loads.get(key)
+        if known is None:
+            known = self._loads[key] = server.possible_loads(model)
+        return known
 
     def in_order(
         self,
@@ -229,7 +241,7 @@ class Simulation:
     ) -> Verdict:
         order = (*loaded, model.name)
         verdict = Verdict(True, order)
-        for after, outcome in server.possible_loads(model):
+        for after, outcome in self._possible_loads(server, model):
             failure = self._failure(after, model, outcome)
             if failure:
                 after_others = f", when it is loaded after {', '.join(loaded)}" if loaded else ""

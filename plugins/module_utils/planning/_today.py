@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import (
     PLANNED_VARIABLES,
     Candidate,
@@ -33,8 +34,11 @@ MOST_LOADED_IN_TURN = 16
 _KEPT_LOADED = {"OLLAMA_KEEP_ALIVE": "-1"}
 
 
-def today_of(inputs: Inputs, said: Said) -> Today | None:
-    """What runs today; None where nothing is known of a service that runs."""
+def today_of(inputs: Inputs, said: Said, engine: MemoryEngine | None = None) -> Today | None:
+    """What runs today; None where nothing is known of a service that runs.
+
+    `engine`: one that may remember what models of this host take.
+    """
     running = dict(inputs.service.running)
     if not running:
         return None
@@ -50,6 +54,7 @@ def today_of(inputs: Inputs, said: Said) -> Today | None:
             version=str(inputs.rules.version),
             environment=others,
             headroom_bytes=0,
+            engine=engine,
         )
     )
     server = start_server(
@@ -57,6 +62,7 @@ def today_of(inputs: Inputs, said: Said) -> Today | None:
         {**running, "OLLAMA_CONTEXT_LENGTH": str(context), **_KEPT_LOADED},
         judge.simulation.gpus,
         inputs.host.system_memory_available_bytes,
+        engine=judge.simulation.engine,
     )
     most = min(server.max_loaded_models, len(models))
     together = judge.most_loaded(models, candidate, most) if models else 0
@@ -106,8 +112,11 @@ def _sentences(today: Today, models: Sequence[SchedulerModel]) -> tuple[str, ...
     return tuple(told)
 
 
-def differences(today: Today | None, chosen: Chosen, gpu_bytes: int) -> tuple[str, ...]:
-    """What the plan changes, in its operator's terms; a context that becomes shorter comes first, with the reason."""
+def differences(today: Today | None, chosen: Chosen, gpu_bytes: int, ends: str) -> tuple[str, ...]:
+    """What the plan changes, in its operator's terms; a context that becomes shorter comes first, with the reason.
+
+    `ends`: what both_ends() tells.
+    """
     candidate, tier = chosen.choice.candidate, chosen.inputs.automatic_context_length
     before = _usable(today.context_length if today else tier, chosen.goal.models)
     after = _usable(candidate.context_length, chosen.goal.models)
@@ -115,9 +124,16 @@ def differences(today: Today | None, chosen: Chosen, gpu_bytes: int) -> tuple[st
     if after < before:
         whose = "today" if today else "by Ollama itself"
         told.append(
-            f"each request gets {after} tokens of context, {whose} {before}: {_why_shorter(chosen, before)}"
+            f"each request gets {after} tokens of context, {whose} {before}: {_why_shorter(chosen, before, ends)}"
         )
+    elif ends and today is None:
+        told.append(slots_or_context(ends))
     if today is None:
+        if after > before and not chosen.unsafe:
+            told.insert(
+                0,
+                f"each request gets {after} tokens of context, by Ollama itself {before}: there is memory for it",
+            )
         return tuple(told)
     loaded = chosen.inputs.policy.max_loaded_models or chosen.choice.loaded
     pairs = (
@@ -128,6 +144,8 @@ def differences(today: Today | None, chosen: Chosen, gpu_bytes: int) -> tuple[st
     told += [f"{what}: {old} today, {new} planned" for what, old, new in pairs if old != new]
     if gib(today.gpu_bytes) != gib(gpu_bytes):
         told.append(f"GPU memory of loaded models: {gib(today.gpu_bytes)} today, {gib(gpu_bytes)} planned")
+    if told and ends and after >= before:
+        told.insert(0, slots_or_context(ends))
     return tuple(told)
 
 
@@ -136,22 +154,28 @@ def _usable(context_length: int, models: Sequence[SchedulerModel]) -> int:
     return max((effective_context(model, context_length) for model in models if not model.num_ctx), default=0)
 
 
-def _why_shorter(chosen: Chosen, before: int) -> str:
+def _why_shorter(chosen: Chosen, before: int, ends: str) -> str:
     policy, parallel = chosen.inputs.policy, chosen.choice.candidate.parallel
     if policy.context_length is not None:
         return "it is the operator's own value; set another ollama_plan_context_length"
     if policy.max_context_length is not None and policy.max_context_length < before:
         return "ollama_plan_max_context_length allows no more; raise it"
-    both = both_ends(chosen)
-    if both:
+    if ends:
         return (
-            f"that is the price of {parallel} slots ({both}); with ollama_plan_requests=1 a request gets more, and with "
+            f"that is the price of {parallel} slots ({ends}); with ollama_plan_requests=1 a request gets more, and with "
             f"ollama_plan_context_length={before} it keeps what it has where that fits"
         )
+    if chosen.choice.loaded == 1:
+        return f"more does not fit; set ollama_plan_context_length={before} to have it checked"
     return (
         f"more does not fit beside the models that are kept; with ollama_plan_wanted name fewer, or set "
         f"ollama_plan_context_length={before} to have it checked"
     )
+
+
+def slots_or_context(ends: str) -> str:
+    """What there is to choose between, where both_ends() tells two ends."""
+    return f"slots or context: {ends} is safe; OLLAMA_NUM_PARALLEL (ollama_plan_requests) decides between them"
 
 
 def both_ends(chosen: Chosen) -> str:
@@ -171,7 +195,7 @@ def both_ends(chosen: Chosen) -> str:
 def _is_safe(chosen: Chosen, candidate: Candidate) -> bool:
     models = chosen.goal.models
     if chosen.goal.wanted:
-        return chosen.judge.some_order(models, candidate).is_safe
+        return chosen.judge.some_order(models, candidate, says_why=False).is_safe
     return chosen.judge.most_loaded(models, candidate, chosen.choice.loaded, chosen.choice.loaded) > 0
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import LINE_CHARACTERS, table
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib, gib_number
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import WIDTH, table
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import FITS, WhatIf
 
 
@@ -104,7 +104,7 @@ def _warnings(found: WhatIf) -> list[str]:
 
 
 def _wrapped(sentence: str) -> list[str]:
-    return textwrap.wrap(sentence, WIDTH)
+    return textwrap.wrap(sentence, LINE_CHARACTERS)
 
 
 def _paragraph(title: str, sentences: Sequence[str]) -> list[str]:
@@ -112,5 +112,5 @@ def _paragraph(title: str, sentences: Sequence[str]) -> list[str]:
         return []
     lines = [title] if title else []
     for sentence in sentences:
-        lines += textwrap.wrap(sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+        lines += textwrap.wrap(sentence, LINE_CHARACTERS, initial_indent="  - ", subsequent_indent="    ")
     return [*lines, ""]

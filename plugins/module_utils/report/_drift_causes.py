@@ -176,6 +176,11 @@ def _cause(found: Mapping[str, str | None], file_edited: bool) -> str:
     return NOT_RELOADED if "unit" in found else READ_OTHERWISE
 
 
+def nearest(found: Mapping[str, str | None]) -> str | None:
+    """Of the layers that differ, what is in the one that comes nearest to what runs."""
+    return next((found[layer] for layer in ("process", "unit", "file", "server", "model") if layer in found), None)
+
+
 def shown(value: str | None) -> str:
     """A value for a reader; there need not be one."""
     return "none" if value is None else value or "an empty value"

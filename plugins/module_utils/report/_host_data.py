@@ -21,6 +21,7 @@ class HostData:
     `plan`: the fact ollama_plan; `verified`: the fact ollama_verify_result; `gpu`: the fact gpufleet_gpu.
     `unseen`: what could not be looked at; `gpus_gone`: the GPUs that the plan was applied for and that are gone;
     `changes`: what else is not as it was then, one sentence each;
+    `change`: what the run has changed of it, as `change_of` tells;
     `compared`: BEFORE_CHANGE or AFTER_CHANGE where the run has changed the host.
     """
 
@@ -34,4 +35,5 @@ class HostData:
     gpus_gone: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     compared: str = ""
+    change: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = field(default=())

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Dict
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._changes import change_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import GPU_GONE
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import (
     AFTER_CHANGE,
@@ -38,6 +39,7 @@ class Known:
     data: HostData
     service_id: str = ""
     gone_is_accepted: bool = False
+    has_to_pull: bool = False
 
 
 def plan_in(variables: Mapping[str, Any]) -> Any:
@@ -47,15 +49,24 @@ def plan_in(variables: Mapping[str, Any]) -> Any:
     return json.loads(text) if text else variables.get("ollama_plan")
 
 
+def verified_in(variables: Mapping[str, Any]) -> Any:
+    """What the last comparison of a host in this run came to: after a change, else with its plan; None where there was none."""
+    result = variables.get("ollama_plan_result")
+    compared = result.get("compared") if isinstance(result, Mapping) else None
+    return variables.get("ollama_verify_result") or compared
+
+
 def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """What the roles have left in a host's variables, as the fields of `HostData`."""
     result = variables.get("ollama_plan_result") or {}
     plan = plan_in(variables)
-    verified = variables.get("ollama_verify_result")
+    verified = verified_in(variables)
     failure, unreachable = (
         str(variables.get(f"ollama_report_{reason}") or "") for reason in ("failure", "unreachable")
     )
     phase = variables.get("ollama_report_phase")
+    # Not a failure of the task, which has made a plan.
+    failure = failure or "; ".join(map(str, result.get("refused") or ()))
     for task, otherwise in (
         (result, "the host was not reached"),
         (verified or {}, "the service could not be looked at"),
@@ -86,11 +97,35 @@ def known_of(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "gpus_gone": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("gone") or ())),
         "changes": () if phase in (CHANGED, REMEMBERED) else tuple(map(str, hardware.get("changes") or ())),
         "compared": COMPARED.get(str(phase), ""),
+        "change": _change(variables),
     }
+
+
+def _change(variables: Mapping[str, Any]) -> dict[str, Any] | None:
+    before, phase = variables.get("ollama_report_before"), variables.get("ollama_report_phase")
+    if not before or phase not in (CHANGING, CHANGED):
+        return None
+    seconds = variables.get("ollama_report_seconds") if phase == CHANGED else None
+    return change_of(before["differences"], variables.get("ollama_override_restarted"), seconds)
+
+
+class _ReadOnce(Dict[str, Any]):
+    """Variables of a host, each of which Ansible makes anew, with all that is in it, whenever it is asked for."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._variables = variables
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of the variables."""
+        if name not in self:
+            self[name] = self._variables.get(name, default)
+        return self[name]
 
 
 def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: bool) -> Known:
     """What is known of a host, which the play may have lost since, or may just begin to change."""
+    variables = _ReadOnce(variables)
     data = HostData(**known_of(name, variables))
     if not (data.failure or data.unreachable):
         verified = data.verified or {}
@@ -104,6 +139,7 @@ def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: b
         data,
         service_id=str((data.verified or result).get("service_id") or ""),
         gone_is_accepted=bool((result.get("hardware") or {}).get("gone_is_accepted")),
+        has_to_pull=bool(result.get("pulls")),
     )
 
 

@@ -10,6 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import (
+    in_order,
+    said_once,
+    sentences,
+    table,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import (
     CHANGED_SINCE,
     GPU_DROPPED,
@@ -21,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_caus
     dropped,
     explain,
     gone,
+    nearest,
     shown,
     shown_wanted,
 )
@@ -32,6 +39,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar
     bar_of_plan,
     size_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._next_command import MadeBy, next_command
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import (
     DRIFTED,
     NOT_SEEN,
@@ -50,20 +58,25 @@ MOST_OF_A_PROBLEM = 1000
 TOLD_WHOLE = (NOT_RUNNING, REFUSED, GPU_DROPPED, CHANGED_SINCE)
 
 
-def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]:
-    """The report of a fleet. Sizes in bytes, `generated_at` in ISO 8601.
+def fleet_report(hosts: Iterable[HostData], generated_at: str, made: MadeBy | None = None) -> dict[str, Any]:
+    """The report of a fleet. Sizes in bytes, `generated_at` in ISO 8601, `made` by what run.
 
     A host whose data are not in the form that the collection's roles set is failed, and costs the others nothing.
     """
     described = sorted((_described(host) for host in hosts), key=badness)
     states = Counter(host["state"] for host in described)
+    made = made or MadeBy()
+    described = [{**host, "next": next_command(host, made).to_dict()} for host in described]
     gpus = [gpu for host in described for gpu in host["gpus"]]
+    causes = Counter(cause for host in described for cause in causes_of(host))
     return {
         "format": FORMAT,
         "generated_at": generated_at,
+        "made": made.to_dict(),
         "summary": {
             "hosts": len(described),
             "states": {state: states[state] for state in STATES},
+            "causes": dict(causes.most_common()),
             "gpus": len(gpus),
             "gpu_memory_total_bytes": sum(gpu["memory_total_bytes"] for gpu in gpus),
             "kinds": [kind for kind in KINDS if any(gpu[f"{kind}_bytes"] for gpu in gpus)],
@@ -75,8 +88,11 @@ def fleet_report(hosts: Iterable[HostData], generated_at: str) -> dict[str, Any]
     }
 
 
-def table(report: Mapping[str, Any]) -> list[str]:
-    """The report as lines for a terminal, one host a line, the worst first, then one with the counts."""
+def state_lines(report: Mapping[str, Any]) -> list[str]:
+    """The report as lines for a terminal, a host a line, the worst first, then one with the counts.
+
+    Why a host is not as planned goes on below, where it is longer than the line.
+    """
     rows = [("HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY")]
     rows += [
         (
@@ -85,17 +101,19 @@ def table(report: Mapping[str, Any]) -> list[str]:
             _number(host["num_parallel"]),
             _number(host["max_loaded_models"]),
             _number(host["context_length"]),
-            _why(host),
+            why(host),
         )
         for host in report["hosts"]
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip()
-        for row in rows
-    ]
     counts = [f"{count} {state}" for state, count in report["summary"]["states"].items() if count]
-    return [*lines, ", ".join(counts) or "no hosts"]
+    return [*table(rows, "l" * len(rows[0])), ", ".join(counts) or "no hosts"]
+
+
+def warning_lines(report: Mapping[str, Any]) -> list[str]:
+    """What the plans warn of, each once with the hosts that it is about."""
+    hosts = sorted(report["hosts"], key=lambda host: in_order(host["name"]))
+    warned = said_once({host["name"]: host["warnings"] for host in hosts})
+    return ["Warnings", *sentences(warned)] if warned else []
 
 
 def _described(host: HostData) -> dict[str, Any]:
@@ -124,6 +142,7 @@ def _host(host: HostData) -> dict[str, Any]:
         "drift": [drift.to_dict() for drift in drifts],
         "mended_by_site": state == DRIFTED and all(drift.cause in MENDED_BY_SITE for drift in drifts),
         "compared": host.compared,
+        "change": dict(host.change) if host.change else None,
         "verified": host.verified is not None,
         "notes": _notes(host),
         "safe": plan.get("safe"),
@@ -223,7 +242,13 @@ def _limit(plan: Mapping[str, Any]) -> str:
     return str((impossible or limits)[0]["reason"]) if limits else ""
 
 
-def _why(host: Mapping[str, Any]) -> str:
+def causes_of(host: Mapping[str, Any]) -> list[str]:
+    """Each cause of a host's drift once, in the order in which they are told."""
+    return list(dict.fromkeys(drift["cause"] for drift in host["drift"]))
+
+
+def why(host: Mapping[str, Any]) -> str:
+    """Why a host is not as planned, in one line; empty where it is."""
     if host["problem"]:
         return str(host["problem"])
     by_cause: dict[str, list[str]] = {}
@@ -238,10 +263,9 @@ def _why(host: Mapping[str, Any]) -> str:
 
 def _short_difference(drift: Mapping[str, Any]) -> str:
     """Found and wanted for a line of the table: of the layers that differ, what comes nearest to what runs."""
-    for layer in ("process", "unit", "file", "server", "model"):
-        if layer in drift["found"]:
-            return f"{shown(drift['found'][layer])}, not {shown_wanted(drift['wanted'], drift['found'])}"
-    return ""
+    if not drift["found"]:
+        return ""
+    return f"{shown(nearest(drift['found']))}, not {shown_wanted(drift['wanted'], drift['found'])}"
 
 
 def _number(value: Any) -> str:

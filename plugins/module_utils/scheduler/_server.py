@@ -12,8 +12,8 @@ from functools import cached_property
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
+    NO_MEMORY,
     NOTHING,
-    GpuMemory,
     ModelMemory,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Engine, EngineLoad, Launch
@@ -496,7 +496,20 @@ class Server:
             logged_bytes=started.logged_bytes,
             free_at_load_bytes=visible_free,
         )
-        return replace(self, runners=(*self.runners, runner)), outcome
+        return self._with(*self.runners, runner), outcome
+
+    def _with(self, *runners: Runner) -> Server:
+        return Server(
+            self.rules,
+            self.settings,
+            self.gpus,
+            self.system_free_bytes,
+            self.cuda_context_bytes,
+            self.engine,
+            runners,
+            self.now,
+            self.tells,
+        )
 
     def _failed(self, job: _Job, decision: Decision, started: EngineLoad) -> LoadOutcome:
         outcome = self._outcome(job, decision, started, self._memory((), NOTHING))
@@ -505,10 +518,10 @@ class Server:
     def _memory(self, placement: Sequence[int], memory: ModelMemory) -> ModelMemory:
         """What a load takes of each GPU of the server, which is no more than is free there."""
         free = self.free_bytes()
-        gpus = [GpuMemory()] * len(self.gpus)
+        gpus = [NO_MEMORY] * len(self.gpus)
         for position, gpu in zip(placement, memory.gpus):
-            gpus[position] = replace(gpu, cuda_context_bytes=self.cuda_context_bytes).at_most(free[position])
-        return replace(memory, gpus=tuple(gpus))
+            gpus[position] = gpu.with_context(self.cuda_context_bytes).at_most(free[position])
+        return ModelMemory(tuple(gpus), memory.host, memory.basis, memory.note)
 
     def _outcome(
         self, job: _Job, decision: Decision, started: EngineLoad, memory: ModelMemory
@@ -557,7 +570,7 @@ class Server:
         return next((runner for runner in self.runners if runner.key == key), None)
 
     def _without(self, runner: Runner) -> Server:
-        return replace(self, runners=tuple(one for one in self.runners if one is not runner))
+        return self._with(*(one for one in self.runners if one is not runner))
 
     def _victim(self) -> Runner:
         """All are idle here; Ollama takes a busy one last.

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import json
 import os
 import posixpath
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,14 +34,28 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_fi
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import Former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import locked
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import (
+    BENCHMARK,
+    DROPIN_NAME,
+    DropinError,
+    Place,
+    Record,
+    current,
+    digest_of,
+    is_benchmarks,
+    is_exposed,
+    listed,
+    place,
+    read_record,
+    reason_of,
+    unproven_change,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import secret_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
     BOUNDARY,
     MARKER,
     halves,
-    joined,
     parted,
-    refers_to_secret_file,
     variables_of,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import (
@@ -59,10 +71,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     Completed,
     Manager,
     Run,
-    UnitNameError,
-    check_unit,
     dropin_base_directory,
-    read_text,
     state_directory,
     unit_state,
 )
@@ -74,43 +83,9 @@ SHORTEST_SECRET = 4
 PRESENT = "present"
 RESTORED = "restored"
 PROVEN = "proven"
-# The rollout of a benchmark, whose drop-in lies beside ours for a while, and the name that it has had always.
-BENCHMARK = "benchmark"
-BENCHMARK_DROPIN = "zzz-gpufleet-benchmark.conf"
 # Of what a rollback tells, and of the rollouts that it names.
 _MOST_SHOWN = 400
 _MOST_ROLLOUTS = 20
-_DROPIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@+-]*\.conf\Z")
-
-
-class DropinError(Exception):
-    """The drop-in was not changed; the sentence names the file, the reason and what to do."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a unit's drop-in lies and where its former versions are kept."""
-
-    unit: str
-    scope: str
-    path: str
-    state_directory: str
-
-    @property
-    def former_directory(self) -> str:
-        return posixpath.join(self.state_directory, "former", posixpath.basename(self.path))
-
-    @property
-    def withdrawn_directory(self) -> str:
-        return posixpath.join(self.state_directory, "withdrawn", posixpath.basename(self.path))
-
-    @property
-    def record_path(self) -> str:
-        return posixpath.join(self.state_directory, "written", f"{posixpath.basename(self.path)}.json")
-
-    def named(self, name: str) -> Place:
-        """The place of a drop-in of another name beside this one."""
-        return replace(self, path=posixpath.join(posixpath.dirname(self.path), name))
 
 
 @dataclass(frozen=True)
@@ -120,18 +95,6 @@ class FileChange:
     where: Place
     before: str | None
     after: str | None
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is remembered of the last change of a drop-in: its name, empty for one that brought a former version back.
-
-    `digests`: of what stood there before it and since. `proven`: whether the service was seen healthy on it.
-    """
-
-    change: str
-    digests: tuple[str, ...]
-    proven: bool
 
 
 @dataclass(frozen=True)
@@ -318,7 +281,7 @@ def _former_text(where: Place, change: str) -> str | None:
         version = _former.former(where.former_directory, change)
     except (OSError, ValueError) as error:
         raise DropinError(
-            f"the former drop-in {change} in {where.former_directory} cannot be read: {_reason(error)}"
+            f"the former drop-in {change} in {where.former_directory} cannot be read: {reason_of(error)}"
         ) from error
     # A version that was kept before there were environment files has its secrets in the drop-in itself.
     return None if version is None or version.text is None else _parted(where, version.text)
@@ -326,34 +289,25 @@ def _former_text(where: Place, change: str) -> str | None:
 
 def _places(where: Place) -> list[Place]:
     """This drop-in, and those of ours that the unit had under other names and of which something is kept."""
-    if _is_benchmarks(where):
+    if is_benchmarks(where):
         return [where]
     names = {
         name
         for folder in ("former", "withdrawn")
-        for name in _listed(posixpath.join(where.state_directory, folder))
-        if _DROPIN_NAME.match(name)
+        for name in listed(posixpath.join(where.state_directory, folder))
+        if DROPIN_NAME.match(name)
     }
     others = [where.named(name) for name in sorted(names) if name != posixpath.basename(where.path)]
-    return [where, *(other for other in others if not _is_benchmarks(other))]
-
-
-def _is_benchmarks(where: Place) -> bool:
-    """Whether a drop-in is one that a benchmark puts beside ours for a while."""
-    made_by = set()
-    with contextlib.suppress(PermissionError):  # without root, the name alone tells
-        for folder in (where.former_directory, where.withdrawn_directory):
-            made_by |= {_former.rollout_of(change) for change in _former.changes(folder)}
-    return posixpath.basename(where.path) == BENCHMARK_DROPIN or BENCHMARK in made_by
+    return [where, *(other for other in others if not is_benchmarks(other))]
 
 
 def _under_other_names(where: Place) -> list[tuple[Place, str]]:
     """Our drop-ins of this unit under other names, with their texts."""
     directory = posixpath.dirname(where.path)
     found = []
-    for name in _listed(directory):
+    for name in listed(directory):
         other = where.named(name)
-        if other.path == where.path or not _DROPIN_NAME.match(name) or _is_benchmarks(other):
+        if other.path == where.path or not DROPIN_NAME.match(name) or is_benchmarks(other):
             continue
         try:
             text = current(other)
@@ -362,26 +316,6 @@ def _under_other_names(where: Place) -> list[tuple[Place, str]]:
         if text is not None:
             found.append((other, text))
     return found
-
-
-def is_former_name(where: Place, path: str, text: str) -> bool:
-    """Whether a file of the unit is a drop-in of ours under another name than now, which the next change removes."""
-    name = posixpath.basename(path)
-    return (
-        path != where.path
-        and posixpath.dirname(path) == posixpath.dirname(where.path)
-        and bool(_DROPIN_NAME.match(name))
-        and is_ours(text)
-        and not _is_benchmarks(where.named(name))
-        and not _is_benchmarks(where)
-    )
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except OSError:
-        return []
 
 
 def _complaints_about(
@@ -424,35 +358,6 @@ def _rollouts(where: Place, known: Sequence[str], *, with_gone: bool = False) ->
     return list(dict.fromkeys(names))[-_MOST_ROLLOUTS:]
 
 
-def read_record(where: Place) -> Record | None:
-    """What is remembered of the last change of a drop-in; None where nothing is, or it may not be read."""
-    try:
-        found = json.loads(read_text(where.record_path))
-        digests = tuple(str(digest) for digest in found["digests"])
-        return Record(str(found["change"]), digests, found["proven"] is True)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def is_edited(where: Place, text: str | None) -> bool | None:
-    """Whether the drop-in is another one than this collection has put there; None where that is not known."""
-    record = read_record(where)
-    return None if record is None else _digest(text) not in record.digests
-
-
-def unproven_change(where: Place) -> str:
-    """The last change, if no run has seen the service healthy on it; else empty."""
-    record = read_record(where)
-    known = _former.changes(where.former_directory)
-    return record.change if record and not record.proven and record.change in known[-1:] else ""
-
-
-def is_unproven(where: Place) -> bool:
-    """Whether no run has seen the service healthy on the drop-in since it was written or brought back."""
-    record = read_record(where)
-    return record is not None and not record.proven and record.change in ("", unproven_change(where))
-
-
 def _write_record(where: Place, record: Record) -> None:
     text = json.dumps({"change": record.change, "digests": record.digests, "proven": record.proven})
     try:
@@ -460,12 +365,8 @@ def _write_record(where: Place, record: Record) -> None:
         replace_file(where.record_path, f"{text}\n", 0o600)
     except OSError as error:
         raise DropinError(
-            f"{where.record_path} cannot be written: {_reason(error)}; nothing was changed"
+            f"{where.record_path} cannot be written: {reason_of(error)}; nothing was changed"
         ) from error
-
-
-def _digest(text: str | None) -> str:
-    return "" if text is None else hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _parted(where: Place, text: str) -> str:
@@ -475,85 +376,10 @@ def _parted(where: Place, text: str) -> str:
         raise DropinError(f"{error}; nothing was changed") from error
 
 
-def check_names(unit: str, name: str) -> None:
-    """Refuses names that are no file names of systemd.
-
-    Raises: DropinError when a name is not a service's or not a drop-in's.
-    """
-    try:
-        check_unit(unit)
-    except UnitNameError as error:
-        raise DropinError(str(error)) from error
-    if not _DROPIN_NAME.match(name):
-        raise DropinError(f"{name!r} is not a drop-in's file name: write it like zz-gpufleet.conf")
-
-
-def place(unit: str, scope: str, name: str, base_directory: str, state_directory: str) -> Place:
-    """Where the drop-in `name` of a unit lies.
-
-    Raises: DropinError when a name is not a service's or not a drop-in's.
-    """
-    check_names(unit, name)
-    return Place(unit, scope, posixpath.join(base_directory, f"{unit}.d", name), state_directory)
-
-
-def current(where: Place) -> str | None:
-    """The text of our drop-in and of its environment file; None when there is none.
-
-    Raises: DropinError when a file is not ours or cannot be read.
-    """
-    _read_ours(secret_file(where.path))
-    text = _read_ours(where.path)
-    try:
-        return None if text is None else with_secret_file(where.path, text)
-    except (OSError, ValueError) as error:
-        raise DropinError(f"{secret_file(where.path)} cannot be read: {_reason(error)}") from error
-
-
-def _read_ours(path: str) -> str | None:
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise DropinError(f"{path} cannot be read: {_reason(error)}") from error
-    if not is_ours(text):
-        raise DropinError(
-            f"{path} was not written by gpufleet.ollama and is left alone: "
-            "move it away, or choose another name for our drop-in"
-        )
-    return text
-
-
-def with_secret_file(path: str, dropin: str) -> str:
-    """The text of our drop-in as it lies at `path`, with that of its environment file, if it names one.
-
-    Raises: OSError when the environment file cannot be read; one that is missing is as good as none;
-    ValueError when it is too large.
-    """
-    if not refers_to_secret_file(dropin, path):
-        return dropin
-    with contextlib.suppress(FileNotFoundError):
-        return joined(dropin, read_text(secret_file(path)))
-    return dropin
-
-
-def is_exposed(where: Place) -> bool:
-    """Whether others than its owner can read the environment file of our drop-in."""
-    with contextlib.suppress(OSError):
-        return bool(os.lstat(secret_file(where.path)).st_mode & 0o077)
-    return False
-
-
 def _secrets_as_written(where: Place, text: str | None) -> bool:
     """Whether our environment file is there just when the drop-in needs it, and for its owner alone."""
     needed = text is not None and halves(text)[1] is not None
     return os.path.lexists(secret_file(where.path)) == needed and not is_exposed(where)
-
-
-def is_ours(text: str) -> bool:
-    """Whether this collection wrote a drop-in."""
-    return MARKER in text.split("\n")
 
 
 def with_marker(content: str) -> str:
@@ -701,7 +527,7 @@ def restore(steps: Sequence[FileChange], taken: Sequence[str], keep: int) -> Non
 
 
 def _note(step: FileChange, change: str) -> None:
-    _write_record(step.where, Record(change, (_digest(step.before), _digest(step.after)), proven=False))
+    _write_record(step.where, Record(change, (digest_of(step.before), digest_of(step.after)), proven=False))
 
 
 def _next_number(where: Place) -> int:
@@ -709,8 +535,8 @@ def _next_number(where: Place) -> int:
     numbers = [
         _former.number_of(name.rpartition(".")[0])
         for folder in ("former", "withdrawn")
-        for dropin in _listed(posixpath.join(where.state_directory, folder))
-        for name in _listed(posixpath.join(where.state_directory, folder, dropin))
+        for dropin in listed(posixpath.join(where.state_directory, folder))
+        for name in listed(posixpath.join(where.state_directory, folder, dropin))
     ]
     return max(numbers, default=0) + 1
 
@@ -727,12 +553,7 @@ def withdraw(where: Place, mine: Former, next_change: str, keep: int) -> None:
     try:
         _former.hand_over(mine, replaced)
     except OSError as error:
-        raise DropinError(f"{mine.path} cannot be moved: {_reason(error)}; nothing was changed") from error
-
-
-def newest_former(where: Place) -> Former | None:
-    """The version that stood before the present one; None when none is known."""
-    return _former.newest(where.former_directory)
+        raise DropinError(f"{mine.path} cannot be moved: {reason_of(error)}; nothing was changed") from error
 
 
 def _keep(where: Place, directory: str, change: str, text: str | None, keep: int) -> None:
@@ -741,7 +562,7 @@ def _keep(where: Place, directory: str, change: str, text: str | None, keep: int
         _former.keep(directory, change, text, keep)
     except OSError as error:
         raise DropinError(
-            f"{where.path} cannot be kept in {directory}: {_reason(error)}; nothing was changed"
+            f"{where.path} cannot be kept in {directory}: {reason_of(error)}; nothing was changed"
         ) from error
 
 
@@ -782,7 +603,7 @@ def _replace(path: str, before: str | None, after: str | None) -> None:
     except OSError as error:
         _put_back_secrets(path, before)
         raise DropinError(
-            f"{path} cannot be changed: {_reason(error)}; what stood there is unchanged"
+            f"{path} cannot be changed: {reason_of(error)}; what stood there is unchanged"
         ) from error
 
 
@@ -795,5 +616,3 @@ def _put_back_secrets(path: str, before: str | None) -> None:
             replace_file(secret_file(path), secrets, 0o600)
 
 
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

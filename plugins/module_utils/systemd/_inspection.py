@@ -22,7 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
     under_other_names,
     unit_differences,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import (
     DropinError,
     Place,
     current,
@@ -210,23 +210,33 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class _Sight:
-    """What lies and runs there now; `own`: our drop-in with its environment file, `own_text` without."""
+class UnitSight:
+    """What lies and runs there now; `own`: our drop-in with its environment file, `own_text` without.
+
+    `problems`: what of it could not be seen.
+    """
 
     manager: Manager
     where: Place
     state: UnitState
     process: dict[str, str] | None
+    processes: tuple[Process, ...]
     files: tuple[UnitFile, ...]
     own_text: str
     own: str
     # What our drop-in sets is known only where all of it could be read.
     own_is_known: bool
+    problems: tuple[str, ...]
 
     @property
     def started(self) -> list[_exec_start.Command]:
         """The commands that start the service."""
         return _exec_start.commands(self.files)
+
+    @property
+    def own_environment(self) -> dict[str, str] | None:
+        """The variables that our drop-in sets; None where there is none, or where it is not known."""
+        return variables_of(self.own) if self.own and self.own_is_known else None
 
 
 def _origin(name: str, origin: Origin, show_secrets: bool) -> dict[str, Any]:
@@ -249,10 +259,17 @@ def inspect(
 ) -> Inspection:
     """Looks at a unit once; with `content` also compares it with what our drop-in should make of it.
 
-    `content`: the drop-in's text, an empty one for no drop-in, None to compare nothing.
+    See `look` and `inspection`.
+
+    Raises: DropinError when a name is not a service's or a drop-in's; SystemdError when systemctl failed.
+    """
+    return inspection(look(run, service_manager, unit, dropin_name, runtime), content, foreseen)
+
+
+def look(run: Run, service_manager: Manager, unit: str, dropin_name: str, runtime: bool = False) -> UnitSight:
+    """Looks at a unit once.
+
     `runtime`: our drop-in lies where the next boot removes it.
-    `foreseen`: where nothing is compared, the variables of which the conflicts are told that there would be, each with
-    whether it would be kept secret.
 
     Raises: DropinError when a name is not a service's or a drop-in's; SystemdError when systemctl failed.
     """
@@ -260,15 +277,45 @@ def inspect(
     base = dropin_base_directory(scope, runtime)
     where = place(unit, scope, dropin_name, base, state_directory(scope, unit))
     problems: list[str] = []
-    sight = _looked(run, service_manager, where, base, problems)
-    state, files = sight.state, sight.files
+    state, process = _state_and_process(run, scope, unit, problems)
+    unread_of_the_process = len(problems)
+    files = _files(state, service_manager, base, problems)
+    own_text = next((file.text for file in files if file.path == where.path), "")
+    own = _with_secret_file(where, own_text, problems)
+    return UnitSight(
+        service_manager,
+        where,
+        state,
+        process,
+        tuple(unit_processes(state.main_pid)) if state.main_pid else (),
+        tuple(files),
+        own_text,
+        own,
+        own_is_known=len(problems) == unread_of_the_process,
+        problems=tuple(problems),
+    )
+
+
+def inspection(
+    sight: UnitSight, content: str | None = None, foreseen: Mapping[str, bool] | None = None
+) -> Inspection:
+    """What was seen tells of the unit's environment; with `content` also compared with what our drop-in should make of it.
+
+    `content`: the drop-in's text, an empty one for no drop-in, None to compare nothing.
+    `foreseen`: where nothing is compared, the variables of which the conflicts are told that there would be, each with
+    whether it would be kept secret.
+
+    Raises: DropinError when the content cannot be a drop-in of ours.
+    """
+    where, state, files = sight.where, sight.state, sight.files
+    problems = list(sight.problems)
     own_secrets = halves(sight.own)[1]
     wanted = None if content is None else _wanted(content, where)
     asked = _foreseen(foreseen, where) if wanted is None and foreseen is not None else wanted
     old = [file for file in files if is_former_name(where, file.path, file.text)] if asked else []
     remaining = [file for file in files if file not in old]
     planned = with_dropin(remaining, where.path, asked.text) if asked else list(files)
-    environment = unit_environment(planned, unit)
+    environment = unit_environment(planned, where.unit)
     external = _environment_files(
         environment.environment_files, where, asked.secret_file if asked else own_secrets, problems
     )
@@ -281,19 +328,19 @@ def inspect(
             *_exec_start.conflicts(decided, asked.environment),
         )
     # Who is to foresee what our drop-in would make of the unit counts those of ours that go with it as gone.
-    on_disk = unit_environment(files if wanted else remaining, unit)
+    on_disk = unit_environment(files if wanted else remaining, where.unit)
     if asked:
         external = _environment_files(on_disk.environment_files, where, own_secrets, problems)
     now = variables(on_disk, external)
     return Inspection(
-        manager=service_manager,
+        manager=sight.manager,
         state=state,
         place=where,
-        files=tuple(files),
+        files=files,
         environment_file_paths=tuple(path for path, _text in external),
         variables=now,
         process=sight.process,
-        processes=tuple(unit_processes(state.main_pid)) if state.main_pid else (),
+        processes=sight.processes,
         wanted=wanted,
         conflicts=found_conflicts,
         overrides=tuple(overrides(resolved, where.path)) if wanted else (),
@@ -308,31 +355,12 @@ def inspect(
         stopped=_stopped(state),
         file_edited=is_edited(where, sight.own or None),
         unproven=is_unproven(where),
-        service_id=service_id(scope, state),
-    )
-
-
-def _looked(
-    run: Run, service_manager: Manager, where: Place, base: str, problems: list[str]
-) -> _Sight:
-    state, process = _state_and_process(run, where.scope, where.unit, problems)
-    unread_of_the_process = len(problems)
-    files = _files(state, service_manager, base, problems)
-    own_text = next((file.text for file in files if file.path == where.path), "")
-    return _Sight(
-        service_manager,
-        where,
-        state,
-        process,
-        tuple(files),
-        own_text,
-        _with_secret_file(where, own_text, problems),
-        own_is_known=len(problems) == unread_of_the_process,
+        service_id=service_id(sight.manager.scope, state),
     )
 
 
 def _differences(
-    sight: _Sight,
+    sight: UnitSight,
     wanted: Wanted,
     old: Sequence[UnitFile],
     resolved: Mapping[str, Variable],

@@ -68,15 +68,14 @@ def parts_of_invocation(
     deadline = time.monotonic() + ALL_SECONDS
     try:
         reader = _Journal(files)
-        with reader.started("--output=cat", "--reverse", match) as newest, reader.started(
-            "--output=cat", match
-        ) as first:
+        with reader.started("--output=cat", "--reverse", match) as newest:
             text, is_whole = _read(
                 newest, newest_bytes, newest_seconds, least_bytes=min(LEAST_BYTES, newest_bytes)
             )
-            latest = tuple(reversed(_lines(text, is_whole)))
-            if is_whole:
-                return JournalParts((latest,))
+        latest = tuple(reversed(_lines(text, is_whole)))
+        if is_whole:
+            return JournalParts((latest,))
+        with reader.started("--output=cat", match) as first:
             begin, _ended = _read(first, FIRST_BYTES, _PATIENCE_SECONDS)
         places = _places(reader, match, marks, place_begins, latest, deadline)
     except OSError:

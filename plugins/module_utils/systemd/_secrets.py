@@ -144,10 +144,14 @@ def masked_option(environment: Mapping[Any, Any]) -> dict[Any, Any]:
     }
 
 
+def secrets_of(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those of the variables whose values must not be shown, wholly or in part."""
+    return {name: value for name, value in variables.items() if masked(name, value) != value}
+
+
 def secret_values(variables: Mapping[str, str]) -> list[str]:
     """The values that must not be shown, longest first, so that none is cut by a shorter one."""
-    secrets = {value for name, value in variables.items() if value and masked(name, value) != value}
-    return sorted(secrets, key=len, reverse=True)
+    return sorted(set(secrets_of(variables).values()), key=len, reverse=True)
 
 
 def redacted(text: str, secrets: list[str]) -> str:

@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Sequence
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import Place
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import Place
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import secret_file
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import USER
 

@@ -51,7 +51,6 @@ class Standing(Enum):
     """How far the rules of a build are known."""
 
     MEASURED = "measured"
-    READ = "read"
     INHERITED = "inherited"
     ESTIMATE = "estimate"
 
@@ -60,18 +59,19 @@ class Standing(Enum):
 # b10970 stands for b10969, and b10865 for b10864: they are one commit later, and these are what Ollama pins.
 B10488 = EngineBuild(10488)
 MEASURED = (
+    EngineBuild(10068),
     EngineBuild(10361),
     B10488,
+    EngineBuild(10630),
     EngineBuild(10760),
+    EngineBuild(10865),
     parse_build("v0.4.0"),
     EngineBuild(10970),
     parse_build("v0.5.0"),
     EngineBuild(11434),
 )
 NEWEST_MEASURED = MEASURED[-1]
-# Builds in whose source every change was looked for, and of which no row was measured.
-READ = (EngineBuild(10630), EngineBuild(10865))
-ONE_COMMIT_LATER = {10969: 10970}
+ONE_COMMIT_LATER = {10864: 10865, 10969: 10970}
 
 
 def neighbours(build: EngineBuild) -> tuple[EngineBuild | None, EngineBuild | None]:

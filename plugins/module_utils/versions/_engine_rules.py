@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
     MEASURED,
-    READ,
     EngineBuild,
     Standing,
     neighbours,
@@ -29,8 +28,8 @@ class EngineRules:
     have a cache. takes_mixed_batches: a batch may hold tokens and embeddings. hands_over_at_once: however much a GPU is
     handed before it runs, it waits for all of it. gathers_once: the states of all slots are read at once.
     allocates_workspaces: those of cuBLAS are its own. wants_even_batches: some architectures abort on a batch that slots
-    cannot share evenly. allows_for_change: not known, so that what it takes is a bound. is_measured: it was,
-    or two builds before and after it that do the same were.
+    cannot share evenly. turns_flash_on: a quantised cache turns flash attention on where that is left to the engine, which
+    refuses it otherwise. allows_for_change: not known, so that what it takes is a bound.
     """
 
     keeps_experts: bool = False
@@ -46,8 +45,8 @@ class EngineRules:
     gathers_once: bool = False
     allocates_workspaces: bool = False
     wants_even_batches: bool = False
+    turns_flash_on: bool = True
     allows_for_change: bool = False
-    is_measured: bool = True
 
 
 AS_FIRST_READ = EngineRules()
@@ -69,8 +68,10 @@ class Change:
 
 # Source: llama.cpp at these builds: ggml/src/ggml-cuda/ggml-cuda.cu, ggml_backend_cuda_graph_optimize (fusions);
 # ggml/src/ggml.c, ggml_clamp; src/models/mamba-base.cpp; src/models/deepseek2.cpp; src/llama-model.cpp, create_memory;
-# src/llama-graph.cpp, build_inp_embd and build_rs; ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph.
+# src/llama-graph.cpp, build_inp_embd and build_rs; ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph;
+# src/llama-context.cpp, llama_init_from_model.
 CHANGES = (
+    Change("turns_flash_on", 10068, 10091),
     Change("clamps_apart", 10488, 10630),
     Change("projects_flat", 10488, 10630),
     Change("turns_whole_query", 10488, 10630),
@@ -88,27 +89,29 @@ CHANGES = (
 _BY_NAME = {change.name: change for change in CHANGES}
 # What a backend no longer does under GGML_CUDA_DISABLE_FUSION.
 FUSIONS = ("keeps_experts", "keeps_routing", "groups_shared_expert")
+# What changes no row, only whether there is one.
+REFUSALS = ("turns_flash_on", "wants_even_batches")
 
 
 def standing_of(build: EngineBuild) -> tuple[Standing, tuple[EngineBuild, ...]]:
     """How far the rules of a build are known, and the measured builds that they rest on."""
     before, after = neighbours(build)
-    read = [one for one in READ if build.is_read and one.number in (build.number, build.number + 1)]
-    if read:
-        return Standing.READ, (read[0],)
     if not build.is_read or before is None:
         return Standing.ESTIMATE, tuple(one for one in (before or MEASURED[0],) if one)
     if before.number in (build.number, build.number + 1):
         return Standing.MEASURED, (before,)
-    if after is not None and _rules(before.number) == _rules(after.number):
+    if after is not None and _rows_are_equal(before, after):
         return Standing.INHERITED, (before, after)
     return Standing.ESTIMATE, (before,)
 
 
+def _rows_are_equal(one: EngineBuild, other: EngineBuild) -> bool:
+    same = dict.fromkeys(REFUSALS, False)
+    return replace(_rules(one.number), **same) == replace(_rules(other.number), **same)
+
+
 @lru_cache(maxsize=256)
-def _rules(
-    number: int, fuses: bool = True, allows_for_change: bool = False, is_measured: bool = True
-) -> EngineRules:
+def _rules(number: int, fuses: bool = True, allows_for_change: bool = False) -> EngineRules:
     def holds(name: str) -> bool:
         return _BY_NAME[name].holds(number, in_doubt=True) and (fuses or name not in FUSIONS)
 
@@ -117,19 +120,17 @@ def _rules(
     return EngineRules(
         caches_predictions=not drops,
         allows_for_change=allows_for_change,
-        is_measured=is_measured,
         **{name: holds(name) for name in names},
     )
 
 
+@lru_cache(maxsize=256)
 def engine_rules(build: EngineBuild, *, fuses: bool = True) -> EngineRules:
     """What an engine of that build does; fuses: its CUDA backend runs several operations as one where it can.
 
     A build that is not known goes by the one that stands for it, and what it takes is a bound.
     """
-    standing = standing_of(build)[0]
-    is_measured = standing in (Standing.MEASURED, Standing.INHERITED)
-    return _rules(build.number, fuses, standing is Standing.ESTIMATE, is_measured)
+    return _rules(build.number, fuses, standing_of(build)[0] is Standing.ESTIMATE)
 
 
 def rules_name(build: EngineBuild, version: object) -> str:
@@ -140,8 +141,6 @@ def rules_name(build: EngineBuild, version: object) -> str:
         return f"llama.cpp {build} (Ollama {version})"
     if standing is Standing.INHERITED:
         return f"llama.cpp {build} (Ollama {version}), as {names}, between which nothing changed"
-    if standing is Standing.READ:
-        return f"llama.cpp {build} (Ollama {version}), read in its source and not measured"
     if build.is_read:
         return f"llama.cpp {build} (Ollama {version}), not measured: a bound by {names}"
     return f"llama.cpp of a build that is not known (Ollama {version}): a bound by {names}"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
@@ -19,8 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import rules_name
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._gpu_rules import GpuRules, gpu_rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
-
-_VERSION = re.compile(r"^v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+]([0-9A-Za-z.+-]{1,64}))?$")
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import Version, parse
 
 
 class Era(Enum):
@@ -29,25 +27,6 @@ class Era(Enum):
     FORMULA = "formula"
     GO_ENGINE = "go_engine"
     LLAMA_SERVER = "llama_server"
-
-
-@dataclass(frozen=True)
-class Version:
-    """A released or pre-released version of Ollama."""
-
-    major: int
-    minor: int
-    patch: int
-    prerelease: str = ""
-
-    @property
-    def release(self) -> tuple[int, int, int]:
-        """The numbers alone: a release candidate follows the rules of the release it precedes."""
-        return (self.major, self.minor, self.patch)
-
-    def __str__(self) -> str:
-        suffix = f"-{self.prerelease}" if self.prerelease else ""
-        return f"{self.major}.{self.minor}.{self.patch}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -127,20 +106,6 @@ _0_30 = replace(
 )
 ROWS = (_0_10, _0_11_11, _0_15_5, _0_30)
 NEWEST_KNOWN = (0, 33)
-
-
-def parse(text: str | Version) -> Version:
-    """The version that a text such as `0.33.0-rc2` or `v0.12` names.
-
-    Raises: ValueError when the text is no version.
-    """
-    if isinstance(text, Version):
-        return text
-    match = _VERSION.match(text.strip())
-    if match is None:
-        raise ValueError(f"'{text:.80}' is not a version of Ollama; expected e.g. 0.33.0 or 0.33.0-rc2.")
-    major, minor, patch, prerelease = match.groups()
-    return Version(int(major), int(minor), int(patch or 0), prerelease or "")
 
 
 @lru_cache(maxsize=64)

@@ -28,7 +28,7 @@ EXAMPLES = [
     for file in sorted((ROOT / "docs/examples").rglob("*.yml"))
 ]
 # A variable of a role, not the file name that starts with one.
-ROLE_VARIABLE = re.compile(r"\b(?:ollama_(?:plan|override|verify|report|benchmark)_[a-z_]+)\b(?!\.(?:yml|json|py|j2))")
+ROLE_VARIABLE = re.compile(r"\b(?:ollama_(?:plan|pull|override|verify|report|benchmark)_[a-z_]+)\b(?!\.(?:yml|json|py|j2))")
 PLAYBOOK_VARIABLE = re.compile(r"(?<!__)\bgpufleet_[a-z_]+\b")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 

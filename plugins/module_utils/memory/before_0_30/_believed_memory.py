@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._families import family
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import Version
 
 # What Ollama sets aside on each GPU beside its allocations. Source: ollama ml/device.go, MinimumMemory().
 MINIMUM_GPU_BYTES = 457 * MIB

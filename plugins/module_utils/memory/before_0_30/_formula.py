@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     uses_flash_attention,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import Version
 
 # Bytes per element of a cache, as the formula takes them. Source: ollama fs/ggml/ggml.go (0.11.8).
 BYTES_PER_ELEMENT = {"f16": 2.0, "q8_0": 1.0, "q4_0": 0.5}

@@ -13,9 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     uses_flash_attention,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
-    Version,
-)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import Version
 
 # Cells of a cache come in such multiples. Source: ollama ml/backend/ggml/ggml.go, CacheConfig().
 CELL_PADDING = 256

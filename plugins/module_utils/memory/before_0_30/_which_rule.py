@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._families import family
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Version
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import Version
 
 
 def runs_in_go_engine(shape: ModelShape, version: Version) -> bool:

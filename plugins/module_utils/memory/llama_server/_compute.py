@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Cells,
     cells,
     has_indexer,
-    kind_of_cache,
+    kinds_of_cache,
     layer_cache,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._architectures import (
@@ -82,6 +82,8 @@ ALLOWED_ROWS_OF_EACH_COPY = 2
 ALLOWED_MARGIN = 1.5
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 SHARED_CACHES = "attention.shared_kv_layers"
+# Rows of the residual stream's width that a layer which runs again sends or gets, of queries, keys, values and results.
+ROWS_OF_A_LOOP = 4
 
 
 class Knowledge(Enum):
@@ -98,7 +100,7 @@ class Knowledge(Enum):
 @lru_cache(maxsize=1024)
 def knowledge(shape: ModelShape) -> Knowledge:
     """What is known of a model's graph; a header that lacks tensors of its architecture counts as unknown."""
-    is_known = shape.architecture in ARCHITECTURES
+    is_known = shape.architecture in ARCHITECTURES and shape.runs == 1
     if not is_known and any(layer.is_recurrent for layer in shape.layers):
         return Knowledge.NONE
     try:
@@ -171,7 +173,7 @@ def pattern_of(shape: ModelShape, indices: range) -> Pattern:
 def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
     """So many layers of each kind that a graph runs through, and the last one."""
     used = used_layers(shape)
-    seen: Counter[tuple[object, ...]] = Counter()
+    seen: Counter[int] = Counter()
     chosen = []
     for index in used:
         kind = kind_of_layer(shape, index)
@@ -181,10 +183,19 @@ def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
     return chosen
 
 
-def kind_of_layer(shape: ModelShape, index: int) -> tuple[object, ...]:
-    """What tells layers apart that take different operations, besides what they keep."""
-    layer = shape.layers[index]
-    return (*kind_of_cache(shape, index), layer.form, layer.head_count_kv, variant(shape, index))
+def kind_of_layer(shape: ModelShape, index: int) -> int:
+    """The first layer that takes the same operations and keeps as much: layers of one kind have the same."""
+    return _first_of_kind(shape)[index]
+
+
+@lru_cache(maxsize=256)
+def _first_of_kind(shape: ModelShape) -> tuple[int, ...]:
+    firsts: dict[tuple[object, ...], int] = {}
+    kinds = (
+        (cached, layer.form, layer.head_count_kv, variant(shape, index))
+        for index, (cached, layer) in enumerate(zip(kinds_of_cache(shape), shape.layers))
+    )
+    return tuple(firsts.setdefault(kind, index) for index, kind in enumerate(kinds))
 
 
 @dataclass(frozen=True)
@@ -213,11 +224,11 @@ def units_of(shape: ModelShape, numbers: range) -> Units:
     return Units((*ends, *_runs_of_kinds(shape, here)), numbers)
 
 
-def _runs_of_kinds(shape: ModelShape, indices: range) -> list[tuple[object, ...]]:
+def _runs_of_kinds(shape: ModelShape, indices: range) -> list[int]:
     """The kinds of the layers that begin or end something new: the last of every new run of four, and of all."""
     seen = set()
     chosen = []
-    recent: tuple[tuple[object, ...], ...] = ()
+    recent: tuple[int, ...] = ()
     for index in indices:
         recent = (*recent[-3:], kind_of_layer(shape, index))
         if recent not in seen or index == indices[-1]:
@@ -641,7 +652,8 @@ def _from_afar_bytes(
     """A bound of what GPUs hand each other besides the residual stream, in a graph that is not known.
 
     That is the layers' own inputs, which the first GPU computes, and for each of the last layers that share caches the
-    one it reads, which may lie elsewhere unless there is nothing before.
+    one it reads, which may lie elsewhere unless there is nothing before. Layers that run again have their weights on
+    the first run's GPU and their cache on another: queries, keys, values and what attention makes of them go to and fro.
     Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph: a copy for each view (b10488).
     """
     first_sharing = shape.block_count - shape.number(SHARED_CACHES)
@@ -650,7 +662,9 @@ def _from_afar_bytes(
         for index in layers_on(shape, units)
         if index >= first_sharing and units.start > 0
     )
-    return caches + FLOAT_BYTES * layout.tokens * shape.number(PER_LAYER_INPUTS) * shape.block_count
+    again = shape.block_count - shape.block_count // shape.runs
+    elements = shape.number(PER_LAYER_INPUTS) * shape.block_count + ROWS_OF_A_LOOP * again * shape.embedding_length
+    return caches + FLOAT_BYTES * layout.tokens * elements
 
 
 @lru_cache(maxsize=4096)

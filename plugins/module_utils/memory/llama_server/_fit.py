@@ -12,7 +12,10 @@ from functools import lru_cache
 from itertools import accumulate
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import first_context
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
+    beside_units,
+    first_context,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
     GpuMemory,
@@ -63,7 +66,12 @@ class UnitSums:
     @property
     def pool_bytes(self) -> int:
         """What the pools of a GPU take at the most, whichever units lie there."""
-        return self.alone.gpus[0].pool_bytes
+        return self.beside.gpus[0].pool_bytes
+
+    @property
+    def beside(self) -> ModelMemory:
+        """What the model takes besides them."""
+        return beside_units(self.shape, self.settings)
 
     @property
     def alone(self) -> ModelMemory:
@@ -129,13 +137,18 @@ class UnitSums:
 
     def rest(self, host: HostMemory, gpus: Sequence[GpuMemory]) -> HostMemory:
         """What is in system memory beside these GPUs; `host`: with all units on GPUs."""
-        on_gpus = sum((gpu.kv_cache for gpu in gpus), KvCache())
+        rest = self.kv_cache(0, self.count)
+        for gpu in gpus:
+            rest = rest - gpu.kv_cache
         copies = sum(gpu.weights_bytes > 0 for gpu in gpus) * self.per_device_bytes
-        return replace(
-            host,
+        return HostMemory(
             layers=self.count - sum(gpu.layers for gpu in gpus),
+            embeddings_bytes=host.embeddings_bytes,
             weights_bytes=max(self.weights_bytes[-1] + copies - sum(gpu.weights_bytes for gpu in gpus), 0),
-            kv_cache=self.kv_cache(0, self.count) - on_gpus,
+            kv_cache=rest,
+            compute_bytes=host.compute_bytes,
+            output_bytes=host.output_bytes,
+            repacked_bytes=host.repacked_bytes,
         )
 
     def total(self, first: int, last: int, compute_bytes: int) -> int:
@@ -152,29 +165,36 @@ def _resolved(shape: ModelShape, settings: LoadSettings) -> tuple[Cells, Attenti
 
 def unit_sums(shape: ModelShape, settings: LoadSettings) -> UnitSums:
     layout, attention = _resolved(shape, settings)
-    caches = [
-        *each_cache(
-            shape,
-            range(shape.block_count),
-            layout,
-            settings.kv_cache_type,
-            transposed_values=attention.transposes_values,
-        ),
-        KvCache(),
-    ]
-    weights = [layer.weights_bytes for layer in shape.layers]
-    weights[0] += shape.first_layer_bytes
-    weights.append(shape.output_bytes)
+    caches = each_cache(
+        shape,
+        range(shape.block_count),
+        layout,
+        settings.kv_cache_type,
+        transposed_values=attention.transposes_values,
+    )
     return UnitSums(
         shape=shape,
         settings=settings,
-        weights_bytes=(0, *accumulate(weights)),
-        full_bytes=(0, *accumulate(cache.full_attention_bytes for cache in caches)),
-        sliding_bytes=(0, *accumulate(cache.sliding_window_bytes for cache in caches)),
-        recurrent_bytes=(0, *accumulate(cache.recurrent_bytes for cache in caches)),
+        weights_bytes=_weights_sums(shape),
+        full_bytes=_sums([cache.full_attention_bytes for cache in caches]),
+        sliding_bytes=_sums([cache.sliding_window_bytes for cache in caches]),
+        recurrent_bytes=_sums([cache.recurrent_bytes for cache in caches]),
         per_device_bytes=shape.per_device_bytes,
         copied_bytes=_largest_tensor_bytes(shape) + max(cache.total_bytes for cache in caches),
     )
+
+
+def _sums(of_layers: Sequence[int]) -> tuple[int, ...]:
+    """The sums up to each unit; the output, which is the last, keeps nothing."""
+    sums = (0, *accumulate(of_layers))
+    return (*sums, sums[-1])
+
+
+@lru_cache(maxsize=256)
+def _weights_sums(shape: ModelShape) -> tuple[int, ...]:
+    weights = [layer.weights_bytes for layer in shape.layers]
+    weights[0] += shape.first_layer_bytes
+    return (0, *accumulate([*weights, shape.output_bytes]))
 
 
 @lru_cache(maxsize=1024)
@@ -224,8 +244,9 @@ def placed(
                 is_out_of_memory=True,
             )
         sentence = _margin_sentence(used, free_bytes)
-        load = _load(launch, units, gpus, free_bytes, sum(used))
-        return replace(load, spilled=is_partial, explanation=(sentence,))
+        return _load(
+            launch, units, gpus, free_bytes, sum(used), spilled=is_partial, sentence=sentence, refitted=False
+        )
     has_experts = units.shape.number("expert_count") > 0
     bounds, is_whole = _refitted(units, room, has_experts=has_experts)
     targets = "/".join(str(one // MIB) for one in launch.fit_targets_bytes)
@@ -239,8 +260,9 @@ def placed(
         gpus = _without_experts(units, room)
     else:
         gpus = units.on_gpus(bounds, units.computes(bounds))
-    load = _load(launch, units, gpus, free_bytes, sum(used))
-    return replace(load, spilled=not is_whole, explanation=(sentence,), refitted=True)
+    return _load(
+        launch, units, gpus, free_bytes, sum(used), spilled=not is_whole, sentence=sentence, refitted=True
+    )
 
 
 def _without_experts(units: UnitSums, room: Sequence[int]) -> list[GpuMemory]:
@@ -309,16 +331,20 @@ def _load(
     gpus: Sequence[GpuMemory],
     free_bytes: Sequence[int],
     usual_bytes: int,
+    *,
+    spilled: bool,
+    sentence: str,
+    refitted: bool,
 ) -> EngineLoad:
     """What the engine took; `usual_bytes`: what the usual split takes, without a projector."""
-    alone = units.alone
+    beside = units.beside
     logged = []
     for gpu in gpus:
         # Of two lines about key-value caches Ollama keeps the last, which is the sliding one.
         hidden = gpu.kv_cache.full_attention_bytes if gpu.kv_cache.sliding_window_bytes else 0
         logged.append(gpu.buffers_bytes - hidden)
     if launch.projector_on_gpu:
-        projector = alone.gpus[0]
+        projector = beside.gpus[0]
         gpus = [
             replace(
                 gpus[0],
@@ -330,12 +356,15 @@ def _load(
         usual_bytes += projector.all_projector_bytes
         # Of the projector Ollama counts the compute buffer that is reserved at the start, but not the weights.
         logged[0] += projector_compute(units.shape).reserved_bytes
-    host = units.rest(alone.host, gpus)
+    host = units.rest(beside.host, gpus)
     return EngineLoad(
-        memory=replace(
-            alone, gpus=tuple(gpu.at_most(free) for gpu, free in zip(gpus, free_bytes)), host=host
+        memory=ModelMemory(
+            tuple(gpu.at_most(free) for gpu, free in zip(gpus, free_bytes)), host, beside.basis, beside.note
         ),
         logged_bytes=tuple(min(one, free) for one, free in zip(logged, free_bytes)),
+        spilled=spilled,
         layers=units.count,
         whole_bytes=usual_bytes,
+        explanation=(sentence,),
+        refitted=refitted,
     )

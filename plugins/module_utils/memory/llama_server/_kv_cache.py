@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import padded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
@@ -46,7 +47,7 @@ class Cells:
     batch: int
     ahead: int = 0
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Tokens computed at once, as many of each slot."""
         return padded(self.batch, self.slots)
@@ -140,17 +141,22 @@ def _forms_with_indexer(shape: ModelShape) -> frozenset[int]:
     return frozenset(found or range(len(shape.forms)))
 
 
-def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
-    """What tells layers apart that keep different amounts."""
-    layer = shape.layers[index]
-    return (
-        layer.attention,
-        layer.is_recurrent,
-        layer.cache_layer == index,
-        layer.key_width,
-        layer.value_width,
-        index >= shape.block_count - shape.number(PREDICTING_BLOCKS),
-        has_indexer(shape, layer),
+@lru_cache(maxsize=256)
+def kinds_of_cache(shape: ModelShape) -> tuple[tuple[object, ...], ...]:
+    """For each layer what tells it apart from those that keep different amounts."""
+    first_predicting = shape.block_count - shape.number(PREDICTING_BLOCKS)
+    indexed = _forms_with_indexer(shape) if shape.number(INDEXER_KEYS) > 0 else ()
+    return tuple(
+        (
+            layer.attention,
+            layer.is_recurrent,
+            layer.cache_layer == index,
+            layer.key_width,
+            layer.value_width,
+            index >= first_predicting,
+            layer.form in indexed,
+        )
+        for index, layer in enumerate(shape.layers)
     )
 
 
@@ -158,9 +164,7 @@ def kind_of_cache(shape: ModelShape, index: int) -> tuple[object, ...]:
 def _first_alike(shape: ModelShape) -> tuple[int, ...]:
     """For each layer the first one that keeps as much."""
     firsts: dict[tuple[object, ...], int] = {}
-    return tuple(
-        firsts.setdefault(kind_of_cache(shape, index), index) for index in range(shape.block_count)
-    )
+    return tuple(firsts.setdefault(kind, index) for index, kind in enumerate(kinds_of_cache(shape)))
 
 
 def each_cache(
@@ -193,11 +197,13 @@ def layers_cache(
     on_cpu: bool = False,
 ) -> KvCache:
     """What several layers keep for all slots."""
-    each = each_cache(
-        shape, indices, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
-    )
-    return KvCache(
-        sum(one.full_attention_bytes for one in each),
-        sum(one.sliding_window_bytes for one in each),
-        sum(one.recurrent_bytes for one in each),
-    )
+    alike = Counter(_first_alike(shape)[indices.start : indices.stop])
+    full, sliding, recurrent = 0, 0, 0
+    for index, count in alike.items():
+        one = layer_cache(
+            shape, index, layout, kv_cache_type, transposed_values=transposed_values, on_cpu=on_cpu
+        )
+        full += count * one.full_attention_bytes
+        sliding += count * one.sliding_window_bytes
+        recurrent += count * one.recurrent_bytes
+    return KvCache(full, sliding, recurrent)

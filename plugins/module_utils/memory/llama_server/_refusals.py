@@ -50,7 +50,8 @@ TABLE_SIZES = (1031, 2053, 4099, 8209, 16411, 32771, 65537, 131101, 262147, 5243
 
 def check(shape: ModelShape, layout: Cells, settings: LoadSettings, attention: Attention) -> None:
     """Raises: Refused when the engine cannot start the model so."""
-    if settings.is_quantised and not attention.is_flash:
+    is_left_off = attention is Attention.FLASH_ON_HOST and settings.flash_attention == "auto"
+    if settings.is_quantised and (not attention.is_flash or (is_left_off and not settings.engine.turns_flash_on)):
         raise Refused(
             f"{shape.name} cannot keep its KV cache in {settings.kv_cache_type} while flash attention is off:"
             " set OLLAMA_FLASH_ATTENTION=1 or OLLAMA_KV_CACHE_TYPE=f16"

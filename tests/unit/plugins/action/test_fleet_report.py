@@ -15,17 +15,20 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import (
     MOST_OF_A_HISTORY_BYTES,
     ActionModule,
-    placed,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report import _known
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import MOST_LINES, StateChange
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import BEGUN, LOST, NOTHING_KNOWN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_pages import placed
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._html_page import fill_page
 from ansible_collections.gpufleet.ollama.tests.report.exposition import read_metrics
 from ansible_collections.gpufleet.ollama.tests.report.fleet import fleet
 from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
 VERIFIED = {"differences": [], "conflicts": [], "problems": [], "overrides": []}
+DIFFERENCE = {"layer": "process", "variable": "A", "found": "1", "wanted": "2", "message": "m", "cause": ""}
+DRIFTED = {**VERIFIED, "differences": [DIFFERENCE]}
 FACTS = {"gpufleet_gpu": {"devices": [{"index": 0, "memory_total_bytes": 24, "memory_free_bytes": 4}]}}
 TEMPLATE = "<title>{{ title }}</title>{{ link }} {% for host in report.hosts %}{{ host.name }}{% endfor %}"
 
@@ -77,6 +80,13 @@ def report(write: Write, folder: Path) -> Report:
             "timed out",
         ),
         ({"ollama_verify_result": {"failed": True, "msg": "x"}, "ollama_report_failure": "y"}, "failed", "y"),
+        ({"ollama_plan_result": {"compared": VERIFIED}}, "in sync", ""),
+        ({"ollama_plan_result": {"compared": {"failed": True, "msg": "no systemd"}}}, "failed", "no systemd"),
+        ({"ollama_plan_result": {"compared": {"unreachable": True, "msg": "lost"}}}, "unreachable", "lost"),
+        ({"ollama_plan_result": {"compared": DRIFTED}, "ollama_verify_result": {}}, "drifted", ""),
+        ({"ollama_plan_result": {"compared": DRIFTED}, "ollama_verify_result": VERIFIED}, "in sync", ""),
+        ({"ollama_plan_result": {"refused": ["x", "y"]}}, "failed", "x; y"),
+        ({"ollama_plan_result": {"refused": [], "compared": VERIFIED}}, "in sync", ""),
     ],
 )
 def test_a_host_is_in_the_state_that_its_facts_tell(
@@ -84,6 +94,11 @@ def test_a_host_is_in_the_state_that_its_facts_tell(
 ) -> None:
     (host,) = report({"a": known})
     assert (host["name"], host["state"], host["problem"]) == ("a", state, problem)
+
+
+def test_hosts_that_have_to_pull_are_told(write: Write) -> None:
+    pulls = {"ollama_plan_result": {"pulls": {"models": [{"name": "m"}]}}, "ollama_verify_result": VERIFIED}
+    assert write({"a": {"ollama_verify_result": VERIFIED}, "b": pulls})["to_pull"] == ["b"]
 
 
 def test_a_host_without_a_plan_shows_its_gpus(report: Report) -> None:
@@ -115,9 +130,9 @@ def test_counts_and_table_come_with_it_and_the_hosts_do_not(write: Write, folder
     result = write({"a": {}, "b": {"ollama_verify_result": VERIFIED}})
     assert (result["changed"], result["dir"]) == (False, str(folder))
     assert (result["summary"]["hosts"], result["summary"]["not_as_planned"]) == (2, 1)
-    assert [line.split()[0] for line in result["table"][:-1]] == ["HOST", "a", "b"]
+    assert [line.split()[0] for line in result["table"][:-1] if line[0] != " "] == ["HOST", "a", "b"]
     assert result["table"][-1] == "1 failed, 1 in sync"
-    assert set(result) == {"changed", "dir", "summary", "table", "refusals"}
+    assert set(result) == {"changed", "dir", "summary", "table", "closing", "plan_warnings", "refusals", "to_pull"}
 
 
 def test_the_page_is_filled_with_the_same(write: Write, folder: Path) -> None:
@@ -277,7 +292,7 @@ def test_the_page_and_the_data_say_since_when(write: Write, folder: Path) -> Non
     assert told["hosts"][0]["since"] == "2026-01-02T00:00:00Z"
     assert [one["not_as_planned"] for one in told["trend"]] == [1, 0, 0]
     page = (folder / "report.html").read_text()
-    assert "since 2026-01-02 00:00" in page
+    assert 'since <time datetime="2026-01-02T00:00:00Z">2026-01-02 00:00</time>' in page
     assert 'aria-label="Hosts not as planned: 1 at 2026-01-01T00:00:00Z, 0 at 2026-01-02T00:00:00Z, 0 at' in page
 
 
@@ -368,3 +383,16 @@ def test_the_page_begins_with_the_last_placement_where_there_is_one(tmp_path):
 def test_a_placement_that_is_none_costs_the_page_nothing(tmp_path, text):
     (tmp_path / "placement.json").write_text(text)
     assert placed(tmp_path) == {}
+
+
+def test_each_variable_of_a_host_is_read_once_however_often_it_is_needed() -> None:
+    class Variables(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
+            read.append(name)
+            return super().get(name, default)
+
+    read: list[str] = []
+    result = {"plan_json": json.dumps({}), "compared": VERIFIED, "service_id": "s"}
+    _known.known("a", Variables(ollama_plan_result=result, ollama_report_phase="changed"), is_lost=False, is_changing=False)
+    assert "ollama_plan_result" in read
+    assert [name for name in read if read.count(name) > 1] == []

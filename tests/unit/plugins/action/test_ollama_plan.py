@@ -12,6 +12,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import with_all
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import (
+    COMPARED,
     HOST_INFO,
     HOST_INFO_RETURNS,
     ActionModule,
@@ -98,16 +99,17 @@ def run_on(run_action, monkeypatch):
 
 def test_variables_of_the_roles_are_looked_at_before_the_options_where_it_is_asked_for(run_action):
     wrong = {"ollama_plan_request": 4, "ollama_plan_requests": "{{ 'ma' ~ 'ny' }}"}
-    refused = run_action(wrong, check_variables=True, requests="many", gpu=HOST)
+    refused = run_action(wrong, role_variables=True, requests="many", gpu=HOST)
     assert refused["failed"] is True
     assert "ollama_plan_request: ollama_plan knows no such variable" in refused["msg"]
     assert "ollama_plan: argument 'ollama_plan_requests' is of type str" in refused["msg"]
     assert run_action({"ollama_plan_request": 4}, gpu=HOST, models=[GEMMA])["plan"]["safe"] is True
 
 
-def test_variables_that_fit_are_planned_with(run_action):
-    right = {"ollama_plan_requests": "4"}
-    assert run_action(right, check_variables=True, gpu=HOST, models=[GEMMA])["plan"]["safe"] is True
+def test_variables_of_the_role_are_its_options_unless_the_task_gives_them(run_action):
+    right = {"ollama_plan_requests": "2", "ollama_plan_gpu": HOST, "ollama_plan_model_descriptions": [GEMMA]}
+    assert run_action(right, role_variables=True)["plan"]["num_parallel"] == 2
+    assert run_action(right, role_variables=True, requests=3)["plan"]["num_parallel"] == 3
 
 
 READ = {
@@ -126,8 +128,116 @@ READ = {
 def test_what_is_read_on_the_host_is_planned_with(run_on, run_action):
     result = run_on(READ)
     assert result["plan"] == run_action(gpu=HOST, models=[GEMMA], version="0.33.0")["plan"]
-    assert set(result) == {"changed", "plan", "not_loaded", "obstacles", "stopped", "service_id", "hardware"}
-    assert (result["obstacles"], result["stopped"]) == ([], "")
+    assert set(result) == {
+        *("changed", "plan", "not_loaded", "obstacles", "stopped", "refused", "service_id", "hardware")
+    }
+    assert (result["obstacles"], result["stopped"], result["refused"]) == ([], "", [])
+
+
+AS_COMPARED = completed({"in_sync": True, "wanted": {}}, HOST_INFO_RETURNS["compared"]["contains"])
+
+
+class TestAHostIsComparedWithItsPlan:
+    """Once, where our drop-in on the host sets what is planned; else once more, with what is planned."""
+
+    @pytest.fixture
+    def compare(self, run_action, monkeypatch):
+        """`compare(wanted, option=value)`: the result, for a host that was compared with `wanted` when it was read."""
+
+        def run(wanted, again=AS_COMPARED, service=None, more=None, **options):
+            def execute(_self, module_name, module_args, **_others):
+                asked.append((module_name.rpartition(".")[2], module_args))
+                if not module_name.endswith(HOST_INFO):
+                    return again
+                compared = {} if wanted is None else {**AS_COMPARED, "wanted": wanted}
+                read = {**READ, "compared": compared, "service": service or {}, **(more or {})}
+                return completed(read, with_all(HOST_INFO_RETURNS, module_args["gather"]))
+
+            monkeypatch.setattr(ActionModule, "_execute_module", execute)
+            return run_action(compare=True, gather=["gpu", "models", "service", "measured"], **options)
+
+        asked: list[tuple[str, dict]] = []
+        run.asked = asked
+        return run
+
+    @pytest.mark.parametrize(
+        ("more", "operator", "times"),
+        [
+            ({}, {}, 1),
+            ({"OLLAMA_NUM_PARALLEL": "5"}, {}, 2),
+            ({"OLLAMA_DEBUG": "1"}, {}, 2),
+            ({}, {"HF_TOKEN": "hunter2"}, 1),
+            ({"HF_TOKEN": ""}, {"HF_TOKEN": "hunter2"}, 2),
+            ({"A": "50%"}, {"A": "50%"}, 1),
+            ({"A": "7"}, {"A": 7}, 1),
+        ],
+    )
+    def test_by_what_our_dropin_sets(self, compare, more, operator, times):
+        planned = compare(None, operator_environment=operator)["plan"]["environment"]
+        compare.asked.clear()
+        result = compare({**planned, **more}, operator_environment=operator)
+        assert [name for name, _options in compare.asked] == [HOST_INFO, "systemd_environment_info"][:times]
+        assert compare.asked[0][1]["secrets"] == {
+            name: value for name, value in operator.items() if name == "HF_TOKEN"
+        }
+        assert result["compared"] == {name: AS_COMPARED[name] for name in COMPARED}
+
+    def test_with_the_plan_and_the_operators_secrets(self, compare):
+        planned = compare(None, operator_environment={"HF_TOKEN": "hunter2"})["plan"]["environment"]
+        ((_read, _options), (_module, asked)) = compare.asked
+        lines = [f'Environment="{name}={value}"' for name, value in sorted({**planned, "HF_TOKEN": "hunter2"}.items())]
+        assert asked["dropin_content"].split("\n") == ["[Service]", *lines]
+        assert (asked["expect_active"], asked["server_config"], asked["details"]) == (True, True, False)
+
+    @pytest.mark.parametrize("answer", [{"failed": True, "msg": "no systemd"}])
+    def test_a_host_that_cannot_be_looked_at_has_a_plan_all_the_same(self, compare, answer):
+        result = compare(None, again=answer)
+        assert result["compared"] == answer
+        assert "failed" not in result
+        assert "plan" in result
+
+    @pytest.mark.parametrize("apply", [True, False])
+    def test_headers_are_kept_on_the_host_only_where_the_plan_is_to_be_applied(self, compare, apply):
+        compare(None, apply=apply)
+        assert compare.asked[0][1].get("keep_headers", False) is apply
+
+    @pytest.mark.parametrize(
+        ("found", "remembered", "done"),
+        [
+            ({}, True, True),
+            ({}, False, False),
+            ({"in_sync": False}, True, False),
+            ({"conflicts": [{"variable": "A"}]}, True, False),
+            ({"refusals": ["masked"]}, True, False),
+            ({"unproven": True}, True, False),
+        ],
+    )
+    def test_a_host_is_done_where_nothing_is_left_to_apply(self, compare, found, remembered, done):
+        again = {**AS_COMPARED, "in_sync": True, **found}
+        before = {"planned_gpus": [OURS], "planned_for": {"version": "0.33.0", "engine_build": None, "observed": []}}
+        result = compare(None, again=again, more=before if remembered else {"planned_gpus": []})
+        assert result["is_done"] is done
+
+    def test_secrets_are_not_sent_where_nothing_is_compared(self, run_on):
+        run_on(READ, operator_environment={"HF_TOKEN": "hunter2"})
+        assert "hunter2" not in json.dumps(run_on.asked)
+
+    @pytest.mark.parametrize(
+        ("service", "options", "refused"),
+        [
+            ({}, {}, []),
+            ({}, {"refusals": ["never"]}, ["never"]),
+            ({"refusals": ["masked"], "stopped": "stopped"}, {}, []),
+            ({"refusals": ["masked"], "stopped": "stopped"}, {"apply": True}, ["masked", "stopped"]),
+            ({"stopped": "stopped"}, {"apply": True, "start_stopped": True}, []),
+        ],
+    )
+    def test_unless_the_plan_is_refused(self, compare, service, options, refused):
+        whole = completed(service, HOST_INFO_RETURNS["service"]["contains"])
+        whole["stopped"] = service.get("stopped", "")
+        result = compare(None, service=whole, **options)
+        assert result["refused"] == refused
+        assert ("compared" in result) is not bool(refused)
 
 
 OURS = {"uuid": "GPU-1", "name": "RTX"}
@@ -402,3 +512,81 @@ def test_what_a_placement_takes_is_returned_in_place_of_a_plan(run_action):
     assert inputs["policy"]["max_parallel"] == 3
     assert inputs["service"] == {"process_environment": {"OLLAMA_NUM_PARALLEL": "2"}}
     assert (inputs["installed"], inputs["is_read"]) == ([], False)
+
+
+COMING = {
+    "action": "pull",
+    "done": False,
+    "digest": "d" * 64,
+    "size_bytes": 3 * GIB,
+    "missing_bytes": 3 * GIB,
+    "completed_bytes": 0,
+    "note": "",
+}
+
+
+class TestModelsThatLack:
+    """A wanted model that is not installed is planned by what `ollama_model` tells of it, with one more execution."""
+
+    @pytest.fixture
+    def run(self, action_of, monkeypatch):
+        """`run(option=value)` is the result, and which modules were executed on the host."""
+
+        def execute(told=(), installed=(), **options):
+            action = action_of(
+                ActionModule, "ollama_plan", {"gather": ["gpu", "models"], "version": "0.33.0", "pull": True, **options}
+            )
+            asked = []
+
+            def answer_of(module, given, returns, variables):
+                asked.append((module, given))
+                if module == HOST_INFO:
+                    return {
+                        "ansible_facts": {"gpufleet_gpu": HOST},
+                        "planned_gpus": None,
+                        "models": {"models": list(installed), "unplannable": [], "loaded": []},
+                        "failures": [],
+                    }
+                return dict(told)
+
+            monkeypatch.setattr(action, "answer_of", answer_of)
+            return action.run(task_vars={"inventory_hostname": "gpu01"}), asked
+
+        return execute
+
+    def told(self, **changes):
+        return {
+            "models": [{**COMING, "name": "gemma3:4b"}],
+            "descriptions": [GEMMA],
+            "needed_bytes": 3 * GIB,
+            "free_bytes": 9 * GIB,
+            "models_path": "/m",
+            "no_room": "",
+            **changes,
+        }
+
+    def test_it_is_planned_and_told(self, run):
+        result, asked = run(self.told(), wanted=["gemma3:4b"], pull_models=[{"name": "gemma3:4b", "insecure": True}])
+        assert result["plan"]["load_order"] == ["gemma3:4b"]
+        assert result["pulls"]["told"][0] == "to pull: gemma3:4b, 3.0 GiB"
+        assert "gpu01: gemma3:4b is not installed yet, 3.0 GiB: planned by the header of what is to come" in result["warnings"]
+        assert [module for module, _given in asked] == [HOST_INFO, "ollama_model"]
+        given = asked[1][1]
+        assert (given["look"], given["describe"], given["keep"]) == (True, True, ["gemma3:4b"])
+        assert given["models"] == [{"name": "gemma3:4b", "insecure": True, "state": "present"}]
+
+    def test_what_is_installed_costs_no_execution(self, run):
+        result, asked = run(installed=[GEMMA], wanted=["gemma3:4b"])
+        assert "pulls" not in result
+        assert [module for module, _given in asked] == [HOST_INFO]
+
+    def test_without_room_it_cannot_be_applied(self, run):
+        result, _asked = run(self.told(no_room="the disk is too small"), wanted=["gemma3:4b"])
+        assert "the disk is too small" in result["obstacles"]
+
+    def test_what_no_registry_has_is_the_reason(self, run):
+        result, _asked = run({"failed": True, "msg": "h has no model x"}, wanted=["gemma3:4b"])
+        assert (result["failed"], result["msg"]) == (True, "h has no model x")
+
+    def test_a_host_that_is_lost_meanwhile_is_unreachable(self, run):
+        assert run({"unreachable": True, "msg": "gone"}, wanted=["gemma3:4b"])[0]["unreachable"]

@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.modules import gpu_facts, ollam
 MODULES = Path(__file__).parents[4] / "plugins" / "modules"
 PACKAGE = "ansible_collections.gpufleet.ollama.plugins.modules"
 ON_THE_HOST = sorted(path.stem for path in MODULES.glob("*.py") if "AnsibleModule(" in path.read_text())
-SECRET_OPTIONS = {"environment", "content", "dropin_content"}
+SECRET_OPTIONS = {"environment", "content", "dropin_content", "secrets"}
 
 
 class Specified(Exception):

@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.modules import (
 )
 
 MODELS = {"models": [{"name": "gemma3:4b"}], "version": "0.33.0", "source": "disk", "loaded": []}
+COMPARED = {"in_sync": True, "wanted": {"OLLAMA_NUM_PARALLEL": "4"}}
 
 
 class Service:
@@ -47,7 +48,9 @@ def host(monkeypatch):
         "gpu_facts": {"gpus": []},
         "read_models": (MODELS, []),
         "manager": None,
-        "inspect": Service(),
+        "look": "what was seen",
+        "inspection": Service(),
+        "comparison_with_own": COMPARED,
         "read": {"parallel": 4},
         "server_said": {"problem": "", "version": "0.33.0"},
     }.items():
@@ -71,7 +74,8 @@ def test_all_parts_are_read_unless_fewer_are_asked_for(run_module, host):
     ("part", "error", "empty"),
     [
         ("read_models", InventoryError("no store and no server"), "models"),
-        ("inspect", SystemdError("no systemd here"), "service"),
+        ("look", SystemdError("no systemd here"), "service"),
+        ("look", SystemdError("no systemd here"), "compared"),
     ],
 )
 def test_what_cannot_be_read_is_a_sentence_and_hides_nothing_else(run_module, host, part, error, empty):
@@ -113,6 +117,41 @@ def test_a_journal_that_cannot_be_read_is_no_failure_of_the_host(run_module, hos
     host("server_said", SystemdError("systemctl show failed"))
     result = run_module(ollama_host_info)
     assert (result["failures"], result["server"]) == ([], {"problem": "systemctl show failed"})
+
+
+@pytest.mark.parametrize(
+    ("options", "compared"),
+    [
+        ({}, {}),
+        ({"secrets": {}}, COMPARED),
+        ({"secrets": {"HF_TOKEN": "hunter2", "A_PIN": "4"}}, COMPARED),
+        ({"secrets": {"HF_TOKEN": "hunter2"}, "gather": ["models"]}, None),
+    ],
+)
+def test_the_service_is_compared_where_its_secrets_are_told(run_module, host, options, compared):
+    result = run_module(ollama_host_info, **options)
+    assert result.get("compared") == compared
+    # They are not returned, and hide nothing that looks like them.
+    assert "hunter2" not in json.dumps(result)
+    assert compared is None or result["measured"] == {"parallel": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "is_kept"),
+    [({}, False), ({"keep_headers": True}, True), ({"keep_headers": True, "_ansible_check_mode": True}, False)],
+)
+def test_headers_are_kept_where_that_is_asked_for(run_module, host, monkeypatch, tmp_path, options, is_kept):
+    def read_models(*_arguments, header_of, **_options):
+        header_of(str(blob))
+        return MODELS, []
+
+    blob = tmp_path / "sha256-0"
+    blob.write_bytes(b"GGUF\x03\0\0\0" + bytes(16))
+    monkeypatch.setattr(ollama_host_info, "read_models", read_models)
+    monkeypatch.setattr(ollama_host_info, "state_directory", lambda scope, unit: str(tmp_path / scope / unit))
+    result = run_module(ollama_host_info, gather=["models"], **options)
+    assert result["changed"] is False
+    assert (tmp_path / "system" / "ollama.service" / "headers.jsonl").exists() is is_kept
 
 
 def test_a_plan_can_have_every_part_read():

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _health
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _comparison, _health
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import LoadedModels
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import Loaded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _dropin, _inspection, _lock
@@ -99,7 +99,7 @@ def test_what_cannot_be_done_is_one_sentence(systemd, run_module, options, sente
 def test_the_layers_of_a_unit_with_ollamas_own(systemd, run_module, monkeypatch):
     systemd.properties.update(MainPID=str(os.getpid()), Environment="OLLAMA_NUM_PARALLEL=1")
     monkeypatch.setattr(_inspection, "process_environment", lambda pid: {"OLLAMA_NUM_PARALLEL": "1"})
-    monkeypatch.setattr(systemd_environment_info, "journal_of_invocation", lambda invocation: [LINE])
+    monkeypatch.setattr(_comparison, "journal_of_invocation", lambda invocation: [LINE])
     result = run_module(systemd_environment_info, dropin_content=CONTENT, server_config=True)
     assert [d["layer"] for d in result["differences"] if d["variable"] == "OLLAMA_NUM_PARALLEL"] == [
         "file",
@@ -144,7 +144,7 @@ def test_a_service_that_is_to_be_active_and_is_not_is_the_first_difference(syste
 
 def test_a_journal_that_no_longer_has_the_line_is_a_problem(systemd, run_module, monkeypatch):
     systemd.properties.update(MainPID=str(os.getpid()))
-    monkeypatch.setattr(systemd_environment_info, "journal_of_invocation", lambda invocation: [])
+    monkeypatch.setattr(_comparison, "journal_of_invocation", lambda invocation: [])
     result = run_module(systemd_environment_info, server_config=True)
     assert result["server_config"] is None
     assert "no longer holds the server config line" in result["problems"][-1]
@@ -153,8 +153,8 @@ def test_a_journal_that_no_longer_has_the_line_is_a_problem(systemd, run_module,
 
 def test_a_journal_that_may_not_be_read_is_not_in_sync(systemd, run_module, monkeypatch):
     systemd.properties.update(MainPID=str(os.getpid()))
-    monkeypatch.setattr(systemd_environment_info, "journal_of_invocation", lambda invocation: [])
-    monkeypatch.setattr(systemd_environment_info, "journal_is_closed", lambda scope: True)
+    monkeypatch.setattr(_comparison, "journal_of_invocation", lambda invocation: [])
+    monkeypatch.setattr(_comparison, "journal_is_closed", lambda scope: True)
     result = run_module(systemd_environment_info, server_config=True)
     assert "the journal of ollama.service may not be read" in result["unseen"][0]
     assert (result["problems"], result["in_sync"]) == (result["unseen"], False)

@@ -28,7 +28,9 @@ ON_THE_CONTROL_NODE = {
     "known_variables",
     "placement_order",
     "report_files",
+    "report_redraw",
     "router_upstreams",
+    "what_if",
 }
 
 

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables im
     PLAYBOOK_VARIABLES,
     ROLES,
     SPECS,
+    given_values,
     unfit_values,
     unknown_variables,
 )
@@ -25,7 +26,7 @@ OUTBOUND = re.compile(r"^\| `(ollama_[a-z_]+)", re.MULTILINE)
 
 
 def unfit(**variables):
-    return "; ".join(unfit_values("ollama_plan", variables, dict))
+    return "; ".join(unfit_values("ollama_plan", variables))
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
@@ -149,12 +150,10 @@ def test_values_that_do_not_fit_are_named():
 
 
 def test_a_value_is_judged_by_what_it_comes_to():
-    assert (
-        unfit_values(
-            "ollama_plan", {"ollama_plan_requests": "{{ 2 * 2 }}"}, lambda _: {"ollama_plan_requests": 4}
-        )
-        == []
-    )
+    variables = {"ollama_plan_requests": "{{ 2 * 2 }}", "ollama_plan": "{{ of_another_task }}"}
+    given = given_values(["ollama_plan_requests", "ollama_plan_wanted"], variables, lambda one: dict.fromkeys(one, 4))
+    assert given == {"ollama_plan_requests": 4}
+    assert unfit_values("ollama_plan", given) == []
 
 
 def test_every_role_is_looked_after():

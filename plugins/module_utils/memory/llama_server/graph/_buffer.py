@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Protocol, Sequence, Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
     HOST,
@@ -28,10 +28,25 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 Step = Tuple[Optional[Tensor], Sequence[Tensor]]
 # Memory that one tensor after the other may use: the GPU on which it lies, and its size in bytes.
 Piece = Tuple[int, int]
+# A piece that is taken or given back: what `sizes` has its bytes by, its number, whether it is taken.
+Change = Tuple[int, int, bool]
 # The four lengths of a tensor.
 Lengths = Tuple[int, ...]
 # Where the pieces lie that are held, and for each GPU the end of what is in use and the holes in it.
 _State = Tuple[Tuple[int, ...], Tuple[Tuple[int, Tuple[Tuple[int, int], ...]], ...]]
+
+
+class Sizes(Protocol):
+    """Bytes by what a piece tells."""
+
+    def __getitem__(self, told: int, /) -> int: ...
+
+
+class _Themselves:
+    """Sizes where a piece tells its own."""
+
+    def __getitem__(self, told: int, /) -> int:
+        return told
 
 
 class Irregular(Exception):
@@ -47,38 +62,48 @@ class Arena:
         self.end = 0
         self.peak_bytes = 0
 
-    def allocate(self, size: int) -> int:
-        """Offset of `size` bytes."""
-        best, best_size = -1, 0
-        for index, (_offset, room) in enumerate(self.holes):
-            if room >= size and (best < 0 or room <= best_size):
-                best, best_size = index, room
-        if best < 0:
-            offset = self.end
-            self.end += size
-            if self.end > self.peak_bytes:
-                self.peak_bytes = self.end
-            return offset
-        offset = self.holes[best][0]
-        self.holes[best : best + 1] = [(offset + size, best_size - size)] if best_size > size else []
-        return offset
+    def run(self, changes: Sequence[Change], sizes: Sizes, offsets: list[int]) -> None:
+        """Take and give back pieces, one after the other; `offsets` has or gets those of the pieces, by number.
 
-    def release(self, offset: int, size: int) -> None:
-        """Give `size` bytes back; neighbouring holes become one."""
-        holes, stop = self.holes, offset + size
-        first = bisect(holes, (offset,))
-        last = first
-        if first and sum(holes[first - 1]) == offset:
-            first -= 1
-            offset = holes[first][0]
-        if last < len(holes) and holes[last][0] == stop:
-            stop += holes[last][1]
-            last += 1
-        if stop == self.end:
-            self.end = offset
-            del holes[first:last]
-        else:
-            holes[first:last] = [(offset, stop - offset)]
+        Of what is given back neighbouring holes become one. It is one loop because planning spends its time here.
+        """
+        holes, end, peak = self.holes, self.end, self.peak_bytes
+        for size_number, number, is_taken in changes:
+            size = sizes[size_number]
+            if is_taken:
+                best, best_size = -1, 0
+                for index, (_offset, room) in enumerate(holes):
+                    if room >= size and (best < 0 or room <= best_size):
+                        best, best_size = index, room
+                if best < 0:
+                    offsets[number] = end
+                    end += size
+                    if end > peak:
+                        peak = end
+                    continue
+                offset = offsets[number] = holes[best][0]
+                if best_size > size:
+                    holes[best] = (offset + size, best_size - size)
+                else:
+                    del holes[best]
+                continue
+            offset = offsets[number]
+            stop = offset + size
+            first = last = bisect(holes, (offset,)) if holes else 0
+            if first:
+                before, room = holes[first - 1]
+                if before + room == offset:
+                    first -= 1
+                    offset = before
+            if last < len(holes) and holes[last][0] == stop:
+                stop += holes[last][1]
+                last += 1
+            if stop == end:
+                end = offset
+                del holes[first:last]
+            else:
+                holes[first:last] = [(offset, stop - offset)]
+        self.end, self.peak_bytes = end, peak
 
 
 @dataclass
@@ -86,14 +111,25 @@ class Stretch:
     """What a stretch of steps does to memory.
 
     before, after: the pieces that are held when it begins and when it ends, in the order of the tensors in them.
-    changes: each piece that it takes or gives back; of the latter the number too. Pieces have numbers from 0: those
-    held before, then those taken, as they come. kept: numbers of the pieces that are held after it.
+    changes: for each GPU the pieces that it takes or gives back there; GPUs do not depend on each other. Pieces have
+    numbers from 0: those held before, then those taken, as they come. taken: how many it takes. kept: numbers of the
+    pieces that are held after it.
     """
 
     before: list[Piece]
-    changes: list[tuple[Piece, int | None]] = field(default_factory=list)
+    changes: dict[int, list[Change]] = field(default_factory=dict)
+    taken: int = 0
     kept: list[int] = field(default_factory=list)
     after: list[Piece] = field(default_factory=list)
+
+    def change(self, piece: Piece, number: int, *, is_taken: bool) -> None:
+        """Take a piece or give it back."""
+        device, size = piece
+        changes = self.changes.get(device)
+        if changes is None:
+            changes = self.changes[device] = []
+        changes.append((size, number, is_taken))
+        self.taken += is_taken
 
 
 def buffer_bytes(graph: Graph, *, alignment: int, input_copies: int = 1) -> int:
@@ -160,8 +196,8 @@ def stretches_of(
     def take(tensor: Tensor) -> None:
         piece = (tensor.device or 0, sized(tensor))
         held[tensor] = len(pieces)
+        stretch.change(piece, len(pieces), is_taken=True)
         pieces.append(piece)
-        stretch.changes.append((piece, None))
 
     for tensor in first:
         for _unused in range(1 if tensor.is_scratch else copies):
@@ -196,7 +232,7 @@ def stretches_of(
                         continue
                 number = held.pop(root, None)
                 if number is not None:
-                    stretch.changes.append((pieces[number], number))
+                    stretch.change(pieces[number], number, is_taken=False)
     return stretches
 
 
@@ -223,8 +259,8 @@ def peaks_bytes(
 ) -> list[int]:
     """The most bytes that these stretches, one after the other, need on each GPU.
 
-    sizes: where a piece tells the number of its size. A stretch that finds all memory as it found it before also leaves
-    it as it did then.
+    sizes: where a piece tells the number of its size; None: it tells the size itself. A stretch that finds all memory as
+    it found it before also leaves it as it did then.
     Raises: Irregular where one begins with other pieces than the one before it ends with.
     """
     arenas = [Arena() for _unused in range(device_count)]
@@ -238,23 +274,18 @@ def peaks_bytes(
         before = (id(stretch), state)
         after = seen.get(before)
         if after is None:
-            after = seen[before] = _run(stretch, state, arenas, sizes)
+            after = seen[before] = _run(stretch, state, arenas, _Themselves() if sizes is None else sizes)
         state = after
     return [arena.peak_bytes for arena in arenas]
 
 
-def _run(stretch: Stretch, state: _State, arenas: Sequence[Arena], sizes: Sequence[int] | None) -> _State:
+def _run(stretch: Stretch, state: _State, arenas: Sequence[Arena], sizes: Sizes) -> _State:
     """The state after a stretch that begins with this one."""
-    offsets = list(state[0])
+    offsets = [*state[0], *[0] * stretch.taken]
     for arena, (end, holes) in zip(arenas, state[1]):
         arena.end, arena.holes = end, list(holes)
-    for (device, size), number in stretch.changes:
-        if sizes is not None:
-            size = sizes[size]
-        if number is None:
-            offsets.append(arenas[device].allocate(size))
-        else:
-            arenas[device].release(offsets[number], size)
+    for device, changes in stretch.changes.items():
+        arenas[device].run(changes, sizes, offsets)
     return (
         tuple([offsets[number] for number in stretch.kept]),
         tuple([(arena.end, tuple(arena.holes)) for arena in arenas]),

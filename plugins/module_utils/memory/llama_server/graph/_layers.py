@@ -58,9 +58,10 @@ class Style:
     layers without a norm between them do, and the residual joins attention first.
     residual_first: the sum after the feed-forward network starts from the residual stream; mixer_residual_first: the
     one after the mixer does.
-    rotates: positions turn queries and keys ('always', 'never', or 'sliding': not in full layers beside sliding ones),
-    but in every n-th layer by no_rotation_interval. tempers_unturned: queries that are not turned are scaled by
-    position. norms_after_rotation: queries and keys are normalised after they are turned.
+    rotates: positions turn queries and keys ('always', 'never', or 'sliding': not in full layers beside sliding ones,
+    'sliding_or_dense': unless they lead and have no experts), but in every n-th layer by no_rotation_interval.
+    tempers_unturned: queries that are not turned are scaled by position. norms_after_rotation: queries and keys are
+    normalised after they are turned.
     norms_values: values are normalised too. scales_query, scales_residual: multiplied by a constant. soft_cap: scores
     are capped.
     rows_at_end: the rows wanted are picked after the last layer. expands_norm: the mixer's input is made before its
@@ -92,7 +93,9 @@ PLAIN = Style()
 
 
 def _rotates(context: Context, style: Style, layer: LayerShape, index: int) -> bool:
-    if style.rotates == "sliding":
+    if style.rotates == "sliding_or_dense" and index < context.shape.number("leading_dense_block_count"):
+        return True
+    if style.rotates.startswith("sliding"):
         return layer.attention == "sliding" or not context.shape.sliding_window
     if style.no_rotation_interval:
         return (index + 1) % style.no_rotation_interval != 0
@@ -266,6 +269,29 @@ def transformer_layer(
     if context.deep_inputs is not None and index < context.shape.number("n_deepstack_layers"):
         current = added(current, view(context.deep_inputs, current.shape))
     return current
+
+
+def partial_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
+) -> Tensor:
+    """One layer that may lack attention, or have only the product after it, or lack the feed-forward network.
+
+    Source: llama.cpp src/models/deci.cpp (b11218).
+    """
+    layer = context.shape.layers[index]
+    current = source
+    if layer.head_count:
+        normed = norm(context, form, "attn_norm", source)
+        if layer.head_count_kv:
+            current = attended(context, style, form, layer, normed, index)
+        else:
+            current = output_projection(context, form, normed)
+    if is_last:
+        current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
+    if not layer.feed_forward_length:
+        return source
+    middle = added(current, source) if layer.head_count else current
+    return added(fed_forward(context, style, form, norm(context, form, "ffn_norm", middle)), middle)
 
 
 def doubly_fed_layer(

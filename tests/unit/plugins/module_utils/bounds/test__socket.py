@@ -141,3 +141,25 @@ def test_a_budget_counts_seconds_and_bytes():
     time.sleep(0.06)
     with pytest.raises(TimeoutError, match=r"within 0\.05 seconds"):
         budget.left_s()
+
+
+def test_a_budget_is_prolonged_from_now():
+    budget = Budget(0.0, 10)
+    with pytest.raises(TimeoutError, match="within 0 seconds"):
+        budget.left_s()
+    budget.prolong(30)
+    assert 29 < budget.left_s() <= 30
+
+
+def test_a_connection_that_was_prolonged_goes_on(peer):
+    connection, _base = Api(peer(slowly())).connection(0.2, 1000)
+    connection.request("GET", "/")
+    connection.prolong(5)
+    assert connection.getresponse().read() == b"late"
+    connection.close()
+
+
+def slowly():
+    """An answer that takes longer than its time was at first."""
+    time.sleep(0.4)
+    yield OK + b"Content-Length: 4\r\n\r\nlate"

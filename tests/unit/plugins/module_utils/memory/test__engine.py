@@ -184,6 +184,17 @@ def test_what_breaks_the_margin_of_one_gpu_is_placed_anew() -> None:
     assert "places its layers anew" in load.explanation[0]
 
 
+@pytest.mark.parametrize(("free_gib", "is_as_usual"), [([24, 12], True), ([16, 6], False)])
+def test_details_are_told_of_what_does_not_lie_as_usual_whoever_asked_before(
+    free_gib: list[float], is_as_usual: bool
+) -> None:
+    brief, full = (started("qwen2.5_32b", free_gib, details=details) for details in (False, True))
+    assert (brief == full) is is_as_usual
+    assert full == started("qwen2.5_32b", free_gib)
+    free = tuple(int(one * GIB) for one in free_gib)
+    assert full == MemoryEngine().start(model("qwen2.5_32b"), launch(2), free)
+
+
 def test_mixtures_of_experts_are_placed_anew_from_the_first_gpu_on() -> None:
     load = started("gpt-oss_20b", [1.05, 11.6, 11.6])
     assert not load.spilled

@@ -111,16 +111,6 @@ def test_a_build_that_nobody_has_read_is_bounded_by_what_has_changed_so_far(olde
                 assert devices[int(row["device"])].compute_bytes / MIB >= float(row["compute_mib"]), row
 
 
-def test_a_build_that_was_only_read_in_its_source_is_an_estimate_without_room_for_changes():
-    read, measured = (
-        estimate(shape("llama3.1:8b"), LoadSettings(4096, 1, build=parse_build(build)))
-        for build in ("b10630", "b10760")
-    )
-    assert (read.basis, measured.basis) == ("estimate", "exact")
-    assert "read in its source" in read.note
-    assert read.gpus[0].buffers_bytes == measured.gpus[0].buffers_bytes
-
-
 def test_the_room_for_changes_is_no_more_than_a_few_rows_of_the_residual_stream():
     settings = LoadSettings(32768, 1, 2048)
     exact = estimate(shape("llama3.1:8b"), settings).gpus[0]

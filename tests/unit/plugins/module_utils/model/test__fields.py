@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import check_fields, shown
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import (
+    check_all,
+    check_fields,
+    shown,
+)
 
 
 @dataclass
@@ -53,6 +57,28 @@ def test_what_is_declared_passes(values: dict[str, Any]) -> None:
 def test_what_is_of_another_kind_is_named(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         check_fields(Record(**values), "it")
+
+
+PLAIN = Record(count=3, limit=4, label="x", flag=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"count": -1}, "count of record 2 is -1"),
+        ({"count": 2**50 + 1}, "count of record 2 is 1125899906842625"),
+        ({"count": True}, "count of record 2 is True"),
+        ({"count": 3.0}, r"count of record 2 is 3\.0"),
+        ({"limit": "many"}, "limit of record 2 is 'many'"),
+        ({"label": None}, "label of record 2 is None"),
+        ({"flag": 1}, "flag of record 2 is 1"),
+        ({"numbers": {"a": "x"}}, "numbers of record 2 is"),
+    ],
+)
+def test_of_many_records_the_first_that_is_of_another_kind_is_named(values: dict[str, Any], sentence: str) -> None:
+    check_all([PLAIN, Record()], "record {}".format)
+    with pytest.raises(ValueError, match=sentence):
+        check_all([PLAIN, Record(), Record(**values), Record(count=-5)], "record {}".format)
 
 
 def test_a_long_value_is_cut() -> None:

@@ -47,6 +47,65 @@ def changed(stem: str = "llama3.2_1b", **values: Any) -> dict[str, Any]:
     return plain
 
 
+HALF_ROWS = [
+    ([], 0),
+    ([["blk.0.ffn_up.weight", "F16", [64, 256]]], 64 + 256),
+    ([["blk.0.ffn_up.weight", "BF16", [64, 256]], ["blk.1.ffn_up.weight", "F16", [64, 128]]], 64 + 256),
+    ([["altup_proj.weight", "F16", [64, 64, 3]]], 3 * (64 + 64)),
+    # Each of the chosen experts has its operand, and its result twice over; and what one of them makes is copied again.
+    ([["blk.0.ffn_up_exps.weight", "F16", [64, 32, 8]]], 2 * (64 + 2 * 32) + 32),
+    # What is not copied: single precision, vectors, and what is looked up or makes the last token only.
+    ([["blk.0.ffn_gate_inp.weight", "F32", [64, 256]], ["blk.0.attn_norm.weight", "F16", [64]]], 0),
+    ([["v.blk.0.ffn_up.weight", "F16", [64, 256]]], 0),
+    ([["token_embd.weight", "F16", [64, 512]], ["output.weight", "BF16", [64, 512]]], 0),
+]
+
+
+@pytest.mark.parametrize(("tensors", "elements"), HALF_ROWS)
+def test_what_a_product_of_half_precision_copies_is_counted_per_token(tensors: list[Any], elements: int) -> None:
+    plain = changed("qwen3.5_9b", expert_used_count=2)
+    quantised = [[name, "Q4_K" if kind in ("F16", "BF16") else kind, shape] for name, kind, shape in plain["tensors"]]
+    assert shape_from_header({**plain, "tensors": quantised + tensors}, name="m").half_row_elements == elements
+
+
+def test_a_shape_gathered_before_it_was_counted_has_none() -> None:
+    plain = shape("gemma3n_e2b").to_dict()
+    assert plain.pop("half_row_elements") == 3 * (2048 + 2048)
+    assert ModelShape.from_dict(plain).half_row_elements == 0
+
+
+@pytest.mark.parametrize(
+    ("architecture", "loops", "layers"),
+    [("nanbeige", None, 16), ("nanbeige", 1, 16), ("nanbeige", 3, 48), ("llama", 3, 16)],
+)
+def test_layers_that_run_again_have_a_cache_of_their_own_and_no_weights(
+    architecture: str, loops: int | None, layers: int
+) -> None:
+    plain = changed()
+    plain["metadata"] = {
+        key.replace("llama.", f"{architecture}."): value for key, value in plain["metadata"].items()
+    } | {"general.architecture": architecture}
+    if loops is not None:
+        plain["metadata"][f"{architecture}.num_loops"] = loops
+    found = shape_from_header(plain, name="m")
+    assert found.block_count == len(found.layers) == layers
+    assert [layer.cache_layer for layer in found.layers] == list(range(layers))
+    assert all(layer.weights_bytes for layer in found.layers[:16])
+    assert not any(layer.weights_bytes for layer in found.layers[16:])
+
+
+@pytest.mark.parametrize("loops", [0, 10**6])
+def test_a_number_of_runs_that_cannot_be_is_refused(loops: int) -> None:
+    plain = changed()
+    plain["metadata"] = {
+        **{key.replace("llama.", "nanbeige."): value for key, value in plain["metadata"].items()},
+        "general.architecture": "nanbeige",
+        "nanbeige.num_loops": loops,
+    }
+    with pytest.raises(ValueError, match=f"nanbeige.num_loops is {loops}"):
+        shape_from_header(plain, name="m")
+
+
 class TestWhatTheHeaderSays:
     def test_numbers(self) -> None:
         found = shape_from_header(

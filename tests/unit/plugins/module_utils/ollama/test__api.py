@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import socket
 import threading
@@ -239,3 +241,31 @@ class TestBounds:
         address_of(url_of_host(host))
         with contextlib.suppress(ApiError):
             Api(url_of_host(host)).connection(1, 1000)
+
+
+class TestFilesAndRemoval:
+    DIGEST = "sha256:" + "a" * 64
+
+    @pytest.mark.parametrize(("status", "is_there"), [(200, True), (404, False)])
+    def test_whether_a_file_is_there(self, start, status, is_there):
+        api = Api(f"http://127.0.0.1:{start().port}")
+        content = b"x" if is_there else b"y"
+        digest = f"sha256:{hashlib.sha256(b'x').hexdigest()}" if is_there else self.DIGEST
+        if is_there:
+            api.put_blob(digest, io.BytesIO(content), 1)
+        assert api.has_blob(digest) == is_there
+
+    def test_another_file_than_its_digest_says_is_refused(self, start):
+        api = Api(f"http://127.0.0.1:{start().port}")
+        with pytest.raises(ApiError, match=r"POST .*/api/blobs/.* answers 400: digest mismatch"):
+            api.put_blob(self.DIGEST, io.BytesIO(b"z"), 1)
+
+    def test_what_is_not_there_cannot_be_removed(self, start):
+        with pytest.raises(ApiError, match=r"DELETE .*/api/delete answers 404: model 'nope' not found"):
+            Api(f"http://127.0.0.1:{start().port}").delete("nope")
+
+    def test_a_server_that_is_down(self):
+        api = Api("http://127.0.0.1:1")
+        for ask in (lambda: api.has_blob(self.DIGEST), lambda: api.delete("m")):
+            with pytest.raises(ApiError, match="failed: Connection refused"):
+                ask()

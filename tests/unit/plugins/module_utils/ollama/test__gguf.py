@@ -18,7 +18,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _gguf
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
     GgufError,
+    joined,
     read_header,
+    read_header_from,
     read_parts,
 )
 from ansible_collections.gpufleet.ollama.tests.unit.data import HEADERS
@@ -475,3 +477,15 @@ def test_a_vocabulary_of_262144_tokens_takes_less_than_5_mib(written):
     _now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5 * 2**20
+
+
+def test_a_file_that_lies_elsewhere_is_read_as_one_on_the_disk(tmp_path):
+    write_gguf(tmp_path / "model.gguf", SMALL)
+    header = read_header(str(tmp_path / "model.gguf"))
+    with open(tmp_path / "model.gguf", "rb") as file:
+        assert read_header_from(file, "m", header["file_bytes"]) == header
+        with pytest.raises(GgufError, match=r"m, byte .*: the tensors end at byte"):
+            read_header_from(file, "m", header["file_bytes"] - 1)
+    assert joined("m", [header]) == header
+    with pytest.raises(GgufError, match=r"m: its parts say split.no"):
+        joined("m", [header, header])

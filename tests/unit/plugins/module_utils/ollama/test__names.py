@@ -9,12 +9,26 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
     is_name,
     name_key,
+    name_parts,
     same_model,
     short_name,
     unlike,
 )
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("gemma3", ("registry.ollama.ai", "library", "gemma3", "latest")),
+        ("localhost:5000/team/model:v1", ("localhost:5000", "team", "model", "v1")),
+        ("localhost:5000/team/model", ("localhost:5000", "team", "model", "latest")),
+        ("http://[::1]:5000/team/model", ("[::1]:5000", "team", "model", "latest")),
+    ],
+)
+def test_name_parts(name, parts):
+    assert name_parts(name) == parts
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._store import (
     StoreError,
     installed,
+    layers_by_model,
     look,
     read_model,
 )
@@ -361,3 +362,13 @@ class TestDamage:
         path.write_bytes(bytes(content))
         with contextlib.suppress(ModelError, UnplannableError):
             read(store, "llama3.2:1b").shape()
+
+
+def test_the_files_of_each_model_with_none_of_a_damaged_one(tmp_path):
+    for name in ("one", "two"):
+        add_model(tmp_path, name, LLAMA)
+    layers = layers_by_model(str(tmp_path))
+    assert {layer.kind for layer in layers["one:latest"]} >= {"model", "application/vnd.docker.container.image.v1+json"}
+    assert layers["one:latest"][0] == layers["two:latest"][0]
+    manifest_path(tmp_path, "two").write_text("{")
+    assert layers_by_model(str(tmp_path)) == {"one:latest": layers["one:latest"], "two:latest": ()}

@@ -59,10 +59,10 @@ def test_what_is_missing_is_said_with_what_would_close_the_gap(placed) -> None:
     )
     lines = tables(placement, ["one more host like a", "a smaller cache"])
     slots = placement.supplies[0].slots
-    assert f"{LLAMA} lacks {99 - slots} of 99 slots and 1 of 2 hosts" in lines
-    assert "b is left out, its slots do not count: it cannot be reached" in lines
-    assert lines[-1] == "What would close the gap: one more host like a; or a smaller cache"
-    assert tables(placement, [])[-1] == "What would close the gap: nothing that was looked at"
+    assert f"  - {LLAMA} lacks {99 - slots} of 99 slots and 1 of 2 hosts" in lines
+    assert "  - b is left out, its slots do not count: it cannot be reached" in lines
+    assert lines[-3:] == ["What would close the gap:", "  - one more host like a", "  - a smaller cache"]
+    assert tables(placement, [])[-1] == "  - nothing that was looked at"
 
 
 def test_a_gap_that_time_did_not_suffice_for_is_printed(placed) -> None:

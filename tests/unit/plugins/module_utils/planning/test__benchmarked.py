@@ -79,9 +79,12 @@ def test_fewer_slots_are_planned_where_more_bring_nothing(plan, benchmark):
 
 
 def test_the_next_step_names_the_benchmark_where_that_is_what_limits(plan, benchmark):
+    worth = "a benchmark found 2 to be worth having, of 4 that are asked for"
     step = plan(benchmark(2)).limits[0]
-    assert (step.step, step.value, step.possible) == ("parallel", 3, True)
-    assert step.reason == "a benchmark found 2 to be worth having, of 4 that are asked for"
+    assert (step.step, step.value, step.possible) == ("parallel", 3, False)
+    assert step.reason.startswith(f"{worth}; with this context, ")
+    step = plan(benchmark(2, context_length=4096), max_context_length=4096).limits[0]
+    assert (step.value, step.possible, step.reason) == (3, True, worth)
     assert "benchmark" not in plan().limits[0].reason
 
 
@@ -134,6 +137,13 @@ def test_another_context_that_is_asked_for_is_another_condition(plan, benchmark)
     measured = plan(benchmark(2), context_length=4096)
     assert measured.num_parallel == 4
     assert any("the context length was" in warning for warning in measured.warnings)
+
+
+def test_a_benchmark_under_the_longer_context_that_fewer_slots_allow_holds(plan, benchmark):
+    first = plan(benchmark(2))
+    assert first.context_length > plan().context_length
+    again = plan(benchmark(2, context_length=first.context_length))
+    assert (again.environment, again.warnings) == (first.environment, first.warnings)
 
 
 def test_measured_memory_is_planned_with_only_where_asked(plan, benchmark):

@@ -49,11 +49,11 @@ def choose(given):
     return chosen_for(given, goal_for(given), judge_for(given))
 
 
-def needed_bytes(parallel: int) -> int:
+def needed_bytes(parallel: int, context_length: int = 8192) -> int:
     """Free memory from which on the model is safe with so many slots: what it takes, and what the engine leaves."""
     judge = judge_for(inputs(TOTAL))
     (model,) = judge.simulation.models
-    candidate = Candidate(parallel, 8192)
+    candidate = Candidate(parallel, context_length)
     return sum(judge.alone_outcome(model, candidate).gpu_bytes) + judge.server(candidate).margin_bytes
 
 
@@ -82,6 +82,34 @@ def test_running_values_are_left_for_better_ones_that_will_last(running, more_mi
         inputs(needed_bytes(2) + more_mib * MIB, running=Candidate(running, 8192) if running else None)
     )
     assert (chosen.choice.candidate.parallel, chosen.is_kept) == (parallel, is_kept)
+
+
+@pytest.mark.parametrize(
+    ("context_length", "more_mib", "runs", "length"),
+    [
+        # Ollama itself would take 32768 for this GPU. What is longer has to be safe with 128 MiB less too ...
+        (65536, 128, False, 65536),
+        (65536, 127, False, 32768),
+        # ... and stays, once it runs, as long as it is safe.
+        (65536, 127, True, 65536),
+        (65536, 0, True, 65536),
+        (65536, -1, True, 32768),
+        # What Ollama itself would take is planned to the byte.
+        (32768, 0, False, 32768),
+        (32768, -1, False, 16384),
+    ],
+)
+def test_a_context_beyond_ollamas_own_is_planned_where_a_few_mib_less_do_not_take_it_back(
+    context_length, more_mib, runs, length
+):
+    chosen = choose(
+        inputs(
+            needed_bytes(2, context_length) + more_mib * MIB,
+            running=Candidate(2, context_length) if runs else None,
+            context_length=None,
+        )
+    )
+    assert chosen.choice.candidate == Candidate(2, length)
 
 
 def test_what_is_to_last_is_tried_at_readings_around_64_mib_apart(monkeypatch):

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import (
     Demand,
-    context_lengths,
     goal_of,
     longest_context,
     parallels,
@@ -71,48 +70,41 @@ def test_parallel_values_go_from_what_is_asked_down(options, values):
     assert parallels(installed(PLAIN), Policy(**options), RULES) == values
 
 
-TIER, USEFUL, FLOOR = (
+TIER, USEFUL, FLOOR, ALLOWED = (
     "it is the most that Ollama itself would take for this host",
-    "no model makes use of more",
+    "no model is known to make use of more",
     "it is the least that is asked for",
+    "it is the most that ollama_plan_max_context_length allows",
 )
 
 
 @pytest.mark.parametrize(
     ("demands", "options", "tier", "longest"),
     [
-        (installed(PLAIN), {}, 32768, (32768, TIER)),
+        # What Ollama itself would take is no limit of the hardware.
+        (installed(PLAIN), {}, 32768, (131072, USEFUL)),
         (installed(PLAIN), {}, 262144, (131072, USEFUL)),
         (installed(SHORT), {}, 32768, (8192, USEFUL)),
-        (installed(SHORT, PLAIN), {}, 32768, (32768, TIER)),
+        (installed(SHORT, PLAIN), {}, 32768, (131072, USEFUL)),
         # A length that is no power of two is reached by the next one.
         (installed(replace(PLAIN, context_length_trained=8193)), {}, 32768, (16384, USEFUL)),
         (installed(replace(PLAIN, context_length_trained=8191)), {}, 32768, (8192, USEFUL)),
-        # Whoever does not say what it was trained for may make use of anything.
-        (installed(UNTOLD), {}, 32768, (32768, TIER)),
-        (installed(SHORT, UNTOLD), {}, 32768, (32768, TIER)),
+        # Whoever does not say what it was trained for gets what Ollama itself would take, or what the operator allows.
+        (installed(UNTOLD), {}, 32768, (32768, USEFUL)),
+        (installed(SHORT, UNTOLD), {}, 32768, (32768, USEFUL)),
+        (installed(PLAIN, UNTOLD), {}, 32768, (131072, USEFUL)),
+        (installed(UNTOLD), {"max_context_length": 65536}, 32768, (65536, ALLOWED)),
         # A Modelfile's own context takes nothing from the environment.
         (installed(FIXED), {}, 32768, (4096, FLOOR)),
         (installed(FIXED, SHORT), {}, 32768, (8192, USEFUL)),
         (installed(replace(UNTOLD, num_ctx=2048), SHORT), {}, 32768, (8192, USEFUL)),
-        (
-            installed(PLAIN),
-            {"max_context_length": 16384},
-            32768,
-            (16384, "it is the most that ollama_plan_max_context_length allows"),
-        ),
+        (installed(PLAIN), {"max_context_length": 16384}, 32768, (16384, ALLOWED)),
         (installed(SHORT), {"max_context_length": 16384}, 32768, (8192, USEFUL)),
-        (
-            installed(PLAIN),
-            {"max_context_length": 65536},
-            32768,
-            (65536, "it is the most that ollama_plan_max_context_length allows"),
-        ),
-        # What is asked for wins over what Ollama would take.
-        (installed(PLAIN), {"min_context_length": 65536}, 32768, (65536, FLOOR)),
-        ([wanted(context_length=65536), wanted()], {}, 32768, (65536, FLOOR)),
-        ([wanted(context_length=8192), wanted()], {}, 32768, (32768, TIER)),
-        ([wanted(context_length=32768), wanted()], {}, 32768, (32768, TIER)),
+        (installed(PLAIN), {"max_context_length": 65536}, 32768, (65536, ALLOWED)),
+        # What is asked for wins over what models make use of.
+        (installed(SHORT), {"min_context_length": 65536}, 32768, (65536, FLOOR)),
+        ([wanted(SHORT, context_length=65536), wanted(SHORT)], {}, 32768, (65536, FLOOR)),
+        ([wanted(context_length=8192), wanted()], {}, 32768, (131072, USEFUL)),
         ([wanted(context_length=8192)], {}, 32768, (8192, "it is the longest that is asked for")),
         ([wanted(context_length=2048)], {}, 32768, (4096, "it is the longest that is asked for")),
         ([wanted(context_length=8192)], {"context_length": 6000}, 32768, (6000, "it is the operator's own value")),
@@ -124,14 +116,27 @@ def test_the_longest_context_has_its_reason(demands, options, tier, longest):
 
 
 @pytest.mark.parametrize(
+    ("demands", "options", "longest"),
+    [
+        (installed(PLAIN), {}, (16384, TIER)),
+        (installed(SHORT), {}, (8192, USEFUL)),
+        (installed(PLAIN), {"max_context_length": 65536}, (65536, ALLOWED)),
+        (installed(PLAIN), {"min_context_length": 65536}, (65536, FLOOR)),
+    ],
+)
+def test_without_a_gpu_no_longer_context_is_tried_than_ollama_itself_would_take(demands, options, longest):
+    assert longest_context(demands, Policy(**options), 16384, has_gpus=False) == longest
+
+
+@pytest.mark.parametrize(
     ("demands", "options", "lengths"),
     [
-        (installed(PLAIN), {}, (4096, 8192, 16384, 32768)),
+        (installed(PLAIN), {}, (4096, 8192, 16384, 32768, 65536, 131072)),
         (installed(SHORT), {}, (4096, 8192)),
-        (installed(PLAIN), {"min_context_length": 5000}, (5000, 8192, 16384, 32768)),
+        (installed(PLAIN), {"min_context_length": 5000}, (5000, 8192, 16384, 32768, 65536, 131072)),
         (installed(PLAIN), {"max_context_length": 10000}, (4096, 8192, 10000)),
         (installed(PLAIN), {"context_length": 6000}, (6000,)),
-        ([wanted(context_length=8192), wanted()], {}, (8192, 16384, 32768)),
+        ([wanted(context_length=8192), wanted()], {}, (8192, 16384, 32768, 65536, 131072)),
         ([wanted(context_length=8192)], {}, (8192,)),
         ([wanted(context_length=8192)], {"lower_context": True}, (4096, 8192)),
         ([wanted(context_length=16384)], {"lower_context": True, "min_context_length": 8192}, (8192, 16384)),
@@ -140,7 +145,8 @@ def test_the_longest_context_has_its_reason(demands, options, tier, longest):
     ],
 )
 def test_context_lengths_are_doubled_from_the_least_to_the_longest(demands, options, lengths):
-    assert context_lengths(demands, Policy(**options), 32768) == lengths
+    goal = goal_of(demands, Policy(**options), RULES, gpu_count=1, tier=32768)
+    assert goal.context_lengths == lengths
 
 
 @pytest.mark.parametrize(
@@ -163,6 +169,6 @@ def test_a_goal_has_its_models_and_what_is_asked_of_them():
     policy = Policy(requests=2, kv_cache_types=("f16", "q8_0"), max_loaded_models=2)
     goal = goal_of([*installed(SHORT), wanted()], policy, RULES, gpu_count=1, tier=32768)
     assert (goal.models, goal.wanted, goal.parallels) == ((SHORT, PLAIN), True, (2, 1))
-    assert (goal.kv_cache_types, goal.least_loaded, goal.longest_because) == (("f16", "q8_0"), 2, TIER)
+    assert (goal.kv_cache_types, goal.least_loaded, goal.longest_because) == (("f16", "q8_0"), 2, USEFUL)
     plain = goal_of(installed(PLAIN), Policy(), RULES, gpu_count=1, tier=32768)
     assert (plain.wanted, plain.least_loaded) == (False, 1)

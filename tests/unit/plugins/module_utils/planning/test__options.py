@@ -9,6 +9,7 @@ from dataclasses import fields
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import (
+    APPLYING,
     ARGUMENT_SPEC,
     CHECKS,
     INPUTS,
@@ -37,10 +38,10 @@ def test_every_choice_is_one_that_a_policy_takes_and_no_other_is(name, refused):
 
 
 def test_no_option_stands_in_two_parts_and_nothing_is_required():
-    parts = (CHECKS, READING, INPUTS, POLICY)
+    parts = (CHECKS, READING, APPLYING, INPUTS, POLICY)
     assert len(ARGUMENT_SPEC) == sum(map(len, parts))
     assert not any(option.get("required") for option in ARGUMENT_SPEC.values())
     # What is on or off is off unless somebody asks for it.
     switches = [option for option in ARGUMENT_SPEC.values() if option["type"] == "bool"]
-    assert len(switches) == 6
+    assert len(switches) == 10
     assert not any(option["default"] for option in switches)

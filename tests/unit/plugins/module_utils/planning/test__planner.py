@@ -44,10 +44,14 @@ class TestOneModel:
         for requests in (1, 3, 4):
             assert plan([24], ["gemma3:4b"], requests=requests).num_parallel == requests
 
-    def test_gets_the_context_that_ollama_would_take_for_the_host_where_it_fits(self, plan):
-        assert plan([24], ["gemma3:4b"]).context_length == 32768
-        assert plan([12], ["gemma3:4b"]).context_length == 4096
+    def test_gets_the_longest_context_that_fits_also_beyond_what_ollama_itself_would_take(self, plan):
+        # Ollama itself would take 32768 and 4096.
+        assert plan([24], ["gemma3:4b"]).context_length == 131072
+        assert plan([12], ["gemma3:4b"]).context_length == 65536
         assert plan([12], ["gemma3:4b"], max_context_length=16384).context_length == 16384
+
+    def test_gets_no_longer_one_than_ollamas_own_where_the_cpu_would_read_it(self, plan):
+        assert plan([], ["gemma3:4b"]).context_length == 4096
 
     def test_gets_no_more_context_than_it_was_trained_for(self, plan, installed):
         assert plan([80], [installed("gemma3:4b", context_length_trained=8192)]).context_length == 8192

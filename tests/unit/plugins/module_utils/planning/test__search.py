@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search i
     best_choice,
     promising,
     safe_choice,
+    some_choice,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Verdict
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
@@ -166,7 +167,7 @@ def test_models_are_divided_only_where_nothing_else_is_safe():
 
 
 def test_what_is_hopeless_is_left_out_and_the_best_comes_first():
-    groups = promising([RoomJudge(64)], goal(A, B, kv_cache_types=("f16", "q8_0")))
+    groups = list(promising([RoomJudge(64)], goal(A, B, kv_cache_types=("f16", "q8_0"))))
     assert groups == [
         [Candidate(2, 8192, "q8_0"), Candidate(2, 4096), Candidate(2, 4096, "q8_0")],
         [
@@ -182,6 +183,23 @@ def test_the_longest_context_that_is_not_hopeless_is_found_by_halves():
     (found,) = promising([judge], goal(A, parallels=(1,), context_lengths=lengths))
     assert [candidate.context_length for candidate in found] == list(lengths[8::-1])
     assert len(judge.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("room", "likely", "found"),
+    [
+        (256, None, Candidate(2, 16384)),
+        # What is likely is tried first, also where something better would do.
+        (256, Candidate(2, 4096), Candidate(2, 4096)),
+        (64, Candidate(2, 16384), Candidate(2, 4096)),
+        (31, Candidate(1, 4096), None),
+        # What may not be tried is not found.
+        (256, Candidate(3, 4096), Candidate(2, 16384)),
+    ],
+)
+def test_some_settings_are_found_where_there_are_any(room, likely, found):
+    assert some_choice([RoomJudge(room)], goal(A, B), likely) == found
+    assert some_choice([RoomJudge(room, in_order_only=1)], goal(A, B), likely) == found
 
 
 @pytest.mark.parametrize(

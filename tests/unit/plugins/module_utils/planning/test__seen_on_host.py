@@ -83,11 +83,26 @@ def test_less_and_more_than_the_gpu_has_change_no_figure(more_bytes):
 @pytest.mark.parametrize(
     ("at_least", "sentence"),
     [
-        (False, "llama3.1:8b was evicted 14 times and was left partly to the CPU once"),
-        (True, "llama3.1:8b was evicted at least 14 times and was left partly to the CPU at least once"),
+        (False, "llama3.1:8b was evicted 14 times and was left partly to the CPU once (such loads are not compared"),
+        (True, "llama3.1:8b was evicted at least 14 times and was left partly to the CPU at least once (such loads are not"),
     ],
 )  # fmt: skip
 def test_evictions_and_spills_are_told(at_least, sentence):
     plan = planned(said(planned(), more_bytes=0, at_least=at_least))
-    assert f"{sentence} since the server was started" in plan.warnings
+    assert [one for one in plan.warnings if one.startswith(sentence) and one.endswith("since the server was started")]
     assert (plan.history[0].model, plan.history[0].loads, plan.history[0].evicted) == ("llama3.1:8b", 15, 14)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("", "llama3.1:8b could not be loaded twice since the server was started"),
+        (
+            "unable to load model: it does not fit.",
+            "llama3.1:8b could not be loaded twice (unable to load model: it does not fit) since the server was started",
+        ),
+    ],
+)
+def test_what_the_server_refused_to_load_is_told_with_its_own_words(error, sentence):
+    log = ServerLog(version="0.33.0", models=(ModelHistory(LLAMA.digest, failed=2, error=error),))
+    assert sentence in planned(Said(log)).warnings

@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
     scheduler_gpu,
     simulates,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import Server
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
     MIB,
     model,
@@ -221,3 +222,20 @@ def test_the_pools_of_all_models_on_a_gpu_count() -> None:
     unsafe = verdict(1101)
     assert not unsafe.is_safe
     assert "the engine's pools take up to 2.2 GiB" in unsafe.reason
+
+
+def test_orders_with_the_same_beginning_share_its_loads(monkeypatch):
+    simulated, loads = simulation([8000], [model(name) for name in "abc"], a=100, b=100, c=100), []
+    possible_loads = Server.possible_loads
+
+    def counted(server, loaded, request=None):
+        loads.append((*server.loaded, loaded.name))
+        return possible_loads(server, loaded, request)
+
+    monkeypatch.setattr(Server, "possible_loads", counted)
+    a, b, c = simulated.models
+    server = simulated.server(Candidate(1, 4096))
+    for order in ((a, b, c), (a, b), (a, c, b)):
+        assert simulated.in_order(server, order, ()).is_safe
+    assert simulated.in_all_orders(server, (a, b, c), ()).is_safe
+    assert len(loads) == len(set(loads)) == loads_of_all_orders(3)

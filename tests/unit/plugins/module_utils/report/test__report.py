@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import LINE_CHARACTERS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
     GpuShare,
     Limit,
@@ -18,7 +19,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
     PlannedModel,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import HostData
-from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import fleet_report, table
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
+    causes_of,
+    fleet_report,
+    state_lines,
+    warning_lines,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states import STATES
 
 GIB = 1 << 30
@@ -164,7 +170,7 @@ def test_the_report_is_plain_json(report: dict[str, Any]) -> None:
 
 
 def test_the_table_has_a_line_for_each_host_and_the_counts(report: dict[str, Any]) -> None:
-    lines = table(report)
+    lines = state_lines(report)
     assert lines[0].split() == ["HOST", "STATE", "PARALLEL", "MODELS", "CONTEXT", "WHY"]
     assert lines[1] == "gone     unreachable  -         -       -        timed out"
     assert lines[5] == "stale    drifted      3         1       4096     stale process: V0 1, not 3"
@@ -173,24 +179,24 @@ def test_the_table_has_a_line_for_each_host_and_the_counts(report: dict[str, Any
 
 
 def test_the_table_tells_each_cause_once(report: dict[str, Any]) -> None:
-    assert table(report)[4].endswith("  stale process: V0 1, not 3, V1 1, not 3")
+    assert state_lines(report)[4].endswith("  stale process: V0 1, not 3, V1 1, not 3")
 
 
 def test_the_table_tells_why_a_service_does_not_run() -> None:
     stopped = {"layer": "process", "variable": "", "found": "inactive", "wanted": "active", "message": "m"}
     report = fleet_report([HostData("a", verified={**IN_SYNC, "differences": [stopped]})], NOW)
-    assert table(report)[1].endswith("  not running: m")
+    assert state_lines(report)[1].endswith("  not running: m")
 
 
 def test_the_table_shows_a_conflict_that_has_not_struck_yet() -> None:
     conflict = {"variable": "V0", "file": "/x.conf", "line": 1, "message": "/x.conf:1 sets it after ours"}
     report = fleet_report([HostData("a", verified={**IN_SYNC, "conflicts": [conflict]})], NOW)
-    assert table(report)[1].endswith("  other file: V0")
+    assert state_lines(report)[1].endswith("  other file: V0")
 
 
 def test_an_empty_fleet_has_a_report() -> None:
     report = fleet_report([], NOW)
-    assert (report["hosts"], table(report)[-1]) == ([], "no hosts")
+    assert (report["hosts"], state_lines(report)[-1]) == ([], "no hosts")
 
 
 def test_what_was_not_seen_is_not_in_sync_and_the_table_says_what(report: dict[str, Any]) -> None:
@@ -198,7 +204,7 @@ def test_what_was_not_seen_is_not_in_sync_and_the_table_says_what(report: dict[s
     assert (blind["state"], blind["problem"]) == ("unknown", "run as root; read the journal")
     assert not blind["mended_by_site"]
     assert any(
-        line.startswith("blind") and line.endswith("run as root; read the journal") for line in table(report)
+        line.startswith("blind") and line.endswith("run as root; read the journal") for line in state_lines(report)
     )
 
 
@@ -282,7 +288,7 @@ def test_a_host_whose_ollama_was_upgraded_says_so_first_and_is_mended_by_the_nex
     (host,) = report["hosts"]
     assert (host["drift"][0]["cause"], host["drift"][0]["message"]) == ("changed since", upgraded)
     assert host["mended_by_site"]
-    assert table(report)[1].split("changed since: ")[1].startswith(upgraded)
+    assert f"changed since: {upgraded}" in " ".join(" ".join(state_lines(report)[1:3]).split())
 
 
 def test_a_gpu_that_ollama_does_not_use_is_drift_that_no_run_mends() -> None:
@@ -291,3 +297,21 @@ def test_a_gpu_that_ollama_does_not_use_is_drift_that_no_run_mends() -> None:
     assert (host["state"], host["mended_by_site"]) == ("drifted", False)
     assert host["drift"][0]["cause"] == "gpu dropped"
     assert host["drift"][0]["message"].startswith("GPU card is not used: too old; when that is repaired, restart")
+
+
+def test_why_goes_on_below_where_it_is_long() -> None:
+    told = state_lines(fleet_report([HostData("a", failure="word " * 60), HostData("b", failure="x")], NOW))
+    assert [line.split()[0] for line in told] == ["HOST", "a", *["word"] * (len(told) - 4), "b", "2"]
+    assert sum(line.count("word") for line in told) == 60
+    assert max(map(len, told)) <= LINE_CHARACTERS
+
+
+def test_each_cause_counts_its_hosts_once_the_most_frequent_first(report: dict[str, Any]) -> None:
+    assert report["summary"]["causes"] == {"stale process": 3}
+    assert [causes_of(host) for host in report["hosts"]][2:5] == [["stale process"]] * 3
+
+
+def test_what_plans_warn_of_is_said_once() -> None:
+    hosts = [HostData(f"gpu{number}", plan={**plan(), "warnings": ["hot"]}) for number in (10, 8, 9)]
+    assert warning_lines(fleet_report(hosts, NOW)) == ["Warnings", "  - gpu8-gpu10: hot"]
+    assert warning_lines(fleet_report([HostData("a", plan=plan())], NOW)) == []

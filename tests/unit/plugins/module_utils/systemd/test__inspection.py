@@ -12,8 +12,8 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection, _show
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import MARKER
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import MARKER
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Manager
 
 UNIT, NAME = "ollama.service", "zz-gpufleet.conf"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import place
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import place
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._timer import timer_command, timer_name
 from hypothesis import given
 from hypothesis import strategies as st

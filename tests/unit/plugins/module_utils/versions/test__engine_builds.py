@@ -16,7 +16,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
     parse_build,
     pin_of,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse, rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,9 +42,12 @@ def test_what_is_no_build_is_refused_with_its_text(text: str) -> None:
 def test_measured_builds_stand_in_order_and_are_those_that_the_readme_claims() -> None:
     assert list(MEASURED) == sorted(MEASURED)
     assert [str(one) for one in MEASURED] == [
+        "b10068",
         "b10361",
         "b10488",
+        "b10630",
         "b10760",
+        "b10865",
         "v0.4.0",
         "b10970",
         "v0.5.0",
@@ -54,11 +58,13 @@ def test_measured_builds_stand_in_order_and_are_those_that_the_readme_claims() -
 @pytest.mark.parametrize(
     ("number", "before", "after"),
     [
-        (9452, None, "b10361"),
+        (9452, None, "b10068"),
+        (10069, "b10068", "b10361"),
         (10361, "b10361", "b10488"),
         (10434, "b10361", "b10488"),
-        (10488, "b10488", "b10760"),
-        (10864, "b10760", "v0.4.0"),
+        (10488, "b10488", "b10630"),
+        (10863, "b10760", "b10865"),
+        (10864, "b10865", "v0.4.0"),
         (10969, "b10970", "v0.5.0"),
         (11433, "v0.5.0", "b11434"),
         (11434, "b11434", None),

@@ -42,11 +42,12 @@ V0_5_0 = V0_4_0 | {"keeps_routing", "copies_time_step", "wants_even_batches"}
 @pytest.mark.parametrize(
     ("build", "names"),
     [
+        ("b10068", {"turns_flash_on"}),
         ("b10361", set()),
         ("b10488", set()),
-        ("b10630", B10630 | {"is_measured"}),
+        ("b10630", B10630),
         ("b10760", B10760),
-        ("b10865", B10865 | {"is_measured"}),
+        ("b10865", B10865),
         ("v0.4.0", V0_4_0),
         ("b10970", V0_4_0),
         ("v0.5.0", V0_5_0),
@@ -63,18 +64,20 @@ def test_what_a_build_does_otherwise_than_b10488(build: str, names: set[str]) ->
 @pytest.mark.parametrize(
     ("build", "standing", "based_on"),
     [
-        ("b9452", Standing.ESTIMATE, ["b10361"]),
-        ("b10353", Standing.ESTIMATE, ["b10361"]),
+        ("b9452", Standing.ESTIMATE, ["b10068"]),
+        ("b10068", Standing.MEASURED, ["b10068"]),
+        ("b10069", Standing.INHERITED, ["b10068", "b10361"]),
+        ("b10353", Standing.INHERITED, ["b10068", "b10361"]),
         ("b10361", Standing.MEASURED, ["b10361"]),
         ("b10380", Standing.INHERITED, ["b10361", "b10488"]),
         ("b10434", Standing.INHERITED, ["b10361", "b10488"]),
         ("b10500", Standing.ESTIMATE, ["b10488"]),
-        ("b10630", Standing.READ, ["b10630"]),
-        ("b10745", Standing.ESTIMATE, ["b10488"]),
+        ("b10630", Standing.MEASURED, ["b10630"]),
+        ("b10745", Standing.ESTIMATE, ["b10630"]),
         ("b10800", Standing.ESTIMATE, ["b10760"]),
-        ("b10864", Standing.READ, ["b10865"]),
-        ("b10865", Standing.READ, ["b10865"]),
-        ("b10900", Standing.ESTIMATE, ["b10760"]),
+        ("b10864", Standing.MEASURED, ["b10865"]),
+        ("b10865", Standing.MEASURED, ["b10865"]),
+        ("b10900", Standing.ESTIMATE, ["b10865"]),
         ("b10950", Standing.INHERITED, ["v0.4.0", "b10970"]),
         ("b10969", Standing.MEASURED, ["b10970"]),
         ("v0.5.0", Standing.MEASURED, ["v0.5.0"]),
@@ -89,7 +92,6 @@ def test_how_far_the_rules_of_a_build_are_known(build: str, standing: Standing, 
     assert [str(one) for one in based] == based_on
     rules = engine_rules(parse_build(build))
     assert rules.allows_for_change == (standing is Standing.ESTIMATE)
-    assert rules.is_measured == (standing in (Standing.MEASURED, Standing.INHERITED))
 
 
 def test_where_it_is_in_doubt_a_change_counts_where_it_takes_more() -> None:
@@ -102,6 +104,12 @@ def test_a_build_that_nobody_has_read_is_never_exact() -> None:
     unread = EngineBuild(10488, is_read=False)
     assert standing_of(unread)[0] is Standing.ESTIMATE
     assert engine_rules(unread).allows_for_change
+
+
+@pytest.mark.parametrize(("build", "turns_on"), [("b10068", False), ("b10090", True), ("b10091", True)])
+def test_what_is_only_refused_by_one_of_two_builds_leaves_their_rows_equal(build: str, turns_on: bool) -> None:
+    assert engine_rules(parse_build(build)).turns_flash_on == turns_on
+    assert standing_of(parse_build(build))[0] is not Standing.ESTIMATE
 
 
 @pytest.mark.parametrize("build", ["b10760", "v0.5.0", "b11434"])
@@ -133,7 +141,7 @@ def test_each_change_came_after_the_build_that_lacks_it() -> None:
             (0, 32, 14),
             "llama.cpp b10434 (Ollama 0.32.14), as b10361 and b10488, between which nothing changed",
         ),
-        ("0.30.0", (0, 30, 0), "llama.cpp b9452 (Ollama 0.30.0), not measured: a bound by b10361"),
+        ("0.30.0", (0, 30, 0), "llama.cpp b9452 (Ollama 0.30.0), not measured: a bound by b10068"),
         ("0.40.2", (0, 40, 2), "llama.cpp of a build that is not known (Ollama 0.40.2): a bound by b11434"),
     ],
 )
@@ -143,8 +151,3 @@ def test_the_rules_are_called_by_engine_and_ollama(
     pin = pin_of(release)
     assert pin is not None
     assert rules_name(pin.build, version) == name
-
-
-def test_a_build_of_which_no_row_was_measured_says_so() -> None:
-    name = "llama.cpp b10630 (Ollama 0.33.9), read in its source and not measured"
-    assert rules_name(parse_build("b10630"), "0.33.9") == name

@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     BelievedMemory,
     uses_flash_attention,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
 MIB = 1 << 20

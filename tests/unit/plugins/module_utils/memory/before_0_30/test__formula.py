@@ -22,7 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, STEMS, bench, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     believed_memory,
     runs_in_go_engine,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import parse
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
 SETTINGS = LoadSettings(8192, 2)

@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     Cells,
     cells,
-    kind_of_cache,
+    kinds_of_cache,
     layer_cache,
     layers_cache,
     widest_value,
@@ -171,5 +171,5 @@ def test_several_layers_keep_what_each_of_them_keeps():
 def test_layers_that_keep_different_amounts_are_told_apart(changes):
     other = replace(PLAIN.layers[1], **changes)
     model = replace(PLAIN, layers=(PLAIN.layers[0], other, *PLAIN.layers[2:]))
-    assert kind_of_cache(model, 0) != kind_of_cache(model, 1)
-    assert kind_of_cache(model, 0) == kind_of_cache(model, 2)
+    assert kinds_of_cache(model)[0] != kinds_of_cache(model)[1]
+    assert kinds_of_cache(model)[0] == kinds_of_cache(model)[2]

@@ -61,6 +61,8 @@ PRODUCTS = [
     ("gpt-oss:20b", 2048, 28),
     ("gemma3:4b", 512, 12),
     ("gemma3:4b", 2048, 24),
+    ("gemma3n:e2b", 512, 12),
+    ("gemma3n:e2b", 2048, 48),  # three streams meet weights of half precision, which cuBLAS multiplies
     ("gemma4:e4b", 2048, 24),
     ("mixtral:8x7b", 512, 16),
     ("mixtral:8x7b", 2048, 64),
@@ -99,6 +101,57 @@ def test_with_flash_attention_the_pool_is_bounded(name, batch, measured, kind):
     found = pool_mib(name, 4096, batch, kind)
     assert measured <= found <= measured + 50
     assert pool_mib(name, 32768, batch, kind, parallel=4) == found
+
+
+# The same with that of v0.5.0, of which 4 MiB are a workspace.
+SORTED = [
+    ("deepseek-v3.2:671b", 4096, 512, 52),
+    ("deepseek-v3.2:671b", 4096, 2048, 196),
+    ("deepseek-v3.2:671b", 16384, 512, 196),
+    ("deepseek-v3.2:671b", 16384, 2048, 390),
+    ("glm-5:744b", 4096, 2048, 196),
+    ("glm-5:744b", 16384, 2048, 390),
+]
+
+
+@pytest.mark.parametrize(("name", "context_length", "batch", "measured"), SORTED)
+def test_an_indexer_sorts_its_cells_in_pieces_of_64_mib(name, context_length, batch, measured):
+    found = pool_mib(
+        name, context_length, batch, "f16 auto", build="v0.5.0", workspace_bytes=OLD_WORKSPACE_BYTES
+    )
+    assert measured <= found <= measured + 10
+
+
+# The compute buffer itself grows: 57 layers are each handed a mask of the positions that there are by then.
+GROWN = [
+    ("minimax-m3:427b", 4096, 512, 437),
+    ("minimax-m3:427b", 4096, 2048, 1747.5),
+    ("minimax-m3:427b", 16384, 512, 1833.6),
+    ("minimax-m3:427b", 16384, 2048, 7364.2),
+]
+
+
+@pytest.mark.parametrize(("name", "context_length", "batch", "measured"), GROWN)
+def test_a_buffer_reserved_for_an_empty_context_grows_as_it_fills(name, context_length, batch, measured):
+    kind = {"build": "v0.5.0", "workspace_bytes": OLD_WORKSPACE_BYTES}
+    assert measured <= pool_mib(name, context_length, batch, "f16 auto", **kind) <= 1.3 * measured + 64
+    assert pool_mib(name, context_length, batch, "f16 off", **kind) < 4200
+
+
+def test_several_gpus_keep_the_masks_of_as_many_requests_as_are_in_flight():
+    settings = LoadSettings(
+        4096, 1, 512, build=parse_build("v0.5.0"), backend=Backend(workspace_bytes=OLD_WORKSPACE_BYTES)
+    )
+    halves = split(shape_of("minimax-m3:427b"), settings, [400 * GIB] * 2)
+    for half, measured in zip(halves, (857.5, 880.5)):
+        assert measured <= half.pool_bytes / MIB <= 1.2 * measured
+    # What GPUs hand each other lies in their compute buffers: a pool is the same on each as on one.
+    halves = split(shape_of("llama3.1:8b"), settings, [24 * GIB] * 2)
+    assert all(14 <= half.pool_bytes / MIB <= 64 for half in halves)
+
+
+def test_of_a_row_longer_than_a_piece_one_is_sorted():
+    assert pool_mib("glm-5:744b", 1 << 25, 512, "f16 auto") >= 6 * 4 * (1 << 25) / MIB
 
 
 def test_a_backend_that_cannot_grow_a_pool_keeps_every_size():

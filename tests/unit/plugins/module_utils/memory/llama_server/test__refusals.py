@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     LoadSettings,
     Refused,
@@ -173,3 +174,25 @@ def test_kimi_linear_starts_with_a_batch_that_slots_share_evenly_or_an_earlier_b
     layout = cells(KIMI, 4096, slots, 512)
     assert layout.batch == 512
     check(KIMI, layout, settings_of(slots, build), Attention.FLASH)
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "flash_attention", "is_refused"),
+    [
+        # As the engines of both builds did; its heads have no flash attention on a GPU.
+        ("b10068", "deepseek-v2:16b", "auto", True),
+        ("b10361", "deepseek-v2:16b", "auto", False),
+        ("b10068", "deepseek-v2:16b", "on", False),
+        ("b10068", "llama3.1:8b", "auto", False),
+        ("b10068", "llama3.1:8b", "off", True),
+    ],
+)
+def test_a_quantised_cache_needs_flash_attention_which_it_turns_on_only_in_later_builds(
+    build: str, name: str, flash_attention: str, is_refused: bool
+) -> None:
+    settings = LoadSettings(4096, 1, 512, "q8_0", flash_attention, parse_build(build))
+    if not is_refused:
+        assert estimate(shape(name), settings).gpus
+        return
+    with pytest.raises(Refused, match=f"^{name} cannot keep its KV cache in q8_0 while flash attention is off"):
+        estimate(shape(name), settings)

@@ -5,7 +5,8 @@
 
 tests/data/architectures.json has, by model, metadata and tensors (those of several blocks once, with the blocks), and
 rows: context, slots, batch, cache type, flash attention; then MiB of weights, cache and compute buffer, or how it failed.
-They are from llama.cpp's own graphs and allocator (b10488), with a backend that answers as CUDA does and computes nothing.
+They are from llama.cpp's own graphs and allocator (b10488), with a backend that answers as CUDA does and computes nothing;
+where a model names its build, and of those since bitnet, from the unmodified engine on a simulated machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
     ModelShape,
     shape_from_header,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA
 
 MIB = 1 << 20
@@ -50,6 +52,11 @@ def shape_of(name: str, model: dict[str, Any]) -> ModelShape:
     return shape_from_header(header, name=name)
 
 
+def settings_of(model: dict[str, Any], row: list[Any]) -> LoadSettings:
+    """How a row was started; on b10488, or the build that the model names."""
+    return LoadSettings(*row[:SETTINGS], parse_build(model.get("build", "b10488")))
+
+
 def wrong_compute_buffers(name: str) -> list[Any]:
     """The rows of a model whose compute buffer is not ours."""
     model = architectures()[name]
@@ -58,5 +65,5 @@ def wrong_compute_buffers(name: str) -> list[Any]:
         row
         for row in model["rows"]
         if row[SETTINGS] not in FAILED
-        and not within(estimate(shape, LoadSettings(*row[:SETTINGS])).gpus[0].compute_bytes, row[-1], 0.0001)
+        and not within(estimate(shape, settings_of(model, row)).gpus[0].compute_bytes, row[-1], 0.0001)
     ]

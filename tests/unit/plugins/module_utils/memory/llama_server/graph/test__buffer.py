@@ -24,21 +24,19 @@ def floats(count, *sources, **options):
 
 
 def test_the_smallest_hole_that_is_large_enough_is_taken():
-    arena = Arena()
-    offsets = [arena.allocate(size) for size in (512, 128, 256, 128)]
-    arena.release(offsets[0], 512)
-    arena.release(offsets[2], 256)
-    assert arena.allocate(128) == offsets[2]
+    arena, offsets = Arena(), [0] * 5
+    taken = [(1, 0, True), (0, 1, True), (2, 2, True), (0, 3, True)]
+    arena.run([*taken, (1, 0, False), (2, 2, False), (0, 4, True)], (128, 512, 256), offsets)
+    assert offsets == [0, 512, 640, 896, 640]
     assert arena.holes == [(0, 512), (768, 128)]
 
 
 def test_neighbouring_holes_become_one_and_the_last_one_shortens_what_is_in_use():
-    arena = Arena()
-    offsets = [arena.allocate(128) for _unused in range(4)]
-    for number in (0, 2, 1):
-        arena.release(offsets[number], 128)
+    arena, offsets = Arena(), [0] * 4
+    arena.run([(0, number, True) for number in range(4)], (128,), offsets)
+    arena.run([(0, number, False) for number in (0, 2, 1)], (128,), offsets)
     assert arena.holes == [(0, 384)]
-    arena.release(offsets[3], 128)
+    arena.run([(0, 3, False)], (128,), offsets)
     assert (arena.holes, arena.end, arena.peak_bytes) == ([], 0, 512)
 
 

@@ -1,0 +1,165 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Executes the module `ollama_model` on the host a slice of time after the other, and shows its progress between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.utils.display import Display
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB, gib_or_mib
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
+
+IDLE_SECONDS = 120
+TIMEOUT_SECONDS = 86400
+# Before the next try where something is to mend itself.
+PAUSE_SECONDS = 5.0
+
+
+class ActionModule(HostModule):
+    """The way of the module `ollama_model`."""
+
+    returns = documented("ollama_model")
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super(HostModule, self).run(tmp, task_vars)
+        variables = task_vars or {}
+        host = str(variables.get("inventory_hostname", "the host"))
+
+        options = {**self._task.args, "models": named(self._task.args.get("models"))}
+
+        def execute() -> dict[str, Any]:
+            return self.answer_of("ollama_model", options, self.returns, variables)
+
+        def show(line: str) -> None:
+            Display().display(f"{host}: {line}", stderr=True)
+
+        slices = Slices(execute, show)
+        idle, timeout = (
+            int(self._task.args.get(name, default))
+            for name, default in (("idle_seconds", IDLE_SECONDS), ("timeout_seconds", TIMEOUT_SECONDS))
+        )
+        only_looks = bool(self._task.check_mode) or boolean(self._task.args.get("look", False))
+        return {**result, **slices.all(idle, timeout, only_looks)}
+
+
+def named(models: Any) -> Any:
+    """A list of models as the module takes it, where each may be a name alone."""
+    if not isinstance(models, list):
+        return models
+    return [{"name": model} if isinstance(model, str) else model for model in models]
+
+
+@dataclass
+class Slices:
+    """Executes the module until all is done, or nothing comes any more. Times in seconds."""
+
+    execute: Callable[[], dict[str, Any]]
+    show: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+    _changed: bool = False
+    _before: str | None = None
+    _here: tuple[int, int] = (-1, -1)
+    _rates: Rates = field(default_factory=lambda: Rates())
+
+    def all(self, idle_s: float, timeout_s: float, only_looks: bool) -> dict[str, Any]:
+        """The answer of the last slice, with the changes of all."""
+        started = headway = self.clock()
+        began = False
+        while True:
+            answer = self._with_all_changes(self.execute())
+            if answer.get("failed") or answer.get("unreachable") or only_looks or answer.get("done"):
+                return answer
+            now = self.clock()
+            here = _here(answer)
+            if here > self._here:
+                headway = now
+            began, self._here = began or here > (0, 0), here
+            waiting = str(answer.get("waiting") or "")
+            if waiting and not began:
+                return {**answer, "failed": True, "msg": waiting}
+            if now - headway > idle_s:
+                return {**answer, "failed": True, "msg": waiting or _stalled(answer, idle_s)}
+            if now - started > timeout_s:
+                return {**answer, "failed": True, "msg": f"{_coming(answer)} is not here within {timeout_s:g} s"}
+            self.show(self._rates.line(answer, now) + (f"; {waiting}" if waiting else ""))
+            if waiting:
+                self.pause(PAUSE_SECONDS)
+
+    def _with_all_changes(self, answer: dict[str, Any]) -> dict[str, Any]:
+        self._changed = self._changed or bool(answer.get("changed"))
+        diff = answer.get("diff")
+        if self._before is None and isinstance(diff, Mapping):
+            self._before = str(diff.get("before", ""))
+        if self._before is not None and isinstance(diff, Mapping):
+            diff = {**diff, "before": self._before}
+        return {**answer, "changed": self._changed, **({"diff": diff} if diff else {})}
+
+
+@dataclass
+class Rates:
+    """How fast one model comes, from one slice to the next."""
+
+    _name: str = ""
+    _at: float = 0.0
+    _bytes: int = 0
+
+    def line(self, answer: Mapping[str, Any], now: float) -> str:
+        """What is coming, how much of it is here, how fast, and how long it still takes."""
+        model = _current(answer)
+        if model is None:
+            return "all models are here"
+        name, done, size = model["name"], model["completed_bytes"], model["size_bytes"]
+        layer, layer_done, layer_size = model["layer"], model["layer_completed_bytes"], model["layer_bytes"]
+        if done is None or not size:
+            done, size = layer_done, layer_size
+        elapsed = now - self._at
+        rate = (done - self._bytes) / elapsed if name == self._name and elapsed > 0 else None
+        self._name, self._at, self._bytes = name, now, done
+        parts = [f"{gib_or_mib(done)} of {gib_or_mib(size)}" + (f" ({100 * done // size} %)" if size else "")]
+        if layer:
+            parts.append(f"layer {layer[7:19]} {gib_or_mib(layer_done)} of {gib_or_mib(layer_size)}")
+        if rate is not None and rate > 0:
+            parts += [f"{rate / MIB:.1f} MiB/s", f"{_duration((size - done) / rate)} left"]
+        elif rate is not None:
+            parts.append("nothing came since the last line")
+        return f"{name}: {', '.join(parts)}"
+
+
+def _current(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    coming = (model for model in answer.get("models") or () if model["action"] and not model["done"])
+    return next(coming, None)
+
+
+def _coming(answer: Mapping[str, Any]) -> str:
+    model = _current(answer)
+    return f"model {model['name']}" if model else "a model"
+
+
+def _stalled(answer: Mapping[str, Any], idle_s: float) -> str:
+    model = _current(answer) or {}
+    said = str(model.get("status") or "nothing")
+    return (
+        f"{_coming(answer)}: nothing has come for {idle_s:g} s, and Ollama's last words were {said!r}: look at the registry, the "
+        "network and the server's log, and run it again; what is here is kept"
+    )
+
+
+def _here(answer: Mapping[str, Any]) -> tuple[int, int]:
+    """How many models are done, and how many bytes of the one that is coming are here: more means that it goes on."""
+    model = _current(answer) or {}
+    done = sum(1 for one in answer.get("models") or () if one["action"] and one["done"])
+    return done, int(model.get("completed_bytes") or model.get("layer_completed_bytes") or 0)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,48 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of the module `ollama_plan` from the variables of the role of that name.
+
+Written as templates in the role's task, Ansible would compile each of them anew for every host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+PREFIX = "ollama_plan_"
+# What the entry points of the role and the playbooks set, which is nobody's setting.
+PRIVATE = tuple(f"__{PREFIX}{name}" for name in ("only_inputs", "compare", "apply", "start_stopped", "refusals"))
+# Named otherwise than the option.
+_RENAMED = {"models": "model_descriptions"}
+
+
+def plan_options(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Those of the options `names` that the role's variables give, of which `values` are resolved."""
+    given = {name: f"{PREFIX}{_RENAMED.get(name, name)}" for name in names}
+    options = {name: values[variable] for name, variable in given.items() if variable in values}
+    options.update({name[len(PREFIX) + 2 :]: values[name] for name in PRIVATE if name in values})
+    if not _is_on(values, "use_measured", True):
+        options.pop("measured", None)
+    return {**options, "gather": _gathered(values)}
+
+
+def _gathered(values: Mapping[str, Any]) -> list[str]:
+    """What is read on the host: what nobody describes."""
+    is_host_read = not values.get(f"{PREFIX}gpu")
+    is_measured_read = _is_on(values, "use_measured", True) and not values.get(f"{PREFIX}measured")
+    asked = {
+        "gpu": is_host_read,
+        "models": _is_on(values, "gather_models", not values.get(f"{PREFIX}model_descriptions")),
+        "service": _is_on(values, "gather_environment", is_host_read),
+        "server": is_host_read,
+        "measured": is_host_read and is_measured_read,
+    }
+    return [part for part, is_asked in asked.items() if is_asked]
+
+
+def _is_on(values: Mapping[str, Any], name: str, otherwise: bool) -> bool:
+    return bool(boolean(values.get(f"{PREFIX}{name}", otherwise), strict=False))

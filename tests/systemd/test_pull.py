@@ -1,0 +1,186 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models come from a real registry, Debian's docker-registry behind a front that redirects blobs, and from a file."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from ansible_collections.gpufleet.ollama.tests.registry.models import small_model
+
+from .conftest import CHECKOUT
+
+CARD = {"gpus": "rtx3060_12gb", "packages": ("docker-registry",)}
+FRONT = "localhost:5001"
+NAME = f"{FRONT}/team/model:v1"
+FAULTS = "/root/faults.json"
+# Debian's own wants a login, which Ollama does not have.
+OPEN = """
+version: 0.1
+storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
+http: {addr: ":5000"}
+"""
+FILE = "/srv/small.gguf"
+SOURCE = {"name": NAME, "insecure": True}
+NOPE = [{"name": f"{FRONT}/team/nope:v1", "insecure": True}]
+SETTINGS = {
+    "gpufleet_pull": True,
+    "ollama_plan_wanted": [{"name": NAME, "context_length": 2048, "requests": 2}],
+    "ollama_plan_min_context_length": 2048,
+    "ollama_pull_models": [SOURCE],
+    "ollama_pull_keep_free_bytes": 0,
+}
+ROLE = {"ansible.builtin.include_role": {"name": "gpufleet.ollama.ollama_pull"}}
+PUT = """
+import sys, urllib.request
+path, file = sys.argv[1:3]
+urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:11434" + path, open(file, "rb").read(), method="POST"))
+"""
+ASK = """
+import json, sys, urllib.request
+method, path, body = sys.argv[1:4]
+request = urllib.request.Request("http://127.0.0.1:11434" + path, body.encode() if body else None, method=method)
+print(urllib.request.urlopen(request, timeout=60).read().decode())
+"""
+
+
+def ask(host, method, path, body=None):
+    """What the host's server answers."""
+    return host.run("python3", "-c", ASK, method, path, json.dumps(body) if body else "")
+
+
+def installed(host):
+    return {model["name"]: model["digest"] for model in json.loads(ask(host, "GET", "/api/tags"))["models"]}
+
+
+def put_file(host, path, content):
+    host.shell(f"mkdir -p $(dirname {path})")
+    host.run("sh", "-c", f"base64 -d > {path}", input=base64.b64encode(content).decode())
+
+
+def have(host, *models, **variables):
+    """A run of the role for these models."""
+    settings = {"ollama_pull_keep_free_bytes": 0, **variables}
+    return host.play([ROLE], "--diff", ollama_pull_models=list(models), **settings)
+
+
+def faults(host, **made):
+    host.write(FAULTS, json.dumps(made))
+
+
+@pytest.fixture
+def registry(make_host, tmp_path):
+    """`registry()` is a host whose registry has a model, which the host itself has not; its file lies there too."""
+
+    def make(**settings):
+        host = make_host(**{**CARD, **settings})
+        host.write("/etc/docker/registry/config.yml", OPEN)
+        host.shell("systemctl restart docker-registry")
+        host.write("/root/front.py", (CHECKOUT / "tests/registry/front.py").read_text())
+        host.run("systemd-run", "--unit=front", "python3", "/root/front.py", "5001", "5000", FAULTS)
+        put_file(host, FILE, small_model(tmp_path))
+        host.shell("until python3 -c 'import socket; socket.create_connection((\"localhost\", 5001))'; do sleep 0.2; done")
+        digest = f"sha256:{host.run('sha256sum', FILE).split()[0]}"
+        host.run("python3", "-c", PUT, f"/api/blobs/{digest}", FILE)
+        ask(host, "POST", "/api/create", {"model": NAME, "files": {"model.gguf": digest}, "stream": False})
+        ask(host, "POST", "/api/push", {"model": NAME, "insecure": True, "stream": False})
+        ask(host, "DELETE", "/api/delete", {"model": NAME})
+        assert installed(host) == {}
+        return host
+
+    return make
+
+
+@pytest.mark.essential
+def test_site_pulls_what_is_wanted_and_missing_and_the_second_time_nothing(registry):
+    host = registry()
+    faults(host, cut_after=60_000, cuts=1)
+    applied = host.playbook("site", **SETTINGS)
+    assert applied.return_code == 0, applied.output
+    assert list(installed(host)) == [NAME]
+    assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "2"
+    again = host.playbook("site", **SETTINGS)
+    assert (again.return_code, again.changed) == (0, 0), again.output
+
+
+def test_an_impossible_plan_pulls_nothing_and_a_plan_shows_what_would_come(registry):
+    host = registry()
+    impossible = host.playbook("site", **{**SETTINGS, "ollama_plan_headroom_bytes": 11 << 30})
+    assert impossible.return_code != 0
+    assert "No host was changed" in impossible.output
+    shown = host.playbook("plan", **SETTINGS)
+    assert shown.return_code == 0, shown.output
+    assert f"to pull: {NAME}, 0 MiB" in shown.output
+    assert "has room: 0 MiB are to come" in shown.output
+    crowded = host.playbook("site", **{**SETTINGS, "ollama_pull_keep_free_bytes": 1 << 60})
+    assert crowded.return_code != 0
+    assert "would not make enough room: take a larger disk" in crowded.output
+    nowhere = host.playbook("site", **{**SETTINGS, "ollama_plan_wanted": [f"{FRONT}/team/nope:v1"], "ollama_pull_models": NOPE})
+    assert nowhere.return_code != 0
+    assert "has no model team/nope:v1: look for a slip in its name and tag" in nowhere.output
+    foretold = host.playbook("site", "--check", "--diff", **SETTINGS)
+    assert foretold.return_code == 0, foretold.output
+    assert f"+{NAME} " in foretold.output
+    assert installed(host) == {}
+
+
+def test_the_role_makes_pulls_pins_and_removes(registry):
+    host = registry()
+    # Without a network: a model is made of a file, once.
+    file = {"name": "mine:v1", "file": FILE, "digest": host.run("sha256sum", FILE).split()[0]}
+    for changed in (1, 0):
+        made = have(host, file)
+        assert (made.return_code, made.changed) == (0, changed), made.output
+
+    # What is loaded does not go; what is not, does, and nothing else.
+    gone = {"name": "mine:v1", "state": "absent"}
+    ask(host, "POST", "/api/generate", {"model": "mine:v1", "stream": False})
+    kept = have(host, gone)
+    assert kept.return_code != 0
+    assert "model mine:v1 is not removed, because it is loaded" in kept.output
+    ask(host, "POST", "/api/generate", {"model": "mine:v1", "stream": False, "keep_alive": 0})
+    host.shell("sleep 1")
+    removed = have(host, gone)
+    assert (removed.return_code, removed.changed, installed(host)) == (0, 1, {}), removed.output
+
+    # From the registry: another pin, what would come, then a pull in slices with its progress, the second time nothing.
+    wrong = have(host, {**SOURCE, "digest": "a" * 12})
+    assert wrong.return_code != 0
+    assert "and digest pins aaaaaaaaaaaa: the tag was moved" in wrong.output
+    foretold = host.play([ROLE], "--check", "--diff", ollama_pull_models=[SOURCE], ollama_pull_keep_free_bytes=0)
+    assert (foretold.return_code, foretold.changed, installed(host)) == (0, 1, {}), foretold.output
+    assert f"+{NAME} " in foretold.output
+    faults(host, rate=30_000)
+    pulling = {"gpufleet.ollama.ollama_model": {"models": [SOURCE], "keep_free_bytes": 0, "slice_seconds": 2}}
+    pulled = host.play([pulling])
+    assert (pulled.return_code, pulled.changed) == (0, 1), pulled.output
+    assert pulled.output.count(f"host: {NAME}: 0 MiB of 0 MiB (") > 1, pulled.output
+    digest = installed(host)[NAME]
+    again = have(host, {**SOURCE, "digest": digest[:12]})
+    assert (again.return_code, again.changed) == (0, 0), again.output
+
+
+def test_what_a_registry_does_wrong_is_one_sentence_and_leaves_no_model(registry):
+    host = registry()
+    for made, sentence in (
+        ({"wrong": True, "wrong_from": 1000}, "was thrown away: run it again, or repair the registry"),
+        ({"half_manifest": True}, "IncompleteRead"),
+        ({"manifest_status": 500}, "Ollama says: pull model manifest: 500"),
+        ({"no_redirect": True}, "put such a front before it"),
+    ):
+        faults(host, **made)
+        run = have(host, SOURCE)
+        assert run.return_code != 0, (made, run.output)
+        assert sentence in run.output, (made, run.output)
+        assert installed(host) == {}
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_comes(registry):
+    host = registry(run_options=("--tmpfs=/usr/share/ollama/.ollama/models:size=300k,mode=0777",))
+    run = have(host, SOURCE, ollama_pull_keep_free_bytes=200_000)
+    assert run.return_code != 0
+    assert "the disk of /usr/share/ollama/.ollama/models has no room" in run.output
+    assert have(host, SOURCE).return_code == 0

@@ -1,0 +1,190 @@
+# Copyright (c) 2026 The gpufleet.ollama developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A registry tells the size and the header of a model before it is here, and what it does wrong is one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+
+import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _gguf, _registry
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._registry import (
+    Registry,
+    RegistryError,
+    UnknownModelError,
+)
+from ansible_collections.gpufleet.ollama.tests.registry.front import Front
+from ansible_collections.gpufleet.ollama.tests.registry.models import publish, small_model
+
+
+@pytest.fixture
+def front():
+    front = Front(0).start()
+    yield front
+    front.stop()
+
+
+@pytest.fixture
+def registry(front, tmp_path):
+    """The registry of a model, whose manifest and file the front holds."""
+    publish(front, "team/model", "v1", small_model(tmp_path), {"num_ctx": 1024})
+    return Registry(f"localhost:{front.port}/team/model:v1", insecure=True)
+
+
+def test_a_manifest_tells_digest_and_sizes(front, registry, tmp_path):
+    manifest = registry.manifest()
+    text = front.kept["/v2/team/model/manifests/v1"]
+    assert manifest.digest == hashlib.sha256(text).hexdigest()
+    weights = (tmp_path / "small-1.gguf").stat().st_size
+    assert [(layer.kind, layer.size_bytes) for layer in manifest.layers] == [("model", weights), ("params", 17)]
+    assert manifest.size_bytes == sum(layer.size_bytes for layer in manifest.layers) + manifest.config.size_bytes
+
+
+def test_a_file_that_two_layers_name_is_counted_once(front, registry):
+    twice = front.kept["/v2/team/model/manifests/v1"].replace(b'"layers": [', b'"layers": [LAYER, ')
+    layer = twice[twice.index(b'[LAYER, ') + 8 :].split(b"}")[0] + b"}"
+    front.kept["/v2/team/model/manifests/v1"] = twice.replace(b"LAYER", layer)
+    manifest = registry.manifest()
+    assert len(manifest.layers) == 3
+    assert len(manifest.files) == 3
+
+
+def test_the_header_is_read_from_the_first_bytes(front, registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(_gguf, "BLOCK_BYTES", 500)
+    monkeypatch.setattr(_registry, "FIRST_PIECE_BYTES", 1000)
+    monkeypatch.setattr(_registry, "PIECE_BYTES", 3000)
+    model = registry.model(registry.manifest())
+    assert model.header == read_header(str(tmp_path / "small-1.gguf"))
+    assert model.parameters == {"num_ctx": 1024}
+    assert model.shape().name == registry.name
+    asked = [asked for _method, path, asked in front.asked if path.startswith("/direct")]
+    assert asked[1] == "bytes=0-999"
+    ranges = [tuple(map(int, text[6:].split("-"))) for text in asked[1:-1]]
+    assert ranges == sorted(ranges)
+    assert sum(last - first + 1 for first, last in ranges) < (tmp_path / "small-1.gguf").stat().st_size / 4
+
+
+@pytest.mark.parametrize(
+    ("faults", "sentence"),
+    [
+        ({"manifest_status": 404}, "has no model team/model:v1: look for a slip in its name and tag, or push it there"),
+        ({"manifest_status": 401}, "answers 401: it lets only those in who log in, as Ollama may"),
+        ({"manifest_status": 500}, "answers 500"),
+        ({"half_manifest": True}, "answers half: IncompleteRead"),
+    ],
+)
+def test_a_registry_that_does_not_tell(front, registry, faults, sentence):
+    front.given = faults
+    with pytest.raises(RegistryError, match=sentence):
+        registry.manifest()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"<html>", "is no manifest .*: the registry, or a proxy before it, answers half or for another"),
+        (b"[]", "is no manifest"),
+        (b"{}", "is no manifest: a layer is nothing"),
+        (b'{"config": {}, "layers": 3}', "is no manifest: layers is a value of the kind int"),
+        (b'{"config": {"digest": "x", "size": 1}, "layers": []}', "a text of 1 is no sha256 digest"),
+        (b'{"layers": [{"digest": "x", "size": -1}]}', "is no manifest: the size of a layer"),
+    ],
+)
+def test_what_is_no_manifest(front, registry, text, sentence):
+    front.kept["/v2/team/model/manifests/v1"] = text
+    with pytest.raises(UnknownModelError, match=sentence):
+        registry.manifest()
+
+
+@pytest.mark.parametrize(
+    ("faults", "sentence"),
+    [
+        ({"no_ranges": True}, "does not give a part of a file, so that a model there cannot be looked into"),
+        ({"short_range": True}, "answers half: .* bytes came of .* that were asked for"),
+        ({"blob_status": 403}, "answers 403: it lets only those in who log in"),
+        ({"blob_status": 500}, "answers 500$"),
+        ({"redirect": "file:///etc/passwd"}, "redirects to another place than one of HTTP"),
+        ({"redirect": "/v2/team/model/blobs/again"}, f"redirects more than {_registry.MAX_REDIRECTS} times"),
+    ],
+)
+def test_a_file_that_cannot_be_looked_into(front, registry, monkeypatch, faults, sentence):
+    monkeypatch.setattr(_registry, "FIRST_PIECE_BYTES", 1000)
+    manifest = registry.manifest()
+    front.given = faults
+    with pytest.raises(RegistryError, match=sentence) as raised:
+        registry.model(manifest)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("cuts", "is_read"), [(_registry.TRIES - 1, True), (_registry.TRIES, False)])
+def test_a_connection_that_breaks_off_is_made_again(front, registry, cuts, is_read):
+    manifest = registry.manifest()
+    front.given = {"cut_after": 50_000, "cuts": cuts}
+    if is_read:
+        assert registry.model(manifest).parameters == {"num_ctx": 1024}
+    else:
+        with pytest.raises(RegistryError, match="answers half: IncompleteRead"):
+            registry.model(manifest)
+
+
+def test_no_secret_of_a_redirect_is_told(front, registry):
+    manifest = registry.manifest()
+    front.given = {"redirect": "http://user:hunter2@127.0.0.1:1/blob?X-Amz-Signature=hunter3"}
+    with pytest.raises(RegistryError, match=r"127\.0\.0\.1:1 cannot be asked: Connection refused") as raised:
+        registry.model(manifest)
+    assert "hunter" not in str(raised.value)
+
+
+def test_with_https_no_redirect_leads_to_plain_http(front, registry, monkeypatch):
+    secure = Registry(registry.name)
+    answer = _registry._Answer("registry", 307, b"", "http://elsewhere/blob", "")
+    monkeypatch.setattr(secure, "_exchange", lambda *_arguments: answer)
+    with pytest.raises(RegistryError, match="redirects to another place than one of HTTPS"):
+        secure.manifest()
+
+
+def test_plain_http_asked_by_https_says_what_to_do(front, registry):
+    with pytest.raises(RegistryError, match="a registry that speaks plain HTTP needs insecure: true"):
+        Registry(registry.name).manifest()
+
+
+def test_what_is_too_long_is_not_read(front, registry, monkeypatch):
+    monkeypatch.setattr(_registry, "MAX_MANIFEST_BYTES", 100)
+    with pytest.raises(RegistryError, match="the answer is longer than 100 bytes"):
+        registry.manifest()
+    monkeypatch.undo()
+    manifest = registry.manifest()
+    monkeypatch.setattr(_registry, "MAX_TEXT_BYTES", 10)
+    with pytest.raises(RegistryError, match="bytes, at most 10 are read"):
+        registry.model(manifest)
+    monkeypatch.undo()
+    monkeypatch.setattr(_registry, "MAX_HEADER_BYTES", 10)
+    with pytest.raises(RegistryError, match="is longer than 10 bytes"):
+        registry.model(manifest)
+
+
+def test_a_registry_that_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr(_registry, "ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        registry = Registry(f"127.0.0.1:{silent.getsockname()[1]}/team/model", insecure=True)
+        with pytest.raises(RegistryError, match=r"cannot be asked: no whole answer within 0\.1 seconds"):
+            registry.manifest()
+        monkeypatch.setattr(_registry, "MODEL_SECONDS", 0.0)
+        late = Registry(registry.name, insecure=True)
+        with pytest.raises(RegistryError, match="not all was told within 0 seconds"):
+            late.manifest()
+
+
+@pytest.mark.parametrize("name", ["a b", "", "x/y/z/.hidden", "host/space name/model"])
+def test_what_is_no_name_is_not_asked_for(name):
+    with pytest.raises(UnknownModelError, match=r"is no model's name: write \[HOST"):
+        Registry(name).manifest()
+
+
+def test_the_budgets():
+    assert (_registry.ANSWER_SECONDS, _registry.MODEL_SECONDS) == (20.0, 60.0)
+    assert (_registry.MAX_MANIFEST_BYTES, _registry.MAX_TEXT_BYTES) == (4 << 20, 1 << 20)
+    assert (_registry.FIRST_PIECE_BYTES, _registry.PIECE_BYTES, _registry.MAX_HEADER_BYTES) == (1 << 20, 4 << 20, 64 << 20)
