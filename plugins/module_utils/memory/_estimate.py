@@ -248,10 +248,14 @@ def split_computes(
     """
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count + 1, free_bytes)
-    copies = PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
+    copies = _input_copies(free_bytes, is_pipelined)
     return devices_compute_bytes(
         shape, load.layout, load.attention, load.cache_type, units, copies, settings.engine
     )
+
+
+def _input_copies(free_bytes: Sequence[int], is_pipelined: bool) -> int:
+    return PIPELINE_COPIES if len(free_bytes) > 1 and is_pipelined else 1
 
 
 def split(
@@ -271,6 +275,7 @@ def split(
     load = _resolved(shape, settings)
     units = assigned_units(shape.block_count + 1, free_bytes)
     computed = split_computes(shape, settings, free_bytes, is_pipelined=is_pipelined)
+    copies = _input_copies(free_bytes, is_pipelined)
     last = shape.block_count
     return tuple(
         GpuMemory(
