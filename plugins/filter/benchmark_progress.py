@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: benchmark_progress
 short_description: How far a benchmark is, in one line
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The gpufleet.ollama developers (@gpufleet)
 description:
