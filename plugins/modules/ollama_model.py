@@ -185,7 +185,7 @@ no_room:
   returned: always
   type: str
 descriptions:
-  description: The models that are to come, as M(gpufleet.ollama.ollama_plan#module) takes them.
+  description: The models that are to come, as M(gpufleet.ollama.ollama_plan) takes them.
   returned: always
   type: list
   elements: dict
