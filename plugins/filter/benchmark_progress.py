@@ -42,7 +42,7 @@ RETURN = r"""
 _value:
   description: The line.
   type: str
-  sample: "4 at once, llama3.2:3b; after this 8 left; 2 of 4 done; about 3 min to go; tokens/s so far 1: 40.1, 2: 78.0"
+  sample: "4 at once, llama3.2:3b; 2 of 4 done, about 3 min to go; tokens/s so far 1: 40.1, 2: 78.0"
 """
 
 from collections.abc import Callable, Mapping, Sequence

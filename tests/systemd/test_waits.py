@@ -101,6 +101,7 @@ def test_a_preload_that_was_killed_is_completed_by_the_next_run_and_an_unchanged
     assert first.return_code == 0, first.output
     loading = "Load the models that are to stay loaded and are not"
     again = host.playbook("site", **asked, **patience)
+    assert again.changed == 0, again.output
     assert (again.changed, f"TASK [gpufleet.ollama.ollama_override : {loading}]" in again.output) == (0, False)
 
     host.shell("systemctl restart ollama; sleep 1")  # as a run leaves it that was killed before it loaded anything
