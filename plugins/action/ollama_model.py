@@ -57,6 +57,36 @@ def named(models: Any) -> Any:
 
 
 @dataclass
+class Rates:
+    """How fast one model comes, from one slice to the next."""
+
+    _name: str = ""
+    _at: float = 0.0
+    _bytes: int = 0
+
+    def line(self, answer: Mapping[str, Any], now: float) -> str:
+        """What is coming, how much of it is here, how fast, and how long it still takes; empty where that is not known."""
+        model = _current(answer)
+        if model is None:
+            return ""
+        name, done, size = model["name"], model["completed_bytes"], model["size_bytes"]
+        layer, layer_done, layer_size = model["layer"], model["layer_completed_bytes"], model["layer_bytes"]
+        if done is None or not size:
+            done, size = layer_done, layer_size
+        elapsed = now - self._at
+        rate = (done - self._bytes) / elapsed if name == self._name and elapsed > 0 else None
+        self._name, self._at, self._bytes = name, now, done
+        parts = [f"{gib_or_mib(done)} of {gib_or_mib(size)}" + (f" ({100 * done // size} %)" if size else "")]
+        if layer:
+            parts.append(f"layer {layer[7:19]} {gib_or_mib(layer_done)} of {gib_or_mib(layer_size)}")
+        if rate is not None and rate > 0:
+            parts += [f"{rate / MIB:.1f} MiB/s", f"{_duration((size - done) / rate)} left"]
+        elif rate is not None:
+            parts.append("nothing came since the last line")
+        return f"{name}: {', '.join(parts)}"
+
+
+@dataclass
 class Slices:
     """Executes the module until all is done, or nothing comes any more. Times in seconds."""
 
@@ -67,7 +97,7 @@ class Slices:
     _changed: bool = False
     _before: str | None = None
     _here: tuple[int, int] = (-1, -1)
-    _rates: Rates = field(default_factory=lambda: Rates())
+    _rates: Rates = field(default_factory=Rates)
 
     def all(self, idle_s: float, timeout_s: float, only_looks: bool) -> dict[str, Any]:
         """The answer of the last slice, with the changes of all."""
@@ -89,7 +119,7 @@ class Slices:
                 return {**answer, "failed": True, "msg": waiting or _stalled(answer, idle_s)}
             if now - started > timeout_s:
                 return {**answer, "failed": True, "msg": f"{_coming(answer)} is not here within {timeout_s:g} s"}
-            self.show(self._rates.line(answer, now) + (f"; {waiting}" if waiting else ""))
+            self.show("; ".join(filter(None, [self._rates.line(answer, now), waiting])))
             if waiting:
                 self.pause(PAUSE_SECONDS)
 
@@ -101,36 +131,6 @@ class Slices:
         if self._before is not None and isinstance(diff, Mapping):
             diff = {**diff, "before": self._before}
         return {**answer, "changed": self._changed, **({"diff": diff} if diff else {})}
-
-
-@dataclass
-class Rates:
-    """How fast one model comes, from one slice to the next."""
-
-    _name: str = ""
-    _at: float = 0.0
-    _bytes: int = 0
-
-    def line(self, answer: Mapping[str, Any], now: float) -> str:
-        """What is coming, how much of it is here, how fast, and how long it still takes."""
-        model = _current(answer)
-        if model is None:
-            return "all models are here"
-        name, done, size = model["name"], model["completed_bytes"], model["size_bytes"]
-        layer, layer_done, layer_size = model["layer"], model["layer_completed_bytes"], model["layer_bytes"]
-        if done is None or not size:
-            done, size = layer_done, layer_size
-        elapsed = now - self._at
-        rate = (done - self._bytes) / elapsed if name == self._name and elapsed > 0 else None
-        self._name, self._at, self._bytes = name, now, done
-        parts = [f"{gib_or_mib(done)} of {gib_or_mib(size)}" + (f" ({100 * done // size} %)" if size else "")]
-        if layer:
-            parts.append(f"layer {layer[7:19]} {gib_or_mib(layer_done)} of {gib_or_mib(layer_size)}")
-        if rate is not None and rate > 0:
-            parts += [f"{rate / MIB:.1f} MiB/s", f"{_duration((size - done) / rate)} left"]
-        elif rate is not None:
-            parts.append("nothing came since the last line")
-        return f"{name}: {', '.join(parts)}"
 
 
 def _current(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:

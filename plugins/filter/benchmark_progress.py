@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: benchmark_progress
 short_description: How far a benchmark is, in one line
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The gpufleet.ollama developers (@gpufleet)
 description:
@@ -42,7 +42,7 @@ RETURN = r"""
 _value:
   description: The line.
   type: str
-  sample: "4 at once, llama3.2:3b; after this 8 left; 2 of 4 done; about 3 min to go; tokens/s so far 1: 40.1, 2: 78.0"
+  sample: "4 at once, llama3.2:3b; 2 of 4 done, about 3 min to go; tokens/s so far 1: 40.1, 2: 78.0"
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -47,6 +47,10 @@ options:
       - A runner that has another number is a problem.
     type: int
     required: true
+  progress:
+    description: A line that is printed on the control node before it is measured. The host does not get it.
+    type: str
+    default: ""
   concurrency:
     description:
       - Numbers of requests in flight to measure with.
@@ -342,6 +346,7 @@ def main() -> None:
             **SERVICE_ARGUMENTS,
             "models": {"type": "list", "elements": "str", "required": True},
             "parallel": {"type": "int", "required": True},
+            "progress": {"type": "str", "default": ""},
             "concurrency": {"type": "list", "elements": "int", "default": []},
             "prompt_lengths": {"type": "list", "elements": "int", "default": [128]},
             "output_lengths": {"type": "list", "elements": "int", "default": [64]},

@@ -185,7 +185,7 @@ no_room:
   returned: always
   type: str
 descriptions:
-  description: The models that are to come, as M(gpufleet.ollama.ollama_plan#module) takes them.
+  description: The models that are to come, as O(gpufleet.ollama.ollama_plan#module:models) takes them.
   returned: always
   type: list
   elements: dict
@@ -224,6 +224,14 @@ MODEL_OPTIONS: dict[str, Any] = {
     "file": {"type": "path"},
     "insecure": {"type": "bool", "default": False},
 }
+# Of a server that does not answer.
+NOTHING_KNOWN: dict[str, Any] = {
+    "needed_bytes": 0,
+    "free_bytes": 0,
+    "models_path": "",
+    "no_room": "",
+    "descriptions": [],
+}
 # For looking at all models before anything comes.
 LOOK_SECONDS = 600
 
@@ -256,7 +264,12 @@ def main() -> None:
         }
         before = [_line(step.name, host.digest_of(step.name)) for step in steps]
         _finish(module, host, steps, before, result)
-    except (ApiError, SystemdError, UpkeepError, OSError) as error:
+    except ApiError as error:
+        if module.check_mode or module.params["look"]:
+            module.fail_json(msg=str(error))
+        # It may be one that systemd starts again.
+        module.exit_json(changed=False, done=False, waiting=str(error), models=[], **NOTHING_KNOWN)
+    except (SystemdError, UpkeepError, OSError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -15,8 +15,9 @@ description:
     (what fits, and how much GPU memory it takes), and with the smallest cards that would do. No host is contacted.
   - The memory of 76 cards is known by name. It is what programs get of them on Linux, which is less than the box says.
     Of others a size is taken.
-  - 35 models are known by name, in the quantization that Ollama's library gives for that name, by the numbers that
-    their makers have published. Of others a file is taken.
+  - 48 models are known by name, in the quantization that Ollama's library gives for that name, by the numbers that
+    their makers have published; of 13 of them by the architecture's numbers alone, so that the answer is an estimate. Of others
+    a file is taken.
   - The playbook C(gpufleet.ollama.what_if) does the same from one line.
 author:
   - The gpufleet.ollama developers (@gpufleet)

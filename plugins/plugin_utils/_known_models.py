@@ -55,7 +55,7 @@ def models_named(given: Any) -> Models:
             descriptions += _of_file(Path(entry).expanduser())
             continue
         row = _row(entry)
-        descriptions.append(row["shape"])
+        descriptions.append(row.get("shape") or {"name": row["name"], "numbers": row["numbers"]})
         if row["note"]:
             notes.append(f"{row['name']}: {row['note']}")
     keys = [name_key(str(model["name"])) for model in descriptions]

@@ -22,11 +22,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible.utils.display import Display
-from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import LINE_CHARACTERS
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 
 INTERVAL_SECONDS = 15
+# Of a line, which stands by itself in a terminal.
+MOST_CHARACTERS = 120
 
 
 class LongModule(HostModule):
@@ -90,7 +91,7 @@ def telling(host: str, words: Callable[[], str]) -> Iterator[None]:
 def say(host: str, words: str) -> None:
     """One line on the terminal, in which nothing that a host wrote is more than text."""
     line = shown(" ".join(f"{host}: {words}".split()))
-    Display().display(line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS - 1]}…")
+    Display().display(line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…")
 
 
 def host_of(task_vars: Mapping[str, Any] | None) -> str:

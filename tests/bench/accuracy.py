@@ -389,12 +389,12 @@ def main() -> int:
     """Compare, print, and say in one line how it went."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=Path, default=_collection.DATA / "engine_memory.csv")
-    parser.add_argument("--headers", type=Path, default=_collection.DATA / "headers")
+    parser.add_argument("--headers", type=Path, nargs="+", default=[_collection.DATA / "headers"])
     parser.add_argument("--multi-gpu", type=Path)
     parser.add_argument("--engine", type=_build, default=B10488, metavar="BUILD", help="b10488, v0.5.0, ...")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
-    shapes = read_shapes(arguments.headers)
+    shapes = {name: shape for folder in arguments.headers for name, shape in read_shapes(folder).items()}
     left_out: Counter[str] = Counter()
     rows = comparable(read_rows(arguments.rows), shapes, left_out)
     by_model, everything, refusals = compare_rows(rows, shapes, arguments.engine)

@@ -29,12 +29,14 @@ import probe
 import rows
 
 ACCURACY = _checkout.TESTS / "bench" / "accuracy.py"
+STORED = _checkout.DATA / "newer"
 SAMPLE = measure.Every(one_gpu=12, several_gpus=0)
 # What is claimed for every build: caches and weights to the byte, totals in percent of what was measured.
 MOST_P99_PERCENT = 0.5
 MOST_UNDER_PERCENT, MOST_UNDER_MIB = 1.0, 16.0
 # The tables have four decimals; what differs by less than this does not differ.
 SAME_MIB = 0.01
+SAME_PERCENT = 0.0005
 
 
 def complaints(found: dict[str, Any]) -> list[str]:
@@ -42,7 +44,7 @@ def complaints(found: dict[str, Any]) -> list[str]:
     said = []
     one_gpu = found["all"]
     for name, what in (("kv", "cache"), ("weights", "weights")):
-        if worst := one_gpu[f"{name}_max_error_pct"]:
+        if (worst := one_gpu[f"{name}_max_error_pct"]) > SAME_PERCENT:
             said.append(f"{what}: up to {worst:.4f} % off, claimed is none")
     if one_gpu["total_p99_error_pct"] > MOST_P99_PERCENT:
         said.append(f"total: p99 {one_gpu['total_p99_error_pct']:.2f} % off, claimed are {MOST_P99_PERCENT} %")
@@ -52,7 +54,7 @@ def complaints(found: dict[str, Any]) -> list[str]:
         if several["layers_wrong"]:
             said.append(f"several GPUs: {several['layers_wrong']} devices with other layers")
         for name, what in (("kv", "cache"), ("weights", "weights")):
-            if worst := several[f"{name}_max_error_pct"]:
+            if (worst := several[f"{name}_max_error_pct"]) > SAME_PERCENT:
                 said.append(f"several GPUs: {what}: up to {worst:.4f} % off, claimed is none")
         if several["device_total_p99_error_pct"] > MOST_P99_PERCENT:
             said.append(
@@ -130,25 +132,39 @@ def compare(release: str, tables: measure.Tables, headers: Path, into: Path) -> 
     for line in describe(found):
         print(f"  {release} {line}")
     said = [f"too low: {one.row['model']} {one}" for one in found if one.is_too_low]
+    several_gpus = into / measure.SEVERAL_GPUS if several else None
+    return [*figures_of(release, into / measure.ONE_GPU, several_gpus, [headers], into), *said]
+
+
+def figures_of(release: str, one_gpu: Path, several_gpus: Path | None, headers: Sequence[Path], into: Path) -> list[str]:
+    """Print the accuracy line of a release's tables and return where its figures are worse than what is claimed."""
     figures = into / "accuracy.json"
-    command = [sys.executable, ACCURACY, "--engine", release, "--rows", into / measure.ONE_GPU, "--json", figures]
-    command += ["--headers", headers, *(["--multi-gpu", into / measure.SEVERAL_GPUS] if several else [])]
-    printed = package.run(command)
-    print(printed.splitlines()[-1])
-    return [*complaints(json.loads(figures.read_text())), *said]
+    figures.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, ACCURACY, "--engine", release, "--rows", one_gpu, "--json", figures]
+    command += ["--headers", *headers, *(["--multi-gpu", several_gpus] if several_gpus else [])]
+    print(package.run(command).splitlines()[-1])
+    return complaints(json.loads(figures.read_text()))
 
 
-def claimed_versions() -> list[str]:
-    """What to measure for each build of which the rules claim to be exact, as far as there is a backend; the newest last."""
+def claimed() -> dict[str, str]:
+    """Each release of which the rules claim to be exact, the newest last, and what to measure for it.
+
+    That is a version of npm, or a build that is made here; nothing where there is no backend of it.
+    """
     import _collection  # noqa: F401  # makes the next line importable
-    from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
-        MEASURED,
-        parse_build,
-    )
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import MEASURED
 
-    of_npm = {version: parse_build(release) for version, (release, _headers) in package.KNOWN.items()}
-    builds = {**of_npm, **{release: parse_build(release) for release in package.BACKENDS}}
-    return sorted((version for version, build in builds.items() if build in MEASURED), key=builds.__getitem__)
+    versions = {release: version for version, (release, _headers) in package.KNOWN.items()}
+    made = {release: release for release in package.BACKENDS}
+    return {str(build): {**made, **versions}.get(str(build), "") for build in MEASURED}
+
+
+def judge_stored(release: str, into: Path) -> list[str]:
+    """Hold a release that cannot be measured here against the rows of it that are kept."""
+    print(f"==> rows of tests/data/newer, llama.cpp {release}", flush=True)
+    one_gpu, several_gpus = (STORED / f"{name}-{release}.csv" for name in ("engine_memory", "engine_memory_multi_gpu"))
+    found = figures_of(release, one_gpu, several_gpus, [probe.HEADERS, STORED / "headers"], into / release)
+    return [f"{release} {one}" for one in found]
 
 
 def loaded_only(tables: measure.Tables) -> tuple[list[rows.Row], list[list[rows.Row]]]:
@@ -182,13 +198,19 @@ def main() -> None:
     parser.add_argument("--headers", type=Path, default=probe.HEADERS)
     parser.add_argument("--into", type=Path, default=_checkout.TESTS.parent / ".build" / "engine_truth")
     arguments = parser.parse_args()
-    versions = claimed_versions() if arguments.engine == "all" else [arguments.engine]
-    if arguments.newest_known:
-        versions = claimed_versions()[-1:]
+    wanted = {arguments.engine: arguments.engine}
+    if arguments.engine == "all":
+        wanted = claimed()
+    elif arguments.newest_known:
+        wanted = {"": [version for version in claimed().values() if version in package.KNOWN][-1]}
     said: list[str] = []
     try:
-        for version in versions:
-            said += judge(version, SAMPLE if arguments.sample else measure.Every(), arguments.headers, arguments.into)
+        for release, version in wanted.items():
+            if release and not version:
+                said += judge_stored(release, arguments.into)
+                continue
+            every = SAMPLE if arguments.sample else measure.Every()
+            said += judge(version, every, arguments.headers, arguments.into)
     except package.Unreachable as error:
         print(f"not held against the engine, because no registry answers: {error}")
         sys.exit(1 if os.environ.get("CI") else 0)

@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import conditions_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measured import measured_parallel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import StoredError, read
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import read_json
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import (
     NamedGpu,
     dropped_words,
@@ -44,11 +45,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed 
     UnplannableError,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError, gather
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._pulling import MakingError, Told
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._registry import (
+    UnknownModelError,
+    manifest_in,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._residence import (
     files_of,
     loaded_model,
     runner_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._room import no_room
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_config import (
     find_server_config,
     parse_map,
@@ -320,6 +327,24 @@ def _benchmark_structure(data: bytes) -> None:
     _benchmark(as_json(changed(BENCHMARK, data)))
 
 
+def _registry_manifest(data: bytes) -> None:
+    manifest = manifest_in(data, "localhost:5000/team/model:v1")
+    no_room("/m", manifest.size_bytes, 0, 0, {"m": manifest.layers}, [])
+
+
+def _registry_structure(data: bytes) -> None:
+    _registry_manifest(as_json(changed(MANIFEST, data)))
+
+
+def _pull_lines(data: bytes) -> None:
+    told = Told()
+    for line in data.split(b"\n"):
+        value = read_json(line, 1000)
+        if isinstance(value, dict):
+            told.take(value)
+    json.dumps([told.status, told.completed, told.totals, told.is_checking])
+
+
 _FILES = Folder()
 _STORE = Folder()
 
@@ -391,6 +416,14 @@ TARGETS = (
         "server-log",
         _server_log,
         honest=(FOUND + SEPARATOR + LOADED, LOADED + b"\n" + LOADED.replace(b"sha256-a", b"sha256-b")),
+    ),
+    Target("registry", _registry_manifest, (UnknownModelError,), honest=(as_json(MANIFEST),)),
+    Target("registry-structure", _registry_structure, (UnknownModelError,)),
+    Target(
+        "pull",
+        _pull_lines,
+        (MakingError, ValueError),
+        honest=(b'{"status":"pulling manifest"}\n{"status":"pulling a","digest":"sha256:a","total":9,"completed":3}',),
     ),
     Target("benchmark", _benchmark, (StoredError,), honest=(as_json(BENCHMARK),)),
     Target("benchmark-structure", _benchmark_structure, (StoredError,)),

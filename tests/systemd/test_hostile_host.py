@@ -120,7 +120,7 @@ import http.server, json
 ANSWERS = {
     "/api/version": {"version": "0.11.0"},
     "/api/tags": {"models": []},
-    "/api/ps": {"models": [{"name": "llama3.2:3b", "size": 1, "size_vram": 1, "context_length": 131072}]},
+    "/api/ps": {"models": [{"name": "llama3.2:3b", "size": 1, "size_vram": 1, "context_length": 123456}]},
 }
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -143,7 +143,7 @@ def test_what_a_foreign_process_answers_on_the_port_is_in_no_plan(make_host):
     assert run.return_code == 0, run.output
     assert "unit foreign.service), not ollama.service: it is not asked" in " ".join(run.output.split())
     assert "0.11.0" not in run.output
-    assert "131072" not in run.output
+    assert "123456" not in run.output
 
 
 @pytest.mark.essential

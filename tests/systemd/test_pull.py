@@ -11,7 +11,7 @@ import json
 import pytest
 from ansible_collections.gpufleet.ollama.tests.registry.models import small_model
 
-from .conftest import CHECKOUT
+from .conftest import CHECKOUT, PATIENCE_SECONDS
 
 CARD = {"gpus": "rtx3060_12gb", "packages": ("docker-registry",)}
 FRONT = "localhost:5001"
@@ -161,6 +161,19 @@ def test_the_role_makes_pulls_pins_and_removes(registry):
     digest = installed(host)[NAME]
     again = have(host, {**SOURCE, "digest": digest[:12]})
     assert (again.return_code, again.changed) == (0, 0), again.output
+
+
+def test_a_server_that_is_killed_in_the_middle_is_waited_for(registry):
+    host = registry()
+    faults(host, rate=15_000)
+    task = {"gpufleet.ollama.ollama_model": {"models": [SOURCE], "keep_free_bytes": 0, "slice_seconds": 3}}
+    running = host.start(host._write_playbook([task], {}))
+    host.shell("until ls /usr/share/ollama/.ollama/models/blobs/*-partial-0; do sleep 0.2; done; sleep 1")
+    host.shell("systemctl kill --signal=KILL ollama")
+    faults(host)
+    output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
+    assert running.returncode == 0, output
+    assert list(installed(host)) == [NAME]
 
 
 def test_what_a_registry_does_wrong_is_one_sentence_and_leaves_no_model(registry):

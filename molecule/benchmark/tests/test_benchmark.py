@@ -61,7 +61,7 @@ def test_the_knee_is_found_the_state_comes_back_and_the_next_plan_uses_it(on: Ho
     )
 
     assert run.returncode == 0, run
-    assert "saturating: 2 at once, llama3.2:3b; after this 3, 4 left" in run.flat
+    assert "saturating: 2 at once, llama3.2:3b; 1 of 4 done, about " in run.flat
     assert parallels_seen(service)[started:] == ["1", "2", "3", "4"]
     assert as_it_is(service) == before
     kept = result(service)

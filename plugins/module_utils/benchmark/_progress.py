@@ -16,15 +16,12 @@ def progress(steps: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str,
     done. seconds: since the first began.
     """
     done = len(measured)
-    step, left = steps[done], [str(one["parallel"]) for one in steps[done + 1 :]]
-    words = [
-        f"{step['parallel']} at once, {', '.join(map(str, step['models']))}; after this {', '.join(left) or 'nothing'} left",
-        f"{done} of {len(steps)} done",
-    ]
-    if done:
-        words.append(f"about {_duration(seconds / done * (len(steps) - done))} to go")
-        words.append(f"tokens/s so far {', '.join(_rates(one) for one in measured)}")
-    return "; ".join(words)
+    step = steps[done]
+    line = f"{step['parallel']} at once, {', '.join(map(str, step['models']))}; {done} of {len(steps)} done"
+    if not done:
+        return line
+    to_go = _duration(seconds / done * (len(steps) - done))
+    return f"{line}, about {to_go} to go; tokens/s so far {', '.join(_rates(one) for one in measured)}"
 
 
 def partial(result: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], done: int) -> dict[str, Any]:
@@ -42,12 +39,16 @@ def partial(result: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], done:
 def _rates(measurement: Mapping[str, Any]) -> str:
     """What each model reached with all slots in use: `4: 80.3`."""
     rates = [
-        f"{level['tokens_per_second']:.1f}"
+        _rate(level["tokens_per_second"])
         for model in measurement["models"]
         for level in model["levels"][-1:]
         if level.get("tokens_per_second") is not None
     ]
     return f"{measurement['parallel']}: {'/'.join(rates) or 'none'}"
+
+
+def _rate(tokens_per_second: float) -> str:
+    return f"{tokens_per_second:.0f}" if tokens_per_second >= 100 else f"{tokens_per_second:.1f}"
 
 
 def _duration(seconds: float) -> str:

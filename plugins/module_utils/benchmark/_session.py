@@ -142,6 +142,7 @@ class Session:
         try:
             replace(self.api, timeout_s=self.control.at_most(self.load_timeout_s)).load(name)
         except ApiError as error:
+            self.control.check()  # it may have had only the time that was left of the whole
             return str(error)
         requests = [self.workload.request(name, _WARM_UP, turn) for turn in range(self.warm_up_requests)]
         warm_up = self._round([requests], lambda: None)

@@ -48,7 +48,8 @@ class MemoryEngine:
     """The engine as the memory rules foretell it; it remembers what it has found."""
 
     def __init__(self) -> None:
-        self._starts: dict[tuple[object, ...], EngineLoad] = {}
+        # With details and without.
+        self._starts: dict[tuple[object, ...], dict[bool, EngineLoad]] = {}
         self._units: dict[tuple[object, ...], UnitSums] = {}
         self._computes: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._believed: dict[tuple[object, ...], BelievedMemory] = {}
@@ -57,14 +58,15 @@ class MemoryEngine:
 
     def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         """What starting the model does."""
-        # Only a load that does not lie as usual is told otherwise with details.
-        for details in (launch.details, not launch.details):
-            known = self._starts.get((id(model.shape), launch, free_bytes, details))
-            if known is not None and (details is launch.details or not known.refitted):
-                return known
-        self._shapes[id(model.shape)] = model.shape
-        known = self._start(model, launch, free_bytes)
-        self._starts[id(model.shape), launch, free_bytes, launch.details] = known
+        starts = self._starts.setdefault((id(model.shape), launch, free_bytes), {})
+        known = starts.get(launch.details)
+        if known is None:
+            known = starts.get(not launch.details)
+            # Only a load that does not lie as usual is told otherwise with details.
+            if known is None or known.refitted:
+                self._shapes[id(model.shape)] = model.shape
+                known = self._start(model, launch, free_bytes)
+            starts[launch.details] = known
         return known
 
     def _start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._remembered import remembered
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import (
     B10488,
@@ -63,6 +63,13 @@ class LoadSettings:
     build: EngineBuild = B10488
     backend: Backend = USUAL_BACKEND
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @remembered
+    def _hash(self) -> int:
+        return hash((self.context_length, self.parallel, self.batch, self.kv_cache_type, self.build))
+
     def __post_init__(self) -> None:
         for key in ("context_length", "parallel", "batch"):
             if getattr(self, key) < 1:
@@ -74,7 +81,7 @@ class LoadSettings:
                 f"flash_attention is {self.flash_attention}, expected {', '.join(FLASH_ATTENTION)}"
             )
 
-    @cached_property
+    @remembered
     def engine(self) -> EngineRules:
         """What the engine of that build does."""
         return engine_rules(self.build, fuses=self.backend.fuses)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._remembered import remembered
 
 EXACT = "exact"
 ESTIMATE = "estimate"
@@ -75,7 +76,7 @@ class GpuMemory:
         """Weights, KV cache and compute buffer: what the engine's log lines add up to."""
         return self.weights_bytes + self.kv_cache.total_bytes + self.compute_bytes
 
-    @cached_property
+    @remembered
     def total_bytes(self) -> int:
         """All that the model takes on this GPU."""
         return self.buffers_bytes + self.all_projector_bytes + self.cuda_context_bytes

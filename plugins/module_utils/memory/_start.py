@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._remembered import remembered
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     USUAL_BACKEND,
     Backend,
@@ -46,7 +46,15 @@ class Launch:
     backend: Backend = USUAL_BACKEND
     details: bool = field(default=True, compare=False)
 
-    @cached_property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @remembered
+    def _hash(self) -> int:
+        sizes = (self.context_length, self.parallel, self.batch)
+        return hash((sizes, self.kv_cache_type, self.fit_targets_bytes, self.projector_on_gpu))
+
+    @remembered
     def settings(self) -> LoadSettings:
         """What of it the memory depends on.
 

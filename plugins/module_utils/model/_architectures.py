@@ -84,7 +84,7 @@ class Traits:
 ARCHITECTURES: Mapping[str, Traits] = {
     "afmoe": Traits(sliding=SlidingPattern(4)),
     "arwkv7": Traits(recurrence=Recurrence.EVERY_LAYER),
-    "bailingmoe3": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS),
+    "bailingmoe3": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS, has_large_graph=True),
     "bert": Traits(is_encoder=True, is_headless=True),
     "bitnet": Traits(reads_embeddings_in_place=True),
     "cohere2": Traits(sliding=SlidingPattern(4)),
@@ -137,7 +137,7 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "mistral3": Traits(inline_projector="pixtral"),
     "modern-bert": Traits(is_encoder=True, is_headless=True, sliding=SlidingPattern(3, dense_first=True)),
     "muse-glimmer": Traits(sliding=SlidingPattern(4)),
-    "nanbeige": Traits(repeats_layers=True),
+    "nanbeige": Traits(repeats_layers=True, has_large_graph=True),
     "nemotron_h": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS_AND_NETWORK),
     "nemotron_h_moe": Traits(recurrence=Recurrence.WITHOUT_KV_HEADS_AND_NETWORK),
     "neo-bert": Traits(is_encoder=True, is_headless=True),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import GgufError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
@@ -73,12 +74,12 @@ def layer_of(entry: Any, where: str) -> Layer:
     """
     if not isinstance(entry, dict):
         raise ModelError(f"{where} is no manifest: a layer is {kind_of(entry)}, expected a mapping")
-    size_bytes = entry.get("size")
-    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool) or size_bytes < 0:
+    size_bytes: Any = entry.get("size")
+    if not is_number(size_bytes):
         raise ModelError(f"{where} is no manifest: the size of a layer is {kind_of(size_bytes)}")
     media_type = str(entry.get("mediaType", ""))
     kind = media_type[len(_LAYER_PREFIX) :] if media_type.startswith(_LAYER_PREFIX) else media_type
-    return Layer(kind, blob_name(entry, where), size_bytes)
+    return Layer(kind, blob_name(entry, where), int(size_bytes))
 
 
 def blob_name(entry: Mapping[str, Any], where: str) -> str:

@@ -48,6 +48,8 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 # A configuration or parameters: some hundred bytes.
 MAX_TEXT_BYTES = 1024 * 1024
+# A pebibyte: of the largest published models a thousand.
+MAX_MODEL_BYTES = 1 << 50
 MAX_REDIRECTS = 10
 # Connections break off; one that does each time is the registry's or a proxy's way.
 TRIES = 3
@@ -119,20 +121,7 @@ class Registry:
                 f"{host} has no model {namespace}/{model}:{tag}: look for a slip in its name and tag, or push it there"
             )
         self._expect(answer, http.client.OK)
-        where = f"what {host} has as {namespace}/{model}:{tag}"
-        try:
-            manifest = read_json(answer.body)
-            if not isinstance(manifest, dict):
-                raise ValueError("it is no mapping")
-            layers = tuple(layers_of(manifest, where))
-            config = layer_of(manifest.get("config"), where)
-        except ModelError as error:
-            raise UnknownModelError(f"{error}: Ollama cannot pull it") from error
-        except ValueError as error:
-            raise UnknownModelError(
-                f"{where} is no manifest ({error}): the registry, or a proxy before it, answers half or for another"
-            ) from error
-        return RegistryManifest(short_name(self.name), hashlib.sha256(answer.body).hexdigest(), layers, config)
+        return manifest_in(answer.body, self.name)
 
     def model(self, manifest: RegistryManifest) -> InstalledModel:
         """The model as it will be when it is here, read from the first bytes of its files.
@@ -254,6 +243,31 @@ class Registry:
             if isinstance(error, RegistryError):
                 raise
             raise RegistryError(f"{host} cannot be asked: {shown(masked_text(_reason(error)), 200)}") from error
+
+
+def manifest_in(body: bytes, name: str) -> RegistryManifest:
+    """The manifest that a registry has answered for a model's name.
+
+    Raises: UnknownModelError.
+    """
+    host, namespace, model, tag = name_parts(name)
+    where = f"what {host} has as {namespace}/{model}:{tag}"
+    try:
+        manifest = read_json(body)
+        if not isinstance(manifest, dict):
+            raise ValueError("it is no mapping")
+        layers = tuple(layers_of(manifest, where))
+        config = layer_of(manifest.get("config"), where)
+    except ModelError as error:
+        raise UnknownModelError(f"{error}: Ollama cannot pull it") from error
+    except ValueError as error:
+        raise UnknownModelError(
+            f"{where} is no manifest ({error}): the registry, or a proxy before it, answers half or for another"
+        ) from error
+    found = RegistryManifest(short_name(name), hashlib.sha256(body).hexdigest(), layers, config)
+    if found.size_bytes > MAX_MODEL_BYTES:
+        raise UnknownModelError(f"{where} is to have {found.size_bytes} bytes, which no disk holds")
+    return found
 
 
 @dataclass(frozen=True)

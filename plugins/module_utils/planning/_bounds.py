@@ -28,7 +28,7 @@ class Bounds:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._least_memories: dict[str, LeastMemory] = {}
-        self._least: dict[tuple[str, Candidate], int] = {}
+        self._least: dict[Candidate, dict[str, int]] = {}
 
     def is_hopeless(self, models: Sequence[SchedulerModel], candidate: Candidate, loaded: int) -> bool:
         """Whether the largest of these models alone, or the `loaded` smallest together, exceed all GPU memory.
@@ -38,16 +38,14 @@ class Bounds:
         if not self._knows_least(candidate):
             return False
         room = self._room_bytes(candidate)
-        least = sorted(
-            self._least_bytes(model, candidate) for model in self._simulation.runners(models, candidate)
-        )
+        least = sorted(self._least_of_each(self._simulation.runners(models, candidate), candidate))
         return bool(least) and (least[-1] > room or sum(least[:loaded]) > room)
 
     def rules_out(self, runners: Sequence[SchedulerModel], count: int, candidate: Candidate) -> bool:
         """Whether not any `count` of these models are safe together, as far as their least memory tells."""
         if not self._knows_least(candidate):
             return False
-        least = sorted((self._least_bytes(model, candidate) for model in runners), reverse=True)
+        least = sorted(self._least_of_each(runners, candidate), reverse=True)
         if sum(least[:count]) > self._room_bytes(candidate):
             return True
         if count < 2 or simulates(len(runners), count):
@@ -111,15 +109,18 @@ class Bounds:
         """Whether models may be safe that are loaded besides those of a server, as far as their least memory tells."""
         if not self._knows_least(candidate):
             return True
-        return sum(self._least_bytes(model, candidate) for model in models) <= self._left_bytes(server)
+        return sum(self._least_of_each(models, candidate)) <= self._left_bytes(server)
 
     def _least_bytes(self, model: SchedulerModel, candidate: Candidate) -> int:
-        """What a model takes at the least, CUDA contexts included."""
-        key = (model.name, candidate)
-        known = self._least.get(key)
-        if known is None:
-            known = self._least[key] = self._least_of(model, candidate)
-        return known
+        return self._least_of_each((model,), candidate)[0]
+
+    def _least_of_each(self, models: Sequence[SchedulerModel], candidate: Candidate) -> list[int]:
+        """What each model takes at the least, CUDA contexts included."""
+        known = self._least.setdefault(candidate, {})
+        for model in models:
+            if model.name not in known:
+                known[model.name] = self._least_of(model, candidate)
+        return [known[model.name] for model in models]
 
     def _least_of(self, model: SchedulerModel, candidate: Candidate) -> int:
         server = self._simulation.server(candidate)

@@ -269,16 +269,22 @@ class Simulation:
         return self._headroom_failure(server)
 
     def _headroom_failure(self, server: Server) -> str:
-        used = {position for runner in server.runners for position in runner.placement}
+        all_pools: dict[int, int] = {}
+        for runner in server.runners:
+            for position in runner.placement:
+                pool_bytes = runner.memory.gpus[position].pool_bytes
+                all_pools[position] = all_pools.get(position, 0) + pool_bytes
         keep = server.margin_bytes + self.headroom_bytes
         for position, free in enumerate(server.free_bytes()):
-            if position in used and free < keep:
+            pools = all_pools.get(position)
+            if pools is None:
+                continue
+            if free < keep:
                 return (
                     f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} "
                     f"free, and {gib(keep)} are to stay free"
                 )
-            pools = sum(runner.memory.gpus[position].pool_bytes for runner in server.runners)
-            if position in used and free < pools + self.headroom_bytes:
+            if free < pools + self.headroom_bytes:
                 return (
                     f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} free, and the"
                     f" engine's pools take up to {gib(pools)} there as the contexts fill"

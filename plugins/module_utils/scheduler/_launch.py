@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
@@ -64,7 +65,10 @@ def can_flash(gpu: SchedulerGpu) -> bool:
 
     Source: ollama ml/device.go, FlashAttentionSupported() (v0.33.0-rc2).
     """
-    if gpu.library != "CUDA" or not gpu.compute_capability:
-        return True
-    major, _unused, minor = gpu.compute_capability.partition(".")
+    return gpu.library != "CUDA" or not gpu.compute_capability or _can_cuda_flash(gpu.compute_capability)
+
+
+@lru_cache(maxsize=64)
+def _can_cuda_flash(compute_capability: str) -> bool:
+    major, _unused, minor = compute_capability.partition(".")
     return int(major) >= 6 and (major, minor) != ("7", "2")

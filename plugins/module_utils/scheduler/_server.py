@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._remembered import remembered
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import CUDA_CONTEXT_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
@@ -173,7 +173,7 @@ class Server:
         """Memory that is really free on each GPU."""
         return self._free_bytes
 
-    @cached_property
+    @remembered
     def _free_bytes(self) -> tuple[int, ...]:
         return really_free(self.gpus, self.runners)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,8 @@ def test_figures_within_what_is_claimed_are_no_complaint(program: Program) -> No
     within = {"total_p99_error_pct": truth.MOST_P99_PERCENT}
     assert truth.complaints(figures(one_gpu=within)) == []
     assert truth.complaints(figures(several={"device_total_p99_error_pct": truth.MOST_P99_PERCENT})) == []
+    rounded = dict.fromkeys(("kv_max_error_pct", "weights_max_error_pct"), 0.0004)
+    assert truth.complaints(figures(one_gpu=rounded, several=rounded)) == []
     assert (truth.MOST_P99_PERCENT, truth.MOST_UNDER_PERCENT, truth.MOST_UNDER_MIB) == (0.5, 1.0, 16.0)
 
 
@@ -144,7 +147,8 @@ def test_a_registry_that_does_not_answer_fails_the_gate_in_ci_only(
     [
         ([], [""]),
         (["--engine", "3.20.0"], ["3.20.0"]),
-        (["--engine", "all"], ["3.20.0", "3.22.1"]),
+        (["--engine", "b10630"], ["b10630"]),
+        (["--engine", "all"], ["3.20.0", "b10630", "rows of b10760", "3.22.1", "rows of b11434"]),
         (["--newest-known"], ["3.22.1"]),
     ],
 )
@@ -154,15 +158,48 @@ def test_which_versions_are_measured(
     truth = program("truth")
     measured: list[str] = []
     monkeypatch.setattr(truth, "judge", lambda version, *_: measured.append(version) or [])
-    monkeypatch.setattr(truth, "claimed_versions", lambda: ["3.20.0", "3.22.1"])
+    monkeypatch.setattr(truth, "judge_stored", lambda release, _into: measured.append(f"rows of {release}") or [])
+    claimed = {"b10361": "3.20.0", "b10630": "b10630", "b10760": "", "v0.5.0": "3.22.1", "b11434": ""}
+    monkeypatch.setattr(truth, "claimed", lambda: claimed)
     monkeypatch.setattr("sys.argv", ["truth.py", *options])
     with pytest.raises(SystemExit):
         truth.main()
     assert measured == versions
 
 
-def test_the_rules_claim_the_newest_version_that_is_known(program: Program) -> None:
-    claimed, package = program("truth").claimed_versions(), program("package")
-    assert claimed[-1] == [*package.KNOWN][-1]
-    assert claimed[:2] == ["3.19.1", "3.20.0"]
-    assert set(claimed) <= {*package.KNOWN, *package.BACKENDS}
+def test_each_claimed_build_is_measured_by_npm_or_made_here_or_has_rows_that_are_kept(program: Program) -> None:
+    truth = program("truth")
+    assert truth.claimed() == {
+        "b10068": "3.19.1",
+        "b10361": "3.20.0",
+        "b10488": "b10488",
+        "b10630": "b10630",
+        "b10760": "",
+        "b10865": "b10865",
+        "v0.4.0": "3.21.1",
+        "b10970": "b10970",
+        "v0.5.0": "3.22.1",
+        "b11434": "",
+    }
+    for release, version in truth.claimed().items():
+        assert version or (truth.STORED / f"engine_memory_multi_gpu-{release}.csv").exists()
+
+
+def test_rows_that_are_kept_are_judged_like_measured_ones(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    truth = program("truth")
+    commands: list[list[str]] = []
+
+    def accuracy(command: Sequence[Any]) -> str:
+        commands.append([str(part) for part in command])
+        found = figures(one_gpu={"total_p99_error_pct": 0.6})
+        (tmp_path / "b11434" / "accuracy.json").write_text(json.dumps(found))
+        return "a table\nthe line"
+
+    monkeypatch.setattr(truth.package, "run", accuracy)
+    assert truth.judge_stored("b11434", tmp_path) == ["b11434 total: p99 0.60 % off, claimed are 0.5 %"]
+    (command,) = commands
+    assert command[command.index("--engine") + 1] == "b11434"
+    assert command[command.index("--multi-gpu") + 1].endswith("tests/data/newer/engine_memory_multi_gpu-b11434.csv")
+    assert [Path(folder).name for folder in command[command.index("--headers") + 1 :][:2]] == ["headers", "headers"]

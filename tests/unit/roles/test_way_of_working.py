@@ -53,3 +53,10 @@ def test_the_workflows_name_actions_by_their_commit() -> None:
         used = [step["uses"] for step in mappings(load(path)) if "uses" in step]
         assert used
         assert [one for one in used if len(one.rpartition("@")[2]) != 40] == []
+
+
+def test_a_mirror_is_not_overrun_by_hosts_that_pull() -> None:
+    (task,) = (
+        task for task in load(CHECKOUT / "roles/ollama_pull/tasks/main.yml") if "gpufleet.ollama.ollama_model" in task
+    )
+    assert task["throttle"] == "{{ ollama_pull_throttle }}"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._remembered import remembered
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import padded
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
@@ -47,7 +48,7 @@ class Cells:
     batch: int
     ahead: int = 0
 
-    @cached_property
+    @remembered
     def tokens(self) -> int:
         """Tokens computed at once, as many of each slot."""
         return padded(self.batch, self.slots)

@@ -101,6 +101,17 @@ def test_what_may_mend_is_waited_for_where_something_had_come(run):
     assert (result["failed"], result["msg"]) == (True, "model m: Ollama says: unexpected EOF")
 
 
+def test_a_server_that_is_started_again_is_waited_for(run):
+    gone = {"models": [], "done": False, "waiting": "GET /api/tags failed: Connection refused", "changed": False}
+    result, lines, _seconds = run([answered(GIB), gone, gone, answered(GIB // 2), answered(4 * GIB, done=True)])
+    assert (result["done"], result["changed"]) == (True, True)
+    assert lines[1:3] == ["GET /api/tags failed: Connection refused"] * 2
+    result, _lines, seconds = run([answered(GIB), gone], idle=60)
+    assert (result["failed"], result["msg"], seconds) == (True, gone["waiting"], 80)
+    result, lines, _seconds = run([gone])
+    assert (result["failed"], result["msg"], lines) == (True, gone["waiting"], [])
+
+
 def test_what_does_not_begin_is_told_at_once(run):
     result, lines, seconds = run([answered(0, waiting="model m: connection refused")])
     assert (result["failed"], result["msg"], lines, seconds) == (True, "model m: connection refused", [], 10)

@@ -22,6 +22,8 @@ PACKAGE = "ansible_collections.gpufleet.ollama.plugins.module_utils."
 
 # The pure rooms, the lowest first: each may import those before it.
 FLOORS = ("versions", "model", "memory", "scheduler", "planning", "placement")
+# What every room may use.
+SHARED = ("_lines", "_remembered", "_sizes")
 # The other rooms, and which they may import. Nobody else imports planning or the report.
 BESIDE: Mapping[str, Collection[str]] = {
     "bounds": (),
@@ -121,7 +123,7 @@ def room_of(name: str) -> str:
 def may_import(room: str) -> set[str]:
     """The rooms that a room may import, itself among them."""
     below = FLOORS[: FLOORS.index(room)] if room in FLOORS else BESIDE[room]
-    return {room, "_sizes", "_lines", *below}
+    return {room, *SHARED, *below}
 
 
 def breaches(files: Mapping[str, Collection[str]]) -> set[tuple[str, str]]:
@@ -147,7 +149,7 @@ def edges(files: Mapping[str, Collection[str]]) -> set[str]:
 
 
 def test_every_room_has_its_place() -> None:
-    assert {room_of(name) for name in house()} == {*FLOORS, *BESIDE, "_sizes", "_lines"}
+    assert {room_of(name) for name in house()} == {*FLOORS, *BESIDE, *SHARED}
 
 
 def test_nothing_imports_an_upper_floor_or_a_room_that_it_has_no_door_to() -> None:
@@ -180,11 +182,11 @@ def test_every_door_is_used() -> None:
 
 
 def test_the_pure_rooms_know_no_edge() -> None:
-    assert {name for name in edges(house()) if room_of(name) in (*FLOORS, "report", "_sizes", "_lines")} == set()
+    assert {name for name in edges(house()) if room_of(name) in (*FLOORS, "report", *SHARED)} == set()
 
 
 def test_no_edge_is_loaded_with_the_pure_rooms() -> None:
-    pure = [name for name in house() if room_of(name) in (*FLOORS, "report", "_sizes", "_lines")]
+    pure = [name for name in house() if room_of(name) in (*FLOORS, "report", *SHARED)]
     script = f"import importlib, sys\nfor name in {pure}: importlib.import_module({PACKAGE!r} + name)\nprint(*sys.modules)"
     surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run(

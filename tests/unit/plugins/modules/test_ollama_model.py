@@ -102,6 +102,18 @@ def test_what_cannot_be_done_is_one_sentence(run, models, sentence):
     assert sentence in result.get("msg", "") + result.get("waiting", "")
 
 
+def test_a_server_that_does_not_answer_may_come_back(run_module, monkeypatch, tmp_path):
+    monkeypatch.setattr(ollama_model, "manager", lambda run, scope: None)
+    gone = Api("http://127.0.0.1:1", 5)
+    monkeypatch.setattr(ollama_model, "upkeep_of", lambda run, scope, unit: _upkeep.upkeep_at(gone, str(tmp_path)))
+    result = run_module(ollama_model, models=[{"name": "m"}])
+    checked(result, documented("ollama_model"))
+    assert (result["done"], result["models"], result["changed"]) == (False, [], False)
+    assert "Connection refused" in result["waiting"]
+    for options in ({"look": True}, {"_ansible_check_mode": True}):
+        assert "Connection refused" in run_module(ollama_model, models=[{"name": "m"}], **options)["msg"]
+
+
 def test_what_cannot_be_described_is_said(run, name, front):
     front.given = {"blob_status": 403}
     result = run([{"name": name, "insecure": True}], describe=True, _ansible_check_mode=True)

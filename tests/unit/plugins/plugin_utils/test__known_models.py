@@ -9,7 +9,8 @@ import json
 
 import pytest
 import shipped as maker
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_models
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._known_models import (
     MOST_FILE_BYTES,
     MOST_NAMED,
@@ -40,10 +41,16 @@ class TestWhatIsShipped:
         assert SHIPPED.stat().st_size < 200_000
 
     @pytest.mark.parametrize("name", sorted(shipped()))
-    def test_each_is_a_shape_with_its_source(self, name):
+    def test_each_can_be_planned_and_has_its_source(self, name):
         row = shipped()[name]
-        assert ModelShape.from_dict(row["shape"]).name.removesuffix(":latest") == name.removesuffix(":latest")
+        (model,) = read_models(models_named(name).descriptions)
+        assert name_key(model.name) == name_key(name)
         assert row["source"]
+
+    @pytest.mark.parametrize("name", ["qwen2.5-coder:7b", "qwen2.5-coder:14b", "qwen2.5-coder:32b"])
+    def test_numbers_come_near_the_header_of_the_same_shape(self, name):
+        by_numbers, by_header = read_models(models_named([name, name.replace("-coder", "")]).descriptions)
+        assert abs(by_numbers.file_bytes / by_header.file_bytes - 1) < 0.03
 
     def test_gemma3_has_the_image_encoder_that_its_published_file_has(self):
         assert shipped()["gemma3:4b"]["shape"]["inline_projector_bytes"] > 800_000_000

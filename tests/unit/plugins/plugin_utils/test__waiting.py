@@ -12,7 +12,6 @@ from ansible_collections.gpufleet.ollama.plugins.action.ollama_benchmark import 
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_load import ActionModule as Load
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_wait import ActionModule as Wait
 from ansible_collections.gpufleet.ollama.plugins.action.systemd_restart import ActionModule as Restart
-from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import LINE_CHARACTERS
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils import _waiting
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._waiting import (
     INTERVAL_SECONDS,
@@ -138,4 +137,4 @@ def test_what_a_host_wrote_is_text_in_one_line_that_fits(said):
     say("gpu01", "\x1b[2Jcleared\nand " + "more " * 60)
     (line,) = said
     assert line.startswith("gpu01: \\x1b[2Jcleared and more")
-    assert len(line) == LINE_CHARACTERS
+    assert len(line) == 120

@@ -219,6 +219,12 @@ ARCHITECTURES = {
     "baichuan": TRANSFORMER,
     "bailingmoe": SCALED_EXPERTS,
     "bailingmoe2": SCALED_EXPERTS,
+    "bailingmoe3": Architecture(
+        Style(rows_at_end=True, routing=NORMALISED_SCALED),
+        layer=delta_or_latent_layer,
+        resume=_resume_all_tokens,
+        end=_end_norming_first,
+    ),
     "bert": Architecture(Style(centred=True, rotates="never"), **POST_NORM_ENCODER),
     "bitnet": TRANSFORMER,
     "bloom": Architecture(Style(centred=True, rotates="never"), begin=_begin_normed),
@@ -297,7 +303,8 @@ ARCHITECTURES = {
     "jina-bert-v2": Architecture(Style(centred=True, rotates="never"), **POST_NORM_ENCODER),
     "jina-bert-v3": Architecture(Style(centred=True), **POST_NORM_ENCODER),
     "kimi-linear": Architecture(
-        Style(routing=Routing(normalises=True, scales=True)), layer=delta_or_latent_layer
+        Style(rotates="never", expands_norm=True, routing=Routing(normalises=True, scales=True)),
+        layer=delta_or_latent_layer,
     ),
     "laguna": SCALED_EXPERTS,
     "lfm2": SHORT_CONVOLUTION_HYBRID,

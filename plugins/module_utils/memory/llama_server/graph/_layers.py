@@ -422,19 +422,27 @@ def latent_layer(
 def delta_or_latent_layer(
     context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
 ) -> Tensor:
-    """One layer with Kimi delta attention, or with latent attention that no positions turn.
+    """One layer with Kimi delta attention, or with latent attention whose heads may be gated.
 
-    Source: llama.cpp src/models/kimi-linear.cpp (b10488).
+    Source: llama.cpp src/models/kimi-linear.cpp (b10488) and bailingmoe3.cpp (b11218).
     """
     layer = context.shape.layers[index]
-    normed = context.graph.expand(norm(context, form, "attn_norm", source))
+    normed = norm(context, form, "attn_norm", source)
+    if style.expands_norm:
+        context.graph.expand(normed)
     if layer.is_recurrent:
         current = delta_attention(context, form, normed)
     else:
-        heads, decompressed = latent_attention_heads(context, form, layer, normed, rotates=False)
+        rotates = style.rotates != "never"
+        heads, decompressed = latent_attention_heads(context, form, layer, normed, rotates=rotates)
         result = attention(context, layer, heads, decompressed_length=decompressed)
+        if "attn_gate.weight" in form:
+            count, tokens = layer.head_count, context.tokens
+            gate = elementwise(reshaped(product(context, count, normed), 1, count, tokens))
+            opened = elementwise(reshaped(result, decompressed, count, tokens), gate)
+            result = operation((decompressed * count, tokens), opened)
         current = output_projection(context, form, result)
-    if is_last:
+    if is_last and not style.rows_at_end:
         current, source = rows(current, context.output_rows()), rows(source, context.output_rows())
     middle = added(current, source)
     network = fed_forward(context, style, form, norm(context, form, "ffn_norm", middle))

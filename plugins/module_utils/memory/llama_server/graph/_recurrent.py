@@ -189,7 +189,8 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
 def delta_attention(context: Context, form: Form, source: Tensor) -> Tensor:
     """The mixer of a Kimi delta attention layer: a gated delta net with a decay of its own for each element.
 
-    Source: llama.cpp src/models/kimi-linear.cpp (b10488).
+    Decay and gate are made of a shorter row, or where there are no tensors for that, in one product.
+    Source: llama.cpp src/models/kimi-linear.cpp (b10488) and bailingmoe3.cpp (b11218).
     """
     length, kept = context.shape.number("kda.head_dim"), context.shape.number("ssm.conv_kernel") - 1
     width = form["attn_output.weight"][0]
@@ -205,8 +206,12 @@ def delta_attention(context: Context, form: Form, source: Tensor) -> Tensor:
         return reshaped(elementwise(reshaped(result, width, tokens)), *by_head)
 
     query, key, value = convolved(), convolved(), convolved()
-    low_rank = product(context, form["ssm_f_a.weight"][1], source)
-    decay = elementwise(weighted(context, elementwise(product(context, width, low_rank))))
+
+    def full_rank(name: str, of: Tensor) -> Tensor:
+        made = product(context, form[f"{name}_a.weight"][1], of)
+        return product(context, width, made) if f"{name}_b.weight" in form else made
+
+    decay = elementwise(weighted(context, elementwise(full_rank("ssm_f", source))))
     decay = reshaped(weighted(context, elementwise(reshaped(decay, length, heads, tokens))), *by_head)
     strength = elementwise(reshaped(product(context, heads, source), 1, heads, each, slots))
     state = reshaped(_states(context, length * width), length, length, heads, slots)
@@ -215,8 +220,7 @@ def delta_attention(context: Context, form: Form, source: Tensor) -> Tensor:
     output = operation(by_head, view(result, by_head))
     stored(context, view(result, (length, length, heads, slots)))
     context.graph.outside_nodes += 1
-    low_rank = product(context, form["ssm_g_a.weight"][1], reshaped(source, source.shape[0], tokens))
-    gate = reshaped(product(context, width, low_rank), length, heads, tokens)
+    gate = reshaped(full_rank("ssm_g", reshaped(source, source.shape[0], tokens)), length, heads, tokens)
     normed = norm(context, form, "ssm_norm", reshaped(output, length, heads, tokens))
     mixed = operation((width, tokens), elementwise(normed, elementwise(gate)))
     return product(context, form["attn_output.weight"][1], mixed)

@@ -21,21 +21,21 @@ def measured(parallel, *rates):
 @pytest.mark.parametrize(
     ("done", "seconds", "line"),
     [
-        ([], 0, "1 at once, m, n; after this 2, 4 left; 0 of 3 done"),
+        ([], 0, "1 at once, m, n; 0 of 3 done"),
         (
             [measured(1, 40.04, 20.0)],
             30,
-            "2 at once, m, n; after this 4 left; 1 of 3 done; about 1 min to go; tokens/s so far 1: 40.0/20.0",
+            "2 at once, m, n; 1 of 3 done, about 1 min to go; tokens/s so far 1: 40.0/20.0",
         ),
         (
-            [measured(1, 40.0), measured(2)],
+            [measured(1, 99.9, 100.4), measured(2)],
             90,
-            "4 at once, m, n; after this nothing left; 2 of 3 done; about 45 s to go; tokens/s so far 1: 40.0, 2: none",
+            "4 at once, m, n; 2 of 3 done, about 45 s to go; tokens/s so far 1: 99.9/100, 2: none",
         ),
         (
             [measured(1, None)],
             5400,
-            "2 at once, m, n; after this 4 left; 1 of 3 done; about 3.0 h to go; tokens/s so far 1: none",
+            "2 at once, m, n; 1 of 3 done, about 3.0 h to go; tokens/s so far 1: none",
         ),
     ],
 )

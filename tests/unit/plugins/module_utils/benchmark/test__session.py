@@ -40,12 +40,13 @@ def session(start):
         seconds=60.0,
         num_parallel=None,
         time_scale=0.05,
+        load_seconds=0.2,
         **change,
     ):
         throughput = {"law": law, "knee": 2, "tokens_per_second": 40, "time_scale": time_scale}
         server = start(
             gpus_gib=(24,),
-            config={"throughput": throughput, "faults": list(faults)},
+            config={"throughput": throughput, "faults": list(faults), "load_seconds": load_seconds},
             OLLAMA_NUM_PARALLEL=str(num_parallel or parallel),
             **{name: change.pop(name) for name in list(change) if name.startswith("OLLAMA_")},
         )
@@ -199,6 +200,11 @@ def test_somebody_s_short_request_is_waited_for(session):
     seen = iter(["a health check"])
     (model,) = session(parallel=1, see=lambda: next(seen, None)).measure([MODEL])
     assert model["problems"] == []
+
+
+def test_a_load_that_the_time_for_the_whole_cuts_short_is_no_fault_of_the_model(session):
+    with pytest.raises(Stopped, match="time for the whole measurement is up"):
+        session(seconds=1.0, load_seconds=3.0).measure([MODEL])
 
 
 def test_the_time_for_the_whole_ends_it_and_leaves_nothing_behind(session):

@@ -41,8 +41,19 @@ def test_an_architecture_without_a_row_is_plain() -> None:
         ),
         (
             lambda row: row.has_large_graph,
-            ["kimi-linear", "minimax-01", "minimax-m3", "qwen35", "qwen35moe", "qwen3next"],
+            [
+                "bailingmoe3",
+                "kimi-linear",
+                "minimax-01",
+                "minimax-m3",
+                "nanbeige",
+                "qwen35",
+                "qwen35moe",
+                "qwen3next",
+            ],
         ),
+        (lambda row: row.repeats_layers, ["nanbeige"]),
+        (lambda row: row.reads_embeddings_in_place, ["bitnet"]),
         (
             lambda row: row.is_encoder and not row.is_headless,
             ["dream", "gemma-embedding", "llada", "llada-moe", "rnd1", "t5encoder"],

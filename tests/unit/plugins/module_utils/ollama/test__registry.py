@@ -91,6 +91,12 @@ def test_a_registry_that_does_not_tell(front, registry, faults, sentence):
         (b'{"config": {}, "layers": 3}', "is no manifest: layers is a value of the kind int"),
         (b'{"config": {"digest": "x", "size": 1}, "layers": []}', "a text of 1 is no sha256 digest"),
         (b'{"layers": [{"digest": "x", "size": -1}]}', "is no manifest: the size of a layer"),
+        (
+            b'{"layers": [{"digest": "sha256:%s", "size": 1}], "config": {"digest": "sha256:%s", "size": %d}}'
+            % (b"b" * 64, b"a" * 64, _registry.MAX_MODEL_BYTES),
+            "is to have 1125899906842625 bytes, which no disk holds",
+        ),
+        (b'{"layers": [], "config": {"digest": "sha256:%s", "size": %d}}' % (b"a" * 64, 10**400), "the size of a layer"),
     ],
 )
 def test_what_is_no_manifest(front, registry, text, sentence):

@@ -16,9 +16,10 @@ GIB = 1 << 30
 READ = {"models": {"models": [{"name": "here:latest"}], "unplannable": [{"name": "odd:v1", "reason": "x"}]}}
 
 
-def asked(wanted, pull_models=(), read=READ, **options):
+def asked(wanted, pull_models=(), read=None, **options):
     return to_look_up(
-        {"pull": True, "gather": ["models"], "wanted": wanted, "pull_models": list(pull_models), **options}, read
+        {"pull": True, "gather": ["models"], "wanted": wanted, "pull_models": list(pull_models), **options},
+        READ if read is None else read,
     )
 
 

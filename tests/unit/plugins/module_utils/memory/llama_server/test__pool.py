@@ -12,7 +12,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_setti
     Backend,
     LoadSettings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
+from ansible_collections.gpufleet.ollama.tests.unit.data import header as header_of
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape as shape_of
 
 MIB = 1 << 20
@@ -101,6 +103,15 @@ def test_with_flash_attention_the_pool_is_bounded(name, batch, measured, kind):
     found = pool_mib(name, 4096, batch, kind)
     assert measured <= found <= measured + 50
     assert pool_mib(name, 32768, batch, kind, parallel=4) == found
+
+
+@pytest.mark.parametrize(("type_name", "measured"), [("F16", 40), ("BF16", 32)])
+def test_a_model_that_is_not_quantised_is_bounded_too(type_name, measured):
+    plain = header_of("llama3.2:1b")
+    tensors = [[name, type_name if kind.startswith("Q") else kind, shape] for name, kind, shape in plain["tensors"]]
+    shape = shape_from_header({**plain, "tensors": tensors}, name="llama3.2:1b")
+    (gpu,) = estimate(shape, LoadSettings(4096, 1, 2048)).gpus
+    assert measured <= gpu.pool_bytes / MIB <= 48
 
 
 # The same with that of v0.5.0, of which 4 MiB are a workspace.
