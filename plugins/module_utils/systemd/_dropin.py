@@ -614,5 +614,3 @@ def _put_back_secrets(path: str, before: str | None) -> None:
             os.unlink(secret_file(path))
         else:
             replace_file(secret_file(path), secrets, 0o600)
-
-
