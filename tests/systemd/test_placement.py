@@ -63,6 +63,7 @@ def test_a_demand_is_placed_and_applied_and_the_same_demand_moves_nothing(make_h
     placement = json.loads((hosts[0].folder / "report" / "placement.json").read_text())
     assert placement["is_met"]
     assert all(one["slots_without_one"] >= one["requests"] for one in placement["demand"])
+    assert "The demand is met" in (hosts[0].folder / "report" / "report.html").read_text()
 
     with_file = ("-i", str(hosts[0].folder / "placement.yml"))
     applied = fleet_playbook(hosts[0], "site", *with_file)

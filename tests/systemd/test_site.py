@@ -112,7 +112,11 @@ def test_a_model_that_spills_after_all_is_rolled_back(make_host, wanted):
     run = host.playbook("site", ollama_plan_num_parallel=2)
     assert run.return_code == 0, run.output
     assert host.process_environment()["OLLAMA_NUM_PARALLEL"] == "2"
-    assert host.report()["host"]["state"] == "in sync"
+    told = host.report()["host"]
+    assert (told["state"], told["change"]["restarted"]) == ("in sync", True)
+    assert told["change"]["seconds"] > 0
+    assert "host  in sync  yes" in run.output
+    assert "OLLAMA_NUM_PARALLEL none -> 2" in run.output
 
 
 def test_an_impossible_plan_stops_everything_while_nothing_has_changed(make_host):

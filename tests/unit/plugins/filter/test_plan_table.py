@@ -21,7 +21,7 @@ def test_a_plan_is_shown_under_the_name_of_its_host():
 def test_plans_are_shown_host_by_host():
     filters = plans_table.FilterModule().filters()
     lines = filters["plans_table"]({"b": PLAN, "a": {**PLAN, "safe": False}})
-    assert [line.split("  ")[0] for line in lines[:3]] == ["HOST", "a", "b"]
+    assert [line.partition("  ")[0] for line in lines[:3]] == ["HOST", "a", "b"]
     assert len(filters["plans_table"]({"b": PLAN, "a": PLAN}, details=True)) > len(lines)
 
 

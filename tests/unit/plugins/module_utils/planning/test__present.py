@@ -132,7 +132,7 @@ def test_hosts_that_are_alike_share_a_line(plan):
 def test_in_detail_they_share_a_block_with_the_figures_of_the_tightest(plan):
     lines = fleet_lines(alike_hosts(plan), details=True)
     heads = [line for line in lines if "safe on the GPU" in line]
-    assert [head.split(":")[0] for head in heads] == ["gpu01-gpu10 (figures of gpu10, which has least left)", "web"]
+    assert [head.partition(":")[0] for head in heads] == ["gpu01-gpu10 (figures of gpu10, which has least left)", "web"]
     gpu = lines[next(number for number, line in enumerate(lines) if line.startswith("  GPU  NAME")) + 1].split()
     held = plan([12], ["gemma3:4b"]).gpus[0].others_bytes + (310 << 20)
     assert gpu[-4] == f"{held / 2**30:.1f}"
@@ -153,7 +153,7 @@ def test_in_detail_they_share_a_block_with_the_figures_of_the_tightest(plan):
 def test_what_is_decided_otherwise_is_told_apart(plan, change):
     hosts = alike_hosts(plan, 3)
     hosts["gpu02"] = {**hosts["gpu02"], **change}
-    names = [line.split("  ")[0] for line in fleet_lines(hosts)[1:5]]
+    names = [line.partition("  ")[0] for line in fleet_lines(hosts)[1:5]]
     assert names[:3] == ["gpu01, gpu03", "gpu02", "web"]
 
 
