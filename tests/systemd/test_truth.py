@@ -85,7 +85,9 @@ def test_a_gpu_that_is_gone_is_drift_until_somebody_goes_on_without_it(make_host
     run = host.playbook("drift", gpufleet_drift_fail=True)
     assert run.return_code != 0
     told = host.report()["host"]
-    assert (told["state"], [drift["cause"] for drift in told["drift"]]) == ("drifted", ["gpu gone"])
+    # What is planned without it, a shorter context, is drift too.
+    causes = [drift["cause"] for drift in told["drift"]]
+    assert (told["state"], causes[0], set(causes) - {"plan changed"}) == ("drifted", "gpu gone", {"gpu gone"})
     before = host.read(DROPIN)
     refused = host.playbook("site")
     assert refused.return_code != 0

@@ -64,7 +64,7 @@ class LoadSettings:
     backend: Backend = USUAL_BACKEND
 
     def __hash__(self) -> int:
-        return self._hash
+        return int(self._hash)
 
     @remembered
     def _hash(self) -> int:

@@ -47,7 +47,7 @@ class Launch:
     details: bool = field(default=True, compare=False)
 
     def __hash__(self) -> int:
-        return self._hash
+        return int(self._hash)
 
     @remembered
     def _hash(self) -> int:

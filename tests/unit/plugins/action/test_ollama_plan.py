@@ -144,11 +144,11 @@ class TestAHostIsComparedWithItsPlan:
     def compare(self, run_action, monkeypatch):
         """`compare(wanted, option=value)`: the result, for a host that was compared with `wanted` when it was read."""
 
-        def run(wanted, again=AS_COMPARED, service=None, more=None, **options):
+        def run(wanted, again=None, service=None, more=None, **options):
             def execute(_self, module_name, module_args, **_others):
                 asked.append((module_name.rpartition(".")[2], module_args))
                 if not module_name.endswith(HOST_INFO):
-                    return again
+                    return again or AS_COMPARED
                 compared = {} if wanted is None else {**AS_COMPARED, "wanted": wanted}
                 read = {**READ, "compared": compared, "service": service or {}, **(more or {})}
                 return completed(read, with_all(HOST_INFO_RETURNS, module_args["gather"]))
