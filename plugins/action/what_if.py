@@ -33,6 +33,8 @@ ARGUMENT_SPEC = {
     "command_line": {"type": "bool", "default": False},
 }
 _PAIR = re.compile(r"(?:^|\s)(\w+)=(.*?)(?=\s+\w+=|$)", re.DOTALL)
+# What the variables of plan.yml begin with, where many are named as those of this playbook.
+PLAN_PREFIX = "ollama_plan_"
 # The variables of the playbook.
 VARIABLES = tuple(name for name in ARGUMENT_SPEC if name != "command_line")
 
@@ -69,13 +71,13 @@ def values_with_spaces(arguments: Iterable[str]) -> dict[str, str]:
 
 
 def check_names(given: Iterable[str]) -> None:
-    """Raises: ValueError for a name of the command line that is nearly one of the playbook's."""
+    """Raises: ValueError for a name of the command line that is nearly one of the playbook's, or a setting of the other ones."""
     for name in sorted(given):
-        near = difflib.get_close_matches(name.lower(), VARIABLES, n=1, cutoff=0.6)
-        if near and name not in VARIABLES:
-            raise ValueError(
-                f"{name}: what_if knows no such variable, so it would be ignored; did you mean {near[0]}?"
-            )
+        bare = name.lower().removeprefix(PLAN_PREFIX)
+        near = difflib.get_close_matches(bare, VARIABLES, n=1, cutoff=0.6)
+        meant = f"did you mean {near[0]}?" if near else "describe the host (docs/planning_before_buying.md)"
+        if name not in VARIABLES and (near or name.startswith(PLAN_PREFIX)):
+            raise ValueError(f"{name}: what_if knows no such variable, so it would be ignored; {meant}")
 
 
 def answered(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,12 +146,17 @@ ladder:
     gpu_bytes:
       description: GPU memory of all models; 0 unless it fits.
       type: int
+    one_order:
+      description: Whether it fits only where the models are loaded in one order.
+      type: bool
 beyond:
-  description: Why the next longer context does not fit; empty where every one does.
+  description:
+    - Why a longer context is not planned, as it does not fit, or fits only in one order of loading; empty where none is left.
   returned: success
   type: str
 smallest:
-  description: The cards with the least memory of which one, two or four would do; their prices are not known.
+  description:
+    - The cards with the least memory of which one, two or four would do in any order of loading; their prices are not known.
   returned: success
   type: list
   elements: dict

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import GgufError, read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key, short_name
 
 SHIPPED = Path(__file__).parents[2] / "roles" / "ollama_plan" / "files" / "models.jsonl"
@@ -51,7 +51,7 @@ def models_named(given: Any) -> Models:
     descriptions: list[Mapping[str, Any]] = []
     notes = []
     for entry in (str(entry).strip() for entry in entries):
-        if entry.endswith((".json", ".gguf")):
+        if entry.lower().endswith((".json", ".gguf")):
             descriptions += _of_file(Path(entry).expanduser())
             continue
         row = _row(entry)
@@ -87,11 +87,14 @@ def _of_file(path: Path) -> list[Mapping[str, Any]]:
     Raises: ValueError where it cannot be read, or tells of no model.
     """
     try:
-        if path.suffix == ".gguf":
+        if path.suffix.lower() == ".gguf":
             return [{"name": short_name(path.stem), "header": read_header(str(path))}]
         if path.stat().st_size > MOST_FILE_BYTES:
             raise ValueError(f"it has {path.stat().st_size} bytes, at most {MOST_FILE_BYTES} are read")
         told = json.loads(path.read_text(encoding="utf-8"))
+    except GgufError as error:
+        # It names the file by itself.
+        raise ValueError(f"the model file {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"the model file {path} cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -25,6 +25,7 @@ from accuracy import percentile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import cards_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._known_models import models_named
 
 LLM_CHECKER, LLMFIT = "3.8.1", "1.1.17"
 HOME = _collection.REPOSITORY / ".build" / "peers"
@@ -130,14 +131,11 @@ def sessions_of_llmfit() -> None:
 
 def most_slots(cards: Sequence[Any], name: str, context: int) -> int:
     """The largest parallel value that our plan finds safe for one model."""
-    header = json.loads(
-        (_collection.DATA / "headers" / f"{name.replace(':', '_')}.json").read_text(encoding="utf-8")
-    )
     policy = Policy(requests=MOST_SLOTS, max_parallel=MOST_SLOTS, context_length=context)
     devices = [card.as_device() for card in cards]
     plan = plan_host(
         gpu={"system_memory_total_bytes": 128 * GIB, "devices": devices},
-        models=[{"name": name, "header": header}],
+        models=models_named(name).descriptions,
         wanted=[WantedModel(name)],
         policy=policy,
         version="0.33.0",

@@ -194,6 +194,8 @@ def cards_of(text: Any) -> tuple[Card, ...]:
 def card_of(name: str) -> Card:
     """The card that a name means, as people write it; a size alone is a card of that size.
 
+    Of several of one size and target, such as the forms of A100 with 80 GB, it is the one that leaves programs the least.
+
     Raises: ValueError as `cards_of`.
     """
     size = _SIZE.fullmatch(name.strip().lower())
@@ -203,8 +205,8 @@ def card_of(name: str) -> Card:
     fitting = [card for card in CARDS if given and given <= _words(card.name) | {_size_word(card)}]
     fewest = min((len(_words(card.name) - given) for card in fitting), default=0)
     closest = [card for card in fitting if len(_words(card.name) - given) == fewest]
-    if len(closest) == 1:
-        return closest[0]
+    if len({(card.total_mib, card.target) for card in closest}) == 1:
+        return min(closest, key=lambda card: card.usable_mib)
     if closest:
         raise ValueError(f"'{name}' may be {_listed([card.name for card in fitting])}; say which")
     raise ValueError(

@@ -49,13 +49,14 @@ class Cell:
 
     `how`: `fits`; `tight`, where they lie on the GPUs and less than the engine's margin stays free; `evicts`, where one
     goes for another; `spills`, where layers lie on the CPU; `fails`. `gpu_bytes`: what they take of the GPUs; 0 unless it
-    fits.
+    fits. `one_order`: it fits only where the models are loaded in one order.
     """
 
     context_length: int
     parallel: int
     how: str
     gpu_bytes: int = 0
+    one_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class WhatIf:
     """What a host could take. Sizes in bytes, lengths in tokens for each request.
 
     `plan`: None where there is none, and `misfit` says why. `alone`: what Ollama would do without any setting. `beyond`: why
-    the next longer context does not fit, empty where every one does. `context_length`: what `smallest` is for. `trained`: the
+    a longer context is not planned, empty where none is left. `context_length`: what `smallest` is for. `trained`: the
     longest context that each model makes use of.
     """
 
@@ -195,7 +196,8 @@ def _cell(judge: Judge, goal: Goal, context_length: int, parallel: int) -> Cell:
         candidate = Candidate(parallel, context_length, goal.kv_cache_types[-1], goal.spreads[0])
         return Cell(context_length, parallel, _why(judge, goal, candidate))
     _models, server = loaded_in_order(judge, _order(judge, goal, choice), choice.candidate)
-    return Cell(context_length, parallel, FITS, sum(gpu.planned_bytes for gpu in planned_gpus(judge, server)))
+    taken = sum(gpu.planned_bytes for gpu in planned_gpus(judge, server))
+    return Cell(context_length, parallel, FITS, taken, one_order=bool(choice.order))
 
 
 def _order(judge: Judge, goal: Goal, choice: Choice) -> Sequence[Any]:
@@ -213,7 +215,7 @@ def _why(judge: Judge, goal: Goal, candidate: Candidate) -> str:
 
 
 def _beyond(judge: Judge, goal: Goal, plan: Mapping[str, Any] | None) -> str:
-    """Why the context that comes next does not fit beside as many requests as are planned."""
+    """Why a longer context does not fit beside as many requests as are planned, or only in one order of loading."""
     if plan is None:
         return ""
     parallel = plan["num_parallel"]
@@ -221,15 +223,21 @@ def _beyond(judge: Judge, goal: Goal, plan: Mapping[str, Any] | None) -> str:
         if context_length <= plan["context_length"]:
             continue
         step = replace(goal, parallels=(parallel,), context_lengths=(context_length,))
-        if best_choice((judge,), step) is None:
+        choice = best_choice((judge,), step)
+        if choice is None:
             candidate = Candidate(parallel, context_length, goal.kv_cache_types[-1], goal.spreads[0])
             verdict = judge.some_order(goal.models, candidate)
             return f"{parallel} x {context_length} tokens do not fit: {verdict.reason}"
+        if choice.order and not plan["order_matters"]:
+            return (
+                f"{parallel} x {context_length} tokens are safe only when loaded as {', '.join(choice.order)}; "
+                f"context_length={context_length} asks for that"
+            )
     return ""
 
 
 def _smallest(inputs: Inputs, goal: Goal, asked: int) -> Iterator[Smallest]:
-    """For one, two and four of a card the smallest that would do; more of them only where a smaller one does then."""
+    """For one, two and four of a card the smallest that would do in any order of loading, where it is one yet smaller."""
     least = replace(goal, parallels=goal.parallels[:1], context_lengths=(asked,))
     before = max(card.usable_bytes for card in CARDS) + 1
     for count in COUNTS:
@@ -244,7 +252,8 @@ def _smallest(inputs: Inputs, goal: Goal, asked: int) -> Iterator[Smallest]:
 
 
 def _does(inputs: Inputs, goal: Goal) -> bool:
-    return bool(inputs.host.gpus) and best_choice((judge_for(inputs),), goal) is not None
+    choice = best_choice((judge_for(inputs),), goal) if inputs.host.gpus else None
+    return choice is not None and not choice.order
 
 
 def _host(inputs: Inputs, card: Card, count: int) -> Any:

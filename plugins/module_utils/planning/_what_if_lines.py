@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import LINE_CHARACTERS, table
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib, gib_number
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import FITS, WhatIf
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import FITS, Cell, WhatIf
 
 
 def what_if_lines(found: WhatIf, notes: Sequence[str] = ()) -> list[str]:
@@ -25,6 +25,7 @@ def what_if_lines(found: WhatIf, notes: Sequence[str] = ()) -> list[str]:
         *_planned(found),
         "GPU memory in GiB of all models loaded together, by context (tokens for each request) and requests at once:",
         *(f"  {line}" for line in _ladder(found)),
+        *(["  * only when they are loaded in one order"] if any(cell.one_order for cell in found.ladder) else []),
         "",
         *_smallest(found, at_once),
         *_paragraph(
@@ -70,13 +71,14 @@ def _ladder(found: WhatIf) -> list[str]:
         rows.append(
             (
                 str(context_length),
-                *(
-                    gib_number(cells[one].gpu_bytes) if cells[one].how == FITS else cells[one].how
-                    for one in parallels
-                ),
+                *(_told(cells[one]) for one in parallels),
             )
         )
     return table(rows, "r" * len(rows[0]))
+
+
+def _told(cell: Cell) -> str:
+    return f"{'*' if cell.one_order else ''}{gib_number(cell.gpu_bytes)}" if cell.how == FITS else cell.how
 
 
 def _smallest(found: WhatIf, at_once: str) -> list[str]:

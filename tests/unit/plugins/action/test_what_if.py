@@ -37,13 +37,24 @@ class TestCommandLine:
 
     @pytest.mark.parametrize(
         ("name", "meant"),
-        [("gpus", "gpu"), ("model", "models"), ("request", "requests"), ("context", "context_length")],
+        [
+            ("gpus", "gpu"),
+            ("model", "models"),
+            ("request", "requests"),
+            ("context", "context_length"),
+            ("ollama_plan_requests", "requests"),
+            ("ollama_plan_min_context_length", "context_length"),
+        ],
     )
     def test_a_slip_of_the_pen_is_refused(self, name, meant):
         with pytest.raises(
             ValueError, match=f"^{name}: what_if knows no such variable.*did you mean {meant}[?]$"
         ):
             check_names([name])
+
+    def test_a_setting_that_it_does_not_take_is_refused_and_the_way_told(self):
+        with pytest.raises(ValueError, match="it would be ignored; describe the host"):
+            check_names(["ollama_plan_headroom_bytes"])
 
     def test_what_is_somebody_elses_is_left_alone(self):
         check_names(["gpu", "models", "requests", "ansible_python_interpreter", "colour"])

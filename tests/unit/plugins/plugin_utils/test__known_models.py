@@ -115,10 +115,11 @@ class TestFiles:
         ("name", "text", "told"),
         [
             ("no.json", None, "cannot be read: No such file"),
-            ("no.gguf", None, "cannot be read"),
+            ("no.gguf", None, "cannot be read: No such file"),
+            ("NO.GGUF", None, "cannot be read: No such file"),
             ("bad.json", "{", "cannot be read"),
             ("deep.json", "[" * 100_000, "cannot be read"),
-            ("text.gguf", "text", "cannot be read"),
+            ("text.gguf", "text", "byte 0: the file has 4 bytes, a GGUF file at least 24"),
             ("empty.json", "[]", "tells of no model"),
             ("other.json", '{"a": 1}', "tells of no model"),
             ("list.json", "[1]", "tells of no model"),

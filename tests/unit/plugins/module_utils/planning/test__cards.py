@@ -94,6 +94,21 @@ class TestNames:
         assert (card.total_mib, card.usable_mib) == (total_mib, total_mib - MOST_RESERVED_MIB)
 
     @pytest.mark.parametrize(
+        ("text", "name"),
+        [
+            ("4x A100 80GB", "NVIDIA A100 80GB PCIe"),
+            ("A100 40GB", "NVIDIA A100-PCIE-40GB"),
+            ("h100 80gb", "NVIDIA H100 80GB HBM3"),
+        ],
+    )
+    def test_of_forms_of_one_size_it_is_the_one_that_leaves_programs_the_least(self, text, name):
+        card = cards_of(text)[0]
+        assert card.name == name
+        alike = [one for one in CARDS if (one.total_mib, one.target) == (card.total_mib, card.target)]
+        assert len(alike) > 1
+        assert card.usable_mib == min(one.usable_mib for one in alike)
+
+    @pytest.mark.parametrize(
         ("text", "told"),
         [
             ("RTX 3091", "near it are NVIDIA GeForce RTX 3090"),

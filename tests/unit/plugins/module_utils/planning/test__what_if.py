@@ -49,6 +49,11 @@ def planned(cards, names, parallel, context_length):
         return None
 
 
+def in_any_order(cards, names, parallel, context_length):
+    plan = planned(cards, names, parallel, context_length)
+    return plan is not None and not plan.order_matters
+
+
 class TestLadder:
     @pytest.mark.parametrize(
         ("gpu", "names"),
@@ -56,6 +61,7 @@ class TestLadder:
             ("2x RTX 3090", ["qwen2.5:14b", "gemma3:4b"]),
             ("T4", ["llama3.1:8b"]),
             ("RTX 3060", ["llama3.2:3b", "nomic-embed-text"]),
+            ("RTX 3090", ["nomic-embed-text", "qwen2.5:14b"]),
         ],
     )
     def test_each_step_fits_where_a_plan_for_its_values_is_safe_and_takes_as_much(self, gpu, names):
@@ -66,6 +72,7 @@ class TestLadder:
             assert (cell.how == "fits") is (plan is not None), cell
             if plan:
                 assert cell.gpu_bytes == sum(card.planned_bytes for card in plan.gpus)
+                assert cell.one_order is plan.order_matters
 
     @pytest.mark.parametrize(
         ("gpu", "names", "step", "how"),
@@ -113,6 +120,18 @@ class TestPlan:
         assert found.beyond.startswith(f"8 x {found.plan['context_length'] * 2} tokens do not fit: ")
         assert "1 request at once for each model" in found.alone[0]
 
+    def test_a_longer_context_that_one_order_of_loading_allows_is_not_told_as_one_that_fits(self):
+        names = ["nomic-embed-text", "qwen2.5:14b"]
+        found = asked("RTX 3090", *names, requests=4)
+        longer = found.plan["context_length"] * 2
+        assert found.beyond == (
+            f"4 x {longer} tokens are safe only when loaded as qwen2.5:14b, nomic-embed-text:latest; "
+            f"context_length={longer} asks for that"
+        )
+        asked_for = asked("RTX 3090", *names, requests=4, context_length=longer)
+        assert (asked_for.plan["context_length"], asked_for.plan["order_matters"]) == (longer, True)
+        assert "do not fit: " in asked_for.beyond
+
     def test_where_nothing_fits_it_says_why_and_which_card_would_do(self):
         found = asked("RTX 3060", "qwen2.5:32b", "gpt-oss:20b")
         assert found.plan is None
@@ -152,12 +171,17 @@ class TestSmallest:
         ]
         for one in found.smallest:
             card = card_of(one.card)
-            assert planned([card] * one.count, names, 4, 8192)
+            assert in_any_order([card] * one.count, names, 4, 8192)
             smaller = sorted(
                 {other.usable_bytes for other in CARDS if other.usable_bytes < one.usable_bytes}
             )[-3:]
             for other in (other for other in CARDS if other.usable_bytes in smaller):
-                assert not planned([other] * one.count, names, 4, 8192), other.name
+                assert not in_any_order([other] * one.count, names, 4, 8192), other.name
+
+    def test_a_card_that_would_do_in_one_order_of_loading_only_is_not_told(self):
+        names = ["nomic-embed-text", "qwen2.5:14b"]
+        assert planned([card_of("T4")], names, 4, 4096).order_matters
+        assert asked("L4", *names, requests=4).smallest[0].usable_bytes > card_of("T4").usable_bytes
 
     def test_several_cards_are_told_only_where_they_may_be_smaller(self):
         sizes = [one.usable_bytes for one in asked("L4", "qwen2.5:32b").smallest]

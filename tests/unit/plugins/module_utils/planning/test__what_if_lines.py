@@ -26,11 +26,19 @@ def test_the_example_of_the_documentation():
         in text
     )
     assert "  OLLAMA_NUM_PARALLEL=8" in lines
-    assert "  CONTEXT   x 1   x 2     x 4     x 8    x 16" in lines
+    assert "  CONTEXT   x 1    x 2     x 4     x 8    x 16" in lines
     assert "evicts" in text
     assert "The smallest that would do for 8 requests of 4096 tokens for each model: 1 x NVIDIA" in text
     assert "  - qwen2.5:14b makes use of at most 32768 tokens, and takes no more memory beyond" in lines
     assert max(map(len, lines)) <= 110
+
+
+def test_a_step_that_fits_in_one_order_of_loading_only_is_marked():
+    lines = what_if_lines(found("RTX 3090", ("nomic-embed-text", "qwen2.5:14b"), requests=4))
+    marked = [line for line in lines if "*" in line]
+    assert marked[-1] == "  * only when they are loaded in one order"
+    assert [line.split()[0] for line in marked[:-1]] == ["8192", "16384", "32768"]
+    assert not [line for line in what_if_lines(found("L4", ("gemma3:1b",), requests=1)) if "*" in line]
 
 
 def test_what_does_not_fit_is_said_in_place_of_a_plan():
