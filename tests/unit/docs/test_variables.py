@@ -28,9 +28,9 @@ def test_every_variable_has_one_row():
         name for specs in SPECS.values() for spec in specs.values() for name in spec
     }
     assert set(OPTIONS) == known
-    assert [len(re.findall(rf"(?m)^\| `{name}`(?:<br>| \|)", page.text())) for name in OPTIONS] == [1] * len(
-        OPTIONS
-    )
+    text = page.text()
+    rows = [len(re.findall(rf"(?m)^\| `{name}`(?:<br>| \|)", text)) for name in OPTIONS]
+    assert rows == [1] * len(OPTIONS)
 
 
 def test_of_every_default_it_is_said_what_it_costs_and_of_nothing_else():

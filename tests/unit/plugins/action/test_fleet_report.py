@@ -308,7 +308,7 @@ def test_a_history_that_is_full_is_put_aside(write: Write, folder: Path) -> None
 def test_of_a_history_that_somebody_has_made_larger_the_end_counts(write: Write, folder: Path) -> None:
     folder.mkdir()
     (folder / "history.jsonl").write_text(
-        "x\n" * (MOST_OF_A_HISTORY_BYTES // 2) + StateChange("2026-01-01T00:00:00Z", "a", "failed").line
+        ("x" * 1023 + "\n") * (MOST_OF_A_HISTORY_BYTES >> 10) + StateChange("2026-01-01T00:00:00Z", "a", "failed").line
     )
     write({"a": {}})
     assert json.loads((folder / "report.json").read_text())["hosts"][0]["since"] == "2026-01-01T00:00:00Z"
