@@ -28,6 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known impo
     services_with_two_names,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._metrics import metrics
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._next_command import pattern_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import (
     MOST_OF_A_PROBLEM,
     fleet_report,
@@ -94,7 +95,7 @@ class ActionModule(ActionBase):
             closing=closing_lines(report),
             plan_warnings=warning_lines(report),
             refusals=[*refusals_of(report, known), *twins],
-            to_pull=[one.data.name for one in known if one.has_to_pull],
+            to_pull=[pattern_of(one.data.name) for one in known if one.has_to_pull],
         )
         if twins:
             result["warnings"] = twins

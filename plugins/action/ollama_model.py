@@ -15,11 +15,26 @@ from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB, gib_or_mib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._waiting import line_of
 
 IDLE_SECONDS = 120
 TIMEOUT_SECONDS = 86400
-# Before the next try where something is to mend itself.
+# Before the next try where something is to mend itself, and where a slice has ended before its time.
 PAUSE_SECONDS = 5.0
+# Of a line with what Ollama says.
+MOST_CHARACTERS = 400
+# What a model says of which a host leaves something out.
+UNTOLD: dict[str, Any] = {
+    "name": "a model",
+    "action": "",
+    "done": False,
+    "size_bytes": 0,
+    "completed_bytes": None,
+    "layer": "",
+    "layer_bytes": 0,
+    "layer_completed_bytes": 0,
+    "status": "",
+}
 
 
 class ActionModule(HostModule):
@@ -38,7 +53,7 @@ class ActionModule(HostModule):
             return self.answer_of("ollama_model", options, self.returns, variables)
 
         def show(line: str) -> None:
-            Display().display(f"{host}: {line}", stderr=True)
+            Display().display(line_of(host, line, MOST_CHARACTERS), stderr=True)
 
         slices = Slices(execute, show)
         idle, timeout = (
@@ -104,6 +119,7 @@ class Slices:
         started = headway = self.clock()
         began = False
         while True:
+            begun = self.clock()
             answer = self._with_all_changes(self.execute())
             if answer.get("failed") or answer.get("unreachable") or only_looks or answer.get("done"):
                 return answer
@@ -120,7 +136,8 @@ class Slices:
             if now - started > timeout_s:
                 return {**answer, "failed": True, "msg": f"{_coming(answer)} is not here within {timeout_s:g} s"}
             self.show("; ".join(filter(None, [self._rates.line(answer, now), waiting])))
-            if waiting:
+            # Whatever a host answers at once is not asked for again at once.
+            if waiting or now - begun < PAUSE_SECONDS:
                 self.pause(PAUSE_SECONDS)
 
     def _with_all_changes(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -133,9 +150,15 @@ class Slices:
         return {**answer, "changed": self._changed, **({"diff": diff} if diff else {})}
 
 
+def _models(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {**UNTOLD, **{name: value for name, value in model.items() if value is not None}}
+        for model in answer.get("models") or ()
+    ]
+
+
 def _current(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    coming = (model for model in answer.get("models") or () if model["action"] and not model["done"])
-    return next(coming, None)
+    return next((model for model in _models(answer) if model["action"] and not model["done"]), None)
 
 
 def _coming(answer: Mapping[str, Any]) -> str:
@@ -145,7 +168,7 @@ def _coming(answer: Mapping[str, Any]) -> str:
 
 def _stalled(answer: Mapping[str, Any], idle_s: float) -> str:
     model = _current(answer) or {}
-    said = str(model.get("status") or "nothing")
+    said = str(model.get("status") or "nothing")[:MOST_CHARACTERS]
     return (
         f"{_coming(answer)}: nothing has come for {idle_s:g} s, and Ollama's last words were {said!r}: look at the registry, the "
         "network and the server's log, and run it again; what is here is kept"
@@ -155,7 +178,7 @@ def _stalled(answer: Mapping[str, Any], idle_s: float) -> str:
 def _here(answer: Mapping[str, Any]) -> tuple[int, int]:
     """How many models are done, and how many bytes of the one that is coming are here: more means that it goes on."""
     model = _current(answer) or {}
-    done = sum(1 for one in answer.get("models") or () if one["action"] and one["done"])
+    done = sum(1 for one in _models(answer) if one["action"] and one["done"])
     return done, int(model.get("completed_bytes") or model.get("layer_completed_bytes") or 0)
 
 

@@ -173,7 +173,9 @@ class ActionModule(HostModule):
         """How the host differs from its plan: as it told when it was read, or else asked for once more."""
         content = dropin_of({**planned, **options["operator_environment"]})
         seen = read.get("compared") or {}
-        if not seen or seen["wanted"] != masked_environment(variables_of(content)):
+        wanted = masked_environment(variables_of(content))
+        # In what a host tells, a character that is not shown has become such as \x1b, which a value may be itself.
+        if seen.get("wanted") != wanted or any("\\" in value for value in wanted.values()):
             asked = {name: options[name] for name in ("unit", "scope", "dropin_name")}
             asked.update(dropin_content=content, expect_active=True, server_config=True, details=False)
             seen = self.answer_of(COMPARING, asked, COMPARING_RETURNS, task_vars)

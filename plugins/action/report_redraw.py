@@ -65,7 +65,12 @@ class ActionModule(FleetModule):
                 f"there is nothing to draw in {folder}: neither {DATA}, which gpufleet.ollama.drift writes there, nor "
                 f"placement.json nor {BENCHMARK_DATA}; set gpufleet_report_dir to the folder of the report"
             )
-        write_files(folder, files)
+        try:
+            write_files(folder, files)
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+            raise ValueError(
+                f"{folder / DATA} is not what a run of this collection has written ({type(error).__name__}: {error})"
+            ) from error
         return {"dir": str(folder), "files": [name for name, _text in files]}
 
 

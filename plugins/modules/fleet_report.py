@@ -158,7 +158,7 @@ refusals:
   type: list
   elements: str
 to_pull:
-  description: The hosts on which models have to be pulled before their plan can be applied.
+  description: The hosts on which models have to be pulled before their plan can be applied, each as a pattern for it alone.
   returned: always
   type: list
   elements: str

@@ -255,13 +255,14 @@ def main() -> None:
         with watched(module.fail_json, LOOK_SECONDS, "ollama_model"):
             manager(runner(module), module.params["scope"])
             host, steps = _look(module)
-        needed, no_room = room(host, steps, module.params["keep"], module.params["keep_free_bytes"])
-        result = {
-            "needed_bytes": needed,
-            "free_bytes": host.free_bytes(),
-            "models_path": host.models_path,
-            "no_room": no_room,
-        }
+            needed, no_room = room(host, steps, module.params["keep"], module.params["keep_free_bytes"])
+            result = {
+                "needed_bytes": needed,
+                "free_bytes": host.free_bytes(),
+                "models_path": host.models_path,
+                "no_room": no_room,
+                "descriptions": _descriptions(steps) if module.params["describe"] else [],
+            }
         before = [_line(step.name, host.digest_of(step.name)) for step in steps]
         _finish(module, host, steps, before, result)
     except ApiError as error:
@@ -287,7 +288,6 @@ def _finish(
     options = module.params
     only_looks = module.check_mode or options["look"]
     changed, waiting = any(step.action for step in steps) and not options["look"], ""
-    result["descriptions"] = _descriptions(steps) if options["describe"] else []
     if not only_looks:
         if result["no_room"]:
             module.fail_json(msg=result["no_room"], changed=False)

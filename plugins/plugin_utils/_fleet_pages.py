@@ -21,6 +21,8 @@ PAGE = "report.html"
 SHEET = "report.csv"
 BENCHMARKS = "benchmark.html"
 PLACEMENT = "placement.json"
+# What the page tells of a model that is demanded.
+_OF_A_MODEL = ("requests", "slots", "short_slots", "short_hosts", "slots_without_one", "context_length")
 
 
 def now() -> str:
@@ -55,7 +57,14 @@ def placed(folder: Path) -> dict[str, Any]:
     try:
         placement = json.loads(path.read_text(encoding="utf-8"))
         made = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).strftime(TIME_FORMAT)
-        fields = ("is_met", "demand", "hosts", "notes", "remedies")
-        return {"placement": {**{field: placement[field] for field in fields}, "made_at": made}}
-    except (OSError, ValueError, TypeError, KeyError):
+        told = {
+            "is_met": placement["is_met"],
+            "demand": [
+                {"name": str(one["name"]), **{name: one[name] for name in _OF_A_MODEL}} for one in placement["demand"]
+            ],
+            "hosts": [{"name": str(host["name"]), "slots": dict(host["slots"])} for host in placement["hosts"]],
+            **{name: list(map(str, placement[name])) for name in ("notes", "remedies")},
+        }
+        return {"placement": {**told, "made_at": made}}
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return {}

@@ -19,5 +19,5 @@ def fill_page(report: Mapping[str, Any], template: str, title: str, link: str) -
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     try:
         yield from environment.from_string(template).generate(report=report, title=title, link=link)
-    except TemplateError as error:
+    except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"the page cannot be made from this report: {error}") from error

@@ -90,8 +90,13 @@ def telling(host: str, words: Callable[[], str]) -> Iterator[None]:
 
 def say(host: str, words: str) -> None:
     """One line on the terminal, in which nothing that a host wrote is more than text."""
+    Display().display(line_of(host, words))
+
+
+def line_of(host: str, words: str, most: int = MOST_CHARACTERS) -> str:
+    """Words about a host as one line of at most so many characters, without what a terminal would obey."""
     line = shown(" ".join(f"{host}: {words}".split()))
-    Display().display(line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…")
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def host_of(task_vars: Mapping[str, Any] | None) -> str:

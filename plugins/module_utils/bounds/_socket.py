@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
+import ipaddress
 import socket
 import ssl
 import time
@@ -98,13 +100,25 @@ class Connection(http.client.HTTPConnection):
     """A connection for one exchange; its deadline is counted from when it is made, before it is opened.
 
     Only the resolver has times of its own, where the host is a name that must be asked for.
+    may_be_near: whether it may lead to this machine or to its own link, where others listen only for those that are there:
+    a cloud's metadata, a service's administration. is_near: whether it has.
     """
 
-    def __init__(self, host: str, port: int | None, is_tls: bool, timeout_s: float, max_bytes: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int | None,
+        is_tls: bool,
+        timeout_s: float,
+        max_bytes: int,
+        may_be_near: bool = True,
+    ) -> None:
         # What is left out of the Host header, and taken where the URL has no port.
         self.default_port = http.client.HTTPS_PORT if is_tls else http.client.HTTP_PORT
         super().__init__(host, self.default_port if port is None else port)
         self._is_tls = is_tls
+        self._may_be_near = may_be_near
+        self.is_near = False
         self._budget = Budget(timeout_s, max_bytes)
 
     def prolong(self, timeout_s: float) -> None:
@@ -127,6 +141,10 @@ class Connection(http.client.HTTPConnection):
         failure: OSError | None = None
         addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         for family, kind, protocol, _name, address in addresses:
+            self.is_near = is_near(str(address[0]))
+            if self.is_near and not self._may_be_near:
+                failure = OSError(errno.EPERM, "it lies on this machine or its own link, where no other may send anybody")
+                continue
             plain = socket.socket(family, kind, protocol)
             try:
                 plain.settimeout(self._budget.left_s())
@@ -138,3 +156,10 @@ class Connection(http.client.HTTPConnection):
             else:
                 return plain
         raise failure or OSError(f"{self.host} has no address")
+
+
+def is_near(address: str) -> bool:
+    """Whether an IP address is one of this machine, or one that only its own link knows."""
+    one = ipaddress.ip_address(address.partition("%")[0])
+    one = getattr(one, "ipv4_mapped", None) or one
+    return one.is_loopback or one.is_link_local or one.is_unspecified

@@ -30,6 +30,8 @@ FILE_NAME = "headers.jsonl"
 MAX_HEADERS = 512
 MAX_HEADER_BYTES = 512 * 1024
 MAX_FILE_BYTES = 16 * 1024 * 1024
+# A digest in hexadecimal, and the end of the line.
+_LINE_OF_READER = 65
 # What reads a header; kept by another version of it, none counts.
 _READERS = (("ollama", "_gguf.py"), ("model", "_tensor_types.py"), ("ollama", "_kept_headers.py"))
 _ROOMS = __name__.rpartition(".")[0].rpartition(".")[0]
@@ -48,6 +50,7 @@ class KeptHeaders:
         self._read = read
         self._kept: dict[str, str] | None = None
         self._used: dict[str, str] = {}
+        self._used_bytes = 0
         self._is_new = False
 
     def header_of(self, path: str) -> dict[str, Any]:
@@ -62,16 +65,22 @@ class KeptHeaders:
         if text is not None:
             header = _header_in(text)
             if header is not None:
-                self._used[key] = text
+                self._use(key, text)
                 return header
         header = self._read(path)
         # Of one that lies in several files, others may change.
         if key and key == _key(path) and "split.count" not in header["metadata"]:
             text = json.dumps(header, separators=(",", ":"))
             if len(text) <= MAX_HEADER_BYTES:
-                self._used[key] = text
-                self._is_new = True
+                self._is_new = self._use(key, text) or self._is_new
         return header
+
+    def _use(self, key: str, text: str) -> bool:
+        """Holds a text until it is kept, where there will be room for it: a store may have as many as it likes."""
+        size = self._used_bytes + len(key) + len(text) + 2
+        if key not in self._used and len(self._used) < MAX_HEADERS and size <= MAX_FILE_BYTES - _LINE_OF_READER:
+            self._used[key], self._used_bytes = text, size
+        return key in self._used
 
     def keep(self) -> None:
         """Keeps the headers of this reading, in place of those before, where one of them was not kept.
@@ -80,12 +89,7 @@ class KeptHeaders:
         """
         if not self._is_new:
             return
-        lines, size = [f"{_reader()}\n"], 0
-        for key, text in list(self._used.items())[:MAX_HEADERS]:
-            size += len(key) + len(text) + 2
-            if size > MAX_FILE_BYTES - len(lines[0]):
-                break
-            lines.append(f"{key}\t{text}\n")
+        lines = [f"{_reader()}\n", *(f"{key}\t{text}\n" for key, text in self._used.items())]
         with contextlib.suppress(OSError):
             make_state_folder(os.path.dirname(self._path))
             replace_file(self._path, lines, 0o600)

@@ -24,6 +24,7 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import read_json
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, shown
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._manifest import MAX_LAYERS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_text
 
 MAX_LINE_BYTES = 64 * 1024
@@ -105,6 +106,8 @@ class Told:
         # Left out while it is 0.
         completed: Any = line.get("completed", 0)
         if isinstance(digest, str) and is_number(total) and is_number(completed):
+            if digest[:80] not in self.totals and len(self.totals) >= MAX_LAYERS:
+                return
             self.digest = digest[:80]
             self.totals[self.digest] = total
             self.completed[self.digest] = completed

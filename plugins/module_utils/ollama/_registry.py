@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import read_json
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import Connection, TooLong
@@ -53,10 +53,13 @@ MAX_MODEL_BYTES = 1 << 50
 MAX_REDIRECTS = 10
 # Connections break off; one that does each time is the registry's or a proxy's way.
 TRIES = 3
+MAX_SHOWN_HOST = 80
 # A header holds the vocabulary: 6 to 12 MiB of published models; the first piece suffices where it is small.
 FIRST_PIECE_BYTES = 1024 * 1024
 PIECE_BYTES = 4 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024 * 1024
+# Of all files of one model together: a manifest may name 20,000 files, and each text and header that is read stays in memory.
+MAX_FETCHED_BYTES = 256 * 1024 * 1024
 # What an answer may hold besides its body.
 _HEADERS_BYTES = 64 * 1024
 ANSWER_SECONDS = 20.0
@@ -103,6 +106,8 @@ class Registry:
     name: str
     insecure: bool = False
     _deadline: float = field(default_factory=lambda: time.monotonic() + MODEL_SECONDS)
+    _text_bytes: int = 0
+    _fetched_bytes: int = 0
 
     @property
     def host(self) -> str:
@@ -141,9 +146,10 @@ class Registry:
         return joined(f"the model at {self.host}", headers)
 
     def _text(self, layer: Layer) -> Mapping[str, Any]:
-        if layer.size_bytes > MAX_TEXT_BYTES:
+        self._text_bytes += layer.size_bytes
+        if self._text_bytes > MAX_TEXT_BYTES:
             raise RegistryError(
-                f"{self.host} says that a text of {self.name} has {layer.size_bytes} bytes, at most {MAX_TEXT_BYTES} are read"
+                f"{self.host} says that the texts of {self.name} have {self._text_bytes} bytes, at most {MAX_TEXT_BYTES} are read"
             )
         content = self.piece(layer, 0, layer.size_bytes) if layer.size_bytes else b"{}"
         try:
@@ -157,6 +163,9 @@ class Registry:
 
         Raises: RegistryError.
         """
+        self._fetched_bytes += count
+        if self._fetched_bytes > MAX_FETCHED_BYTES:
+            raise RegistryError(f"the headers of {self.name} at {self.host} are longer than {MAX_FETCHED_BYTES} bytes")
         _host, namespace, model, _tag = name_parts(self.name)
         digest = layer.digest.replace("-", ":", 1)
         asked = {"Range": f"bytes={start}-{start + count - 1}"}
@@ -184,32 +193,34 @@ class Registry:
 
     def _get(self, path: str, max_bytes: int, headers: Mapping[str, str] | None = None) -> _Answer:
         """The answer behind all redirects. Raises: RegistryError."""
-        url = f"{'http' if self.insecure else 'https'}://{self.host}{path}"
+        url, may_be_near = f"{'http' if self.insecure else 'https'}://{self.host}{path}", True
         for _redirect in range(MAX_REDIRECTS + 1):
-            answer = self._answer(url, max_bytes, headers or {})
+            answer = self._answer(url, max_bytes, headers or {}, may_be_near)
             if answer.status not in (301, 302, 303, 307, 308):
                 return answer
-            url = urljoin(url, answer.location)
-            if urlsplit(url).scheme not in (("https", "http") if self.insecure else ("https",)):
+            # Only who is on this machine himself sends there.
+            may_be_near = answer.is_near
+            url = _redirected(url, answer.location)
+            if not url.startswith(("https://", "http://") if self.insecure else "https://"):
                 speech = "HTTP" if self.insecure else "HTTPS"
                 raise RegistryError(f"{answer.host} redirects to another place than one of {speech}")
         raise RegistryError(f"{self.host} redirects more than {MAX_REDIRECTS} times")
 
-    def _answer(self, url: str, max_bytes: int, headers: Mapping[str, str]) -> _Answer:
+    def _answer(self, url: str, max_bytes: int, headers: Mapping[str, str], may_be_near: bool) -> _Answer:
         """The answer to one request, which is made again where the connection breaks off."""
         for _try in range(TRIES - 1):
             try:
-                return self._exchange(url, max_bytes, headers)
+                return self._exchange(url, max_bytes, headers, may_be_near)
             except _BrokenOffError:
                 continue
-        return self._exchange(url, max_bytes, headers)
+        return self._exchange(url, max_bytes, headers, may_be_near)
 
-    def _exchange(self, url: str, max_bytes: int, headers: Mapping[str, str]) -> _Answer:
+    def _exchange(self, url: str, max_bytes: int, headers: Mapping[str, str], may_be_near: bool = True) -> _Answer:
         left = self._deadline - time.monotonic()
         host = self.host
         try:
             parts = urlsplit(url)
-            host = parts.netloc.rpartition("@")[2]
+            host = shown(parts.netloc.rpartition("@")[2], MAX_SHOWN_HOST)
             if left <= 0:
                 raise TimeoutError(f"not all was told within {MODEL_SECONDS:g} seconds")
             connection = Connection(
@@ -218,6 +229,7 @@ class Registry:
                 parts.scheme == "https",
                 min(left, ANSWER_SECONDS),
                 max_bytes + 2 * _HEADERS_BYTES,
+                may_be_near,
             )
             try:
                 target = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -232,6 +244,7 @@ class Registry:
                     body,
                     response.getheader("Location") or "",
                     response.getheader("Content-Range") or "",
+                    connection.is_near,
                 )
             finally:
                 connection.close()
@@ -277,6 +290,7 @@ class _Answer:
     body: bytes
     location: str
     content_range: str
+    is_near: bool = False
 
 
 class _Pieces:
@@ -334,6 +348,14 @@ def _whole(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     if promised is not None and len(body) < promised:
         raise http.client.IncompleteRead(bytes(body), promised - len(body))
     return bytes(body)
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where an answer's Location leads; empty where that is no place."""
+    try:
+        return urlunsplit(urlsplit(urljoin(url, location)))
+    except ValueError:
+        return ""
 
 
 def _error_in(body: bytes) -> str:

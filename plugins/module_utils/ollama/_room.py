@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib_or_mib
@@ -16,8 +17,9 @@ _MAX_NAMED = 8
 
 def freed_bytes(names: Collection[str], layers: Mapping[str, Sequence[Layer]], kept: Collection[str] = ()) -> int:
     """What removing these models gives back: the files that no other one has, nor `kept`, digests of what is to come."""
-    needed = {layer.digest for name, own in layers.items() if name not in names for layer in own} | set(kept)
-    own = {layer.digest: layer.size_bytes for name in names for layer in layers.get(name, ())}
+    going = set(names)
+    needed = {layer.digest for name, own in layers.items() if name not in going for layer in own} | set(kept)
+    own = {layer.digest: layer.size_bytes for name in going for layer in layers.get(name, ())}
     return sum(size for digest, size in own.items() if digest not in needed)
 
 
@@ -30,14 +32,25 @@ def would_have_to_go(
     """
     staying = set(map(name_key, stay))
     others = [name for name in layers if name_key(name) not in staying]
-    one = sorted((freed_bytes([name], layers, kept), name) for name in others)
-    enough = [name for freed, name in one if freed >= lack_bytes]
+    sizes = {name: {layer.digest: layer.size_bytes for layer in own} for name, own in layers.items()}
+    # Counted once, since the service's user may fill a store with models of many files.
+    owners = Counter(digest for files in sizes.values() for digest in files)
+    needed = set(kept)
+
+    def freed(name: str) -> int:
+        return sum(size for digest, size in sizes[name].items() if owners[digest] == 1 and digest not in needed)
+
+    one = sorted((freed(name), name) for name in others)
+    enough = [name for freed_alone, name in one if freed_alone >= lack_bytes]
     if enough:
         return enough[:1]
     chosen: list[str] = []
-    for _freed, name in reversed(one):
+    freed_so_far = 0
+    for _freed_alone, name in reversed(one):
         chosen.append(name)
-        if freed_bytes(chosen, layers, kept) >= lack_bytes:
+        freed_so_far += freed(name)
+        owners.subtract(sizes[name].keys())
+        if freed_so_far >= lack_bytes:
             return chosen
     return []
 

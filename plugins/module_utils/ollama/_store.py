@@ -54,6 +54,8 @@ MANIFEST_DEPTH = 4
 # Manifests of safetensors models list every tensor, some 200 bytes each; none comes near these.
 MAX_JSON_BYTES = 4 * 1024 * 1024
 MAX_MANIFESTS = 10000
+# Of all manifests that are read for their files: of some ten each.
+MAX_LAYERS_IN_ALL = 200_000
 # Of all folders together: a model has a folder and a file, and little else lies there.
 MAX_ENTRIES = 50000
 _MAX_NAMED = 3
@@ -174,6 +176,7 @@ def layers_by_model(models_path: str) -> dict[str, tuple[Layer, ...]]:
     Raises: StoreError.
     """
     found: dict[str, tuple[Layer, ...]] = {}
+    layers = 0
     for manifest_file in installed(models_path):
         try:
             manifest = _selected(models_path, manifest_file)
@@ -181,6 +184,12 @@ def layers_by_model(models_path: str) -> dict[str, tuple[Layer, ...]]:
             found[manifest_file.name] = (*layers_of(manifest, manifest_file.path), *config)
         except (ModelError, UnplannableError):
             found[manifest_file.name] = ()
+        layers += len(found[manifest_file.name])
+        if layers > MAX_LAYERS_IN_ALL:
+            raise StoreError(
+                f"the models in {models_path} are made of more than {MAX_LAYERS_IN_ALL} files, which no server needs: look at "
+                "who writes there"
+            )
     return found
 
 

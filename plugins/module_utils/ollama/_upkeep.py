@@ -16,7 +16,11 @@ from typing import Any, BinaryIO
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib_or_mib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, shown
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import GgufError, read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
+    GgufError,
+    read_header,
+    read_header_from,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
     InstalledModel,
     ModelError,
@@ -375,6 +379,7 @@ def _make(host: Upkeep, step: ModelStep) -> None:
     path, size = step.wish.file, step.size_bytes or 0
     try:
         with open_regular(path, follow_link=True) as file:
+            _refuse_another(step, file)
             digest = _sha256(file, size)
             pin = _pin(step.wish)
             if pin and not digest.startswith(pin):
@@ -394,6 +399,21 @@ def _make(host: Upkeep, step: ModelStep) -> None:
     if not step.told.is_done:
         raise UpkeepError(f"model {step.name}: Ollama has not made it of {path} within {CHECK_SECONDS:g} s")
     step.is_done = True
+
+
+def _refuse_another(step: ModelStep, file: BinaryIO) -> None:
+    """What is handed to the server, whose user reads it, is a model: a link may have been turned to another file since.
+
+    Raises: UpkeepError.
+    """
+    size = os.fstat(file.fileno()).st_size
+    try:
+        read_header_from(file, step.wish.file, size)
+    except GgufError as error:
+        raise UpkeepError(f"model {step.name}: {error}") from error
+    if size != step.size_bytes:
+        raise UpkeepError(f"model {step.name}: {step.wish.file} was changed while it was read: run it again")
+    file.seek(0)
 
 
 def seconds_for(size_bytes: int) -> float:

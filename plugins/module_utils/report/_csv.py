@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,9 @@ COLUMNS = (
 )
 # With these a spreadsheet takes what it reads for a formula, and hosts have written some of it.
 # Source: OWASP, CSV Injection.
-_OF_A_FORMULA = ("=", "+", "-", "@")
+# Where decimals have a comma it parts cells by semicolons too, so that a cell may begin within one of ours; and it takes the
+# wide forms of East Asian scripts for the same.
+_OF_A_FORMULA = re.compile("(^|;) ?([=+@\uff1d\uff0b\uff0d\uff20-])")
 
 
 def as_csv(report: Mapping[str, Any]) -> Iterator[str]:
@@ -51,4 +54,4 @@ def _line(cells: tuple[Any, ...]) -> str:
 def _cell(value: Any) -> str:
     # A line for each host, whatever stands in it.
     text = "" if value is None else " ".join(str(value).split())
-    return f"'{text}" if text.startswith(_OF_A_FORMULA) else text
+    return _OF_A_FORMULA.sub(r"\1'\2", text)

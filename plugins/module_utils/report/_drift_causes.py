@@ -87,7 +87,7 @@ def explain(
     refusals: its `refusals`, for which `site.yml` changes nothing here. file_edited: its `file_edited`.
     """
     decided_elsewhere = {str(one["variable"]): str(one["message"]) for one in conflicts}
-    refused = [str(one) for one in refusals]
+    refused = dict.fromkeys(str(one) for one in refusals)
     differences = list(differences)
     edited = _edited(differences, file_edited)
     by_variable: dict[str, list[Mapping[str, Any]]] = {}
@@ -95,7 +95,7 @@ def explain(
     for difference in differences:
         if difference["variable"] and difference["layer"] in LAYERS[:4]:
             by_variable.setdefault(str(difference["variable"]), []).append(difference)
-        elif difference["message"] not in refused:
+        elif str(difference["message"]) not in refused:
             without_variable.append(_without_variable(difference))
     drifts = [
         _of_variable(name, group, decided_elsewhere.pop(name, None), name in edited)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.report._states imp
     UNSAFE,
 )
 
+# A name that is no pattern, nor an option of a command.
+_PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)
 # The pattern of the playbooks where none is given.
 DEFAULT_PATTERN = "ollama"
 
@@ -57,15 +60,27 @@ def next_command(host: Mapping[str, Any], made: MadeBy) -> NextCommand:
     """The command for a host of the report, by its state; names and paths are quoted for the shell."""
     state, sources = host["state"], [word for source in made.inventory for word in ("-i", source)]
     if state == UNREACHABLE:
-        words = ["ansible", *sources, host["name"], "-m", "ansible.builtin.ping"]
+        words = ["ansible", *sources, pattern_of(host["name"]), "-m", "ansible.builtin.ping"]
         return NextCommand("see whether it answers", shlex.join(words))
     purpose, playbook, more = _PLAYBOOKS[state]
     if state == DRIFTED and not host["mended_by_site"]:
         purpose = "apply the plan, when what is said here is repaired"
     elsewhere = made.pattern not in ("", DEFAULT_PATTERN)
-    words = ["ansible-playbook", *sources, f"gpufleet.ollama.{playbook}", "--limit", host["name"], *more]
+    words = ["ansible-playbook", *sources, f"gpufleet.ollama.{playbook}", "--limit", pattern_of(host["name"]), *more]
     words += ["-e", json.dumps({"gpufleet_hosts": made.pattern})] if elsewhere else []
     return NextCommand(purpose, shlex.join(words))
+
+
+def pattern_of(name: str) -> str:
+    """What Ansible takes for this host alone: `*`, `a,b` or `@file` mean others, and an inventory may have them as names.
+
+    Source: ansible-core 2.18, inventory/manager.py (split_host_pattern, _match_list).
+    """
+    if _PLAIN.fullmatch(name):
+        return name
+    # As numbers, because commas, colons, spaces and brackets part patterns.
+    numbered = (one if _PLAIN.fullmatch(one) else rf"\U{ord(one):08x}" for one in name)
+    return rf"~^{''.join(numbered)}\Z"
 
 
 _PLAYBOOKS = {

@@ -99,6 +99,7 @@ def test_a_host_is_in_the_state_that_its_facts_tell(
 def test_hosts_that_have_to_pull_are_told(write: Write) -> None:
     pulls = {"ollama_plan_result": {"pulls": {"models": [{"name": "m"}]}}, "ollama_verify_result": VERIFIED}
     assert write({"a": {"ollama_verify_result": VERIFIED}, "b": pulls})["to_pull"] == ["b"]
+    assert write({"a": {"ollama_verify_result": VERIFIED}, "*": pulls})["to_pull"] == [r"~^\U0000002a\Z"]
 
 
 def test_a_host_without_a_plan_shows_its_gpus(report: Report) -> None:

@@ -128,6 +128,22 @@ def test_all_of_it_has_a_limit_of_time(run):
     assert (result["msg"], seconds) == (f"model {NAME} is not here within 100 s", 110)
 
 
+def test_a_host_that_answers_at_once_is_not_asked_again_at_once(run):
+    growing = [answered(GIB + number) for number in range(1000)]
+    result, lines, seconds = run(growing, seconds=0.001, timeout=100)
+    assert (len(lines), round(seconds)) == (20, 100)
+    assert result["msg"].endswith("is not here within 100 s")
+
+
+@pytest.mark.parametrize(
+    "models",
+    [[{}], [{"action": "pull"}], [dict.fromkeys(answered(0)["models"][0])], [{**answered(0)["models"][0], "layer": None}], None],
+)
+def test_a_host_that_leaves_something_out_is_given_up_in_a_sentence(run, models):
+    result, _lines, _seconds = run([{**answered(0), "models": models}])
+    assert "nothing has come for 120 s" in result["msg"]
+
+
 @pytest.mark.parametrize("ending", [{"failed": True, "msg": "no"}, {"unreachable": True, "msg": "gone"}])
 def test_a_module_that_failed_ends_it(run, ending):
     result, _lines, seconds = run([answered(GIB, **ending)])
@@ -145,6 +161,7 @@ def test_lines_name_the_host_and_go_to_standard_error(action_of, monkeypatch):
     action = action_of(ActionModule, "ollama_model", {"models": [{"name": NAME}], "idle_seconds": "5"})
     action._task.check_mode = False
     answers = [answered(GIB), answered(4 * GIB, done=True)]
+    monkeypatch.setattr(ollama_model, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(action, "answer_of", lambda *_arguments: answers.pop(0))
     shown = []
     monkeypatch.setattr(ollama_model.Display, "display", lambda _self, text, **options: shown.append((text, options)))
@@ -152,6 +169,21 @@ def test_lines_name_the_host_and_go_to_standard_error(action_of, monkeypatch):
     ((text, options),) = shown
     assert text.startswith(f"gpu7: {NAME}: 1.0 GiB of 4.0 GiB")
     assert options == {"stderr": True}
+
+
+def test_what_a_host_tells_is_one_short_line(action_of, monkeypatch):
+    action = action_of(ActionModule, "ollama_model", {"models": [{"name": NAME}]})
+    action._task.check_mode = False
+    answers = [answered(GIB, name="m\n\x1b[2Jok: [gpu1]" + "a" * 10**6), answered(4 * GIB, done=True)]
+    monkeypatch.setattr(action, "answer_of", lambda *_arguments: answers.pop(0))
+    monkeypatch.setattr(ollama_model, "PAUSE_SECONDS", 0.0)
+    shown = []
+    monkeypatch.setattr(ollama_model.Display, "display", lambda _self, text, **options: shown.append(text))
+    action.run(task_vars={"inventory_hostname": "gpu7"})
+    (text,) = shown
+    assert text.startswith("gpu7: m \\x1b[2Jok: [gpu1]aaa")
+    assert text.isprintable()
+    assert len(text) == ollama_model.MOST_CHARACTERS == 400
 
 
 @pytest.mark.parametrize(
@@ -170,5 +202,6 @@ def test_a_name_alone_is_a_model(models, taken):
 def test_the_times_are_those_that_the_module_documents():
     options = yaml.safe_load(module.DOCUMENTATION)["options"]
     assert options["idle_seconds"]["default"] == ollama_model.IDLE_SECONDS == 120
+    assert ollama_model.PAUSE_SECONDS == 5.0
     assert options["timeout_seconds"]["default"] == ollama_model.TIMEOUT_SECONDS == 86400
     assert options["slice_seconds"]["default"] <= 15

@@ -182,6 +182,13 @@ class TestAHostIsComparedWithItsPlan:
         }
         assert result["compared"] == {name: AS_COMPARED[name] for name in COMPARED}
 
+    def test_a_value_that_the_gate_may_have_made_of_another_is_asked_for_once_more(self, compare):
+        operator = {"A": r"a\x1bb"}
+        planned = compare(None, operator_environment=operator)["plan"]["environment"]
+        compare.asked.clear()
+        compare({**planned, "A": "a\x1bb"}, operator_environment=operator)
+        assert [name for name, _options in compare.asked] == [HOST_INFO, "systemd_environment_info"]
+
     def test_with_the_plan_and_the_operators_secrets(self, compare):
         planned = compare(None, operator_environment={"HF_TOKEN": "hunter2"})["plan"]["environment"]
         ((_read, _options), (_module, asked)) = compare.asked

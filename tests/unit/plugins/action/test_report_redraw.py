@@ -24,6 +24,7 @@ TEMPLATES = {
 MADE_AT = "2026-01-01T00:00:00Z"
 REPORT = json.dumps(fleet_report([HostData("gpu01", failure="<b>no model</b>")], MADE_AT))
 BENCHMARKS = json.dumps(benchmark_report({"gpu02": measured()}, MADE_AT))
+WITHOUT_A_COLUMN = REPORT.replace('"max_loaded_models"', '"another"')
 PLACEMENT = json.dumps({"is_met": True, "demand": [], "hosts": [], "notes": ["all is well"], "remedies": []})
 
 
@@ -86,9 +87,33 @@ def test_the_pages_are_linked(redraw, tmp_path):
         ({"report.json": "{}"}, {}, "has the format None, and this version draws 1"),
         ({"report.json": REPORT}, {"template": "/nowhere"}, "the template /nowhere of the page cannot be read"),
         ({"report.json": '{"format": 1}'}, {}, "the page cannot be made from this report"),
+        *(
+            ({"report.json": json.dumps({**json.loads(REPORT), part: value})}, {}, "the page cannot be made from this report")
+            for part, value in (("hosts", [5]), ("hosts", [{}]), ("summary", 5), ("generated_at", None), ("made", []))
+        ),
+        ({"report.json": WITHOUT_A_COLUMN}, {}, "has written (KeyError: 'max_loaded_models')"),
+        ({"benchmark.json": "{}"}, {}, "the page cannot be made from this report"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_sentence(redraw, files, options, message):
     result = redraw(files, **options)
     assert result["failed"]
     assert message in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "[" * 5000,
+        "[]",
+        '{"is_met": true}',
+        *(
+            json.dumps({**json.loads(PLACEMENT), part: value})
+            for part, value in (("demand", 5), ("demand", [5]), ("demand", [{"name": []}]), ("notes", 5), ("remedies", None))
+        ),
+        json.dumps({**json.loads(PLACEMENT), "hosts": [{"name": "a", "slots": 5}]}),
+    ],
+)
+def test_a_placement_that_somebody_else_wrote_costs_no_report(redraw, tmp_path, other):
+    assert redraw({"report.json": REPORT, "placement.json": other})["files"] == ["report.html", "report.csv"]
+    assert "Demand and supply" not in text(tmp_path, "report.html")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _upkeep
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
@@ -121,3 +123,10 @@ def test_what_cannot_be_described_is_said(run, name, front):
         [],
         "answers 403: it lets only those in who log in, as Ollama may"[-48:],
     )
+
+
+def test_a_registry_that_tells_for_ever_is_not_listened_to_for_ever(run, name, monkeypatch):
+    monkeypatch.setattr(ollama_model, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(ollama_model, "described", lambda _step: time.sleep(20))
+    result = run([{"name": name, "insecure": True}], describe=True, _ansible_check_mode=True)
+    assert "ollama_model took longer than 0.5 s and was ended" in result["msg"]

@@ -163,3 +163,15 @@ def slowly():
     """An answer that takes longer than its time was at first."""
     time.sleep(0.4)
     yield OK + b"Content-Length: 4\r\n\r\nlate"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_near"),
+    [
+        *((near, True) for near in ("127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "169.254.169.254")),
+        *((near, True) for near in ("fe80::1", "fe80::1%eth0", "::ffff:127.0.0.1", "::ffff:169.254.169.254")),
+        *((far, False) for far in ("10.0.0.1", "192.168.1.1", "1.1.1.1", "2606:4700::1111", "fd00::1", "::ffff:10.0.0.1")),
+    ],
+)
+def test_what_lies_on_this_machine_or_its_own_link(address, is_near):
+    assert _socket.is_near(address) is is_near

@@ -191,3 +191,18 @@ def test_what_is_kept_is_bounded(store, monkeypatch, bound, most):
 def test_the_bounds():
     bounds = _kept_headers.MAX_HEADERS, _kept_headers.MAX_HEADER_BYTES, _kept_headers.MAX_FILE_BYTES
     assert bounds == (512, 512 << 10, 16 << 20)
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MAX_HEADERS", 2), ("MAX_FILE_BYTES", 600)])
+def test_while_a_store_is_read_no_more_is_held_than_can_be_kept(store, monkeypatch, bound, most):
+    monkeypatch.setattr(_kept_headers, bound, most)
+    paths = [store.write(f"sha256-{number}", header(a="b" * 100)) for number in range(9)]
+    headers = KeptHeaders(str(store.kept), store.read)
+    for path in paths:
+        headers.header_of(path)
+    assert 0 < len(headers._used) <= 3
+    headers.keep()
+    assert store.kept.stat().st_size <= max(most, 600)
+    before = store.kept.stat().st_mtime_ns
+    store.reading(*paths)
+    assert store.kept.stat().st_mtime_ns == before

@@ -190,5 +190,14 @@ def test_the_check_of_what_came_is_waited_for(server, monkeypatch):
     assert not told.is_checking
 
 
+def test_a_server_that_names_ever_more_files_is_kept_to_what_a_manifest_has():
+    told = Told()
+    for number in range(_pulling.MAX_LAYERS + 5):
+        told.take({"status": "pulling", "digest": f"sha256:{number}", "total": 9, "completed": 1})
+    assert len(told.totals) == len(told.completed) == _pulling.MAX_LAYERS == 20_000
+    told.take({"status": "pulling", "digest": "sha256:7", "total": 9, "completed": 8})
+    assert told.completed[told.digest] == 8
+
+
 def test_the_budgets():
     assert (_pulling.CHECK_SECONDS, _pulling.MAX_LINE_BYTES, _pulling.MAX_STREAM_BYTES) == (3600.0, 1 << 16, 1 << 26)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 
 import pytest
@@ -113,6 +114,9 @@ def test_what_is_no_manifest(front, registry, text, sentence):
         ({"blob_status": 403}, "answers 403: it lets only those in who log in"),
         ({"blob_status": 500}, "answers 500$"),
         ({"redirect": "file:///etc/passwd"}, "redirects to another place than one of HTTP"),
+        ({"redirect": "http://["}, "redirects to another place than one of HTTP"),
+        ({"redirect": "http://[::1"}, "redirects to another place than one of HTTP"),
+        ({"redirect": "http://" + "a" * 5000 + "/x"}, r"^a{80}\.\.\. cannot be asked"),
         ({"redirect": "/v2/team/model/blobs/again"}, f"redirects more than {_registry.MAX_REDIRECTS} times"),
     ],
 )
@@ -144,6 +148,18 @@ def test_no_secret_of_a_redirect_is_told(front, registry):
     assert "hunter" not in str(raised.value)
 
 
+@pytest.mark.parametrize("place", ["127.0.0.1:1", "localhost:1", "169.254.169.254", "[::1]:1", "[fe80::1]:1", "0.0.0.0:1"])
+def test_no_registry_elsewhere_sends_this_host_to_itself_or_to_its_own_link(place):
+    class Elsewhere(Registry):
+        def _answer(self, url, max_bytes, headers, may_be_near):
+            if "/manifests/" in url:
+                return _registry._Answer("elsewhere", 307, b"", f"http://{place}/secrets", "", is_near=False)
+            return super()._answer(url, max_bytes, headers, may_be_near)
+
+    with pytest.raises(RegistryError, match="cannot be asked: it lies on this machine or its own link"):
+        Elsewhere("elsewhere/team/model", insecure=True).manifest()
+
+
 def test_with_https_no_redirect_leads_to_plain_http(front, registry, monkeypatch):
     secure = Registry(registry.name)
     answer = _registry._Answer("registry", 307, b"", "http://elsewhere/blob", "")
@@ -172,6 +188,26 @@ def test_what_is_too_long_is_not_read(front, registry, monkeypatch):
         registry.model(manifest)
 
 
+def test_many_files_share_one_budget(front, registry, monkeypatch):
+    text = front.kept["/v2/team/model/manifests/v1"]
+    layers = json.loads(text)["layers"]
+
+    def with_layers(*more):
+        front.kept["/v2/team/model/manifests/v1"] = json.dumps({**json.loads(text), "layers": [*layers, *more]}).encode()
+        return registry.manifest()
+
+    texts = with_layers(*layers[1:] * 3)
+    config_bytes = texts.config.size_bytes
+    monkeypatch.setattr(_registry, "MAX_TEXT_BYTES", config_bytes + 3 * layers[1]["size"])
+    with pytest.raises(RegistryError, match=r"the texts of .* bytes, at most"):
+        registry.model(texts)
+    monkeypatch.undo()
+    files = with_layers(*layers[:1] * 3)
+    monkeypatch.setattr(_registry, "MAX_FETCHED_BYTES", 2 * layers[0]["size"])
+    with pytest.raises(RegistryError, match=r"the headers of .* are longer than"):
+        Registry(registry.name, insecure=True).model(files)
+
+
 def test_a_registry_that_says_nothing_is_given_up(monkeypatch):
     monkeypatch.setattr(_registry, "ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -194,3 +230,4 @@ def test_the_budgets():
     assert (_registry.ANSWER_SECONDS, _registry.MODEL_SECONDS) == (20.0, 60.0)
     assert (_registry.MAX_MANIFEST_BYTES, _registry.MAX_TEXT_BYTES) == (4 << 20, 1 << 20)
     assert (_registry.FIRST_PIECE_BYTES, _registry.PIECE_BYTES, _registry.MAX_HEADER_BYTES) == (1 << 20, 4 << 20, 64 << 20)
+    assert (_registry.MAX_FETCHED_BYTES, _registry.MAX_SHOWN_HOST) == (256 << 20, 80)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._manifest import Layer
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._room import (
@@ -68,6 +70,37 @@ def test_what_would_have_to_go_makes_room(sizes, lack):
         assert len(set(going)) == len(going)
     else:
         assert sum(sizes) < lack
+
+
+STORES = st.dictionaries(
+    st.sampled_from([f"{letter}:latest" for letter in "abcdef"]),
+    st.dictionaries(st.sampled_from("uvwxyz"), st.just(1), max_size=4).map(
+        lambda files: [Layer("model", digest, 1 + "uvwxyz".index(digest)) for digest in files]
+    ),
+)
+
+
+@given(STORES, st.integers(1, 25), st.sets(st.sampled_from("uvwxyz"), max_size=2))
+def test_what_shared_files_give_back_is_counted_when_the_last_of_their_models_goes(store, lack, kept):
+    going = would_have_to_go(lack, store, [], kept)
+    alone = {name for name in store if freed_bytes([name], store, kept) >= lack}
+    if going:
+        assert freed_bytes(going, store, kept) >= lack
+        assert freed_bytes(going[:-1], store, kept) < lack
+        assert len(going) == 1 or not alone
+    else:
+        assert freed_bytes(list(store), store, kept) < lack
+
+
+def test_the_time_grows_with_the_files_and_not_with_their_square():
+    def seconds(count):
+        store = {f"{n}:latest": [Layer("model", f"{n}-{m}", 1) for m in range(10)] for n in range(count)}
+        began = time.process_time()
+        assert len(would_have_to_go(10 * count, store, [])) == count
+        return time.process_time() - began
+
+    seconds(200)
+    assert seconds(3200) < 64 * max(seconds(200), 0.001)
 
 
 @pytest.mark.parametrize(

@@ -372,3 +372,15 @@ def test_the_files_of_each_model_with_none_of_a_damaged_one(tmp_path):
     assert layers["one:latest"][0] == layers["two:latest"][0]
     manifest_path(tmp_path, "two").write_text("{")
     assert layers_by_model(str(tmp_path)) == {"one:latest": layers["one:latest"], "two:latest": ()}
+
+
+def test_a_store_of_more_files_than_any_server_needs_is_not_counted(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        add_model(tmp_path, name, LLAMA)
+    files = sum(map(len, layers_by_model(str(tmp_path)).values()))
+    assert _store.MAX_LAYERS_IN_ALL == 200_000
+    monkeypatch.setattr(_store, "MAX_LAYERS_IN_ALL", files)
+    layers_by_model(str(tmp_path))
+    monkeypatch.setattr(_store, "MAX_LAYERS_IN_ALL", files - 1)
+    with pytest.raises(StoreError, match=r"are made of more than .* files, which no server needs"):
+        layers_by_model(str(tmp_path))

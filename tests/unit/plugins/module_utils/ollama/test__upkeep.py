@@ -298,6 +298,20 @@ class TestFiles:
             with pytest.raises(UpkeepError, match=f"model mine:v1: .*{sentence}"):
                 brought(host, Wish("mine:v1", file=str(path)))
 
+    @pytest.mark.parametrize("content", [b"root:secret:19000:0:99999:7:::", None])
+    def test_a_link_that_is_turned_after_the_look_gives_no_other_file_away(self, host, file, tmp_path, content, monkeypatch):
+        other = tmp_path / "shadow"
+        other.write_bytes(content or file.read_bytes() + b"more")
+        link = tmp_path / "link.gguf"
+        link.symlink_to(file)
+        now = host()
+        steps = steps_for(now, [Wish("mine:v1", file=str(link))])
+        link.unlink()
+        link.symlink_to(other)
+        monkeypatch.setattr(Api, "put_blob", lambda *_given: pytest.fail("it was handed to the server"))
+        with pytest.raises(UpkeepError, match=r"at least 24|was changed while it was read|this is no GGUF file"):
+            carry_out(now, steps, 20)
+
     def test_a_part_of_a_model_is_refused(self, host, file, monkeypatch):
         monkeypatch.setattr(
             _upkeep, "read_header", lambda path: {"metadata": {"split.count": 3}, "file_bytes": 1, "tensors": []}

@@ -50,13 +50,21 @@ def test_it_has_a_line_for_each_host_the_worst_first():
         assert row["since"] == NOW
 
 
-@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t=", "\r@"])
+@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t=", "\r@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 def test_what_a_spreadsheet_would_compute_is_text(begins):
     (row,) = read([HostData("a", failure=f"{begins}cmd|'/C calc'!A0")])
     assert row["why"] == f"'{begins.strip()}cmd|'/C calc'!A0"
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@pytest.mark.parametrize("text", ["x;=1+1", "x, y;=1+1", "x; @A1", 'x";-1', "=1;=2"])
+def test_nor_does_it_where_semicolons_part_cells(text):
+    (row,) = read([HostData("a", failure=text)])
+    cells = [cell.strip() for cell in row["why"].split(";")]
+    assert len(cells) == text.count(";") + 1
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=";")))
 def test_whatever_a_host_says_stays_in_its_cell(text):
     (row,) = read([HostData("a", failure=f"x{text}")])
     assert list(row) == list(COLUMNS)
