@@ -82,14 +82,14 @@ class Server:
 
     def runners(self) -> dict[int, list[str]]:
         """Command lines of the runners by pid, as /proc shows them."""
-        threads = Path(f"/proc/{self.process.pid}/task")
         lines = {}
-        for thread in threads.iterdir():
-            # A thread that served a request may end while we look.
-            with contextlib.suppress(FileNotFoundError):
-                for pid in (thread / "children").read_text().split():
-                    shown = Path(f"/proc/{pid}/cmdline").read_bytes()
-                    lines[int(pid)] = shown.decode().split("\0")[:-1]
+        # By the parent of each process: a list of children belongs to the thread that started them, and is handed on
+        # when that ends, which may be while one looks.
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                if int(parent) == self.process.pid:
+                    lines[int(process.name)] = (process / "cmdline").read_bytes().decode().split("\0")[:-1]
         return lines
 
     def held(self) -> dict[int, str]:

@@ -19,8 +19,11 @@ def gone(before: Iterable[Mapping[str, Any]], devices: Iterable[Mapping[str, Any
 
 def gone_gpus(read: Mapping[str, Any]) -> list[str]:
     """The GPUs that the plan of the host was applied for and that the host, as it was read, no longer has."""
-    facts = (read.get("ansible_facts") or {}).get("gpufleet_gpu") or {}
-    return gone(read.get("planned_gpus") or [], facts.get("devices") or [])
+    facts = (read.get("ansible_facts") or {}).get("gpufleet_gpu")
+    devices = facts.get("devices") if isinstance(facts, Mapping) else None
+    # It is also asked of facts that no plan was made of, for what they are.
+    there = devices if isinstance(devices, list) else []
+    return gone(read.get("planned_gpus") or [], [one for one in there if isinstance(one, Mapping)])
 
 
 def changes_since(

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._hardware import (
     changes_since,
     gone,
+    gone_gpus,
     hardware,
 )
 
@@ -118,3 +119,9 @@ def test_a_build_that_is_heard_of_after_the_first_load_changes_nothing_by_itself
     assert to_remember(engine_build=10488) is None
     assert to_remember(engine_build=10361) == [A]
     assert to_remember(version="0.32.0") == [A]
+
+
+@pytest.mark.parametrize("gpus", [None, 7, {"devices": 7}, {"devices": [None, 7]}])
+def test_facts_that_are_none_name_no_gpu_that_is_there(gpus):
+    read = {"ansible_facts": {"gpufleet_gpu": gpus}, "planned_gpus": [{"uuid": "GPU-1", "name": "A"}]}
+    assert gone_gpus(read) == ["A (GPU-1)"]
