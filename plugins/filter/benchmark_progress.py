@@ -14,7 +14,7 @@ author:
 description:
   - Takes what was measured so far and says which parallel value is next, how many are done of all, how long the rest may take,
     and the tokens per second so far.
-positional: _input, steps, seconds
+positional: _input, steps, began, now
 options:
   _input:
     description: What M(gpufleet.ollama.ollama_benchmark) returned at each parallel value so far.
@@ -26,8 +26,12 @@ options:
     type: list
     elements: dict
     required: true
-  seconds:
-    description: Since the first step began.
+  began:
+    description: When the first step began, in seconds of any clock.
+    type: float
+    required: true
+  now:
+    description: The same clock's present.
     type: float
     required: true
 """
@@ -35,7 +39,7 @@ options:
 EXAMPLES = r"""
 - name: Say how far it is
   ansible.builtin.debug:
-    msg: "{{ measurements | gpufleet.ollama.benchmark_progress(steps, 95.0) }}"
+    msg: "{{ measurements | gpufleet.ollama.benchmark_progress(steps, began, now().timestamp()) }}"
 """
 
 RETURN = r"""
@@ -52,14 +56,14 @@ from ansible.errors import AnsibleFilterError
 
 
 def benchmark_progress(
-    measured: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]], seconds: float
+    measured: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]], began: float, now: float
 ) -> str:
     """The line."""
     # Ansible loads every filter of a collection in each process that uses one: what this one needs waits for its call.
     from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._progress import progress
 
     try:
-        return progress(steps, measured, float(seconds))
+        return progress(steps, measured, float(now) - float(began))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"benchmark_progress takes measurements and steps of a benchmark: {error}") from error
 

@@ -194,24 +194,24 @@ descriptions:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import MARGIN_SECONDS, watched
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._pulling import CHECK_SECONDS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep import (
-    CREATE,
     REMOVE,
     UNDESCRIBED,
     ModelStep,
     Upkeep,
     UpkeepError,
     Wish,
-    carry_out,
-    completed_bytes,
     described,
     room,
-    seconds_for,
     steps_for,
     upkeep_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep_slice import (
+    carry_out,
+    completed_bytes,
+    limit_seconds,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
@@ -291,9 +291,7 @@ def _finish(
     if not only_looks:
         if result["no_room"]:
             module.fail_json(msg=result["no_room"], changed=False)
-        files = sum(step.size_bytes or 0 for step in steps if step.action == CREATE)
-        limit = options["slice_seconds"] + 2 * CHECK_SECONDS + 2 * seconds_for(files) + MARGIN_SECONDS
-        with watched(module.fail_json, limit, "ollama_model"):
+        with watched(module.fail_json, limit_seconds(steps, options["slice_seconds"]), "ollama_model"):
             changed, waiting = carry_out(host, steps, options["slice_seconds"])
     after = [
         _line(step.name, "" if step.action == REMOVE else step.digest or "made of a file")

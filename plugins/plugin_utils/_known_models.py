@@ -61,7 +61,7 @@ def models_named(given: Any) -> Models:
     keys = [name_key(str(model["name"])) for model in descriptions]
     for model, key in zip(descriptions, keys):
         if keys.count(key) > 1:
-            raise ValueError(f"model '{model['name']}' is named twice; name it once")
+            raise ValueError(f"model {model['name']!r} is named twice; name it once")
     return Models(tuple(descriptions), tuple(notes))
 
 
@@ -76,7 +76,7 @@ def _row(name: str) -> Mapping[str, Any]:
     near = tags or difflib.get_close_matches(name.lower(), shipped(), n=_MOST_NEAR, cutoff=0.5)
     hint = f", near it are {', '.join(near)}" if near else ""
     raise ValueError(
-        f"no model is known as '{name}'{hint}; of others give a file: the .gguf itself, or what ollama_model_info told of it "
+        f"no model is known as {name!r}{hint}; of others give a file: the .gguf itself, or what ollama_model_info told of it "
         "(docs/planning_before_buying.md)"
     )
 

@@ -22,10 +22,10 @@ FACTS = {
     "ollama_pull": {"ollama_pull_result"},
     "ollama_report": {
         "ollama_report_before",
+        "ollama_report_changed_at",
         "ollama_report_failure",
         "ollama_report_gpu",
         "ollama_report_phase",
-        "ollama_report_seconds",
         "ollama_report_unreachable",
     },
     "ollama_override": {

@@ -1,25 +1,20 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the models of a host those that are asked for, through its own Ollama: what lacks, whether it fits, a slice of it."""
+"""What is to be done so that a host has the models that are asked for, and whether its disk has room for it."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import Any
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib_or_mib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._files import open_regular
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import (
     GgufError,
     read_header,
-    read_header_from,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
     InstalledModel,
@@ -35,11 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     short_name,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._pulling import (
-    CHECK_SECONDS,
-    MakingError,
     Told,
-    pull,
-    stream,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._registry import (
     Registry,
@@ -58,12 +49,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 PRESENT, ABSENT = "present", "absent"
 PULL, CREATE, REMOVE = "pull", "create", "remove"
 ANSWER_SECONDS = 60.0
-# A file is copied to the server, and read before for its digest, at no less than this rate.
-LEAST_BYTES_PER_SECOND = 20_000_000
 # Why a model that could be pulled cannot be described for a plan.
 UNDESCRIBED = (RegistryError, ModelError, UnplannableError)
 _PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
-_BLOCK_BYTES = 1 << 20
 # Ollama keeps the file that it is given until it has written one of its own from it.
 _COPIES_OF_A_FILE = 2
 
@@ -146,10 +134,10 @@ def upkeep_at(api: Api, models_path: str) -> Upkeep:
     """
     installed = {name_key(str(tag["name"])): shown(tag.get("digest") or "", 80) for tag in api.tags()}
     loaded = tuple(entry["name"] for entry in api.loaded())
-    return Upkeep(api, models_path, installed, loaded, _layers(models_path))
+    return Upkeep(api, models_path, installed, loaded, layers_of(models_path))
 
 
-def _layers(models_path: str) -> Mapping[str, Sequence[Layer]]:
+def layers_of(models_path: str) -> Mapping[str, Sequence[Layer]]:
     if not os.path.isdir(models_path):
         return {}
     try:
@@ -176,7 +164,7 @@ def _step(host: Upkeep, wish: Wish) -> ModelStep:
         raise UpkeepError(
             f"{shown(wish.name, 80)!r} is no model's name: write [HOST[:PORT]/][NAMESPACE/]MODEL[:TAG]"
         )
-    pin = _pin(wish)
+    pin = pinned(wish)
     step = ModelStep(wish, digest=host.digest_of(wish.name))
     if wish.state == ABSENT:
         if name_key(wish.name) not in host.installed:
@@ -192,7 +180,7 @@ def _step(host: Upkeep, wish: Wish) -> ModelStep:
     return _create(step) if wish.file else _pull(host, step, pin)
 
 
-def _pin(wish: Wish) -> str:
+def pinned(wish: Wish) -> str:
     if not wish.digest:
         return ""
     found = _PIN.fullmatch(wish.digest.strip().lower())
@@ -219,7 +207,7 @@ def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:
             "was moved; pin what it has now, or name a tag that stays"
         )
     files = {layer.digest for layer in manifest.files}
-    of_installed = {layer.digest for layer in _own(host, step.name)}
+    of_installed = {layer.digest for layer in own_layers(host, step.name)}
     # Ollama may have written the manifest in other words than the registry's, so that it lists another digest.
     if pin and of_installed == files:
         return replace(step, action="")
@@ -232,7 +220,7 @@ def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:
     )
 
 
-def _own(host: Upkeep, name: str) -> Sequence[Layer]:
+def own_layers(host: Upkeep, name: str) -> Sequence[Layer]:
     return next((own for other, own in host.layers.items() if name_key(other) == name_key(name)), ())
 
 
@@ -253,7 +241,7 @@ def _create(step: ModelStep) -> ModelStep:
     return replace(step, action=CREATE, size_bytes=size, missing_bytes=_COPIES_OF_A_FILE * size)
 
 
-def _is_here(models_path: str, layer: Layer) -> bool:
+def is_here(models_path: str, layer: Layer) -> bool:
     try:
         return os.stat(layer.path(models_path)).st_size == layer.size_bytes
     except OSError:
@@ -262,7 +250,7 @@ def _is_here(models_path: str, layer: Layer) -> bool:
 
 def _missing_bytes(models_path: str, layer: Layer) -> int:
     """What of a file still takes room. One that is half here has its full length from the start, with holes."""
-    if _is_here(models_path, layer):
+    if is_here(models_path, layer):
         return 0
     try:
         held = os.stat(f"{layer.path(models_path)}-partial").st_blocks * 512
@@ -295,152 +283,3 @@ def described(step: ModelStep) -> dict[str, Any]:
         family = str(header["metadata"].get("general.architecture", ""))
         return InstalledModel(step.name, "", family, "", header, 0, 0, 0, {}).shape().to_dict()
     raise RegistryError(step.note or "nothing is known of it")
-
-
-def carry_out(host: Upkeep, steps: Sequence[ModelStep], seconds: float) -> tuple[bool, str]:
-    """Does what is to be done, for so many seconds: whether anything was changed, and what it waits for that may mend.
-
-    Each step says afterwards whether it is done, and what the server told of it.
-    Raises: UpkeepError; ApiError.
-    """
-    deadline = time.monotonic() + seconds
-    changed = False
-    for step in steps:
-        if step.action == REMOVE:
-            host.api.delete(step.wish.name)
-            step.is_done = changed = True
-    for step in steps:
-        if step.action in ("", REMOVE):
-            step.is_done = True
-            continue
-        try:
-            if step.action == CREATE:
-                _make(host, step)
-            elif deadline - time.monotonic() > 0:
-                _bring(host, step, deadline - time.monotonic())
-        except MakingError as error:
-            if error.may_mend:
-                return changed, f"model {step.name}: {error}"
-            raise UpkeepError(f"model {step.name}: {error}") from error
-        except ApiError as error:
-            return changed, f"model {step.name}: {error}"
-        changed = changed or step.is_done or bool(step.told.totals)
-        if not step.is_done:
-            break
-    return changed, ""
-
-
-def _bring(host: Upkeep, step: ModelStep, seconds: float) -> None:
-    """A slice of a pull. Ollama never checks a file that was whole before it was asked; those are checked here.
-
-    Source: ollama v0.33.0-rc2, server/images.go (PullModel, skipVerify).
-    Raises: MakingError, ApiError, UpkeepError.
-    """
-    files = step.manifest.files if step.manifest else ()
-    known = {layer.digest for own in host.layers.values() for layer in own}
-    unchecked = [layer for layer in files if layer.digest not in known and _is_here(host.models_path, layer)]
-
-    def keep(told: Told) -> None:
-        step.told = told
-
-    step.told = pull(host.api, step.wish.name, step.wish.insecure, seconds, keep)
-    if not step.told.is_done:
-        return
-    for layer in unchecked:
-        _check(host, step, layer)
-    now = next((str(tag.get("digest")) for tag in host.api.tags() if name_key(str(tag["name"])) == name_key(step.name)), "")
-    pin = _pin(step.wish)
-    came = {layer.digest for layer in _own(replace(host, layers=_layers(host.models_path)), step.name)}
-    if pin and not now.startswith(pin) and came != {layer.digest for layer in files}:
-        raise UpkeepError(
-            f"model {step.name}: what came is {now[:12]}, and digest pins {pin[:12]}: the tag was moved meanwhile; pin what "
-            "it has now, or name a tag that stays"
-        )
-    step.digest, step.is_done = now, True
-
-
-def _check(host: Upkeep, step: ModelStep, layer: Layer) -> None:
-    path = layer.path(host.models_path)
-    try:
-        with open_regular(path, follow_link=True) as file:
-            digest = _sha256(file, layer.size_bytes)
-    except OSError as error:
-        raise UpkeepError(f"model {step.name}: {path} cannot be read: {error.strerror or error}") from error
-    if f"sha256-{digest}" != layer.digest:
-        host.api.delete(step.wish.name)
-        raise UpkeepError(
-            f"model {step.name}: {path} is another file than its name says, left by a pull that was cut short; the model was "
-            "removed again: run it again, or repair the registry"
-        )
-
-
-def _make(host: Upkeep, step: ModelStep) -> None:
-    """A model out of a file. Raises: MakingError, ApiError, UpkeepError."""
-    path, size = step.wish.file, step.size_bytes or 0
-    try:
-        with open_regular(path, follow_link=True) as file:
-            _refuse_another(step, file)
-            digest = _sha256(file, size)
-            pin = _pin(step.wish)
-            if pin and not digest.startswith(pin):
-                raise UpkeepError(
-                    f"model {step.name}: {path} has the digest {digest[:12]}, and {pin[:12]} is pinned: it is another file"
-                )
-            name = f"sha256:{digest}"
-            if not host.api.has_blob(name):
-                file.seek(0)
-                replace(host.api, timeout_s=seconds_for(size)).put_blob(name, file, size)
-    except ApiError:
-        raise
-    except OSError as error:
-        raise UpkeepError(f"model {step.name}: {path} cannot be read: {error.strerror or error}") from error
-    body = {"model": step.wish.name, "files": {"model.gguf": name}}
-    step.told = stream(host.api, "/api/create", body, CHECK_SECONDS)
-    if not step.told.is_done:
-        raise UpkeepError(f"model {step.name}: Ollama has not made it of {path} within {CHECK_SECONDS:g} s")
-    step.is_done = True
-
-
-def _refuse_another(step: ModelStep, file: BinaryIO) -> None:
-    """What is handed to the server, whose user reads it, is a model: a link may have been turned to another file since.
-
-    Raises: UpkeepError.
-    """
-    size = os.fstat(file.fileno()).st_size
-    try:
-        read_header_from(file, step.wish.file, size)
-    except GgufError as error:
-        raise UpkeepError(f"model {step.name}: {error}") from error
-    if size != step.size_bytes:
-        raise UpkeepError(f"model {step.name}: {step.wish.file} was changed while it was read: run it again")
-    file.seek(0)
-
-
-def seconds_for(size_bytes: int) -> float:
-    """How long reading or copying a file may take at most."""
-    return ANSWER_SECONDS + size_bytes / LEAST_BYTES_PER_SECOND
-
-
-def _sha256(file: BinaryIO, size_bytes: int) -> str:
-    """The digest of an open file. Raises: UpkeepError where reading takes longer than any disk does."""
-    deadline = time.monotonic() + seconds_for(size_bytes)
-    digest = hashlib.sha256()
-    for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
-        digest.update(block)
-        if time.monotonic() > deadline:
-            raise UpkeepError(
-                f"{file.name} ({gib_or_mib(size_bytes)}) cannot be read at {LEAST_BYTES_PER_SECOND // 10**6} MB/s: look at "
-                "the disk"
-            )
-    return digest.hexdigest()
-
-
-def completed_bytes(host: Upkeep, step: ModelStep) -> int | None:
-    """What of a model is here, in bytes; None where its files are not known."""
-    if step.manifest is None:
-        return None
-    told = {digest.replace(":", "-", 1): done for digest, done in step.told.completed.items()}
-    return sum(
-        layer.size_bytes if _is_here(host.models_path, layer) else min(told.get(layer.digest, 0), layer.size_bytes)
-        for layer in step.manifest.files
-    )

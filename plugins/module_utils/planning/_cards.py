@@ -200,7 +200,7 @@ def card_of(name: str) -> Card:
     """
     size = _SIZE.fullmatch(name.strip().lower())
     if size:
-        return _of_size(name.strip(), float(size["number"]), size["unit"])
+        return _of_size(" ".join(name.split()), float(size["number"]), size["unit"])
     given = _words(name)
     fitting = [card for card in CARDS if given and given <= _words(card.name) | {_size_word(card)}]
     fewest = min((len(_words(card.name) - given) for card in fitting), default=0)
@@ -208,9 +208,9 @@ def card_of(name: str) -> Card:
     if len({(card.total_mib, card.target) for card in closest}) == 1:
         return min(closest, key=lambda card: card.usable_mib)
     if closest:
-        raise ValueError(f"'{name}' may be {_listed([card.name for card in fitting])}; say which")
+        raise ValueError(f"{name!r} may be {_listed([card.name for card in fitting])}; say which")
     raise ValueError(
-        f"no GPU is known as '{name}'{_near(name)}; of others give the size, such as '24GB', or describe the host "
+        f"no GPU is known as {name!r}{_near(name)}; of others give the size, such as '24GB', or describe the host "
         "(docs/planning_before_buying.md)"
     )
 

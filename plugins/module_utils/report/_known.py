@@ -105,7 +105,8 @@ def _change(variables: Mapping[str, Any]) -> dict[str, Any] | None:
     before, phase = variables.get("ollama_report_before"), variables.get("ollama_report_phase")
     if not before or phase not in (CHANGING, CHANGED):
         return None
-    seconds = variables.get("ollama_report_seconds") if phase == CHANGED else None
+    ended_at = variables.get("ollama_report_changed_at") if phase == CHANGED else None
+    seconds = None if ended_at is None else float(ended_at) - float(before["at"])
     return change_of(before["differences"], variables.get("ollama_override_restarted"), seconds)
 
 

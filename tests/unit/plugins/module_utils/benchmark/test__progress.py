@@ -41,7 +41,7 @@ def measured(parallel, *rates):
 )
 def test_the_line_before_a_step(done, seconds, line):
     assert progress(STEPS, done, seconds) == line
-    assert FilterModule().filters()["benchmark_progress"](done, STEPS, str(seconds)) == line
+    assert FilterModule().filters()["benchmark_progress"](done, STEPS, "100.5", str(100.5 + seconds)) == line
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(29.9, "60 s"), (30.1, "1 min"), (2690, "90 min"), (2705, "1.5 h")])
@@ -52,7 +52,7 @@ def test_what_is_to_go_is_told_in_a_fitting_unit(seconds, told):
 @pytest.mark.parametrize("done", [[{}], [measured(1)] * 3, 1])
 def test_what_is_no_benchmark_is_refused(done):
     with pytest.raises(AnsibleFilterError, match="benchmark_progress takes measurements"):
-        FilterModule().filters()["benchmark_progress"](done, STEPS, 1)
+        FilterModule().filters()["benchmark_progress"](done, STEPS, 1, 2)
 
 
 def test_a_result_of_some_steps_says_what_is_missing_first():

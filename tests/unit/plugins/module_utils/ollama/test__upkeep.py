@@ -19,13 +19,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep imp
     UNDESCRIBED,
     UpkeepError,
     Wish,
-    carry_out,
-    completed_bytes,
     described,
     room,
     steps_for,
     upkeep_at,
     upkeep_of,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep_slice import (
+    carry_out,
+    completed_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 from ansible_collections.gpufleet.ollama.tests.registry.front import Front
@@ -353,8 +355,3 @@ def test_a_unit_that_does_not_run(tmp_path):
 def test_a_server_that_is_down_is_told(tmp_path):
     with pytest.raises(ApiError, match="Connection refused"):
         upkeep_at(Api("http://127.0.0.1:1", 5), str(tmp_path))
-
-
-def test_reading_a_file_may_take_what_the_slowest_disk_takes():
-    assert _upkeep.seconds_for(0) == _upkeep.ANSWER_SECONDS == 60.0
-    assert _upkeep.seconds_for(40_000_000_000) == 2060.0

@@ -137,14 +137,19 @@ class TestNames:
     def test_what_names_no_card_is_refused_in_one_sentence(self, text, told):
         assert told in refused(text)
 
-    @given(st.text(max_size=40))
-    def test_any_text_names_cards_or_is_refused(self, text):
-        try:
-            cards = cards_of(text)
-        except ValueError:
-            return
-        assert 1 <= len(cards) <= MAX_DEVICES
-        assert all(card.usable_mib > 0 for card in cards)
+    @given(st.lists(st.tuples(st.integers(1, MAX_DEVICES), st.sampled_from(CARDS)), min_size=1, max_size=6))
+    def test_cards_come_as_many_and_in_the_order_as_they_are_named(self, parts):
+        named = [card for count, card in parts for _each in range(count)]
+        text = ", ".join(f"{count}x {card.name}" for count, card in parts)
+        if len(named) <= MAX_DEVICES:
+            assert cards_of(text) == tuple(named)
+        else:
+            assert "a host has 1 to 64 GPUs" in refused(text)
+
+    # Such as a character that ends a line on a terminal, though no newline.
+    @given(st.text(max_size=30).filter(lambda text: "," not in text))
+    def test_text_beside_what_no_card_is_called_is_refused_in_one_sentence(self, text):
+        assert refused(f"{text} voodoo {text}").isprintable()
 
 
 class TestDescriptions:

@@ -32,7 +32,7 @@ def lines(**hosts):
 
 
 def changed(**more):
-    facts = {"ollama_report_phase": "changed", "ollama_report_before": BEFORE, "ollama_report_seconds": "31.26"}
+    facts = {"ollama_report_phase": "changed", "ollama_report_before": BEFORE, "ollama_report_changed_at": "32.76"}
     return {**facts, "ollama_override_restarted": True, "ollama_verify_result": AFTER, **more}
 
 
