@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible import context
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import cards_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import cards_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     DEFAULT_REQUESTS,
     MOST_CONTEXT_LENGTH,

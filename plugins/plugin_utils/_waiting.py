@@ -54,18 +54,16 @@ class LongModule(HostModule):
         execute: executes the module for at most so many seconds. seconds: of all slices together.
         words_of: what an answer says is still waited for; empty where the module has done its work.
         """
-        whole, rest = divmod(max(seconds, 0), INTERVAL_SECONDS)
-        slices = [INTERVAL_SECONDS] * whole + ([rest] if rest or not whole else [])
-        before, waited = 0, 0.0
-        for length in slices:
-            answer = execute(length)
-            before += length
+        waited = 0.0
+        for start in range(0, max(seconds, 1), INTERVAL_SECONDS):
+            end = max(min(start + INTERVAL_SECONDS, seconds), 0)
+            answer = execute(end - start)
             waited += answer.get("waited_seconds") or 0.0
             words = "" if answer.get("failed") or answer.get("unreachable") else words_of(answer)
             if not words:
                 break
-            if before < seconds:
-                say(host_of(task_vars), f"{words}, {before} s of at most {seconds} s")
+            if end < seconds:
+                say(host_of(task_vars), f"{words}, {end} s of at most {seconds} s")
         return {**answer, "waited_seconds": round(waited, 1)} if "waited_seconds" in answer else answer
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import _collection
 from accuracy import percentile
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import cards_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import cards_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._known_models import models_named

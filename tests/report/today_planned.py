@@ -43,7 +43,7 @@ class Picture(NamedTuple):
 
 def found() -> Picture:
     """What the scheduler and the planner say. Exits where it is not what the picture tells."""
-    card = module("planning._cards").card_of(CARD)
+    card = module("gpu._cards").card_of(CARD)
     rows = map(json.loads, MODELS.read_text(encoding="utf-8").splitlines())
     shapes = {row["name"]: row["shape"] for row in rows if row["name"] in (FIRST, SECOND)}
     plan = (

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import CARDS, Card
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import CARDS, Card
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import (
     loaded_in_order,
     planned_gpus,

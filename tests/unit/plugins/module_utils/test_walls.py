@@ -42,6 +42,7 @@ LENT: Mapping[str, Collection[str]] = {
         "benchmark._conditions",
         "benchmark._measured",
         "gpu._admission",
+        "gpu._cards",
         "gpu._device",
         "gpu._taken",
         "gpu._vendors",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import CARDS, card_of, cards_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import CARDS, card_of, cards_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import cards_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import cards_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import what_if
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if_lines import what_if_lines
 from ansible_collections.gpufleet.ollama.tests.unit.data import header

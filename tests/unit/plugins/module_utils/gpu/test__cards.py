@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import MAX_DEVICES
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import (
     CARDS,
     MOST_CHARACTERS,
     MOST_RESERVED_MIB,
@@ -15,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._cards im
     card_of,
     cards_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import MAX_DEVICES
 from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 from hypothesis import given
 from hypothesis import strategies as st
