@@ -122,9 +122,9 @@ def test_in_three_parts(front: Front, store: Store, tmp_path: Path) -> None:
     said = pulled(store, front)
     assert outline(said) == outline(recorded("three_parts/pull"))
     completed = [line["completed"] for line in said if "completed" in line]
-    # The last line before the check is told before the last bytes come.
+    # Whether a line still comes after the last bytes is a race, in Ollama as here.
     assert completed == sorted(completed)
-    assert 0 < completed[-1] < len(WEIGHTS)
+    assert 0 < completed[-1] <= len(WEIGHTS)
     assert (tmp_path / "blobs" / digest(WEIGHTS).replace(":", "-")).read_bytes() == WEIGHTS
     assert sorted(requests(front)) == sorted(
         ["reg HEAD", "reg GET", "cdn GET bytes=0-99999", "cdn GET bytes=100000-199999", "cdn GET bytes=200000-253183"]
