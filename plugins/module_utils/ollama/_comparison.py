@@ -42,6 +42,7 @@ COMPARED = (
     "exists",
     "service_id",
     "in_sync",
+    "as_planned",
     "differences",
     "conflicts",
     "refusals",
@@ -105,6 +106,7 @@ def comparison(
         result["differences"] = [one.to_dict() for one in missing] + result["differences"]
     result.update(unseen=unseen, problems=unseen + notes)
     result["in_sync"] = not (result["differences"] or unseen)
+    result["as_planned"] = result["in_sync"] and not (result["conflicts"] or result["refusals"])
     return result
 
 

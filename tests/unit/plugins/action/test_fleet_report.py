@@ -200,7 +200,7 @@ BLIND = {**VERIFIED, "in_sync": False, "unseen": ["run as root"]}
         ),
         ({"ollama_report_failure": "x", "ollama_verify_result": VERIFIED}, {"lost": ["a"]}, "failed", "x"),
         ({"ollama_verify_result": VERIFIED}, {"changing": ["a"]}, "unreachable", BEGUN),
-        ({"ollama_verify_result": {**VERIFIED, "in_sync": True}}, {"changing": ["a"]}, "in sync", ""),
+        ({"ollama_verify_result": {**VERIFIED, "as_planned": True}}, {"changing": ["a"]}, "in sync", ""),
     ],
 )
 def test_what_a_run_has_not_seen_or_has_lost_is_said_so(
