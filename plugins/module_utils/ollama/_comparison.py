@@ -25,6 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import (
     Inspection,
     UnitSight,
+    as_planned,
     inspection,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
@@ -106,7 +107,7 @@ def comparison(
         result["differences"] = [one.to_dict() for one in missing] + result["differences"]
     result.update(unseen=unseen, problems=unseen + notes)
     result["in_sync"] = not (result["differences"] or unseen)
-    result["as_planned"] = result["in_sync"] and not (result["conflicts"] or result["refusals"])
+    result["as_planned"] = as_planned(result)
     return result
 
 

@@ -124,8 +124,12 @@ def test_it_tells_what_a_comparison_with_the_plan_would(host_of, environment, st
 def test_a_host_is_as_planned_where_nothing_differs_and_nothing_stands_against_it(host_of, found, in_sync, as_planned):
     host = host_of(PLAN, runs=PLAN, shown=PLAN)
     content = "\n".join(["[Service]", *environment_lines(PLAN)])
-    result = comparison(replace(inspection(host.look(), content), **found))
+    seen = replace(inspection(host.look(), content), **found)
+    result = comparison(seen)
     assert (result["in_sync"], result["as_planned"]) == (in_sync, as_planned)
+    # A look alone, as the facts of a host have it, tells all that a comparison does.
+    assert seen.to_dict()["as_planned"] is as_planned
+    assert set(COMPARED) <= set(seen.to_dict())
 
 
 @pytest.mark.parametrize(
