@@ -257,11 +257,15 @@ def main() -> int:
         for number in range(options.jobs):
             trees.put(copy_checkout(folder / str(number)))
         mutants = sample(options.seed, options.count, options.only)
-        tree = trees.get()
-        recorded = {room: Recorded(tree, room) for room in sorted({mutant.room for mutant in mutants})}
-        trees.put(tree)
         done = itertools.count(1)
         left = []
+
+        def recorded_in(room: str) -> Recorded:
+            tree = trees.get()
+            try:
+                return Recorded(tree, room)
+            finally:
+                trees.put(tree)
 
         def tried(mutant: Mutant) -> None:
             tree = trees.get()
@@ -277,6 +281,8 @@ def main() -> int:
                 print(f"{number} of {len(mutants)} tried, {len(left)} survive", file=sys.stderr, flush=True)
 
         with ThreadPoolExecutor(options.jobs) as pool:
+            rooms = sorted({mutant.room for mutant in mutants})
+            recorded = dict(zip(rooms, pool.map(recorded_in, rooms)))
             list(pool.map(tried, mutants))
     finally:
         shutil.rmtree(folder)
