@@ -249,7 +249,6 @@ def _smallest(inputs: Inputs, goal: Goal, asked: int) -> Iterator[Smallest]:
             if _does(replace(inputs, host=_host(inputs, card, count)), step):
                 before = card.usable_bytes
                 yield Smallest(count, card.name, card.usable_bytes)
-                break
 
 
 def _does(inputs: Inputs, goal: Goal) -> bool:
