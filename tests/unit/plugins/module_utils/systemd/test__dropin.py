@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _dropin, _place
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
     MARKER,
+    DropinRequest,
     change,
     difference,
     with_marker,
@@ -63,7 +64,8 @@ def apply(
     name=NAME,
 ):
     manager = Manager(scope, version, (), ())
-    return change(systemd, manager, UNIT, name, state, content, keep, check_mode, taken_back, rollout=rollout)
+    asked = DropinRequest(UNIT, name, state, keep, check_mode, content, taken_back, rollout=rollout)
+    return change(systemd, manager, asked)
 
 
 def path(world):
