@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 CHECKS = {"role_variables": {"type": "bool", "default": False}}
 
 # The parts of a host that `ollama_host_info` reads.
-PARTS = ("gpu", "models", "service", "measured", "server")
+PARTS = ("service", "gpu", "models", "measured", "server")
 
 # What is read on the host before it is planned for; the names of the first are options of `ollama_host_info`.
 READING = {
