@@ -105,8 +105,8 @@ def test_a_gpu_that_the_operator_hides_stays_hidden():
         ("1", ["GPU-1"], ""),
         ("1, 0", ["GPU-1", "GPU-0"], ""),
         ("1,7", ["GPU-1"], "names '7', no usable GPU here, which ends the list"),
-        ("0\uff0c1", [], "GPU 0 (NVIDIA GeForce RTX 4090, GPU-0), 1 (NVIDIA GeForce RTX 4090, GPU-1) are not seen by the service: "
-         "CUDA_VISIBLE_DEVICES='0\uff0c1' names none of them; unset it, or name them by UUID"),
+        ("0\uff0c1", [], "GPU 0 (NVIDIA GeForce RTX 4090, GPU-0), 1 (NVIDIA GeForce RTX 4090, GPU-1) are not seen by the "
+         "service: CUDA_VISIBLE_DEVICES='0\uff0c1' names none of them; unset it, or name them by UUID"),
         ("all", [], "CUDA_VISIBLE_DEVICES='all' names none of them"),
         ("", [], "CUDA_VISIBLE_DEVICES='' names none of them"),
         ("-1", [], "CUDA_VISIBLE_DEVICES='-1' names none of them"),
