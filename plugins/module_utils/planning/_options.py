@@ -47,7 +47,7 @@ APPLYING = {
 # What is planned with: the host, its models, the service as it is.
 INPUTS = {
     "gpu": {"type": "dict", "default": {}},
-    "models": {"type": "list", "elements": "dict", "default": []},
+    "models": {"type": "raw", "default": []},
     "unplannable": {"type": "list", "elements": "dict", "default": []},
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},
