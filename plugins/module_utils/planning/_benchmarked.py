@@ -114,7 +114,8 @@ def useful_slots(inputs: Inputs, facts: Mapping[str, Any], result: Mapping[str, 
     told = result.get("conditions") if result else None
     if not isinstance(told, Mapping) or inputs.policy.num_parallel is not None:
         return found
-    types, length = inputs.policy.kv_cache_types, told.get("context_length")
+    types = inputs.policy.kv_cache_types
+    length: Any = told.get("context_length")
     kv_cache_type = told.get("kv_cache_type") if told.get("kv_cache_type") in types else types[0]
     for demand in inputs.demands:
         if has_single_slot(demand.model, inputs.rules):
