@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 CHECKS = {"role_variables": {"type": "bool", "default": False}}
 
 # The parts of a host that `ollama_host_info` reads.
-PARTS = ("gpu", "models", "service", "measured", "server")
+PARTS = ("service", "gpu", "models", "measured", "server")
 
 # What is read on the host before it is planned for; the names of the first are options of `ollama_host_info`.
 READING = {
@@ -47,7 +47,7 @@ APPLYING = {
 # What is planned with: the host, its models, the service as it is.
 INPUTS = {
     "gpu": {"type": "dict", "default": {}},
-    "models": {"type": "list", "elements": "dict", "default": []},
+    "models": {"type": "raw", "default": []},
     "unplannable": {"type": "list", "elements": "dict", "default": []},
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},

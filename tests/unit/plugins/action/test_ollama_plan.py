@@ -110,6 +110,8 @@ def test_variables_of_the_role_are_its_options_unless_the_task_gives_them(run_ac
     right = {"ollama_plan_requests": "2", "ollama_plan_gpu": HOST, "ollama_plan_model_descriptions": [GEMMA]}
     assert run_action(right, role_variables=True)["plan"]["num_parallel"] == 2
     assert run_action(right, role_variables=True, requests=3)["plan"]["num_parallel"] == 3
+    as_text = {**right, "ollama_plan_model_descriptions": json.dumps([GEMMA])}
+    assert run_action(as_text, role_variables=True) == run_action(right, role_variables=True)
 
 
 READ = {

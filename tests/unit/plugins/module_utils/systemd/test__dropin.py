@@ -521,6 +521,24 @@ def test_both_files_go_back_together(world):
     assert not path(world).parent.exists()
 
 
+def test_a_dropin_that_cannot_be_written_leaves_its_secrets_as_they_were(world, monkeypatch):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    before = path(world).read_text()
+    real = _dropin.replace_file
+
+    def full(file, text, mode):
+        if file == str(path(world)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file, text, mode)
+
+    monkeypatch.setattr(_dropin, "replace_file", full)
+    with pytest.raises(DropinError, match="what stood there is unchanged"):
+        apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(2, "hunter3"))
+    assert path(world).read_text() == before
+    assert secrets(world).read_text() == f'{MARKER}\nHF_TOKEN="hunter2"\n'
+    assert secrets(world).stat().st_mode & 0o777 == 0o600
+
+
 def test_absent_removes_both_files(world):
     apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
     apply(FakeSystemd(), state="absent")
