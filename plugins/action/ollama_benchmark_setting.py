@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -153,7 +152,7 @@ class _Setting:
             unit = self._options["unit"]
             say(self._host, f"{unit} is restarted although it is not idle after {limit} s: {idle['reason']}")
         seen = {} if main_pid is None else {"main_pid": main_pid}
-        with self._telling("restarting"):
+        with telling(self._host, lambda: f"restarting {self._options['unit']}"):
             self._ask(
                 "systemd_restart",
                 **self._place("dropin_name"),
@@ -164,7 +163,7 @@ class _Setting:
 
     def _wait_until_healthy(self) -> None:
         limits = {"timeout_seconds": "health_timeout", "stable_seconds": "stable_seconds"}
-        with self._telling("waiting until it is healthy:"):
+        with telling(self._host, lambda: f"waiting until {self._options['unit']} is healthy"):
             self._ask("ollama_wait", **{option: self._restarting[name] for option, name in limits.items()})
 
     def _refuse_users(self) -> None:
@@ -198,8 +197,3 @@ class _Setting:
     def _refuse(self, sentences: list[str]) -> None:
         if sentences:
             raise _EndedError({"failed": True, "msg": "; ".join(sentences)})
-
-    @contextmanager
-    def _telling(self, words: str) -> Iterator[None]:
-        with telling(self._host, lambda: f"{words} {self._options['unit']}"):
-            yield
