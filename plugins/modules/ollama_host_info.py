@@ -370,7 +370,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_heade
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_headers import (
     path_in as headers_in,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import ModelsRequest, read_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_said import server_said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
     ENVIRONMENT_ARGUMENT,
@@ -457,14 +457,8 @@ def models(module: AnsibleModule, asked: Asked) -> tuple[dict[str, Any], list[st
     options = module.params
     headers = KeptHeaders(headers_in(state_directory(options["scope"], options["unit"])))
     try:
-        known, damaged = read_models(
-            asked.lately,
-            module.warn,
-            options["scope"],
-            options["unit"],
-            first=options["first_models"],
-            header_of=headers.header_of,
-        )
+        request = ModelsRequest(options["scope"], options["unit"], first=options["first_models"])
+        known, damaged = read_models(asked.lately, module.warn, request, headers.header_of)
     except InventoryError as error:
         return {"models": {}}, [str(error)]
     if options["keep_headers"] and not module.check_mode:

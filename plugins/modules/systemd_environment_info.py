@@ -291,6 +291,11 @@ in_sync:
   description: Whether RV(differences) and RV(unseen) are empty.
   returned: always
   type: bool
+as_planned:
+  description:
+    - Whether there is nothing to apply. It is RV(in_sync), and RV(conflicts) and RV(refusals) are empty.
+  returned: always
+  type: bool
 differences:
   description: How the layers differ from what is wanted; empty when they do not or nothing is wanted.
   returned: always

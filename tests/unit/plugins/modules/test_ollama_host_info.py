@@ -142,7 +142,7 @@ def test_the_service_is_compared_where_its_secrets_are_told(run_module, host, op
     [({}, False), ({"keep_headers": True}, True), ({"keep_headers": True, "_ansible_check_mode": True}, False)],
 )
 def test_headers_are_kept_where_that_is_asked_for(run_module, host, monkeypatch, tmp_path, options, is_kept):
-    def read_models(*_arguments, header_of, **_options):
+    def read_models(_run, _warn, _asked, header_of):
         header_of(str(blob))
         return MODELS, []
 

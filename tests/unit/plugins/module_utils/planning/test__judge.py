@@ -113,6 +113,13 @@ def test_what_is_not_safe_has_a_reason(installed, sizes, headroom_mib, reason):
     assert reason in verdict.reason
 
 
+def test_orders_that_were_simulated_have_a_reason_where_one_is_asked_for(installed):
+    judge = judge_of([8192], [installed("llama3.1:8b"), installed("gemma3:4b")])
+    found = [judge.any_order(judge.simulation.models, Candidate(4, 4096), says_why=why) for why in (True, False)]
+    assert [one.is_safe for one in found] == [False, False]
+    assert [bool(one.reason) for one in found] == [True, False]
+
+
 def test_a_projector_has_to_lie_on_the_gpu(installed):
     vision = installed("llama3.2:1b", projector_bytes=4096 * MIB, capabilities=("vision",))
     verdict = judge_of([4096], [vision]).alone(scheduler_model(vision), Candidate(1, 4096))
