@@ -125,15 +125,10 @@ def _with_states(cache: KvCache, ahead: int) -> KvCache:
 def _cache_bytes(shape: ModelShape, settings: LoadSettings, count: int, whole: KvCache) -> int:
     if shape.architecture not in OWN_CACHE or draft_bytes(shape):
         return whole.total_bytes - whole.recurrent_bytes
-    layers = shape.layers[shape.block_count - shape.number("nextn_predict_layers") :]
     widest = max(
         ((one.key_width, one.value_width) for one in shape.layers if one.cache_layer is not None),
         default=(0, 0),
     )
     kind = settings.kv_cache_type.upper()
-    return sum(
-        cuda_tensor_bytes(kind, (width, count))
-        for one in layers
-        for width in ((one.key_width, one.value_width) if one.key_width else widest)
-        if width
-    )
+    each = sum(cuda_tensor_bytes(kind, (width, count)) for width in widest)
+    return shape.number("nextn_predict_layers") * each
