@@ -377,6 +377,11 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._archive import compile_once
+
+# Before all else of ours is imported.
+compile_once()
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._facts import DEADLINE_SECONDS, gpu_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import SOURCES

@@ -141,6 +141,11 @@ differences:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._archive import compile_once
+
+# Before all else of ours is imported.
+compile_once()
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import MARGIN_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._loading import (

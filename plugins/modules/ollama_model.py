@@ -194,6 +194,11 @@ descriptions:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._archive import compile_once
+
+# Before all else of ours is imported.
+compile_once()
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import KEEP_FREE_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError

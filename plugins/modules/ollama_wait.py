@@ -106,6 +106,11 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._archive import compile_once
+
+# Before all else of ours is imported.
+compile_once()
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import MARGIN_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health import busy, judge, told
