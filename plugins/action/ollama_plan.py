@@ -223,8 +223,8 @@ def is_done(outcome: Mapping[str, Any]) -> bool:
     """Whether the host is as planned, was seen to work, and remembers what it was planned for."""
     compared = outcome["compared"]
     return (
-        bool(compared.get("in_sync"))
-        and not any(compared[name] for name in ("conflicts", "refusals", "unproven"))
+        bool(compared.get("as_planned"))
+        and not compared["unproven"]
         and outcome["hardware"]["to_remember"] is None
     )
 

@@ -46,7 +46,7 @@ options:
         Ansible keeps for each host until the run ends.
     type: list
     elements: str
-    choices: [gpu, models, service, measured, server]
+    choices: [service, gpu, models, measured, server]
     default: []
   dropin_name:
     description: File name of the drop-in in which this collection sets the environment, for O(gather).
@@ -307,7 +307,7 @@ EXAMPLES = r"""
 
 - name: Read the host and plan with what was found
   gpufleet.ollama.ollama_plan:
-    gather: [gpu, models, service, measured, server]
+    gather: [service, gpu, models, measured, server]
   register: planned
 
 - name: Plan with what the facts modules found, four requests at once for each model

@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB,
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean, cleaned
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._gpu_rules import CudaBuild
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
 
 # Source: ollama discover/amd.go (0.30.0 to 0.33.0-rc2), readROCmDRMDevice: maxIntegratedVRAM, minSharedGTT.
@@ -25,6 +26,9 @@ CUDA, ROCM, VULKAN = "CUDA", "ROCm", "Vulkan"
 # The folders of libraries that OLLAMA_LLM_LIBRARY names, by their beginnings. Source: the presets' OLLAMA_RUNNER_DIR.
 _LIBRARY_FOLDERS = (("cuda_v", CUDA), ("cuda_jetpack", CUDA), ("rocm", ROCM), ("vulkan", VULKAN))
 _WITHOUT_RESTRICTION = "mlx_"
+_OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
+# Source: as that of is_read.
+_MOST_OF_A_TARGET = (63, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,25 @@ def counted_note(
     )
 
 
+def _overrides(device: GpuDevice) -> tuple[str, str]:
+    return f"{_OVERRIDE}_{device.index}", _OVERRIDE
+
+
+def is_read(override: str) -> bool:
+    """Whether ROCm reads a value of HSA_OVERRIDE_GFX_VERSION.
+
+    Source: ROCR-Runtime libhsakmt/src/topology.c, topology_sysfs_get_node_props: three numbers and nothing behind them, or the
+    whole topology fails.
+    """
+    numbers = re.fullmatch(r"\s*([0-9]{1,9})\.\s*([0-9]{1,9})\.\s*([0-9]{1,9})", override)
+    return numbers is not None and all(
+        int(one) <= most for one, most in zip(numbers.groups(), _MOST_OF_A_TARGET)
+    )
+
+
 def rocm_target(device: GpuDevice, environment: Mapping[str, str]) -> str | None:
     """The target for which ROCm takes a GPU: its own, or what HSA_OVERRIDE_GFX_VERSION makes of it."""
-    for name in (f"HSA_OVERRIDE_GFX_VERSION_{device.index}", "HSA_OVERRIDE_GFX_VERSION"):
+    for name in _overrides(device):
         target = overridden_target(cleaned(environment.get(name, "")))
         if target:
             return target
@@ -133,9 +153,7 @@ def rocm_target(device: GpuDevice, environment: Mapping[str, str]) -> str | None
 
 
 def overridden_target(text: str) -> str | None:
-    """The target that a value such as 10.3.0 or gfx1030 names; None where it names none."""
-    if re.fullmatch(r"gfx[0-9a-f]{3,}", text):
-        return text
+    """The target that a value such as 10.3.0 names; None where it names none."""
     numbers = text.split(".")
     if len(numbers) != 3 or not all(re.fullmatch(r"[0-9]{1,2}", one) and int(one) <= 15 for one in numbers):
         return None
@@ -151,7 +169,7 @@ def _by_own_library(
     driver_version: str | None,
 ) -> Admission:
     if own == CUDA:
-        found = _by_cuda(device, rules, driver_version)
+        found = _by_cuda(device, rules, environment, driver_version)
     elif own == ROCM:
         found = _by_rocm(device, rules, environment)
     else:
@@ -162,15 +180,29 @@ def _by_own_library(
     return found
 
 
-def _by_cuda(device: GpuDevice, rules: VersionRules, driver_version: str | None) -> Admission:
+def _by_cuda(
+    device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], driver_version: str | None
+) -> Admission:
     capability = _capability(device.compute_capability)
+    # A Jetson's own builds come with JetPack and ask for no driver.
+    if device.integrated and (capability is None or capability >= (5, 0)):
+        return Admission(CUDA)
+    asked = cleaned(environment.get("OLLAMA_LLM_LIBRARY", ""))
+    left = [build for build in rules.gpus.cuda if _is_left(build, asked)]
+    if not left:
+        brought = " and ".join(build.folder for build in rules.gpus.cuda)
+        return Admission(
+            None, f"OLLAMA_LLM_LIBRARY={asked} asks for a library that Ollama {rules.version} does not bring: unset it, or "
+            f"choose of {brought}"
+        )  # fmt: skip
     if capability is None:
         return Admission(CUDA)
     shown = device.compute_capability
-    builds = [build for build in rules.gpus.cuda if build.has_code_for(capability)]
-    # A Jetson's own builds come with JetPack and ask for no driver.
-    if device.integrated and capability >= (5, 0):
-        return Admission(CUDA)
+    builds = [build for build in left if build.has_code_for(capability)]
+    if not builds and any(build.has_code_for(capability) for build in rules.gpus.cuda):
+        return Admission(
+            None, f"OLLAMA_LLM_LIBRARY={asked} has no code for its compute capability {shown}: unset it"
+        )
     if not builds:
         least = min(build.least_capability for build in rules.gpus.cuda)
         return Admission(
@@ -192,7 +224,24 @@ def _by_cuda(device: GpuDevice, rules: VersionRules, driver_version: str | None)
     )
 
 
+def _is_left(build: CudaBuild, asked: str) -> bool:
+    """Whether OLLAMA_LLM_LIBRARY leaves a build: it names a folder, and no other is looked at."""
+    return not asked.startswith("cuda_v") or build.folder in ("", asked)
+
+
 def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> Admission:
+    unread = next((name for name in _overrides(device) if name in environment and not is_read(environment[name])), "")
+    if unread:
+        return Admission(
+            None, f"{unread}={environment[unread]:.40} is no version such as 10.3.0, and with it ROCm finds no GPU at all: "
+            "correct it or unset it"
+        )  # fmt: skip
+    own = device.memory_own_bytes if device.memory_own_bytes is not None else device.memory_total_bytes
+    if own is not None and own < rules.gpus.rocm_least_bytes:
+        return Admission(
+            None, f"it has {gib(own)} of its own, and Ollama {rules.version} skips AMD GPUs with less than "
+            f"{gib(rules.gpus.rocm_least_bytes)}: set more aside for it in the firmware, or upgrade Ollama"
+        )  # fmt: skip
     target = rocm_target(device, environment)
     if target is None or target in rules.gpus.rocm_targets:
         if _may_be_dropped(device, rules, environment):

@@ -34,6 +34,12 @@ def restricting(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in VARIABLES if name in environment}
 
 
+def hiding(vendor: Vendor, environment: Mapping[str, str]) -> str:
+    """The variables by which an environment chooses among a vendor's GPUs, with their values."""
+    chosen = [f"{name}={environment[name]!r:.60}" for name in (*vendor.shown_by, *vendor.counted_by) if name in environment]
+    return " and ".join(chosen)
+
+
 def visible(devices: Sequence[GpuDevice], environment: Mapping[str, str]) -> Visible:
     """The usable GPUs that a service with this environment sees, vendor by vendor: NVIDIA's first, then AMD's.
 

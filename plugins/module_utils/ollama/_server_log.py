@@ -74,10 +74,12 @@ _KINDS = {
 # The projector's own graph, which the engine reserves after the model's.
 _OF_A_PROJECTOR = frozenset(("reserve_compute_meta", "alloc_compute_meta", "clip_ctx"))
 
-# Where the discovery of GPUs says something. Source: ollama discover/ (v0.12 to v0.33.0-rc2).
+# Where the discovery of GPUs says something. Source: ollama discover/ (v0.10 to v0.33.0-rc2).
 _DISCOVERY_FILES = frozenset(
     (
         "amd.go",
+        "amd_common.go",
+        "amd_linux.go",
         "cpu_linux.go",
         "cuda_compat.go",
         "gpu.go",
@@ -87,7 +89,10 @@ _DISCOVERY_FILES = frozenset(
         "types.go",
     )
 )
-_DROPPING = ("dropping ", "skipping ", "failure during ", "filtering ")
+_DROPPING = (
+    *("dropping ", "skipping CUDA device", "skipping ROCm device", "failure during ", "filtering "),
+    *("CUDA GPU is too old", "unsupported Radeon", "no compatible ", "error looking up "),
+)
 _HINTS_ONLY = frozenset(
     ("libDirs", "OLLAMA_LIBRARY_PATH", "extra_envs", "supported", "archs", "time", "level", "source", "msg")
 )
@@ -103,6 +108,9 @@ _EVICTING = frozenset(
         "llama-server load failed; evicting all other models and retrying once",
     )
 )
+# Before 0.30: "model requires more gpu memory than is currently available, evicting a model to make space", and of system
+# memory, and of neither. Source: ollama llm/server.go (v0.11.11 to v0.24.0).
+_EVICTING_BEFORE_0_30 = ", evicting a model to make space"
 _KEEP_ALIVE_S = 300.0
 # What of the environment says how the server treats models and GPUs; none of it is secret.
 _SHOWN_SETTINGS = frozenset(
@@ -440,6 +448,9 @@ class _Reading:
             self._take_compute(fields)
         elif message == "vram-based default context":
             self.default_context = whole_number(fields.get("default_num_ctx"))
+            if self.devices is None and size_of_text(fields.get("total_vram", "")) == 0:
+                # It has found none, and has not said so line by line.
+                self.devices = []
         elif message == "gpu memory" and self.load and len(self.load.gpu_ids) < MOST_DEVICES:
             self.load.gpu_ids.append(fields.get("id", "")[:_MOST_OF_A_NAME])
         elif message == "loaded runners":
@@ -448,7 +459,7 @@ class _Reading:
             self._fail(fields)
         elif message == "template selection":
             self._name(fields)
-        elif message in _EVICTING:
+        elif message in _EVICTING or message.endswith(_EVICTING_BEFORE_0_30):
             self.is_evicting = True
         elif message == "resetting model to expire immediately to make room":
             self._take_victim(fields)
@@ -484,7 +495,7 @@ class _Reading:
         source = fields.get("source", "").partition(":")[0]
         if self.devices is not None or source not in _DISCOVERY_FILES or len(self.drops) >= MOST_DROPS:
             return
-        if fields.get("level") in ("WARN", "ERROR") or message.startswith(_DROPPING):
+        if fields.get("level") in ("WARN", "ERROR") or any(one in message for one in _DROPPING):
             told = ", ".join(
                 f"{name}={value}" for name, value in fields.items() if value and name not in _HINTS_ONLY
             )

@@ -52,6 +52,8 @@ _CACHE_TYPES_OF_LLAMA_CPP = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_
 _LLAMA_SERVER: Release = (0, 30, 0)
 # A size below it was meant in another unit.
 _LEAST_BYTES = 1024 * 1024
+# Names that are no more alike have nothing in common but their prefix.
+_NEAR = 0.79
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,14 @@ READ_BESIDES = frozenset(
 NEVER_EXISTED: Mapping[str, str] = {
     "OLLAMA_USE_GPU": "Ollama uses the GPUs it sees; CUDA_VISIBLE_DEVICES chooses among them",
     "OLLAMA_NUM_GPU": "num_gpu is a parameter of a request or a Modelfile",
+    "OLLAMA_NUM_GPUS": "num_gpu is a parameter of a request or a Modelfile",
+    "OLLAMA_NUM_BATCH": "num_batch is a parameter of a request or a Modelfile",
+    "OLLAMA_BATCH_SIZE": "num_batch is a parameter of a request or a Modelfile",
+    "OLLAMA_MAX_CONTEXT": "the default context length is OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_MAX_VRAM": "LLAMA_ARG_FIT_TARGET (MiB) keeps GPU memory free from Ollama 0.30 on",
+    "OLLAMA_GPU_RUNNER": "OLLAMA_LLM_LIBRARY chooses a library, such as cuda_v12",
+    "OLLAMA_TMPDIR": "it no longer unpacks anything",
+    "OLLAMA_RUNNERS_DIR": "it no longer unpacks anything",
     "OLLAMA_GPU_LAYERS": "num_gpu is a parameter of a request or a Modelfile",
     "OLLAMA_NUM_THREAD": "num_thread is a parameter of a request or a Modelfile",
     "OLLAMA_NUM_THREADS": "num_thread is a parameter of a request or a Modelfile",
@@ -182,8 +192,9 @@ def _problem(name: str, value: str, release: Release | None, version: str) -> st
 def _unknown(name: str) -> str:
     if name in NEVER_EXISTED:
         return f"{name} is no setting of Ollama, which would ignore it: {NEVER_EXISTED[name]}"
-    nearest = difflib.get_close_matches(name.upper(), KNOWN, n=1, cutoff=0.6)
-    hint = f"did you mean {nearest[0]}?" if nearest else "see the table of settings in the README"
+    still_read = [known for known, setting in KNOWN.items() if setting.gone is None]
+    nearest = difflib.get_close_matches(name.upper(), still_read, n=1, cutoff=_NEAR)
+    hint = f"did you mean {nearest[0]}?" if nearest else "'ollama serve --help' lists them"
     return f"{name} is no setting of Ollama, which would ignore it: {hint}"
 
 

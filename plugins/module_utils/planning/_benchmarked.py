@@ -120,7 +120,8 @@ def useful_slots(inputs: Inputs, facts: Mapping[str, Any], result: Mapping[str, 
     for demand in inputs.demands:
         if has_single_slot(demand.model, inputs.rules):
             continue
-        asked = (demand.wanted and demand.wanted.context_length) or inputs.policy.min_context_length
+        wanted = demand.wanted.context_length if demand.wanted else None
+        asked = wanted or inputs.policy.min_context_length
         now = conditions_of(
             facts,
             _digests([demand.model]),

@@ -26,6 +26,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors impor
     VENDORS,
     vendor_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import (
+    hiding,
+    restricting,
+    visible,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import (
     DroppedGpu,
     Said,
@@ -118,19 +123,21 @@ def host_from_facts(
     """
     described = isinstance(facts, Mapping) and "visible_devices" not in facts
     host = HostGpus.from_dict(_completed(facts))
-    ours = any(name in managed_environment for vendor in VENDORS for name in vendor.shown_by)
-    visible = _visible(host, everything=described or ours)
+    # What an earlier plan hid is looked at again; what the operator hides stays hidden.
+    ours = any(name in managed_environment and name not in environment for vendor in VENDORS for name in vendor.shown_by)
+    restriction = {} if ours else environment if described else host.visibility
+    seen, seen_notes = _seen(host, restriction, described=described, everything=ours)
     said = said or Said()
-    dropped = dropped_of(said, [gpu for gpu in visible if not _fault(gpu)])
+    dropped = dropped_of(said, [gpu for gpu in seen if not _fault(gpu)])
     gone = {gpu.uuid for gpu in dropped}
-    visible = [gpu for gpu in visible if gpu.uuid not in gone]
+    seen = [gpu for gpu in seen if gpu.uuid not in gone]
     answers = [
-        (gpu, _as_said(said, gpu, admission(gpu, rules, environment, host.driver_version))) for gpu in visible
+        (gpu, _as_said(said, gpu, admission(gpu, rules, environment, host.driver_version))) for gpu in seen
     ]
     in_use = [gpu for gpu, answer in answers if answer.library]
     failing = [gpu for gpu, answer in answers if answer.fails]
     left = _by_reason((gpu, answer.reason) for gpu, answer in answers if not answer.library)
-    warnings = [f"{gpu.message}; it is not planned with" for gpu in dropped]
+    warnings = [*seen_notes, *(f"{gpu.message}; it is not planned with" for gpu in dropped)]
     warnings += [f"{gpus} {verb} not planned for: {reason}" for gpus, verb, reason in left]
     uncertain = [(gpu, answer.reason) for gpu, answer in answers if answer.library and not _fault(gpu)]
     estimated = [
@@ -138,7 +145,7 @@ def host_from_facts(
     ]
     remedies = [f"{gpus}: {reason}" for gpus, _verb, reason in left]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
-    unseen = [gpu for gpu in host.devices if gpu not in visible and gpu.problems and not gpu.is_usable]
+    unseen = [gpu for gpu in host.devices if gpu not in seen and gpu.problems and not gpu.is_usable]
     excluded = [gpu for gpu in (*in_use, *unseen) if _fault(gpu)]
     healthy, too_many = healthy[:MAX_DEVICES], healthy[MAX_DEVICES:]
     # Which ones the host did not tell is not known, only that Ollama must not use them.
@@ -233,12 +240,36 @@ def _check_size(what: str, name: str, value: Any) -> None:
         raise ValueError(f"{what} has more than {_MOST_BYTES} as '{name}', expected a size in bytes")
 
 
-def _visible(host: HostGpus, *, everything: bool) -> list[GpuDevice]:
-    """The devices that Ollama sees, in its order; cards that are cut into MIG instances are none of them."""
+def _seen(
+    host: HostGpus, restriction: Mapping[str, str], *, described: bool, everything: bool
+) -> tuple[list[GpuDevice], list[str]]:
+    """The devices that Ollama sees, in its order, and what to say of it; cards cut into MIG instances are none of them.
+
+    A host that is only described has been asked by nobody: its GPUs are seen as it names them, as far as nothing hides them.
+    """
     usable = {gpu.uuid: gpu for gpu in host.devices if not gpu.mig_mode}
     if everything:
-        return list(usable.values())
-    return [usable[uuid] for uuid in host.visible_devices if uuid in usable]
+        return list(usable.values()), []
+    found = visible(host.devices, restriction)
+    uuids = found.uuids if described else host.visible_devices
+    if described and not restricting(restriction) and not any(gpu.mig_parent_uuid for gpu in usable.values()):
+        return list(usable.values()), []
+    seen = [usable[uuid] for uuid in uuids if uuid in usable]
+    return seen, _hidden_words(list(usable.values()), seen, restriction) or list(found.notes)
+
+
+def _hidden_words(
+    usable: Sequence[GpuDevice], seen: Sequence[GpuDevice], restriction: Mapping[str, str]
+) -> list[str]:
+    """That a service sees none of a vendor's GPUs, and which variable hides them; part of them may be what is wanted."""
+    words = []
+    for vendor in VENDORS:
+        hidden = [gpu for gpu in usable if gpu.vendor == vendor.name]
+        by = hiding(vendor, restriction)
+        if by and hidden and not any(gpu.vendor == vendor.name for gpu in seen):
+            gpus, verb, why = _by_reason((gpu, by) for gpu in hidden)[0]
+            words.append(f"{gpus} {verb} not seen by the service: {why} names none of them; unset it, or name them by UUID")
+    return words
 
 
 def _fault(gpu: GpuDevice) -> str:

@@ -29,6 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
     usable_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    QUANTISED_TYPES,
     Policy,
     WantedModel,
     policy_from_dict,
@@ -62,6 +63,8 @@ _POLICY_OF_VARIABLE = {
     "OLLAMA_MAX_LOADED_MODELS": "max_loaded_models",
     "OLLAMA_CONTEXT_LENGTH": "context_length",
 }
+# Source: ollama envconfig/config.go (ContextLength, MaxRunners, NumParallel, Uint), v0.24.0 and v0.33.0-rc2.
+_LEFT_TO_OLLAMA = ("", "0")
 # Planning takes half a minute for a thousand models on 8 GPUs.
 MAX_MODELS = 256
 
@@ -329,6 +332,11 @@ def _with_operators_values(policy: Policy) -> Policy:
             raise ValueError(
                 f"{name} is {own}, but operator_environment sets {variable} to {given[variable]}; set one of them"
             )
+        if given[variable].strip() in _LEFT_TO_OLLAMA:
+            raise ValueError(
+                f"operator_environment sets {variable} to '{given[variable]}', which leaves the choice to Ollama; remove it "
+                "there, and the plan chooses"
+            )
         try:
             values[name] = int(given[variable])
         except ValueError:
@@ -337,10 +345,26 @@ def _with_operators_values(policy: Policy) -> Policy:
             ) from None
     if "OLLAMA_KV_CACHE_TYPE" in given:
         values["kv_cache_types"] = (given["OLLAMA_KV_CACHE_TYPE"],)
+    if settings_from_environment(given).flash_attention is False:
+        values["kv_cache_types"] = _without_flash(values.get("kv_cache_types", policy.kv_cache_types))
     if "OLLAMA_SCHED_SPREAD" in given:
         values["spread"] = "always" if settings_from_environment(given).spread else "never"
     plain = {name: getattr(policy, name) for name in Policy.__dataclass_fields__}
     return policy_from_dict({**plain, **values}) if values else policy
+
+
+def _without_flash(kv_cache_types: Sequence[str]) -> tuple[str, ...]:
+    """The types that are possible without flash attention; up to 0.24 Ollama ignores others, from 0.30 on no model loads.
+
+    Raises: ValueError where none is.
+    """
+    left = tuple(one for one in kv_cache_types if one not in QUANTISED_TYPES)
+    if not left:
+        raise ValueError(
+            f"operator_environment turns OLLAMA_FLASH_ATTENTION off, without which no KV cache is kept in {kv_cache_types[0]}: "
+            "set it to 1, or let the KV cache be f16"
+        )
+    return left
 
 
 def _explicit(service: Service) -> dict[str, str]:

@@ -27,6 +27,7 @@ LEAST_CONTEXT_LENGTH = 4096  # Ollama's smallest automatic context length (serve
 DEFAULT_REQUESTS = 4
 
 KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")  # best quality first
+QUANTISED_TYPES = KV_CACHE_TYPES[1:]
 ON_MISFIT = ("fail", "subset")
 ON_GPU_FAULT = ("fail", "exclude")
 SPREAD = ("auto", "always", "never")

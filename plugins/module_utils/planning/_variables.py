@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import (
     READ_BESIDES,
     problems,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
+    settings_from_environment,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_variables import (
     EngineEffect,
@@ -21,6 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_v
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, VersionRules
 
+_OVERHEAD = "OLLAMA_GPU_OVERHEAD"
 OPERATORS = "ollama_plan_operator_environment"
 
 
@@ -41,8 +46,13 @@ def estimated_by(
 def without_effect(
     environment: Mapping[str, str], rules: VersionRules, libraries: Collection[str], service: Service
 ) -> tuple[str, ...]:
-    """One sentence for each variable of the engine that changes nothing here, though somebody set it."""
+    """One sentence for each variable that changes nothing here of what it seems to be set for."""
     sentences = []
+    if rules.era is Era.LLAMA_SERVER and settings_from_environment(environment).gpu_overhead_bytes >= MIB:
+        sentences.append(
+            f"{_named(_OVERHEAD, environment[_OVERHEAD], service)} keeps no GPU memory free from Ollama 0.30 on, and only "
+            "lowers the context length that Ollama chooses by itself: LLAMA_ARG_FIT_TARGET (MiB) keeps memory free"
+        )
     for name, known in _read(environment, rules):
         named = _named(name, environment[name], service)
         if known.effect is not EngineEffect.ESTIMATED:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Tuple
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
+
 Capability = Tuple[int, int]
 Release = Tuple[int, int, int]
 
@@ -21,7 +23,8 @@ class CudaBuild:
 
     `capabilities`: those it has code for, None: every one from `least_capability` on. `driver`: the least major version of
     NVIDIA's driver, `legacy_driver` that for a compute capability below 7.0. `fails_below`: with an older driver than
-    that a GPU is taken all the same, and every load on it fails.
+    that a GPU is taken all the same, and every load on it fails. `folder`: the name by which OLLAMA_LLM_LIBRARY asks for
+    it alone; empty where that is not known.
     """
 
     capabilities: frozenset[Capability] | None = None
@@ -29,6 +32,7 @@ class CudaBuild:
     driver: int = 0
     legacy_driver: int = 0
     fails_below: int = 0
+    folder: str = ""
 
     def has_code_for(self, capability: Capability) -> bool:
         """Whether it can run on such a GPU."""
@@ -55,10 +59,11 @@ class GpuRules:
     `dropped_targets`: those that it drops so however much memory is set aside for them (ollama pull request 16429).
     `has_vulkan`: whether a GPU that neither takes can be reached by Vulkan; `vulkan_by_default`: without OLLAMA_VULKAN.
     `rocm_counts_available_memory`: the engine takes the system's available memory for what an AMD GPU that shares it
-    has free, whatever was set aside for the GPU.
+    has free, whatever was set aside for the GPU. `rocm_least_bytes`: an AMD GPU with less memory of its own is skipped.
 
     Source: ollama discover/cuda_compat.go (0.30.0, 0.30.11), discover/amd.go, discover/runner.go (0.30.0, 0.30.1,
-    0.33.0-rc2), discover/llama_server.go (cudaArchsRegex), CMakePresets.json and llama/server/CMakePresets.json
+    0.33.0-rc2), discover/amd_linux.go (0.10.0, IGPUMemLimit),
+    discover/llama_server.go (cudaArchsRegex), CMakePresets.json and llama/server/CMakePresets.json
     (CMAKE_CUDA_ARCHITECTURES, AMDGPU_TARGETS; compared in every release from 0.10.0 on), envconfig/config.go.
     """
 
@@ -70,6 +75,7 @@ class GpuRules:
     has_vulkan: bool = False
     vulkan_by_default: bool = False
     rocm_counts_available_memory: bool = False
+    rocm_least_bytes: int = 0
 
 
 def _capabilities(text: str) -> frozenset[Capability]:
@@ -78,10 +84,10 @@ def _capabilities(text: str) -> frozenset[Capability]:
 
 # Sources of the figures: as above; NVIDIA's release notes of CUDA 13 for its driver; ollama issue 16449 for what fails.
 _CUDA_12 = CudaBuild(
-    _capabilities("5.0 5.2 6.0 6.1 7.0 7.5 8.0 8.6 8.9 9.0 12.0"), legacy_driver=570, fails_below=550
+    _capabilities("5.0 5.2 6.0 6.1 7.0 7.5 8.0 8.6 8.9 9.0 12.0"), legacy_driver=570, fails_below=550, folder="cuda_v12"
 )
 _CUDA_12_COMPRESSED = replace(_CUDA_12, driver=550, fails_below=0)
-_CUDA_13 = CudaBuild(_capabilities("7.5 8.0 8.6 8.9 9.0 10.0 10.3 11.0 12.0 12.1"), driver=580)
+_CUDA_13 = CudaBuild(_capabilities("7.5 8.0 8.6 8.9 9.0 10.0 10.3 11.0 12.0 12.1"), driver=580, folder="cuda_v13")
 
 _ROCM_6 = frozenset(
     f"gfx{one}"
@@ -108,8 +114,8 @@ _ROCM_7 = frozenset(
 )
 
 # One row for each release that changed a rule, the oldest first: each says what it changed of the one before.
-_0_10 = GpuRules((CudaBuild(),), _ROCM_6 | {"gfx900", "gfx906"})
-_0_12_4 = replace(_0_10, rocm_targets=_ROCM_6)
+_0_10 = GpuRules((CudaBuild(),), _ROCM_6 | {"gfx900", "gfx906"}, rocm_least_bytes=GIB)
+_0_12_4 = replace(_0_10, rocm_targets=_ROCM_6, rocm_least_bytes=0)
 _0_12_11 = replace(_0_12_4, has_vulkan=True)
 _0_18 = replace(_0_12_11, rocm_targets=_ROCM_7 | {"gfx1010", "gfx1012", "gfx1103"})
 _0_30 = replace(

@@ -215,14 +215,12 @@ class TestAHostIsComparedWithItsPlan:
         [
             ({}, True, True),
             ({}, False, False),
-            ({"in_sync": False}, True, False),
-            ({"conflicts": [{"variable": "A"}]}, True, False),
-            ({"refusals": ["masked"]}, True, False),
+            ({"as_planned": False}, True, False),
             ({"unproven": True}, True, False),
         ],
     )
     def test_a_host_is_done_where_nothing_is_left_to_apply(self, compare, found, remembered, done):
-        again = {**AS_COMPARED, "in_sync": True, **found}
+        again = {**AS_COMPARED, "as_planned": True, **found}
         before = {"planned_gpus": [OURS], "planned_for": {"version": "0.33.0", "engine_build": None, "observed": []}}
         result = compare(None, again=again, more=before if remembered else {"planned_gpus": []})
         assert result["is_done"] is done

@@ -46,6 +46,7 @@ LENT: Mapping[str, Collection[str]] = {
         "gpu._device",
         "gpu._taken",
         "gpu._vendors",
+        "gpu._visibility",
         "ollama._names",
         "ollama._server_log",
         "ollama._settings",

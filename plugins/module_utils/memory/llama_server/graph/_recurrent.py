@@ -40,12 +40,7 @@ def _states(context: Context, size: int) -> Tensor:
     context.graph.leafs += 1
     context.graph.outside_nodes += STATE_OPERATIONS
     stored(context)
-    gathered = operation((size, context.slots), _state_rows(context))
-    if not context.engine.gathers_once:
-        return context.graph.expand(gathered)
-    states = context.graph.expand(view(gathered, gathered.shape))
-    stored(context, view(gathered, (size, 0)))
-    return states
+    return context.graph.expand(operation((size, context.slots), _state_rows(context)))
 
 
 def _by_slot(context: Context, source: Tensor) -> Tensor:
@@ -175,7 +170,7 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
     if "ssm_ba.weight" in form and heads != key_heads:
         query, key = (_repeated(query_or_key, heads) for query_or_key in (query, key))
     value = view(convolved, (value_length, heads, each, slots))
-    length = context.tokens + value_length * slots
+    length = context.tokens + value_length * slots * context.kept_states
     result = operation((width, length), query, key, value, decay, strength, state)
     stored(context, view(result, (value_length, value_length, heads, slots)))
     context.graph.outside_nodes += 1

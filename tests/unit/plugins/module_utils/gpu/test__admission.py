@@ -85,6 +85,43 @@ def test_cuda_gpus_are_taken_by_compute_capability_and_driver(
     assert bool(answer.reason) is (library is None)
 
 
+# Sources: ollama discover/runner.go (GPUDevices: filepath.Base(dir) != requested), v0.30.0 to v0.33.0-rc2; issue 14110.
+@pytest.mark.parametrize(
+    ("capability", "asked", "version", "library", "words"),
+    [
+        ("8.6", "cuda_v12", "0.33.0", "CUDA", ""),
+        ("8.6", '"cuda_v13"', "0.33.0", "CUDA", ""),
+        ("8.6", "cuda_v11", "0.33.0", None, "does not bring: unset it, or choose of cuda_v12 and cuda_v13"),
+        (None, "cuda_v11", "0.33.0", None, "does not bring"),
+        ("6.1", "cuda_v13", "0.33.0", None, "cuda_v13 has no code for its compute capability 6.1: unset it"),
+        ("6.1", "cuda_v12", "0.33.0", "CUDA", ""),
+        ("10.3", "cuda_v12", "0.33.0", None, "cuda_v12 has no code for its compute capability 10.3"),
+        ("3.5", "cuda_v12", "0.33.0", None, "code for 5.0 and above"),
+        ("8.6", "cuda_v11", "0.11.0", "CUDA", ""),
+        ("8.6", "cuda", "0.33.0", None, "leaves CUDA out"),
+    ],
+)
+def test_one_library_alone_takes_what_it_has_code_for(
+    capability: str | None, asked: str, version: str, library: str | None, words: str
+) -> None:
+    answer = admission(nvidia(capability), rules(version), {"OLLAMA_LLM_LIBRARY": asked}, "580.95.05")
+    assert (answer.library, bool(answer.reason)) == (library, library is None)
+    assert words in answer.reason
+
+
+# Source: ollama discover/amd_linux.go (IGPUMemLimit) up to 0.12.3; its log: "unsupported Radeon iGPU detected skipping".
+@pytest.mark.parametrize(
+    ("own_gib", "version", "is_taken"),
+    [(0.5, "0.12.3", False), (1, "0.12.3", True), (0.5, "0.12.4", True), (0.5, "0.24.0", True)],
+)
+def test_an_amd_gpu_with_little_memory_of_its_own_was_skipped_once(
+    own_gib: float, version: str, is_taken: bool
+) -> None:
+    answer = admission(apu("gfx1030", own_gib=own_gib), rules(version), {}, None)
+    assert (answer.library == "ROCm") is is_taken
+    assert ("it has 0.5 GiB of its own" in answer.reason) is not is_taken
+
+
 @pytest.mark.parametrize(("version", "fails"), [("0.30.10", True), ("0.30.11", False)])
 def test_a_gpu_that_ollama_takes_and_fails_on_has_to_be_hidden(version: str, fails: bool) -> None:
     assert admission(nvidia("7.0"), rules(version), {}, "535.288.01").fails is fails
@@ -111,7 +148,13 @@ def test_a_jetson_has_builds_of_its_own(version: str) -> None:
         ("gfx906", "0.12.3", {}, "ROCm", ""),
         ("gfx1034", "0.33.0", {"OLLAMA_VULKAN": "0"}, None, "HSA_OVERRIDE_GFX_VERSION=10.3.0"),
         ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"}, "ROCm", ""),
-        ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_0": "gfx1030"}, "ROCm", ""),
+        ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_0": "10.3.0"}, "ROCm", ""),
+        ("gfx1032", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": "gfx1030"}, None, "no version such as 10.3.0"),
+        ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": "10.3"}, None, "VERSION=10.3 is no version"),
+        ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": ""}, None, "correct it or unset it"),
+        ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": "11.0.0 "}, None, "ROCm finds no GPU at all"),
+        ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION_0": "64.0.0"}, None, "VERSION_0=64.0.0"),
+        ("gfx1100", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "11"}, "Vulkan", "VERSION=11 is no version"),
         ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_1": "10.3.0"}, "Vulkan", "gfx1034"),
         ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "cpu"}, None, "OLLAMA_LLM_LIBRARY=cpu"),
         ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "vulkan"}, "Vulkan", "OLLAMA_LLM_LIBRARY=vulkan"),
@@ -241,7 +284,7 @@ def test_the_library_that_is_asked_for(value: str, library: str | None) -> None:
         ("10.3.0", "gfx1030"),
         ("11.0.3", "gfx1103"),
         ("9.0.10", "gfx90a"),
-        ("gfx1100", "gfx1100"),
+        ("gfx1100", None),
         ("11.0", None),
         ("16.0.0", None),
         ("", None),

@@ -242,12 +242,56 @@ def test_failed_loads_carry_their_reason_without_credentials():
             ' library=ROCm pci_id=0000:c5:00.0',
             "dropping integrated GPU; to enable, set OLLAMA_IGPU_ENABLE=1 (id=0, library=ROCm, pci_id=0000:c5:00.0)",
         ),
+        # Sources: ollama issues 1756, 8532; discover/gpu.go and amd_linux.go up to 0.12.3.
+        (
+            'level=INFO source=gpu.go:319 msg="[0] CUDA GPU is too old. Compute Capability detected: 3.5"',
+            "[0] CUDA GPU is too old. Compute Capability detected: 3.5",
+        ),
+        (
+            'level=INFO source=amd_linux.go:297 msg="unsupported Radeon iGPU detected skipping" id=0 total="512.0 MiB"',
+            "unsupported Radeon iGPU detected skipping (id=0, total=512.0 MiB)",
+        ),
+        (
+            'level=WARN source=amd_linux.go:378 msg="amdgpu is not supported (supported types:[gfx1030 gfx1100])"'
+            " gpu_type=gfx1036 gpu=0 library=/usr/lib/ollama/rocm",
+            "amdgpu is not supported (supported types:[gfx1030 gfx1100]) (gpu_type=gfx1036, gpu=0, library=/usr/lib/ollama/rocm)",
+        ),
+        ('level=INFO source=gpu.go:377 msg="no compatible GPUs were discovered"', "no compatible GPUs were discovered"),
+        (
+            'level=INFO source=gpu.go:272 msg="error looking up nvidia GPU memory"'
+            ' error="cuda driver library failed to get device context 801"',
+            "error looking up nvidia GPU memory (error=cuda driver library failed to get device context 801)",
+        ),
+        ('level=INFO source=amd_linux.go:391 msg="skipping rocm gfx compatibility check" HSA_OVERRIDE_GFX_VERSION=10.3.0', None),
         ('level=WARN source=images.go:798 msg="model is missing tokenizer.chat_template"', None),
         ('level=INFO source=runner.go:60 msg="discovering available GPUs..."', None),
     ],
 )  # fmt: skip
 def test_why_a_gpu_is_dropped_is_what_discovery_says(line, told):
     assert read_server_log([stamp(0) + line]).drops == (() if told is None else (told,))
+
+
+# Source: ollama issue 18482: the log of 0.34.0 names no device, only that there is no memory of GPUs.
+@pytest.mark.parametrize(("total", "devices"), [("0 B", ()), ("11.9 GiB", None), ("", None)])
+def test_a_server_without_memory_of_gpus_has_found_none(total, devices):
+    line = f'level=INFO source=routes.go:2072 msg="vram-based default context" total_vram="{total}" default_num_ctx=4096'
+    log = read_server_log([stamp(0) + line])
+    assert (log.devices, log.default_context_length) == (devices, 4096)
+
+
+# Sources: ollama issue 13227 (0.13.0); llm/server.go of 0.24.0.
+@pytest.mark.parametrize("of", ["gpu ", "system ", ""])
+def test_evictions_before_0_30_are_counted(of):
+    begin = 'level=INFO source=server.go:392 msg="starting runner" cmd="/x/ollama runner --ollama-engine --model /m/{} --port 1"'
+    evicting = f"model requires more {of}memory than is currently available, evicting a model to make space"
+    end = 'level=INFO source=sched.go:500 msg="loaded runners" count=1'
+    one, other = GEMMA, "sha256-" + "0" * 64
+    log = read_server_log([
+        stamp(0) + begin.format(one), stamp(1) + end,
+        stamp(2) + begin.format(other), stamp(3) + f'level=INFO source=server.go:974 msg="{evicting}" "loaded layers"=0',
+        stamp(4) + begin.format(other), stamp(5) + end,
+    ])  # fmt: skip
+    assert {model.blob: (model.loads, model.evicted) for model in log.models} == {one: (1, 1), other: (1, 0)}
 
 
 @pytest.mark.parametrize(

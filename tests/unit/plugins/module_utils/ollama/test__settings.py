@@ -87,7 +87,11 @@ def test_what_ollama_would_misread_is_refused(name, value, sentence):
         ("OLLAMA_PARALLEL", "did you mean OLLAMA_NUM_PARALLEL?"),
         ("ollama_host", "did you mean OLLAMA_HOST?"),
         ("OLLAMA_MAX_MODELS", "did you mean OLLAMA_MODELS?"),
-        ("OLLAMA_ZZZZZZZZZZZZZZZZZZZZ", "see the table of settings"),
+        ("OLLAMA_CONTEXT_SIZE", "did you mean OLLAMA_CONTEXT_LENGTH?"),
+        ("OLLAMA_MULTI_USER_CACHE", "ignore it: 'ollama serve --help' lists them"),
+        ("OLLAMA_MMAP", "ignore it: 'ollama serve --help' lists them"),
+        ("OLLAMA_GPU", "ignore it: 'ollama serve --help' lists them"),
+        ("OLLAMA_ZZZZZZZZZZZZZZZZZZZZ", "lists them"),
         *((name, hint) for name, hint in NEVER_EXISTED.items()),
     ],
 )

@@ -86,6 +86,52 @@ def test_a_gpu_that_an_earlier_plan_hid_is_looked_at_again():
     assert [gpu.index for gpu in planned.gpus] == [0, 1]
 
 
+def test_a_gpu_that_the_operator_hides_stays_hidden():
+    chosen = {"CUDA_VISIBLE_DEVICES": "GPU-1"}
+    planned = host(
+        facts(device(0), device(1), visible_devices=("GPU-1",), visibility=chosen),
+        environment=chosen,
+        managed_environment=chosen,
+    )
+    assert [gpu.index for gpu in planned.gpus] == [1]
+    assert planned.warnings == ()
+
+
+# Sources: ollama issues 16794 (a full-width comma), 13095, 14083; CUDA programming guide, CUDA_VISIBLE_DEVICES.
+@pytest.mark.parametrize("is_described", [True, False])
+@pytest.mark.parametrize(
+    ("value", "seen", "words"),
+    [
+        ("1", ["GPU-1"], ""),
+        ("1, 0", ["GPU-1", "GPU-0"], ""),
+        ("1,7", ["GPU-1"], "names '7', no usable GPU here, which ends the list"),
+        ("0\uff0c1", [], "GPU 0 (NVIDIA GeForce RTX 4090, GPU-0), 1 (NVIDIA GeForce RTX 4090, GPU-1) are not seen by the "
+         "service: CUDA_VISIBLE_DEVICES='0\uff0c1' names none of them; unset it, or name them by UUID"),
+        ("all", [], "CUDA_VISIBLE_DEVICES='all' names none of them"),
+        ("", [], "CUDA_VISIBLE_DEVICES='' names none of them"),
+        ("-1", [], "CUDA_VISIBLE_DEVICES='-1' names none of them"),
+    ],
+)  # fmt: skip
+def test_what_hides_gpus_is_obeyed_and_named_where_it_hides_all(value, seen, words, is_described):
+    environment = {"CUDA_VISIBLE_DEVICES": value}
+    devices = (device(0), device(1))
+    told = facts(*devices, visible_devices=tuple(seen), visibility=environment)
+    if is_described:
+        told = {"devices": [gpu.to_dict() for gpu in devices]}
+    planned = host(told, environment=environment)
+    assert [gpu.uuid for gpu in planned.gpus] == seen
+    assert len(planned.warnings) == bool(words)
+    assert all(words in warning for warning in planned.warnings)
+
+
+def test_of_a_described_card_in_instances_cuda_shows_one():
+    card = device(0, mig_mode=True)
+    instances = [device(1 + n, uuid=f"MIG-{n}", mig_parent_uuid="GPU-0") for n in range(2)]
+    planned = host({"devices": [gpu.to_dict() for gpu in (card, *instances)]})
+    assert [gpu.uuid for gpu in planned.gpus] == ["MIG-0"]
+    assert planned.warnings == ("CUDA shows a process one MIG instance at most: only MIG-0 is seen of 2 devices",)
+
+
 def test_memory_that_ollama_holds_counts_as_available():
     assert available_bytes(device(memory_free_bytes=3 * GIB, memory_ours_bytes=20 * GIB)) == 23 * GIB
 
@@ -214,6 +260,12 @@ def test_more_memory_is_no_more_than_there_is_in_all():
     more = host(facts(device(0, memory_free_bytes=3 * GIB), device(1))).with_memory_changed(64 * GIB)
     assert [available_bytes(gpu) for gpu in more.gpus] == [24 * GIB, 24 * GIB]
     assert more.system_memory_available_bytes == more.system_memory_total_bytes
+
+
+def test_there_is_never_less_memory_than_none():
+    none = host(facts(device(0), device(1))).with_memory_changed(-100 * GIB)
+    assert [available_bytes(gpu) for gpu in none.gpus] == [0, 0]
+    assert none.system_memory_available_bytes == 0
 
 
 def test_less_memory_may_be_less_on_one_gpu_alone():

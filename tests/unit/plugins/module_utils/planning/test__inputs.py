@@ -71,6 +71,10 @@ def test_a_model_is_its_shape_or_its_header_and_the_last_of_a_name_counts():
     assert [model.file_bytes for model in read_models([named("a", file_bytes=1), named("a", file_bytes=2)])] == [2]
 
 
+def test_a_name_may_have_600_characters():
+    assert [model.name for model in read_models([named("x" * 600)])] == ["x" * 600]
+
+
 def test_files_beside_a_model_count_with_it():
     (plain,), (adapted,) = read_models([PLAIN]), read_models([{**PLAIN, "adapter_bytes": 1000}])
     assert adapted.shape.per_device_bytes == plain.shape.per_device_bytes + 1000
@@ -227,6 +231,8 @@ def test_the_service_will_have_what_others_set_and_what_the_operator_does_but_no
         ({"OLLAMA_MAX_LOADED_MODELS": "2"}, "max_loaded_models", 2),
         ({"OLLAMA_CONTEXT_LENGTH": "8192"}, "context_length", 8192),
         ({"OLLAMA_KV_CACHE_TYPE": "q4_0"}, "kv_cache_types", ("q4_0",)),
+        ({"OLLAMA_KV_CACHE_TYPE": "q4_0", "OLLAMA_FLASH_ATTENTION": "on"}, "kv_cache_types", ("q4_0",)),
+        ({"OLLAMA_KV_CACHE_TYPE": "f16", "OLLAMA_FLASH_ATTENTION": "false"}, "kv_cache_types", ("f16",)),
         ({"OLLAMA_SCHED_SPREAD": "1"}, "spread", "always"),
         ({"OLLAMA_SCHED_SPREAD": "false"}, "spread", "never"),
         ({}, "spread", "auto"),
@@ -248,7 +254,16 @@ def test_the_operators_settings_of_the_service_are_a_policy(environment, field, 
             {"operator_environment": {"OLLAMA_CONTEXT_LENGTH": "8k"}},
             "operator_environment sets OLLAMA_CONTEXT_LENGTH to '8k', expected a whole number",
         ),
+        (
+            {"operator_environment": {"OLLAMA_CONTEXT_LENGTH": "0"}},
+            "sets OLLAMA_CONTEXT_LENGTH to '0', which leaves the choice to Ollama; remove it there, and the plan chooses",
+        ),
+        ({"operator_environment": {"OLLAMA_NUM_PARALLEL": " "}}, "leaves the choice to Ollama"),
         ({"operator_environment": {"OLLAMA_KV_CACHE_TYPE": "q5_1"}}, "q5_1"),
+        (
+            {"operator_environment": {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "0"}},
+            "turns OLLAMA_FLASH_ATTENTION off, without which no KV cache is kept in q8_0: set it to 1, or let",
+        ),
     ],
 )
 def test_what_the_operator_says_twice_has_to_agree(options, sentence):
@@ -256,6 +271,11 @@ def test_what_the_operator_says_twice_has_to_agree(options, sentence):
         read(**options)
     same = {"context_length": 8192, "operator_environment": {"OLLAMA_CONTEXT_LENGTH": "8192"}}
     assert read(**same).policy.context_length == 8192
+
+
+def test_without_flash_attention_no_quantised_cache_is_tried():
+    off = {"OLLAMA_FLASH_ATTENTION": "0"}
+    assert read(kv_cache_types=["f16", "q8_0"], operator_environment=off).policy.kv_cache_types == ("f16",)
 
 
 def test_a_policy_may_be_judged_without_the_operators_values():

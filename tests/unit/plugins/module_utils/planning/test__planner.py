@@ -329,7 +329,8 @@ class TestTheOperatorsOwnValues:
         ("own", "sentence"),
         [
             ({"OLLAMA_NUM_PARALLEL": "many"}, "sets OLLAMA_NUM_PARALLEL to 'many', expected a whole number"),
-            ({"OLLAMA_NUM_PARALLEL": "0"}, "num_parallel must be a whole number from 1"),
+            ({"OLLAMA_NUM_PARALLEL": "0"}, "sets OLLAMA_NUM_PARALLEL to '0', which leaves the choice to Ollama"),
+            ({"OLLAMA_NUM_PARALLEL": "-1"}, "num_parallel must be a whole number from 1"),
             ({"OLLAMA_KV_CACHE_TYPE": "f8"}, "kv_cache_types must be one of f16, q8_0, q4_0, found 'f8'"),
         ],
     )

@@ -56,6 +56,25 @@ SCORES = [
     ("gemma3:4b", 32768, 1024, 512),
     ("gemma3:4b", 32768, 2048, 1028),
 ]
+# On compute capability 7.0, with that of v0.5.0: in 7.5's place cuBLAS multiplies, and is handed weights in half precision.
+ON_VOLTA = [
+    ("llama3.2:1b", 512, 44),
+    ("llama3.2:1b", 2048, 68),
+    ("gemma3:1b", 512, 26),
+    ("gemma3:1b", 2048, 48),
+    ("gemma3:4b", 512, 64),
+    ("gemma3:4b", 2048, 94),
+    ("llama3.1:8b", 512, 130),
+    ("llama3.1:8b", 2048, 172),
+    ("qwen2.5:7b", 512, 152),
+    ("qwen2.5:7b", 2048, 208),
+    ("qwen3.5:9b", 512, 112),
+    ("qwen3.5:9b", 2048, 148),
+    ("gpt-oss:20b", 512, 50),
+    ("gpt-oss:20b", 2048, 72),
+    ("granite4:tiny-h", 512, 26),
+    ("granite4:tiny-h", 2048, 54),
+]
 PRODUCTS = [
     ("llama3.1:8b", 512, 20),
     ("llama3.1:8b", 1024, 22),
@@ -188,3 +207,12 @@ def test_each_of_several_gpus_has_a_pool_and_no_total_counts_it():
     (alone,) = estimate(shape, settings).gpus
     assert [device.pool_bytes for device in devices] == [alone.pool_bytes] * 2
     assert alone.total_bytes == alone.buffers_bytes
+
+
+@pytest.mark.parametrize(("name", "batch", "measured"), ON_VOLTA)
+def test_weights_that_cublas_is_handed_are_within_the_bound(name, batch, measured):
+    found = pool_mib(
+        name, 4096, batch, "f16 auto", build="v0.5.0", workspace_bytes=4 * MIB, dequantised_bytes=2
+    )
+    assert measured <= found <= 4 + 3.2 * measured
+    assert found >= pool_mib(name, 4096, batch, "f16 auto", build="v0.5.0", workspace_bytes=4 * MIB)
