@@ -149,6 +149,7 @@ def read_hosts(
     found, left_out = {}, {}
     # Of hosts that are described alike the text is the same, which with many models is most of the memory.
     inputs = cache(json.loads)
+    names: dict[str, str] = {}
     for name in hosts:
         variables = hostvars[name]
         read = variables.get("ollama_plan_result") or {}
@@ -159,9 +160,17 @@ def read_hosts(
             reason = variables.get("ollama_report_failure") or read.get("msg") or "it was not read"
             left_out[name] = shown(str(reason)[:500])
             continue
+        told = inputs(read["inputs_json"])
+        service_id = told.get("service_id")
+        if service_id and names.setdefault(service_id, name) != name:
+            left_out[name] = shown(
+                f"{names[service_id]} and it are names of one service of one machine: give each its own ollama_override_unit or "
+                "address, or leave only one in the inventory"
+            )
+            continue
         wanted = variables.get("ollama_plan_wanted")
         found[name] = Found(
-            inputs=inputs(read["inputs_json"]),
+            inputs=told,
             may_hold=frozenset(model for model, names in may_hold.items() if name in names),
             planned=tuple(names_of(wanted if isinstance(wanted, list) else ())),
             values={spread: _value(variables.get(spread)) for spread in spreads},

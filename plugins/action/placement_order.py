@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.action.fleet_start import unfit
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._order import HostMove, order_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import read_summary
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._known import verified_in
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._next_command import pattern_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 
 ARGUMENT_SPEC = {
@@ -37,7 +39,7 @@ def not_in_inventory(file: str) -> str:
     """Why a placement cannot be applied that no variable tells of."""
     return (
         f"gpufleet_placement_file is {file}, which is not among the inventories of this run, so that its hosts would be planned "
-        f"without it: add '-i {file}' behind your own inventory"
+        f"without it: add -i {shlex.quote(file)} behind your own inventory"
     )
 
 
@@ -66,7 +68,8 @@ def ordered(
     within = [[name for name in batch if name in options["hosts"]] for batch in order.batches]
     batches = [batch for batch in within if batch]
     return {
-        "hosts": [name for batch in batches for name in batch],
+        # A play takes them for patterns.
+        "hosts": [pattern_of(name) for batch in batches for name in batch],
         "serial": [len(batch) for batch in batches] or [1],
         "dips": list(order.dips),
     }

@@ -58,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 hosts:
-  description: The hosts in their order.
+  description: The hosts in their order, each as a pattern of an inventory that names it alone.
   returned: success
   type: list
   elements: str

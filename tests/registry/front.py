@@ -10,7 +10,7 @@ Without a backend it keeps what is pushed to it, as far as a push and a pull ask
 request: `{"cut_after": BYTES, "cuts": TIMES}` closes the connection, `{"stall_after": BYTES, "stall_seconds": S}`,
 `{"rate": BYTES_PER_SECOND}`, `{"wrong": true, "wrong_from": BYTES}` another file of the same length, `{"blob_status": 403}`,
 `{"manifest_status": 500}`, `{"half_manifest": true}`, `{"short_range": true}`, `{"no_ranges": true}`, `{"no_redirect": true}`,
-`{"redirect": URL}`. Standard library, Python 3.9.
+`{"redirect": URL}`, `{"challenge": HEADER}` beside a status of 401. Standard library, Python 3.9.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class Handler(BaseHTTPRequestHandler):
                 if faults.get("half_manifest"):
                     self._answer(status, {}, body, length=len(body), sent=len(body) // 2)
                     return
-            self._answer(status, {name: headers[name] for name in headers if name == "Docker-Content-Digest"}, body)
+            shown = {name: headers[name] for name in headers if name == "Docker-Content-Digest"}
+            challenge = {"WWW-Authenticate": faults["challenge"]} if "challenge" in faults else {}
+            self._answer(status, {**shown, **challenge}, body)
 
     do_HEAD = do_GET
 

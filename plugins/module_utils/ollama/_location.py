@@ -33,6 +33,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 # Home of the user that Ollama's installer makes. Source: ollama v0.33.0-rc2, scripts/install.sh.
 INSTALLER_HOME = "/usr/share/ollama"
 
+# Source: golang.org/x/net/http/httpproxy, FromEnvironment, by which Ollama's transport goes.
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
 _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 
@@ -41,7 +43,8 @@ _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 class Location:
     """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit.
 
-    user: of the unit, empty where it names none. main_pid: 0 where no process runs.
+    user: of the unit, empty where it names none. main_pid: 0 where no process runs. proxies: the names of its variables
+    that name a proxy.
     """
 
     models_path: str
@@ -50,6 +53,7 @@ class Location:
     exists: bool
     user: str
     main_pid: int
+    proxies: tuple[str, ...] = ()
 
 
 def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
@@ -66,6 +70,7 @@ def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
         exists=exists,
         user=properties.get("User", ""),
         main_pid=whole_number(properties.get("MainPID")) or 0,
+        proxies=tuple(name for name in _PROXIES if environment.get(name)),
     )
 
 

@@ -65,6 +65,8 @@ _HEADERS_BYTES = 64 * 1024
 ANSWER_SECONDS = 20.0
 # For all that is asked of one model.
 MODEL_SECONDS = 60.0
+_SCHEME = re.compile(r"[A-Za-z]{1,20}(?= |$)")
+_REALM = re.compile(r'\brealm="([^"]{1,2000})"')
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:[0-9]{1,19}|\*)")
 
 
@@ -186,10 +188,23 @@ class Registry:
         if answer.status == status:
             return
         if answer.status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
-            raise RegistryError(f"{answer.host} answers {answer.status}: it lets only those in who log in, as Ollama may")
+            raise RegistryError(f"{answer.host} answers {answer.status}: it lets only those in who log in, {self._login(answer)}")
         # What stands behind a redirect is none of the registry's words.
         said = f": {shown(masked_text(_error_in(answer.body)), 200)}" if answer.host == self.host else ""
         raise RegistryError(f"{answer.host} answers {answer.status}{said}")
+
+    def _login(self, answer: _Answer) -> str:
+        """Whether Ollama may be one of those: it signs with a key of its own, for a realm of the registry's own host alone.
+
+        Source: ollama v0.33.0-rc2, server/auth.go (getAuthorizationToken), server/images.go (makeRequestWithRetry).
+        """
+        if answer.status != http.client.UNAUTHORIZED or answer.host != self.host:
+            return "as Ollama may"
+        realm = _REALM.search(answer.challenge)
+        if realm and _host_in(realm[1]) == self.host:
+            return "as Ollama does with its key, where the registry knows that"
+        scheme = _SCHEME.match(answer.challenge)
+        return f"and asks for {scheme[0] if scheme else 'it'} in a way that Ollama does not have: let the host in without a login"
 
     def _get(self, path: str, max_bytes: int, headers: Mapping[str, str] | None = None) -> _Answer:
         """The answer behind all redirects. Raises: RegistryError."""
@@ -245,6 +260,7 @@ class Registry:
                     response.getheader("Location") or "",
                     response.getheader("Content-Range") or "",
                     connection.is_near,
+                    response.getheader("WWW-Authenticate") or "",
                 )
             finally:
                 connection.close()
@@ -291,6 +307,7 @@ class _Answer:
     location: str
     content_range: str
     is_near: bool = False
+    challenge: str = ""
 
 
 class _Pieces:
@@ -348,6 +365,14 @@ def _whole(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     if promised is not None and len(body) < promised:
         raise http.client.IncompleteRead(bytes(body), promised - len(body))
     return bytes(body)
+
+
+def _host_in(url: str) -> str:
+    """The host of a URL with its port; empty where it has none."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
 
 
 def _redirected(url: str, location: str) -> str:

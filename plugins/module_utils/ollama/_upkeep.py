@@ -92,13 +92,17 @@ class ModelStep:
 
 @dataclass
 class Upkeep:
-    """The server of a host, what it has installed and loaded, and where. layers: by model; empty where unreadable."""
+    """The server of a host, what it has installed and loaded, and where. layers: by model; empty where unreadable.
+
+    proxies: the names of its variables that name a proxy.
+    """
 
     api: Api
     models_path: str
     installed: dict[str, str]
     loaded: tuple[str, ...]
     layers: Mapping[str, Sequence[Layer]]
+    proxies: tuple[str, ...] = ()
 
     def digest_of(self, name: str) -> str:
         """Of an installed model; empty where it is not."""
@@ -120,7 +124,7 @@ def upkeep_of(run: Run, scope: str, unit: str) -> Upkeep:
         raise UpkeepError(f"systemd knows no {unit} here: install Ollama first, or name its unit")
     api = server_api(unit, location.main_pid, location.api_url, ANSWER_SECONDS)
     try:
-        return upkeep_at(api, location.models_path)
+        return replace(upkeep_at(api, location.models_path), proxies=location.proxies)
     except ApiError as error:
         if location.main_pid:
             raise
@@ -192,6 +196,12 @@ def pinned(wish: Wish) -> str:
     return found[1]
 
 
+def _by_proxy(host: Upkeep, wish: Wish) -> str:
+    """What a look without the service's proxy may have missed."""
+    name = next((one for one in host.proxies if one.lower().startswith("https") != wish.insecure), "")
+    return f"; the service goes by the proxy of its {name}, which this look does not" if name else ""
+
+
 def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:
     """Raises: UpkeepError where the registry has no such model, or another one than the pin names."""
     step = replace(step, action=PULL)
@@ -200,7 +210,7 @@ def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:
     except UnknownModelError as error:
         raise UpkeepError(f"model {step.name}: {error}") from error
     except RegistryError as error:
-        return replace(step, note=f"its size is not known before it comes: {error}")
+        return replace(step, note=f"its size is not known before it comes: {error}{_by_proxy(host, step.wish)}")
     if pin and not manifest.digest.startswith(pin):
         raise UpkeepError(
             f"model {step.name}: the registry has {manifest.digest[:12]} under this name, and digest pins {pin[:12]}: the tag "

@@ -94,7 +94,7 @@ def _demand(item: Any) -> FleetDemand:
     if item.get("requests") is None:
         raise ValueError(f"{where}requests is missing: how many requests at once must the fleet serve?")
     return FleetDemand(
-        name=short_name(name),
+        name=short_name(name.strip()),
         requests=_number(
             where, item, "requests", 1, MOST_REQUESTS, " (leave the model out if it serves none)"
         ),

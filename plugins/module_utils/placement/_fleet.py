@@ -417,11 +417,11 @@ def _kind(host: FleetHost) -> str:
 def _check_spread(demand: FleetDemand, hosts: Mapping[str, FleetHost]) -> None:
     if not demand.spread:
         return
-    values = {host.values.get(demand.spread, "") for host in hosts.values()} - {""}
-    if not values:
+    holders = [host for host in hosts.values() if demand.name in host.may_hold]
+    if holders and not any(host.values.get(demand.spread) for host in holders):
         raise ValueError(
-            f"gpufleet_demand, model '{demand.name}': spread is '{demand.spread}', and no host has such a variable: set it "
-            "for the hosts or their groups, such as the rack in which each stands"
+            f"gpufleet_demand, model '{demand.name}': spread is '{demand.spread}', and no host that may hold it has such a "
+            "variable: set it for the hosts or their groups, such as the rack in which each stands"
         )
 
 

@@ -95,7 +95,11 @@ def _sequence(
         if len(path) == len(willing):
             return path
         for name in choices[-1]:
-            if name in path or _missing(now, floor, [pending[name]]) or frozenset((*path, name)) in hopeless:
+            if (
+                name in taken
+                or _missing(now, floor, [pending[name]])
+                or (hopeless and frozenset((*path, name)) in hopeless)
+            ):
                 continue
             tried += 1
             path.append(name)

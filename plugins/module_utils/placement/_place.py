@@ -62,7 +62,10 @@ class PlacedHost:
 
 @dataclass(frozen=True)
 class Supply:
-    """What a model gets: slots and hosts, and the slots that are left when the host with most of them is lost."""
+    """What a model gets: slots and hosts, and the slots that are left when the host with most of them is lost.
+
+    `short_hosts`: of replicas that are spread those count that have a value of their own.
+    """
 
     demand: FleetDemand
     slots: int
@@ -117,7 +120,7 @@ def place(fleet: Fleet, solve: Solve, limits: Limits, *, survive: bool) -> Place
     return Placement(
         fleet=fleet,
         hosts=tuple(sorted(hosts, key=lambda host: list(fleet.hosts).index(host.name))),
-        supplies=tuple(_supply(demand, hosts) for demand in fleet.demands),
+        supplies=tuple(_supply(demand, hosts, fleet) for demand in fleet.demands),
         gaps=tuple(gaps),
         is_complete=is_complete,
         survives=survive,
@@ -269,15 +272,19 @@ def _placed(host: FleetHost, pattern: HostPattern, proof: Proof) -> PlacedHost:
     )
 
 
-def _supply(demand: FleetDemand, hosts: Sequence[PlacedHost]) -> Supply:
+def _supply(demand: FleetDemand, hosts: Sequence[PlacedHost], fleet: Fleet) -> Supply:
     slots = [host.slots[demand.name] for host in hosts if demand.name in host.slots]
+    replicas = len(slots)
+    if demand.spread and demand.replicas > 1:
+        values = {fleet.hosts[one.name].values.get(demand.spread) for one in hosts if demand.name in one.slots}
+        replicas = len(values - {None, ""})
     return Supply(
         demand=demand,
         slots=sum(slots),
         hosts=len(slots),
         slots_without_one=sum(slots) - max(slots, default=0),
         short_slots=max(demand.requests - sum(slots), 0),
-        short_hosts=max(demand.replicas - len(slots), 0),
+        short_hosts=max(demand.replicas - replicas, 0),
     )
 
 

@@ -111,7 +111,8 @@ def _missing(supply: Any) -> str:
     if supply.short_slots:
         parts.append(f"{supply.short_slots} of {demand.requests} slots")
     if supply.short_hosts:
-        parts.append(f"{supply.short_hosts} of {demand.replicas} hosts")
+        spread = f" of different {demand.spread}" if demand.spread and demand.replicas > 1 else ""
+        parts.append(f"{supply.short_hosts} of {demand.replicas} hosts{spread}")
     return f"{demand.name} lacks {' and '.join(parts)}"
 
 

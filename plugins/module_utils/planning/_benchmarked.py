@@ -115,7 +115,7 @@ def useful_slots(inputs: Inputs, facts: Mapping[str, Any], result: Mapping[str, 
     if not isinstance(told, Mapping) or inputs.policy.num_parallel is not None:
         return found
     types = inputs.policy.kv_cache_types
-    length: Any = told.get("context_length")
+    length = told["context_length"] if is_number(told.get("context_length")) else 0
     kv_cache_type = told.get("kv_cache_type") if told.get("kv_cache_type") in types else types[0]
     for demand in inputs.demands:
         if has_single_slot(demand.model, inputs.rules):
@@ -127,7 +127,7 @@ def useful_slots(inputs: Inputs, facts: Mapping[str, Any], result: Mapping[str, 
             _digests([demand.model]),
             [demand.model.name],
             ollama_version=str(inputs.rules.version),
-            context_length=length if is_number(length) and length >= asked else asked,
+            context_length=max(length, asked),
             kv_cache_type=str(kv_cache_type),
         )
         measured = measured_parallel(result, now)

@@ -102,6 +102,18 @@ class TestHosts:
         assert found["h"].planned == ("a", "b")
         assert found["h"].values == {"rack": "7"}
 
+    def test_of_two_names_of_one_service_one_counts(self) -> None:
+        known = {
+            name: {"ollama_plan_result": {"inputs_json": json.dumps({"service_id": service})}}
+            for name, service in (("a", "x"), ("b", "x"), ("c", ""), ("d", ""), ("e", "y"))
+        }
+        found, left_out = read_hosts(list(known), DEMANDS, ALL, known)
+        assert list(found) == ["a", "c", "d", "e"]
+        assert left_out == {
+            "b": "a and it are names of one service of one machine: give each its own ollama_override_unit or address, or leave "
+            "only one in the inventory"
+        }
+
     @pytest.mark.parametrize(("rack", "value"), [("r1", "r1"), (0, "0"), (" r1 ", "r1"), (None, ""), ("", "")])
     def test_stand_nowhere_where_the_variable_is_empty(self, rack, value) -> None:
         variables = {"ollama_plan_result": {"inputs_json": "{}"}, "rack": rack}
@@ -184,6 +196,10 @@ class TestTheOrderOfARollout:
         assert order["hosts"] == ["old"]
         assert order["dips"] == ["while old is changed, a has 0 of the 4 slots that it is to have"]
 
+    def test_names_each_host_as_a_pattern_of_it_alone(self) -> None:
+        order = ordered(options("a*", "b,c", fleet=("a*", "b,c")), summary(**{"a*": (0, 4), "b,c": (0, 4)}), {})
+        assert sorted(order["hosts"]) == [r"~^a\U0000002a\Z", r"~^b\U0000002cc\Z"]
+
     def test_refuses_a_placement_of_another_fleet(self) -> None:
         with pytest.raises(ValueError, match=r"of another fleet: x, y are none of the 3 hosts of this one"):
             ordered(options(), summary(old=(4, 0), y=(0, 4), x=(0, 4)), {})
@@ -195,7 +211,8 @@ class TestTheOrderOfARollout:
             ordered(options(), "{}", {})
 
     def test_names_the_file_that_is_not_among_the_inventories(self) -> None:
-        assert not_in_inventory("p.yml").endswith("add '-i p.yml' behind your own inventory")
+        assert not_in_inventory("p.yml").endswith("add -i p.yml behind your own inventory")
+        assert not_in_inventory("my p.yml").endswith("add -i 'my p.yml' behind your own inventory")
 
     @pytest.mark.parametrize(
         ("serial", "sizes"),

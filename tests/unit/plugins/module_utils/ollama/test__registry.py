@@ -72,13 +72,35 @@ def test_the_header_is_read_from_the_first_bytes(front, registry, tmp_path, monk
     ("faults", "sentence"),
     [
         ({"manifest_status": 404}, "has no model team/model:v1: look for a slip in its name and tag, or push it there"),
-        ({"manifest_status": 401}, "answers 401: it lets only those in who log in, as Ollama may"),
+        ({"manifest_status": 403}, "answers 403: it lets only those in who log in, as Ollama may$"),
+        ({"manifest_status": 401}, "answers 401: .* asks for it in a way that Ollama does not have: let the host in"),
         ({"manifest_status": 500}, "answers 500"),
         ({"half_manifest": True}, "answers half: IncompleteRead"),
     ],
 )
 def test_a_registry_that_does_not_tell(front, registry, faults, sentence):
     front.given = faults
+    with pytest.raises(RegistryError, match=sentence):
+        registry.manifest()
+
+
+NOT_OURS = "in a way that Ollama does not have: let the host in without a login"
+
+
+@pytest.mark.parametrize(
+    ("challenge", "sentence"),
+    [
+        ('Basic realm="a house"', f"asks for Basic {NOT_OURS}"),
+        ('Bearer realm="https://auth.example.com/token",service="r"', f"asks for Bearer {NOT_OURS}"),
+        ('Bearer realm="http://localhost:PORT/token",service="r"', "as Ollama does with its key, where the registry knows that"),
+        ('Bearer realm="http://localhost:PORT@evil.example/token"', f"asks for Bearer {NOT_OURS}"),
+        ('Bearer realm="http://["', f"asks for Bearer {NOT_OURS}"),
+        ("Negotiate", f"asks for Negotiate {NOT_OURS}"),
+        ("\x1b[31mX", f"asks for it {NOT_OURS}"),
+    ],
+)
+def test_a_registry_that_wants_a_login(front, registry, challenge, sentence):
+    front.given = {"manifest_status": 401, "challenge": challenge.replace("PORT", str(front.port))}
     with pytest.raises(RegistryError, match=sentence):
         registry.manifest()
 

@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _upk
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep import (
     UNDESCRIBED,
+    Upkeep,
     UpkeepError,
     Wish,
     described,
@@ -210,9 +211,27 @@ class TestFaults:
         asked = wish()
         front.given = {"manifest_status": 401}
         (step,) = steps_for(host(), [asked])
-        assert step.note.endswith("answers 401: it lets only those in who log in, as Ollama may")
+        assert "answers 401: it lets only those in who log in" in step.note
         with pytest.raises(UNDESCRIBED, match="its size is not known"):
             described(step)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "insecure", "name"),
+    [
+        ((), False, ""),
+        (("HTTPS_PROXY",), False, "HTTPS_PROXY"),
+        (("https_proxy", "HTTP_PROXY"), False, "https_proxy"),
+        (("HTTPS_PROXY", "http_proxy"), True, "http_proxy"),
+        (("HTTPS_PROXY",), True, ""),
+    ],
+)
+def test_a_proxy_of_the_service_is_named_where_the_look_fails(tmp_path, proxies, insecure, name):
+    wish = Wish("localhost:1/team/model:v1", insecure=insecure)
+    (step,) = steps_for(Upkeep(Api("http://localhost:1", 5), str(tmp_path), {}, (), {}, proxies), [wish])
+    told = f"; the service goes by the proxy of its {name}, which this look does not" if name else ""
+    assert step.note.endswith(f"localhost:1 cannot be asked: Connection refused{told}")
+
 
 
 class TestRoom:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 def test_a_model_needs_a_name_and_requests_and_has_one_replica_anywhere() -> None:
     assert demands_from_list([{"name": "gemma3", "requests": 4}]) == (FleetDemand("gemma3:latest", 4),)
     assert demands_from_list([{"name": "gemma3", "requests": "4"}])[0].requests == 4
+    assert demands_from_list([{"name": " gemma3:4b ", "requests": 4}])[0].name == "gemma3:4b"
 
 
 def test_the_most_urgent_come_first_then_by_name() -> None:

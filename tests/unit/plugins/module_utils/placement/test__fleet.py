@@ -128,7 +128,7 @@ def test_a_host_that_cannot_be_planned_is_left_out_with_its_reason(host) -> None
         ),
         (
             {"name": TINY, "requests": 1, "spread": "rack"},
-            "spread is 'rack', and no host has such a variable",
+            "spread is 'rack', and no host that may hold it has such a variable",
         ),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import _generate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._patterns import Patterns
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._place import Limits
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import notes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     WantedModel,
@@ -160,6 +161,17 @@ class TestReplicas:
         placement = placed(hosts, [{"name": TINY, "requests": 2, "replicas": 2, "spread": "rack"}])
         assert not placement.is_met
         assert placement.supplies[0].short_hosts == 1
+
+    def test_that_the_requests_need_do_not_stand_for_racks_that_lack(self, placed):
+        hosts = {name: {"gpus": [24], "max_parallel": 1, "values": {"rack": "1"}} for name in "abc"}
+        hosts["d"] = {"gpus": [24], "max_parallel": 1, "values": {"rack": ""}}
+        demand = [{"name": TINY, "requests": 4, "replicas": 2, "spread": "rack"}]
+        placement = placed(hosts, demand)
+        assert (placement.supplies[0].hosts, placement.supplies[0].short_hosts) == (4, 1)
+        assert not placement.is_met
+        assert f"{TINY} lacks 1 of 2 hosts of different rack" in notes(placement)
+        hosts["d"]["values"] = {"rack": "2"}
+        assert placed(hosts, demand).is_met
 
     def test_lie_only_where_they_may(self, placed):
         hosts = {"a": {"gpus": [80], "may_hold": []}, "b": {"gpus": [24], "may_hold": [TINY]}}
