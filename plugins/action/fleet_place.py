@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,8 @@ def read_hosts(
     """What the play has read of each host; and why others take no part."""
     spreads = sorted({demand.spread for demand in demands if demand.spread})
     found, left_out = {}, {}
+    # Of hosts that are described alike the text is the same, which with many models is most of the memory.
+    inputs = cache(json.loads)
     for name in hosts:
         variables = hostvars[name]
         read = variables.get("ollama_plan_result") or {}
@@ -158,12 +161,17 @@ def read_hosts(
             continue
         wanted = variables.get("ollama_plan_wanted")
         found[name] = Found(
-            inputs=json.loads(read["inputs_json"]),
+            inputs=inputs(read["inputs_json"]),
             may_hold=frozenset(model for model, names in may_hold.items() if name in names),
             planned=tuple(names_of(wanted if isinstance(wanted, list) else ())),
-            values={spread: str(variables.get(spread, "")) for spread in spreads},
+            values={spread: _value(variables.get(spread)) for spread in spreads},
         )
     return found, left_out
+
+
+def _value(value: Any) -> str:
+    """A value over which replicas are spread; an empty one is none."""
+    return "" if value is None else str(value).strip()
 
 
 def placed(

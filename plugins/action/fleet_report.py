@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._changes import closing_lines
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._earlier import with_earlier
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import (
     Recorded,
     read_lines,
@@ -99,22 +100,27 @@ class ActionModule(ActionBase):
         )
         if twins:
             result["warnings"] = twins
-        failures = _written(report, options)
+        failures = _written(report, options, hostvars)
         # What there is to tell is told all the same.
         return {**result, "failed": True, "msg": "; ".join(failures)} if failures else result
 
 
-def _written(report: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
-    """Writes everything that can be written; why something could not be, one sentence each."""
+def _written(report: Mapping[str, Any], options: Mapping[str, Any], fleet: Container[str]) -> list[str]:
+    """Writes everything that can be written; why something could not be, one sentence each.
+
+    fleet: the hosts of the inventory.
+    """
     folder = Path(options["dir"]).resolve()
     evidence = [(str(host["name"]), host.pop("evidence")) for host in report["hosts"]]
     past = read_lines(read_end(folder / HISTORY, MOST_OF_A_HISTORY_BYTES))
     # What is said of hosts whose change begins now is true only if the run ends here.
     record = Recorded(past, ()) if options["changing"] else recorded(past, report)
     told = with_history(report, past)
+    # Where a limit kept the run from the others, the fleet's page goes on to tell of them.
+    whole = with_earlier(report, _earlier(folder / DATA), fleet) if report["made"]["limit"] else report
     failures = []
     try:
-        _write(told, record, folder, options)
+        _write(with_history(whole, past), record, folder, options)
         _write_evidence(evidence, folder)
     except ValueError as error:
         failures.append(str(error))
@@ -124,6 +130,14 @@ def _written(report: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]
     except ValueError as error:
         failures.append(str(error))
     return failures
+
+
+def _earlier(path: Path) -> Any:
+    """The report that lies there, None for none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _write_evidence(evidence: Sequence[tuple[str, Any]], folder: Path) -> None:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.utils.display import Display
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB, gib_or_mib
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._waiting import line_of
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._waiting import host_of, in_slices, say
 
 IDLE_SECONDS = 120
 TIMEOUT_SECONDS = 86400
@@ -45,23 +44,21 @@ class ActionModule(HostModule):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super(HostModule, self).run(tmp, task_vars)
         variables = task_vars or {}
-        host = str(variables.get("inventory_hostname", "the host"))
-
         options = {**self._task.args, "models": named(self._task.args.get("models"))}
 
         def execute() -> dict[str, Any]:
             return self.answer_of("ollama_model", options, self.returns, variables)
 
         def show(line: str) -> None:
-            Display().display(line_of(host, line, MOST_CHARACTERS), stderr=True)
+            say(host_of(task_vars), line, MOST_CHARACTERS, stderr=True)
 
-        slices = Slices(execute, show)
         idle, timeout = (
             int(self._task.args.get(name, default))
             for name, default in (("idle_seconds", IDLE_SECONDS), ("timeout_seconds", TIMEOUT_SECONDS))
         )
         only_looks = bool(self._task.check_mode) or boolean(self._task.args.get("look", False))
-        return {**result, **slices.all(idle, timeout, only_looks)}
+        pull = Pull(execute, Limits(idle, timeout), only_looks)
+        return {**result, **in_slices(pull.slice, pull.words, show)}
 
 
 def named(models: Any) -> Any:
@@ -101,44 +98,69 @@ class Rates:
         return f"{name}: {', '.join(parts)}"
 
 
-@dataclass
-class Slices:
-    """Executes the module until all is done, or nothing comes any more. Times in seconds."""
+@dataclass(frozen=True)
+class Limits:
+    """How long nothing may come, and how long all may take, in seconds."""
 
-    execute: Callable[[], dict[str, Any]]
-    show: Callable[[str], None]
-    clock: Callable[[], float] = time.monotonic
-    pause: Callable[[float], None] = time.sleep
-    _changed: bool = False
-    _before: str | None = None
-    _here: tuple[int, int] = (-1, -1)
-    _rates: Rates = field(default_factory=Rates)
+    idle_s: float
+    timeout_s: float
 
-    def all(self, idle_s: float, timeout_s: float, only_looks: bool) -> dict[str, Any]:
-        """The answer of the last slice, with the changes of all."""
-        started = headway = self.clock()
-        began = False
-        while True:
-            begun = self.clock()
-            answer = self._with_all_changes(self.execute())
-            if answer.get("failed") or answer.get("unreachable") or only_looks or answer.get("done"):
-                return answer
-            now = self.clock()
-            here = _here(answer)
-            if here > self._here:
-                headway = now
-            began, self._here = began or here > (0, 0), here
-            waiting = str(answer.get("waiting") or "")
-            if waiting and not began:
-                return {**answer, "failed": True, "msg": waiting}
-            if now - headway > idle_s:
-                return {**answer, "failed": True, "msg": waiting or _stalled(answer, idle_s)}
-            if now - started > timeout_s:
-                return {**answer, "failed": True, "msg": f"{_coming(answer)} is not here within {timeout_s:g} s"}
-            self.show("; ".join(filter(None, [self._rates.line(answer, now), waiting])))
-            # Whatever a host answers at once is not asked for again at once.
-            if waiting or now - begun < PAUSE_SECONDS:
-                self.pause(PAUSE_SECONDS)
+
+class Pull:
+    """Executes the module until all is done, or nothing comes any more."""
+
+    def __init__(
+        self,
+        execute: Callable[[], dict[str, Any]],
+        limits: Limits,
+        only_looks: bool,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._execute, self._limits, self._only_looks, self._clock, self._pause = execute, limits, only_looks, clock, pause
+        self._started = self._headway = clock()
+        self._began = self._changed = self._pauses = False
+        self._before: str | None = None
+        self._here = (-1, -1)
+        self._rates = Rates()
+
+    def slice(self) -> dict[str, Any]:
+        """The answer of the next slice, with the changes of all so far; a failed one where no other can help."""
+        if self._pauses:
+            self._pause(PAUSE_SECONDS)
+        begun = self._clock()
+        answer = self._with_all_changes(self._execute())
+        if answer.get("failed") or answer.get("unreachable") or self._is_over(answer):
+            return answer
+        now = self._clock()
+        here = _here(answer)
+        if here > self._here:
+            self._headway = now
+        self._began, self._here = self._began or here > (0, 0), here
+        # Whatever a host answers at once is not asked for again at once.
+        self._pauses = bool(_waiting(answer)) or now - begun < PAUSE_SECONDS
+        reason = self._given_up(answer, now)
+        return {**answer, "failed": True, "msg": reason} if reason else answer
+
+    def words(self, answer: Mapping[str, Any]) -> str | None:
+        """How far it is; None where nothing is left to do."""
+        if self._is_over(answer):
+            return None
+        return "; ".join(filter(None, [self._rates.line(answer, self._clock()), _waiting(answer)]))
+
+    def _is_over(self, answer: Mapping[str, Any]) -> bool:
+        return self._only_looks or bool(answer.get("done"))
+
+    def _given_up(self, answer: Mapping[str, Any], now: float) -> str:
+        """Why no other slice is to follow; empty where one is."""
+        waiting, limits = _waiting(answer), self._limits
+        if waiting and not self._began:
+            return waiting
+        if now - self._headway > limits.idle_s:
+            return waiting or _stalled(answer, limits.idle_s)
+        if now - self._started > limits.timeout_s:
+            return f"{_coming(answer)} is not here within {limits.timeout_s:g} s"
+        return ""
 
     def _with_all_changes(self, answer: dict[str, Any]) -> dict[str, Any]:
         self._changed = self._changed or bool(answer.get("changed"))
@@ -148,6 +170,10 @@ class Slices:
         if self._before is not None and isinstance(diff, Mapping):
             diff = {**diff, "before": self._before}
         return {**answer, "changed": self._changed, **({"diff": diff} if diff else {})}
+
+
+def _waiting(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("waiting") or "")
 
 
 def _models(answer: Mapping[str, Any]) -> list[dict[str, Any]]:

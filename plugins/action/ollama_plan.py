@@ -45,7 +45,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._alike_hosts import planned_once
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import documented
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import PRIVATE, plan_options
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import (
+    PRIVATE,
+    described_models,
+    plan_options,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
     SPECS,
     given_values,
@@ -190,7 +194,11 @@ def _validated(given: Mapping[str, Any]) -> dict[str, Any]:
     found = OPTIONS.validate(dict(given))
     if found.error_messages:
         raise AnsibleActionFail("; ".join(found.error_messages))
-    return {**given, **found.validated_parameters}
+    try:
+        models = described_models(found.validated_parameters["models"])
+    except ValueError as error:
+        raise AnsibleActionFail(str(error)) from error
+    return {**given, **found.validated_parameters, "models": models}
 
 
 def refused(options: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
@@ -215,8 +223,8 @@ def is_done(outcome: Mapping[str, Any]) -> bool:
     """Whether the host is as planned, was seen to work, and remembers what it was planned for."""
     compared = outcome["compared"]
     return (
-        bool(compared.get("in_sync"))
-        and not any(compared[name] for name in ("conflicts", "refusals", "unproven"))
+        bool(compared.get("as_planned"))
+        and not compared["unproven"]
         and outcome["hardware"]["to_remember"] is None
     )
 

@@ -9,6 +9,9 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+# What of a disk stays free when models are pulled, unless somebody says otherwise.
+KEEP_FREE_BYTES = GIB
+
 
 def padded(count: int, multiple: int) -> int:
     """The count rounded up to a multiple."""

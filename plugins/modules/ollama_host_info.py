@@ -30,8 +30,8 @@ options:
     description: What to read.
     type: list
     elements: str
-    choices: [gpu, models, service, measured, server]
-    default: [gpu, models, service, measured, server]
+    choices: [service, gpu, models, measured, server]
+    default: [service, gpu, models, measured, server]
   dropin_name:
     description: File name of the drop-in in which this collection sets the environment.
     type: str
@@ -349,6 +349,11 @@ from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._archive import compile_once
+
+# Before all else of ours is imported.
+compile_once()
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored import (
     StoredError,
     path_in,
@@ -365,13 +370,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_heade
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._kept_headers import (
     path_in as headers_in,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import read_models
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import ModelsRequest, read_models
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_said import server_said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import (
     ENVIRONMENT_ARGUMENT,
     SERVICE_ARGUMENTS,
     take_environment,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._asked import Asked
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import NAME_PATTERN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import runner
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspection, look
@@ -403,12 +409,13 @@ def main() -> None:
     secrets = module.params.pop("secrets")
     readers = dict(READERS)
     readers["service"] = partial(service, secrets=secrets)
+    asked = Asked(runner(module))
     result: dict[str, Any] = {}
     failures: list[str] = []
     with watched(module.fail_json, READING_SECONDS, "ollama_host_info"):
         for part, reader in readers.items():
             if part in module.params["gather"]:
-                found, sentences = fitting(part, *reader(module))
+                found, sentences = fitting(part, *reader(module, asked))
                 result.update(found)
                 failures += sentences
     module.exit_json(changed=False, failures=failures, **result)
@@ -428,9 +435,9 @@ def fitting(
     return EMPTY[part](sentence)
 
 
-def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+def gpu(module: AnsibleModule, asked: Asked) -> tuple[dict[str, Any], list[str]]:
     options = module.params
-    facts = gpu_facts(runner(module), options["scope"], options["unit"], options["environment"])
+    facts = gpu_facts(asked.lately, options["scope"], options["unit"], options["environment"])
     problem = ""
     try:
         before = remembered(planned_gpus_in(state_directory(options["scope"], options["unit"])))
@@ -446,18 +453,12 @@ def gpu(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     return found, []
 
 
-def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+def models(module: AnsibleModule, asked: Asked) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     headers = KeptHeaders(headers_in(state_directory(options["scope"], options["unit"])))
     try:
-        known, damaged = read_models(
-            runner(module),
-            module.warn,
-            options["scope"],
-            options["unit"],
-            first=options["first_models"],
-            header_of=headers.header_of,
-        )
+        request = ModelsRequest(options["scope"], options["unit"], first=options["first_models"])
+        known, damaged = read_models(asked.lately, module.warn, request, headers.header_of)
     except InventoryError as error:
         return {"models": {}}, [str(error)]
     if options["keep_headers"] and not module.check_mode:
@@ -466,11 +467,12 @@ def models(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     return {"models": known}, damaged if known["source"] == API and known["loaded"] is None else []
 
 
-def service(module: AnsibleModule, secrets: Mapping[str, str] | None = None) -> tuple[dict[str, Any], list[str]]:
+def service(
+    module: AnsibleModule, asked: Asked, secrets: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     options = module.params
-    run = runner(module)
     try:
-        sight = look(run, manager(run, options["scope"]), options["unit"], options["dropin_name"])
+        sight = look(asked.anew, manager(asked.anew, options["scope"]), options["unit"], options["dropin_name"])
         found = inspection(sight, foreseen=foreseen(options["variables"], options["environment"]))
     except (DropinError, SystemdError) as error:
         return {"service": {}, "compared": {}}, [str(error)]
@@ -485,7 +487,7 @@ def foreseen(variables: Sequence[str], environment: Mapping[str, Any]) -> dict[s
     return {name: secret for name, secret in names.items() if NAME_PATTERN.match(name)} or None
 
 
-def measured(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+def measured(module: AnsibleModule, _asked: Asked) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     try:
         kept = read(path_in(state_directory(options["scope"], options["unit"])))
@@ -494,10 +496,10 @@ def measured(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
     return {"measured": kept or {}, "measured_problem": ""}, []
 
 
-def server(module: AnsibleModule) -> tuple[dict[str, Any], list[str]]:
+def server(module: AnsibleModule, asked: Asked) -> tuple[dict[str, Any], list[str]]:
     options = module.params
     try:
-        said = server_said(runner(module), options["scope"], options["unit"])
+        said = server_said(asked.lately, options["scope"], options["unit"])
     except SystemdError as error:
         return {"server": {"problem": str(error)}}, []
     return {"server": said}, []
@@ -514,10 +516,11 @@ EMPTY: dict[str, Callable[[str], tuple[dict[str, Any], list[str]]]] = {
     "server": lambda sentence: ({"server": {"problem": sentence}}, []),
 }
 
-READERS: dict[str, Callable[[AnsibleModule], tuple[dict[str, Any], list[str]]]] = {
+# The service is read first: it looks until its process can be read, and what systemd said then serves the others too.
+READERS: dict[str, Callable[[AnsibleModule, Asked], tuple[dict[str, Any], list[str]]]] = {
+    "service": service,
     "gpu": gpu,
     "models": models,
-    "service": service,
     "measured": measured,
     "server": server,
 }

@@ -194,6 +194,7 @@ descriptions:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import KEEP_FREE_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import ApiError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep import (
@@ -242,7 +243,7 @@ def main() -> None:
             **SERVICE_ARGUMENTS,
             "models": {"type": "list", "elements": "dict", "required": True, "options": MODEL_OPTIONS},
             "keep": {"type": "list", "elements": "str", "default": []},
-            "keep_free_bytes": {"type": "int", "default": 1 << 30},
+            "keep_free_bytes": {"type": "int", "default": KEEP_FREE_BYTES},
             "describe": {"type": "bool", "default": False},
             "look": {"type": "bool", "default": False},
             "slice_seconds": {"type": "int", "default": 12},

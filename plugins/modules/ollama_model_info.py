@@ -280,6 +280,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._models import (
     AUTO,
     TIMEOUT_SECONDS,
+    ModelsRequest,
     read_models,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
@@ -309,17 +310,16 @@ def main() -> None:
 def _read(module: AnsibleModule) -> None:
     options = module.params
     try:
-        known, damaged = read_models(
-            runner(module),
-            module.warn,
-            options["scope"],
-            options["unit"],
-            options["source"],
-            options["names"],
-            options["models_path"],
-            options["api_url"],
-            options["timeout"],
+        asked = ModelsRequest(
+            scope=options["scope"],
+            unit=options["unit"],
+            source=options["source"],
+            names=options["names"],
+            models_path=options["models_path"],
+            api_url=options["api_url"],
+            timeout_seconds=options["timeout"],
         )
+        known, damaged = read_models(runner(module), module.warn, asked)
     except InventoryError as error:
         module.fail_json(msg=str(error))
     if damaged and options["on_malformed"] == "fail":

@@ -155,7 +155,7 @@ complaints:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments import SERVICE_ARGUMENTS
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._command import Abandoned, runner
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import change
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import DropinRequest, change
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import is_rollout
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
@@ -190,19 +190,18 @@ def main() -> None:
         )
     run = runner(module)
     try:
-        outcome = change(
-            run,
-            manager(run, options["scope"]),
-            options["unit"],
-            options["name"],
-            options["state"],
-            options["content"],
-            options["keep"],
-            module.check_mode,
-            options["change"],
-            options["runtime"],
-            options["rollout"],
+        asked = DropinRequest(
+            unit=options["unit"],
+            name=options["name"],
+            state=options["state"],
+            keep=options["keep"],
+            only_foretold=module.check_mode,
+            content=options["content"],
+            taken_back=options["change"],
+            runtime=options["runtime"],
+            rollout=options["rollout"],
         )
+        outcome = change(run, manager(run, options["scope"]), asked)
     except (Abandoned, DropinError, LockError, SystemdError) as error:
         module.fail_json(msg=str(error))
     result = outcome.to_dict()

@@ -291,6 +291,11 @@ in_sync:
   description: Whether RV(differences) and RV(unseen) are empty.
   returned: always
   type: bool
+as_planned:
+  description:
+    - Whether there is nothing to apply. It is RV(in_sync), and RV(conflicts) and RV(refusals) are empty.
+  returned: always
+  type: bool
 differences:
   description: How the layers differ from what is wanted; empty when they do not or nothing is wanted.
   returned: always
@@ -363,6 +368,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._archive import compile_once
+
+# Before all else of ours is imported.
+compile_once()
+
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._watch import READING_SECONDS, watched
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import (
     GPU_DROPPED,

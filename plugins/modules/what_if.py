@@ -33,9 +33,10 @@ options:
     type: raw
   models:
     description:
-      - The models to keep loaded together, as a list or as text with commas. Each is a name, or the path of a file on the
-        control node, a C(.gguf) of which the header is read, or a C(.json) with a GGUF header or with what
-        M(gpufleet.ollama.ollama_model_info) returned as C(models).
+      - The models to keep loaded together, as a list or as text with commas. Each is a name, which may leave out its tag
+        where Ollama's library gives a model that is known for it, or the path of a file on the control node. That is a C(.gguf)
+        of which the header is read, or a C(.json) with a GGUF header or with what M(gpufleet.ollama.ollama_model_info)
+        returned as C(models).
       - Required.
     type: raw
   requests:

@@ -13,13 +13,37 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import GgufError, read_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key, short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    DEFAULT_TAG,
+    name_key,
+    short_name,
+)
 
 SHIPPED = Path(__file__).parents[2] / "roles" / "ollama_plan" / "files" / "models.jsonl"
 # A header of 256 GPU layers has 200 kB; the models of a host a few MB.
 MOST_FILE_BYTES = 64 << 20
 MOST_NAMED = 64
 _MOST_NEAR = 4
+# What Ollama's library gives for a name without a tag, of the models that are shipped.
+# Source: Ollama README.md, the table of models (v0.3.14: gemma2, phi3; v0.6.2: gemma3, llama3.x, mistral, phi4); of the others
+# `ollama list` of machines that have both names under one ID, or in one size.
+LATEST = {
+    "gemma2": "9b",
+    "gemma3": "4b",
+    "gemma4": "e4b",
+    "gpt-oss": "20b",
+    "llama3.1": "8b",
+    "llama3.2": "3b",
+    "llama3.3": "70b",
+    "mistral": "7b",
+    "mixtral": "8x7b",
+    "phi3": "3.8b",
+    "phi4": "14b",
+    "qwen2.5": "7b",
+    "qwen2.5-coder": "7b",
+    "qwen3": "8b",
+    "qwen3.5": "9b",
+}
 
 
 class Models(NamedTuple):
@@ -54,7 +78,9 @@ def models_named(given: Any) -> Models:
         if entry.lower().endswith((".json", ".gguf")):
             descriptions += _of_file(Path(entry).expanduser())
             continue
-        row = _row(entry)
+        row, taken_for = _row(entry)
+        if taken_for:
+            notes.append(taken_for)
         descriptions.append(row.get("shape") or {"name": row["name"], "numbers": row["numbers"]})
         if row["note"]:
             notes.append(f"{row['name']}: {row['note']}")
@@ -65,16 +91,21 @@ def models_named(given: Any) -> Models:
     return Models(tuple(descriptions), tuple(notes))
 
 
-def _row(name: str) -> Mapping[str, Any]:
+def _row(name: str) -> tuple[Mapping[str, Any], str]:
+    """The row of a name, and for what the name was taken where it leaves its tag to Ollama."""
     if not name:
         raise ValueError("models has nothing between two commas; write it as 'qwen2.5:14b,gemma3:4b'")
     known = {name_key(one): row for one, row in shipped().items()}
-    row = known.get(name_key(name))
+    family, _colon, tag = name_key(name).rpartition(":")
+    row = known.get(f"{family}:{tag}")
     if row is not None:
-        return row
-    tags = [one for one in shipped() if ":" not in name and one.partition(":")[0] == name.lower()]
-    near = tags or difflib.get_close_matches(name.lower(), shipped(), n=_MOST_NEAR, cutoff=0.5)
-    hint = f", near it are {', '.join(near)}" if near else ""
+        return row, ""
+    if tag == DEFAULT_TAG and family in LATEST:
+        meant = f"{family}:{LATEST[family]}"
+        return known[meant], f"{name} is taken for {meant}, which Ollama's library gives for it; another size has to be named"
+    sizes = [one for one in shipped() if one.partition(":")[0] == family]
+    near = difflib.get_close_matches(name.lower(), shipped(), n=_MOST_NEAR, cutoff=0.5)
+    hint = f", of {family} there are {', '.join(sizes)}" if sizes else f", near it are {', '.join(near)}" if near else ""
     raise ValueError(
         f"no model is known as {name!r}{hint}; of others give a file: the .gguf itself, or what ollama_model_info told of it "
         "(docs/planning_before_buying.md)"

@@ -8,6 +8,7 @@ Written as templates in the role's task, Ansible would compile each of them anew
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ PREFIX = "ollama_plan_"
 PRIVATE = tuple(f"__{PREFIX}{name}" for name in ("only_inputs", "compare", "apply", "start_stopped", "refusals"))
 # Named otherwise than the option.
 _RENAMED = {"models": "model_descriptions"}
+_DESCRIPTIONS = "models (ollama_plan_model_descriptions) must be a list of mappings, or JSON text of such a list"
 
 
 def plan_options(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -28,6 +30,22 @@ def plan_options(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, A
     if not _is_on(values, "use_measured", True):
         options.pop("measured", None)
     return {**options, "gather": _gathered(values)}
+
+
+def described_models(value: Any) -> list[dict[str, Any]]:
+    """The models of a description: a list of mappings, or JSON text of one, which no template is looked for in.
+
+    Raises: ValueError where it is neither.
+    """
+    found = value
+    if isinstance(value, str):
+        try:
+            found = json.loads(value) if value.strip() else []
+        except ValueError as error:
+            raise ValueError(f"{_DESCRIPTIONS}, and the text is no JSON: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ValueError(f"{_DESCRIPTIONS}, found {found!r:.80}")
+    return found
 
 
 def _gathered(values: Mapping[str, Any]) -> list[str]:

@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How an operator learns what a long task waits for: a line every 15 seconds, while a module works on a host.
 
-A module's action tells what it waits for in one of two ways, both with `LongModule` as its base:
+A module's action tells what it waits for in one of two ways:
 
-- it has `waits_for`, which makes the words of the module's options. The module is executed once, as ever.
-- it executes the module in slices of time with `in_slices`, where the module can stop and go on without harm (to wait for
-  requests in flight, to pull a model, which Ollama resumes). Each slice's answer tells how far it is.
+- with `LongModule` as its base it has `waits_for`, which makes the words of the module's options. The module is executed once,
+  as ever.
+- it executes the module with `in_slices`, a slice of time after the other, where the module can stop and go on without harm (to
+  wait for requests in flight, to pull a model, which Ollama resumes). Each slice's answer tells how far it is.
 
 What is printed comes from a worker of Ansible, and Ansible's main process prints it at once, between the lines of the callback.
 Source: ansible-core, executor/task_queue_manager.py (`send_display`) and plugins/strategy/__init__.py (`results_thread_main`).
@@ -42,29 +43,25 @@ class LongModule(HostModule):
         with telling(host_of(task_vars), lambda: words):
             return super().run(tmp, task_vars)
 
-    def in_slices(
-        self,
-        execute: Callable[[int], dict[str, Any]],
-        seconds: int,
-        words_of: Callable[[Mapping[str, Any]], str],
-        task_vars: dict[str, Any] | None,
-    ) -> dict[str, Any]:
-        """The answer of the last slice; its `waited_seconds`, where it has that, is of all slices together.
 
-        execute: executes the module for at most so many seconds. seconds: of all slices together.
-        words_of: what an answer says is still waited for; empty where the module has done its work.
-        """
-        waited = 0.0
-        for start in range(0, max(seconds, 1), INTERVAL_SECONDS):
-            end = max(min(start + INTERVAL_SECONDS, seconds), 0)
-            answer = execute(end - start)
-            waited += answer.get("waited_seconds") or 0.0
-            words = "" if answer.get("failed") or answer.get("unreachable") else words_of(answer)
-            if not words:
-                break
-            if end < seconds:
-                say(host_of(task_vars), f"{words}, {end} s of at most {seconds} s")
-        return {**answer, "waited_seconds": round(waited, 1)} if "waited_seconds" in answer else answer
+def in_slices(
+    execute: Callable[[], dict[str, Any]],
+    words_of: Callable[[Mapping[str, Any]], str | None],
+    show: Callable[[str], None],
+) -> dict[str, Any]:
+    """The answer of the last slice.
+
+    execute: executes the module for a slice of time. words_of: what an answer says is still waited for; None where no other
+    slice is to follow. show: takes these words.
+    """
+    while True:
+        answer = execute()
+        if answer.get("failed") or answer.get("unreachable"):
+            return answer
+        words = words_of(answer)
+        if words is None:
+            return answer
+        show(words)
 
 
 @contextmanager
@@ -86,12 +83,12 @@ def telling(host: str, words: Callable[[], str]) -> Iterator[None]:
         teller.join()
 
 
-def say(host: str, words: str) -> None:
-    """One line on the terminal, in which nothing that a host wrote is more than text."""
-    Display().display(line_of(host, words))
+def say(host: str, words: str, most: int = MOST_CHARACTERS, *, stderr: bool = False) -> None:
+    """One line of at most so many characters on the terminal, in which nothing that a host wrote is more than text."""
+    Display().display(line_of(host, words, most), stderr=stderr)
 
 
-def line_of(host: str, words: str, most: int = MOST_CHARACTERS) -> str:
+def line_of(host: str, words: str, most: int) -> str:
     """Words about a host as one line of at most so many characters, without what a terminal would obey."""
     line = shown(" ".join(f"{host}: {words}".split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -5,10 +5,11 @@
 
 python tests/gates/mutants.py [--seed NUMBER] [--count NUMBER] [--jobs NUMBER] [--only PART_OF_A_PATH] [--check]
 
-Prints what survives by file and line. mutants.yml beside this file says of what may survive why it may. Fails where more
-than a tenth survives. With --check it only looks whether mutants.yml speaks of lines that exist. The mutations are
-cosmic-ray's; they are made in copies of the checkout. A mutant is tried on those tests of its room that run its line,
-which one run of the room under coverage tells beforehand.
+Prints what survives by file and line. mutants.yml beside this file says of what may survive why it may; what it says of
+any file is a change that has no effect by its nature and is not tried. Fails where more than a tenth survives. With
+--check it only looks whether mutants.yml speaks of lines that exist. The mutations are cosmic-ray's; they are made in
+copies of the checkout. A mutant is tried on those tests of its room that run its line, which one run of the room under
+coverage tells beforehand.
 """
 
 from __future__ import annotations
@@ -108,15 +109,17 @@ def compiles(mutant: Mutant) -> bool:
     return True
 
 
-def sample(seed: int, count: int, only: str) -> list[Mutant]:
+def sample(seed: int, count: int, only: str, entries: list[dict[str, str]]) -> list[Mutant]:
     """So many mutants, at most one at each place: else a single sum, which has ten, would outweigh a condition."""
+    of_any_file = [entry for entry in entries if "file" not in entry]
     files = sorted(path for room in ROOMS for path in (ROOT / CODE / room).rglob("_*.py"))
     paths = [PurePosixPath(path.relative_to(ROOT).as_posix()) for path in files if only in path.as_posix()]
     places = [place for path in paths if path.name != "__init__.py" for place in mutants_of(path)]
     print(f"{len(places)} places in {len(paths)} files, seed {seed}", flush=True)
     choice = random.Random(seed)
     choice.shuffle(places)
-    return list(itertools.islice(filter(compiles, map(choice.choice, places)), count))
+    chosen = map(choice.choice, places)
+    return list(itertools.islice((one for one in chosen if compiles(one) and not reason_for(one, of_any_file)), count))
 
 
 def command(tree: Path, tests: Sequence[str], *options: str) -> str:
@@ -256,12 +259,16 @@ def main() -> int:
         trees: queue.Queue[Path] = queue.Queue()
         for number in range(options.jobs):
             trees.put(copy_checkout(folder / str(number)))
-        mutants = sample(options.seed, options.count, options.only)
-        tree = trees.get()
-        recorded = {room: Recorded(tree, room) for room in sorted({mutant.room for mutant in mutants})}
-        trees.put(tree)
+        mutants = sample(options.seed, options.count, options.only, entries)
         done = itertools.count(1)
         left = []
+
+        def recorded_in(room: str) -> Recorded:
+            tree = trees.get()
+            try:
+                return Recorded(tree, room)
+            finally:
+                trees.put(tree)
 
         def tried(mutant: Mutant) -> None:
             tree = trees.get()
@@ -277,6 +284,8 @@ def main() -> int:
                 print(f"{number} of {len(mutants)} tried, {len(left)} survive", file=sys.stderr, flush=True)
 
         with ThreadPoolExecutor(options.jobs) as pool:
+            rooms = sorted({mutant.room for mutant in mutants})
+            recorded = dict(zip(rooms, pool.map(recorded_in, rooms)))
             list(pool.map(tried, mutants))
     finally:
         shutil.rmtree(folder)

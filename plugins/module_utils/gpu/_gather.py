@@ -135,7 +135,11 @@ def _ask_vendor(vendor: Vendor, request: Request, system: SystemMemory) -> _Answ
 
 def _ask(source: VendorSource, request: Request, system: SystemMemory) -> tuple[_Answers, bool]:
     """What one source answered, and whether the sources after it would say the same."""
-    name, read = source.name, source.open()
+    name = source.name
+    try:
+        read = source.open()
+    except SourceUnavailable as error:
+        return _Answers((Source(name, False, str(error)),)), False
     try:
         answer = _deadline.call(lambda: read_by(read, system, request), request.deadline_seconds)
     except _deadline.ChildFailed as error:

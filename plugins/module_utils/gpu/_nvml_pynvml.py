@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
     newest,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceFacts
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import NO_PYNVML
 
 # Distributions that install a module `pynvml`, the one that is maintained first.
 # Source: the descriptions of nvidia-ml-py 13 and of pynvml 13, which calls itself deprecated.
@@ -173,7 +174,7 @@ def import_pynvml() -> Any:
             return importlib.import_module("pynvml")
     except ImportError as error:
         if getattr(error, "name", None) == "pynvml":
-            raise BindingUnavailable("this Python has no module pynvml (package nvidia-ml-py)") from None
+            raise BindingUnavailable(NO_PYNVML) from None
         raise BindingUnavailable(f"the module pynvml is broken ({error}); reinstall nvidia-ml-py") from None
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"

@@ -13,8 +13,19 @@ if TYPE_CHECKING:
     from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import Read
 
 
+NO_PYNVML = "this Python has no module pynvml (package nvidia-ml-py)"
+
+
 # A source's file reads the host, and is opened only by those who gather facts: plans read the rows too.
 def _pynvml() -> Read:
+    import importlib.util
+    import sys
+
+    # Most hosts have none, and need not load what would read it, nor ask it in a process of its own.
+    if "pynvml" not in sys.modules and importlib.util.find_spec("pynvml") is None:
+        from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import SourceUnavailable
+
+        raise SourceUnavailable(NO_PYNVML)
     from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu import _nvml_pynvml
 
     return _nvml_pynvml.read
@@ -40,7 +51,10 @@ def _amdgpu() -> Read:
 
 @dataclass(frozen=True)
 class VendorSource:
-    """A source by its name, how its file is opened, and what kind of source the facts call it."""
+    """A source by its name, how its file is opened, and what kind of source the facts call it.
+
+    open: raises SourceUnavailable where what it needs is not installed.
+    """
 
     name: str
     open: Callable[[], Read]

@@ -25,6 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import (
     Inspection,
     UnitSight,
+    as_planned,
     inspection,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import DropinError
@@ -42,6 +43,7 @@ COMPARED = (
     "exists",
     "service_id",
     "in_sync",
+    "as_planned",
     "differences",
     "conflicts",
     "refusals",
@@ -105,6 +107,7 @@ def comparison(
         result["differences"] = [one.to_dict() for one in missing] + result["differences"]
     result.update(unseen=unseen, problems=unseen + notes)
     result["in_sync"] = not (result["differences"] or unseen)
+    result["as_planned"] = as_planned(result)
     return result
 
 

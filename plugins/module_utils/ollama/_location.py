@@ -25,15 +25,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     USER,
     Run,
-    parse_properties,
+    SystemdError,
     read_text,
-    systemctl,
+    unit_properties,
 )
 
 # Home of the user that Ollama's installer makes. Source: ollama v0.33.0-rc2, scripts/install.sh.
 INSTALLER_HOME = "/usr/share/ollama"
 
-_PROPERTIES = "LoadState,MainPID,User,Environment,EnvironmentFiles,ExecStart"
 _EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
 _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 
@@ -71,8 +70,10 @@ def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
 
 
 def _properties(run: Run, scope: str, unit: str) -> Mapping[str, str]:
-    answer = run([*systemctl(scope), "show", f"--property={_PROPERTIES}", "--", unit])
-    return parse_properties(answer.stdout) if answer.return_code == 0 else {}
+    try:
+        return unit_properties(run, scope, unit)
+    except SystemdError:
+        return {}
 
 
 def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:

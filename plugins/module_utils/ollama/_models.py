@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
@@ -23,17 +24,28 @@ AUTO = "auto"
 TIMEOUT_SECONDS = 10
 
 
+@dataclass(frozen=True)
+class ModelsRequest:
+    """Of which service, from where, and for which models.
+
+    `names`: only these; empty for all. `first`: those that are read before others. `models_path` and `api_url`: None for the
+    service's own.
+    """
+
+    scope: str
+    unit: str
+    source: str = AUTO
+    names: Sequence[str] = ()
+    first: Sequence[str] = ()
+    models_path: str | None = None
+    api_url: str | None = None
+    timeout_seconds: int = TIMEOUT_SECONDS
+
+
 def read_models(
     run: Run,
     warn: Callable[[str], None],
-    scope: str,
-    unit: str,
-    source: str = AUTO,
-    names: Sequence[str] = (),
-    models_path: str | None = None,
-    api_url: str | None = None,
-    timeout_seconds: int = TIMEOUT_SECONDS,
-    first: Sequence[str] = (),
+    asked: ModelsRequest,
     header_of: Callable[[str], dict[str, Any]] = read_header,
 ) -> tuple[dict[str, Any], list[str]]:
     """What is known of the models, and a sentence for each that is damaged.
@@ -42,20 +54,20 @@ def read_models(
 
     Raises: InventoryError where no source can tell the models.
     """
-    server = locate(run, scope, unit)
-    path = models_path or server.models_path
+    server = locate(run, asked.scope, asked.unit)
+    path = asked.models_path or server.models_path
     # A server that was named is asked, whoever it is.
     api = (
-        Api(api_url, timeout_seconds)
-        if api_url
-        else server_api(unit, server.main_pid, server.api_url, timeout_seconds)
+        Api(asked.api_url, asked.timeout_seconds)
+        if asked.api_url
+        else server_api(asked.unit, server.main_pid, server.api_url, asked.timeout_seconds)
     )
     if api.refused:
         warn(api.refused)
-    inventory = gather(path, api, source, names, first, header_of)
+    inventory = gather(path, api, asked.source, asked.names, asked.first, header_of)
     problems = inventory.damaged + inventory.unseen + inventory.problems
-    if not server.exists and models_path is None and inventory.source == DISK:
-        problems.append(f"systemd knows no {unit}: {path} is where the installer puts models")
+    if not server.exists and asked.models_path is None and inventory.source == DISK:
+        problems.append(f"systemd knows no {asked.unit}: {path} is where the installer puts models")
     version = inventory.version
     if version is None and server.executable is not None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Group, Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import useful_slots
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import (
     BETTER_WITH_LESS_BYTES,
     VARIATION_BYTES,
@@ -76,7 +77,10 @@ class Found:
 
 @dataclass(frozen=True)
 class FleetHost:
-    """A host with the inputs of its plan as it was read, and those with which sets are looked for on hosts like it."""
+    """A host with the inputs of its plan as it was read, and those with which sets are looked for on hosts like it.
+
+    `useful`: of models that were measured on it the slots worth having; more of them do not count.
+    """
 
     name: str
     exact: Inputs
@@ -85,6 +89,7 @@ class FleetHost:
     values: Mapping[str, str]
     held: Held
     fingerprints: Mapping[str, str]
+    useful: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -355,6 +360,7 @@ def _host(
         values=dict(found.values or {}),
         held=held,
         fingerprints={name: known[name][0] for name in may_hold},
+        useful=useful_slots(exact, raw.get("gpu") or {}, raw.get("measured") or {}),
     )
 
 
@@ -403,6 +409,7 @@ def _kind(host: FleetHost) -> str:
         sorted(inputs.environment.items()),
         sorted(inputs.explicit.items()),
         sorted(host.fingerprints.items()),
+        sorted(host.useful.items()),
     )
     return repr(alike)
 

@@ -103,9 +103,10 @@ def place(fleet: Fleet, solve: Solve, limits: Limits, *, survive: bool) -> Place
 
     Raises: TimeoutError where the solver found none in time.
     """
-    requests = {demand.name: demand.requests for demand in fleet.demands}
     provers = [Prover(host.judged) for host in fleet.kinds]
-    kinds = [Patterns(prover, requests) for prover in provers]
+    kinds = [
+        Patterns(prover, _useful_requests(fleet.demands, host)) for prover, host in zip(provers, fleet.kinds)
+    ]
     started = limits.clock()
     generator = Generator(fleet.demands, fleet.groups, kinds, survive=survive)
     is_complete = generator.generate(solve, lambda: limits.clock() - started > limits.pattern_seconds)
@@ -122,6 +123,11 @@ def place(fleet: Fleet, solve: Solve, limits: Limits, *, survive: bool) -> Place
         survives=survive,
         kinds=tuple(kinds),
     )
+
+
+def _useful_requests(demands: Sequence[FleetDemand], host: FleetHost) -> dict[str, int]:
+    """Of each model the most slots that are of any use on a host like this one."""
+    return {demand.name: min(demand.requests, host.useful.get(demand.name, demand.requests)) for demand in demands}
 
 
 def _cover(

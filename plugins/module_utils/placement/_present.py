@@ -78,10 +78,31 @@ def notes(placement: Placement) -> list[str]:
                     f"{supply.demand.name} has {supply.slots_without_one} of {supply.demand.requests} slots when the host "
                     "with most of them is lost"
                 )
+    found += _measured(placement)
     found += map(_gap, placement.gaps)
     if not placement.is_complete:
         found.append("there was no time to look for every useful set of models: a better placement may exist")
     return [*found, *dips(placement)]
+
+
+def _measured(placement: Placement) -> list[str]:
+    """Which slots do not count, because a benchmark has found fewer of them to be worth having."""
+    requests = {supply.demand.name: supply.demand.requests for supply in placement.supplies}
+    alike: dict[tuple[str, int], list[str]] = {}
+    for name, host in placement.fleet.hosts.items():
+        for model, slots in host.useful.items():
+            if slots < min(requests[model], host.exact.policy.max_parallel):
+                alike.setdefault((model, slots), []).append(name)
+    return [
+        f"{model}: of a host's slots {slots} count, as many as a benchmark found worth having: {named(names)}"
+        for (model, slots), names in alike.items()
+    ]
+
+
+def named(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _missing(supply: Any) -> str:

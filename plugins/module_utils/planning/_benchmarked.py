@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +18,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measure
     Measured,
     measured_parallel,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import PARALLEL
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Limit
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import has_single_slot
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
+    SchedulerModel,
+    has_single_slot,
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,42 @@ def lesson_of(
     return Lesson(limited, measured, decides=True, asked=max(chosen.goal.parallels), notes=tuple(notes))
 
 
+def useful_slots(inputs: Inputs, facts: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, int]:
+    """Of the demanded models the slots that a benchmark of the host found worth having, whatever else is loaded beside them.
+
+    It holds for a context up to the one that it was measured with. A model that it tells nothing certain of is not among
+    them, nor is any where the operator sets the parallel value.
+    """
+    found: dict[str, int] = {}
+    told = result.get("conditions") if result else None
+    if not isinstance(told, Mapping) or inputs.policy.num_parallel is not None:
+        return found
+    types = inputs.policy.kv_cache_types
+    length: Any = told.get("context_length")
+    kv_cache_type = told.get("kv_cache_type") if told.get("kv_cache_type") in types else types[0]
+    for demand in inputs.demands:
+        if has_single_slot(demand.model, inputs.rules):
+            continue
+        wanted = demand.wanted.context_length if demand.wanted else None
+        asked = wanted or inputs.policy.min_context_length
+        now = conditions_of(
+            facts,
+            _digests([demand.model]),
+            [demand.model.name],
+            ollama_version=str(inputs.rules.version),
+            context_length=length if is_number(length) and length >= asked else asked,
+            kv_cache_type=str(kv_cache_type),
+        )
+        measured = measured_parallel(result, now)
+        if measured.parallel is not None and not measured.doubt:
+            found[demand.model.name] = max(measured.parallel, inputs.policy.min_parallel)
+    return found
+
+
+def _digests(models: Sequence[SchedulerModel]) -> list[dict[str, str]]:
+    return [{"name": model.name, "digest": model.shape.digest if model.shape else ""} for model in models]
+
+
 def _conditions(chosen: Chosen, facts: Mapping[str, Any], measured: Any) -> Conditions:
     """The conditions of a plan, by which those of a benchmark (`measured`) hold or not."""
     inputs = chosen.inputs
@@ -112,7 +152,7 @@ def _conditions(chosen: Chosen, facts: Mapping[str, Any], measured: Any) -> Cond
         context_length = measured["context_length"]
     return conditions_of(
         facts,
-        [{"name": model.name, "digest": model.shape.digest if model.shape else ""} for model in models],
+        _digests(models),
         [model.name for model in models],
         ollama_version=str(inputs.rules.version),
         context_length=context_length,

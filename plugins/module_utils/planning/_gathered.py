@@ -71,5 +71,6 @@ def placement_inputs(options: Mapping[str, Any], host: Mapping[str, Any]) -> dic
         "version": found["version"],
         "service": {name: found["service"][name] for name in OF_THE_SERVICE if name in found["service"]},
         "policy": {**policy, "operator_environment": masked_option(options["operator_environment"])},
+        "measured": found["measured"],
         "is_read": bool(host["gpu"]),
     }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import KEEP_FREE_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings import PARALLEL_MAX
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     DEFAULT_REQUESTS,
@@ -20,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._arguments
 CHECKS = {"role_variables": {"type": "bool", "default": False}}
 
 # The parts of a host that `ollama_host_info` reads.
-PARTS = ("gpu", "models", "service", "measured", "server")
+PARTS = ("service", "gpu", "models", "measured", "server")
 
 # What is read on the host before it is planned for; the names of the first are options of `ollama_host_info`.
 READING = {
@@ -32,7 +33,7 @@ READING = {
     "only_inputs": {"type": "bool", "default": False},
     "pull": {"type": "bool", "default": False},
     "pull_models": {"type": "list", "elements": "raw", "default": []},
-    "pull_keep_free_bytes": {"type": "int", "default": 1 << 30},
+    "pull_keep_free_bytes": {"type": "int", "default": KEEP_FREE_BYTES},
 }
 
 # What is asked of the plan beside itself: whether the host is as planned, and what keeps the plan from being applied.
@@ -46,7 +47,7 @@ APPLYING = {
 # What is planned with: the host, its models, the service as it is.
 INPUTS = {
     "gpu": {"type": "dict", "default": {}},
-    "models": {"type": "list", "elements": "dict", "default": []},
+    "models": {"type": "raw", "default": []},
     "unplannable": {"type": "list", "elements": "dict", "default": []},
     "wanted": {"type": "list", "elements": "raw", "default": []},
     "version": {"type": "str"},

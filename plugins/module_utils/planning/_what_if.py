@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -239,7 +240,7 @@ def _beyond(judge: Judge, goal: Goal, plan: Mapping[str, Any] | None) -> str:
 def _smallest(inputs: Inputs, goal: Goal, asked: int) -> Iterator[Smallest]:
     """For one, two and four of a card the smallest that would do in any order of loading, where it is one yet smaller."""
     least = replace(goal, parallels=goal.parallels[:1], context_lengths=(asked,))
-    before = max(card.usable_bytes for card in CARDS) + 1
+    before = math.inf
     for count in COUNTS:
         step = replace(least, spreads=(False,) if count == 1 else (False, True))
         for card in sorted(CARDS, key=lambda card: card.usable_bytes):
@@ -248,7 +249,6 @@ def _smallest(inputs: Inputs, goal: Goal, asked: int) -> Iterator[Smallest]:
             if _does(replace(inputs, host=_host(inputs, card, count)), step):
                 before = card.usable_bytes
                 yield Smallest(count, card.name, card.usable_bytes)
-                break
 
 
 def _does(inputs: Inputs, goal: Goal) -> bool:

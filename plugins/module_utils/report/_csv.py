@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._report import causes_of, why
 
 COLUMNS = (
-    *("host", "state", "since", "causes", "num_parallel", "max_loaded_models", "context_length"),
+    *("host", "state", "since", "looked_at", "causes", "num_parallel", "max_loaded_models", "context_length"),
     *("gpus", "gpu_memory_gib", "gpu_memory_free_gib", "ollama_version", "command", "why"),
 )
 # With these a spreadsheet takes what it reads for a formula, and hosts have written some of it.
@@ -32,7 +32,7 @@ def as_csv(report: Mapping[str, Any]) -> Iterator[str]:
         total, free = (sum(gpu[size] for gpu in host["gpus"]) / GIB for size in sizes)
         yield _line(
             (
-                *(host["name"], host["state"], host.get("since"), "; ".join(causes_of(host))),
+                *(host["name"], host["state"], host.get("since"), host.get("looked_at"), "; ".join(causes_of(host))),
                 *(host["num_parallel"], host["max_loaded_models"], host["context_length"]),
                 *(len(host["gpus"]), f"{total:.1f}", f"{free:.1f}", host["version"]),
                 *(host["next"]["command"], why(host)),

@@ -133,7 +133,7 @@ def known(name: str, variables: Mapping[str, Any], is_lost: bool, is_changing: b
         if is_lost:
             begun = " after its change had begun" if variables.get("ollama_report_phase") == CHANGING else ""
             data = replace(data, unreachable=LOST.format(begun))
-        elif is_changing and not (verified.get("in_sync") and not verified.get("conflicts")):
+        elif is_changing and not verified.get("as_planned"):
             data = replace(data, unreachable=BEGUN, compared=BEFORE_CHANGE)
     result = variables.get("ollama_plan_result") or {}
     return Known(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import (
@@ -64,27 +64,34 @@ def fleet_report(hosts: Iterable[HostData], generated_at: str, made: MadeBy | No
     A host whose data are not in the form that the collection's roles set is failed, and costs the others nothing.
     """
     described = sorted((_described(host) for host in hosts), key=badness)
-    states = Counter(host["state"] for host in described)
     made = made or MadeBy()
-    described = [{**host, "next": next_command(host, made).to_dict()} for host in described]
-    gpus = [gpu for host in described for gpu in host["gpus"]]
-    causes = Counter(cause for host in described for cause in causes_of(host))
+    described = [
+        {**host, "looked_at": generated_at, "next": next_command(host, made).to_dict()} for host in described
+    ]
     return {
         "format": FORMAT,
         "generated_at": generated_at,
         "made": made.to_dict(),
-        "summary": {
-            "hosts": len(described),
-            "states": {state: states[state] for state in STATES},
-            "causes": dict(causes.most_common()),
-            "gpus": len(gpus),
-            "gpu_memory_total_bytes": sum(gpu["memory_total_bytes"] for gpu in gpus),
-            "kinds": [kind for kind in KINDS if any(gpu[f"{kind}_bytes"] for gpu in gpus)],
-            "gpu_memory_free_bytes": sum(gpu["free_bytes"] for gpu in gpus),
-            "not_as_planned": sum(states[state] for state in (*NOT_SEEN, DRIFTED)),
-            "mended_by_site": sum(host["mended_by_site"] for host in described),
-        },
+        "summary": summary_of(described),
         "hosts": described,
+    }
+
+
+def summary_of(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is counted over the hosts of a report."""
+    states = Counter(host["state"] for host in hosts)
+    gpus = [gpu for host in hosts for gpu in host["gpus"]]
+    causes = Counter(cause for host in hosts for cause in causes_of(host))
+    return {
+        "hosts": len(hosts),
+        "states": {state: states[state] for state in STATES},
+        "causes": dict(causes.most_common()),
+        "gpus": len(gpus),
+        "gpu_memory_total_bytes": sum(gpu["memory_total_bytes"] for gpu in gpus),
+        "kinds": [kind for kind in KINDS if any(gpu[f"{kind}_bytes"] for gpu in gpus)],
+        "gpu_memory_free_bytes": sum(gpu["free_bytes"] for gpu in gpus),
+        "not_as_planned": sum(states[state] for state in (*NOT_SEEN, DRIFTED)),
+        "mended_by_site": sum(host["mended_by_site"] for host in hosts),
     }
 
 

@@ -134,7 +134,6 @@ def _fill_formula(
         if fitting:
             used[fitting[0]] += memory.last_bytes
             held[fitting[0]].append(len(sizes))
-            layers += 1
         else:
             is_whole = False
     compute_bytes = memory.buffer_bytes + (full_graph if is_whole else memory.partial_graph_bytes)

@@ -89,6 +89,27 @@ _MOST_ROLLOUTS = 20
 
 
 @dataclass(frozen=True)
+class DropinRequest:
+    """What is asked of a unit's drop-in: to be `present` with the content, `absent`, or `restored`; or to be noted as `proven`.
+
+    `taken_back`: the change that `restored` takes back, or that is proven.
+    `runtime`: the drop-in lies where the next boot removes it.
+    `rollout`: the one that makes the change; with `restored` the one before which to return, empty for the last one.
+    `keep`: how many former versions stay. `only_foretold`: what would be done is told, and nothing is.
+    """
+
+    unit: str
+    name: str
+    state: str
+    keep: int
+    only_foretold: bool
+    content: str | None = None
+    taken_back: str = ""
+    runtime: bool = False
+    rollout: str = ""
+
+
+@dataclass(frozen=True)
 class FileChange:
     """One file of a change: what stands there, and what is to stand there; None for no drop-in."""
 
@@ -137,84 +158,61 @@ class Outcome:
         }
 
 
-def change(
-    run: Run,
-    manager: Manager,
-    unit: str,
-    name: str,
-    state: str,
-    content: str | None,
-    keep: int,
-    check_mode: bool,
-    taken_back: str = "",
-    runtime: bool = False,
-    rollout: str = "",
-) -> Outcome:
-    """Brings a unit's drop-in to a state: `present` with the content, `absent`, or `restored`; or has it `proven`.
-
-    `taken_back`: the change that `restored` takes back, or that is proven.
-    `runtime`: the drop-in lies where the next boot removes it.
-    `rollout`: the one that makes the change; with `restored` the one before which to return, empty for the last one.
+def change(run: Run, manager: Manager, asked: DropinRequest) -> Outcome:
+    """Brings a unit's drop-in to the state that is asked for.
 
     Raises: DropinError, and nothing was changed; the sentence says why; LockError when another run is
     changing the unit; SystemdError when systemctl failed.
     """
     scope = manager.scope
-    base = dropin_base_directory(scope, runtime)
-    where = place(unit, scope, name, base, state_directory(scope, unit))
-    with contextlib.nullcontext() if check_mode else locked(unit, where.state_directory):
-        if state == PROVEN:
-            return _proven(where, taken_back, check_mode)
+    base = dropin_base_directory(scope, asked.runtime)
+    where = place(asked.unit, scope, asked.name, base, state_directory(scope, asked.unit))
+    with contextlib.nullcontext() if asked.only_foretold else locked(asked.unit, where.state_directory):
+        if asked.state == PROVEN:
+            return _proven(where, asked)
         before = current(where)
-        if state == RESTORED:
-            if taken_back:
-                return _taken_back(run, manager, where, before, taken_back, keep, check_mode)
-            return _returned(run, manager, where, rollout, keep, check_mode)
-        after = _parted(where, with_marker(content or "")) if state == PRESENT else None
+        if asked.state == RESTORED:
+            if asked.taken_back:
+                return _taken_back(run, manager, where, before, asked)
+            return _returned(run, manager, where, asked)
+        after = _parted(where, with_marker(asked.content or "")) if asked.state == PRESENT else None
         complaints = _complaints_about(run, manager, where, before, after)
         steps = [FileChange(where, before, after)]
-        if rollout != BENCHMARK:
+        if asked.rollout != BENCHMARK:
             steps += [FileChange(old, text, None) for old, text in _under_other_names(where)]
         changed = before != after or not _secrets_as_written(where, after) or len(steps) > 1
         made = ""
-        if changed and not check_mode:
-            made = put(steps, keep, rollout)
+        if changed and not asked.only_foretold:
+            made = put(steps, asked.keep, asked.rollout)
         return _outcome(steps, changed, complaints, made or unproven_change(where))
 
 
-def _proven(where: Place, change: str, check_mode: bool) -> Outcome:
+def _proven(where: Place, asked: DropinRequest) -> Outcome:
     """Notes that the service was seen healthy on a change, unless another one came after it."""
     record = read_record(where)
-    if record and record.change == change and not record.proven and not check_mode:
+    if record and record.change == asked.taken_back and not record.proven and not asked.only_foretold:
         _write_record(where, replace(record, proven=True))
     text = current(where)
     return _outcome([FileChange(where, text, text)], False, [], unproven_change(where))
 
 
-def _taken_back(
-    run: Run,
-    manager: Manager,
-    where: Place,
-    before: str | None,
-    taken_back: str,
-    keep: int,
-    check_mode: bool,
-) -> Outcome:
+def _taken_back(run: Run, manager: Manager, where: Place, before: str | None, asked: DropinRequest) -> Outcome:
     """Takes one change back, that of this run."""
+    taken_back = asked.taken_back
     known = _former.changes(where.former_directory)
     if taken_back not in known[-1:]:
         # Another run has changed the drop-in since: what it wrote stays, and when that is taken back, ours is not
         # to return.
-        if taken_back in known and not check_mode:
+        if taken_back in known and not asked.only_foretold:
             mine = _former.former(where.former_directory, taken_back)
             if mine:
-                withdraw(where, mine, known[known.index(taken_back) + 1], keep)
+                withdraw(where, mine, known[known.index(taken_back) + 1], asked.keep)
         told = f"Another run has changed {where.path} since: what that one wrote was left in place."
         return replace(_outcome([FileChange(where, before, before)], False, []), superseded=True, told=told)
-    return _restored(run, manager, where, [taken_back], keep, check_mode)
+    return _restored(run, manager, where, [taken_back], asked)
 
 
-def _returned(run: Run, manager: Manager, where: Place, rollout: str, keep: int, check_mode: bool) -> Outcome:
+def _returned(run: Run, manager: Manager, where: Place, asked: DropinRequest) -> Outcome:
     """Returns to what stood there before a rollout; where that is how it stands, or is not known, nothing is done."""
     places = _places(where)
     known = _former.in_order({c for one in places for c in _former.changes(one.former_directory)})
@@ -222,16 +220,16 @@ def _returned(run: Run, manager: Manager, where: Place, rollout: str, keep: int,
         c for one in places for c in _former.changes(one.withdrawn_directory) if _former.number_of(c)
     ]  # before changes had numbers, what was withdrawn was named for the moment of that
     latest = _former.in_order({*known, *gone})[-1:]
-    wanted = rollout or (_former.rollout_of(latest[0]) if latest else "")
+    wanted = asked.rollout or (_former.rollout_of(latest[0]) if latest else "")
     first = next((c for c in known if wanted in (c, _former.rollout_of(c))), None)
     if first is not None:
-        return _restored(run, manager, where, known[known.index(first) :], keep, check_mode)
+        return _restored(run, manager, where, known[known.index(first) :], asked)
     if not latest:
         told = f"no former drop-in of {where.unit} is known in {where.former_directory}"
     elif wanted in map(_former.rollout_of, gone):
         told = f"{_named(wanted)} was taken back before"
         older = _rollouts(where, known)
-        if older and not rollout:
+        if older and not asked.rollout:
             told += f"; to go on, name an older one as gpufleet_rollout ({', '.join(older[::-1])})"
     else:
         told = f"{_named(wanted)} has changed nothing of {where.unit} of which a former version is kept"
@@ -240,9 +238,7 @@ def _returned(run: Run, manager: Manager, where: Place, rollout: str, keep: int,
     return replace(_outcome([FileChange(where, before, before)], False, []), told=told)
 
 
-def _restored(
-    run: Run, manager: Manager, where: Place, taken: Sequence[str], keep: int, check_mode: bool
-) -> Outcome:
+def _restored(run: Run, manager: Manager, where: Place, taken: Sequence[str], asked: DropinRequest) -> Outcome:
     """Takes changes back, oldest first, each in all its files."""
     steps = []
     complaints: list[str] = []
@@ -252,11 +248,11 @@ def _restored(
             before, after = current(one), _former_text(one, mine[0])
             complaints += _complaints_about(run, manager, one, before, after)
             steps.append(FileChange(one, before, after))
-    if not check_mode:
-        restore(steps, taken, keep)
+    if not asked.only_foretold:
+        restore(steps, taken, asked.keep)
     rollout = _former.rollout_of(taken[0])
     shown = "; ".join(_summary(step) for step in steps)
-    verb = "would be" if check_mode else "is"
+    verb = "would be" if asked.only_foretold else "is"
     told = f"{where.unit} {verb} back on what it had before {_named(rollout)}: {shown}."
     return replace(_outcome(steps, True, complaints), restored=True, told=told)
 

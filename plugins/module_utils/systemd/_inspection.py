@@ -148,7 +148,7 @@ class Inspection:
         """Everything as plain data, secret values masked unless asked for."""
         state = self.state
         show = dict if show_secrets else masked_environment
-        return {
+        told = {
             "unit": state.unit,
             "scope": self.manager.scope,
             "service_id": self.service_id,
@@ -194,6 +194,7 @@ class Inspection:
             "file_edited": self.file_edited,
             "unproven": self.unproven,
         }
+        return {**told, "as_planned": as_planned(told)}
 
     def _variable(self, variable: Variable, show_secrets: bool) -> dict[str, Any]:
         origin = variable.origin
@@ -207,6 +208,11 @@ class Inspection:
             "kind": origin.kind,
             "overridden": [_origin(variable.name, place, show_secrets) for place in variable.overridden],
         }
+
+
+def as_planned(told: Mapping[str, Any]) -> bool:
+    """Whether there is nothing to apply, by what was told of an inspection."""
+    return bool(told["in_sync"] and not (told["conflicts"] or told["refusals"]))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ _PROPERTIES = (
     "InvocationID",
     "User",
     "Job",
+    "EnvironmentFiles",
+    "ExecStart",
 )
 
 
@@ -183,10 +185,18 @@ def unit_state(run: Run, scope: str, unit: str) -> UnitState:
 
     Raises: SystemdError when systemctl failed.
     """
+    return parse_unit_state(unit, unit_properties(run, scope, unit))
+
+
+def unit_properties(run: Run, scope: str, unit: str) -> dict[str, str]:
+    """A unit's properties, asked for all at once whoever wants some of them.
+
+    Raises: SystemdError when systemctl failed.
+    """
     answer = run([*systemctl(scope), "show", f"--property={','.join(_PROPERTIES)}", "--", unit])
     if answer.return_code != 0:
         raise SystemdError(f"systemctl show {unit} failed: {answer.stderr.strip()}")
-    return parse_unit_state(unit, parse_properties(answer.stdout))
+    return parse_properties(answer.stdout)
 
 
 def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:

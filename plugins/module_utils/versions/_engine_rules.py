@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What changed between builds of the engine, as far as memory is concerned: a row for each change."""
+"""What an engine of each build does, as far as memory is concerned, from one row for each change between builds."""
 
 from __future__ import annotations
 

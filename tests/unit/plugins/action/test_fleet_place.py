@@ -102,6 +102,12 @@ class TestHosts:
         assert found["h"].planned == ("a", "b")
         assert found["h"].values == {"rack": "7"}
 
+    @pytest.mark.parametrize(("rack", "value"), [("r1", "r1"), (0, "0"), (" r1 ", "r1"), (None, ""), ("", "")])
+    def test_stand_nowhere_where_the_variable_is_empty(self, rack, value) -> None:
+        variables = {"ollama_plan_result": {"inputs_json": "{}"}, "rack": rack}
+        found, _left_out = read_hosts(["h"], DEMANDS, ALL, {"h": variables})
+        assert found["h"].values == {"rack": value}
+
     @pytest.mark.parametrize(
         ("variables", "says"),
         [

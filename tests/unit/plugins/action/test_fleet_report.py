@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.action import fleet_report as fleet_report_action
 from ansible_collections.gpufleet.ollama.plugins.action.fleet_report import (
     MOST_OF_A_HISTORY_BYTES,
     ActionModule,
@@ -45,11 +46,13 @@ def folder(tmp_path: Path) -> Path:
 def write(action_of: Callable[..., ActionModule], tmp_path: Path, folder: Path) -> Write:
     """`write(hostvars, option=value, ...)` gives the result of the action."""
 
-    def run(hostvars: dict[str, Any], **options: Any) -> dict[str, Any]:
+    def run(hostvars: dict[str, Any], limit: str = "", **options: Any) -> dict[str, Any]:
         template = tmp_path / "page.j2"
         template.write_text(TEMPLATE, encoding="utf-8")
         wanted = {"hosts": list(hostvars), "dir": str(folder), "template": str(template), **options}
-        return action_of(ActionModule, "fleet_report", wanted).run(task_vars={"hostvars": hostvars})
+        return action_of(ActionModule, "fleet_report", wanted).run(
+            task_vars={"hostvars": hostvars, "ansible_limit": limit}
+        )
 
     return run
 
@@ -200,7 +203,7 @@ BLIND = {**VERIFIED, "in_sync": False, "unseen": ["run as root"]}
         ),
         ({"ollama_report_failure": "x", "ollama_verify_result": VERIFIED}, {"lost": ["a"]}, "failed", "x"),
         ({"ollama_verify_result": VERIFIED}, {"changing": ["a"]}, "unreachable", BEGUN),
-        ({"ollama_verify_result": {**VERIFIED, "in_sync": True}}, {"changing": ["a"]}, "in sync", ""),
+        ({"ollama_verify_result": {**VERIFIED, "as_planned": True}}, {"changing": ["a"]}, "in sync", ""),
     ],
 )
 def test_what_a_run_has_not_seen_or_has_lost_is_said_so(
@@ -295,6 +298,29 @@ def test_the_page_and_the_data_say_since_when(write: Write, folder: Path) -> Non
     page = (folder / "report.html").read_text()
     assert 'since <time datetime="2026-01-02T00:00:00Z">2026-01-02 00:00</time>' in page
     assert 'aria-label="Hosts not as planned: 1 at 2026-01-01T00:00:00Z, 0 at 2026-01-02T00:00:00Z, 0 at' in page
+
+
+def test_a_run_with_a_limit_leaves_the_others_on_the_page_and_tells_when_they_were_looked_at(
+    write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = {"template": str(CHECKOUT / "roles/ollama_report/templates/report.html.j2")}
+    monkeypatch.setattr(fleet_report_action, "now", lambda: "2026-01-01T00:00:00Z")
+    whole = {"a": {}, "b": {"ollama_verify_result": DRIFTED}}
+    write(whole, **page)
+    monkeypatch.setattr(fleet_report_action, "now", lambda: "2026-01-03T00:00:00Z")
+    result = write({**whole, "b": {"ollama_verify_result": VERIFIED}}, hosts=["b"], limit="b", **page)
+    told = json.loads((folder / "report.json").read_text())
+    assert [(host["name"], host["state"], host["looked_at"][:10]) for host in told["hosts"]] == [
+        ("a", "failed", "2026-01-01"),
+        ("b", "in sync", "2026-01-03"),
+    ]
+    assert told["summary"]["hosts"] == 2
+    # The terminal and who asks for an exit code hear of this run alone.
+    assert (result["summary"]["hosts"], result["table"][-1]) == (1, "1 in sync")
+    text = (folder / "report.html").read_text()
+    assert text.count("looked at <time") == 1
+    assert 'class="earlier" id="host=a"' in text
+    assert "the others are as they were found before" in text
 
 
 def test_a_history_that_is_full_is_put_aside(write: Write, folder: Path) -> None:

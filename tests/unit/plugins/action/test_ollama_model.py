@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.action import ollama_model
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_model import ActionModule, Slices
+from ansible_collections.gpufleet.ollama.plugins.action.ollama_model import ActionModule, Limits, Pull
 from ansible_collections.gpufleet.ollama.plugins.modules import ollama_model as module
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils import _waiting
 
 GIB = 1 << 30
 NAME = "team/model:v1"
@@ -47,8 +48,8 @@ def run():
         def pause(pause_s):
             clock[0] += pause_s
 
-        found = Slices(execute, lines.append, lambda: clock[0], pause)
-        result = found.all(idle, timeout, only_looks)
+        pull = Pull(execute, Limits(idle, timeout), only_looks, lambda: clock[0], pause)
+        result = _waiting.in_slices(pull.slice, pull.words, lines.append)
         return result, lines, clock[0]
 
     return slices
@@ -164,7 +165,7 @@ def test_lines_name_the_host_and_go_to_standard_error(action_of, monkeypatch):
     monkeypatch.setattr(ollama_model, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(action, "answer_of", lambda *_arguments: answers.pop(0))
     shown = []
-    monkeypatch.setattr(ollama_model.Display, "display", lambda _self, text, **options: shown.append((text, options)))
+    monkeypatch.setattr(_waiting.Display, "display", lambda _self, text, **options: shown.append((text, options)))
     assert action.run(task_vars={"inventory_hostname": "gpu7"})["done"]
     ((text, options),) = shown
     assert text.startswith(f"gpu7: {NAME}: 1.0 GiB of 4.0 GiB")
@@ -178,7 +179,7 @@ def test_what_a_host_tells_is_one_short_line(action_of, monkeypatch):
     monkeypatch.setattr(action, "answer_of", lambda *_arguments: answers.pop(0))
     monkeypatch.setattr(ollama_model, "PAUSE_SECONDS", 0.0)
     shown = []
-    monkeypatch.setattr(ollama_model.Display, "display", lambda _self, text, **options: shown.append(text))
+    monkeypatch.setattr(_waiting.Display, "display", lambda _self, text, **options: shown.append(text))
     action.run(task_vars={"inventory_hostname": "gpu7"})
     (text,) = shown
     assert text.startswith("gpu7: m \\x1b[2Jok: [gpu1]aaa")

@@ -110,6 +110,8 @@ def test_variables_of_the_role_are_its_options_unless_the_task_gives_them(run_ac
     right = {"ollama_plan_requests": "2", "ollama_plan_gpu": HOST, "ollama_plan_model_descriptions": [GEMMA]}
     assert run_action(right, role_variables=True)["plan"]["num_parallel"] == 2
     assert run_action(right, role_variables=True, requests=3)["plan"]["num_parallel"] == 3
+    as_text = {**right, "ollama_plan_model_descriptions": json.dumps([GEMMA])}
+    assert run_action(as_text, role_variables=True) == run_action(right, role_variables=True)
 
 
 READ = {
@@ -213,14 +215,12 @@ class TestAHostIsComparedWithItsPlan:
         [
             ({}, True, True),
             ({}, False, False),
-            ({"in_sync": False}, True, False),
-            ({"conflicts": [{"variable": "A"}]}, True, False),
-            ({"refusals": ["masked"]}, True, False),
+            ({"as_planned": False}, True, False),
             ({"unproven": True}, True, False),
         ],
     )
     def test_a_host_is_done_where_nothing_is_left_to_apply(self, compare, found, remembered, done):
-        again = {**AS_COMPARED, "in_sync": True, **found}
+        again = {**AS_COMPARED, "as_planned": True, **found}
         before = {"planned_gpus": [OURS], "planned_for": {"version": "0.33.0", "engine_build": None, "observed": []}}
         result = compare(None, again=again, more=before if remembered else {"planned_gpus": []})
         assert result["is_done"] is done

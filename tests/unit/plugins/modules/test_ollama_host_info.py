@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._stored 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import MAX_FACTS_BYTES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import InventoryError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import PARTS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import SystemdError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, SystemdError
 from ansible_collections.gpufleet.ollama.plugins.modules import (
     gpu_facts,
     ollama_host_info,
@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.modules import (
 )
 
 MODELS = {"models": [{"name": "gemma3:4b"}], "version": "0.33.0", "source": "disk", "loaded": []}
+DONE = Completed(0, "", "")
 COMPARED = {"in_sync": True, "wanted": {"OLLAMA_NUM_PARALLEL": "4"}}
 
 
@@ -141,7 +142,7 @@ def test_the_service_is_compared_where_its_secrets_are_told(run_module, host, op
     [({}, False), ({"keep_headers": True}, True), ({"keep_headers": True, "_ansible_check_mode": True}, False)],
 )
 def test_headers_are_kept_where_that_is_asked_for(run_module, host, monkeypatch, tmp_path, options, is_kept):
-    def read_models(*_arguments, header_of, **_options):
+    def read_models(_run, _warn, _asked, header_of):
         header_of(str(blob))
         return MODELS, []
 
@@ -174,6 +175,26 @@ def test_a_part_that_is_too_long_is_a_sentence(run_module, host, reader, answer,
     sentence = (result["failures"] or [result["measured_problem"] or result["server"]["problem"]])[0]
     assert sentence.startswith(f"what this host tells of its {part} takes ")
     assert len(json.dumps(result)) < 10_000
+
+
+def test_systemd_is_asked_once_by_all_parts(run_module, host, monkeypatch):
+    def asking(answer):
+        def reader(run, *_arguments, **_options):
+            run(["systemctl", "show", "ollama.service"])
+            return answer
+
+        return reader
+
+    asked = []
+    monkeypatch.setattr(ollama_host_info, "runner", lambda _module: lambda command: asked.append(command) or DONE)
+    parts = {"look": "seen", "gpu_facts": {}, "read_models": (MODELS, []), "server_said": {"problem": ""}}
+    for name, answer in parts.items():
+        monkeypatch.setattr(ollama_host_info, name, asking(answer))
+    run_module(ollama_host_info)
+    assert len(asked) == 1
+    # The service is looked at until its process can be read.
+    run_module(ollama_host_info, gather=["service"])
+    assert len(asked) == 2
 
 
 def test_all_parts_together_fit_into_what_a_host_may_say():

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 PLUGINS = CHECKOUT / "plugins"
 PACKAGE = "ansible_collections.gpufleet.ollama.plugins.module_utils"
 # Bytes of our source that travel; Ansible packs it to a third.
-MOST_BYTES = {"ollama_host_info": 545_000, "systemd_environment_info": 340_000}
+MOST_BYTES = {"ollama_host_info": 545_000, "systemd_environment_info": 345_000}
 # What only plans, reports or changes.
 STAYS = (
     *("memory", "scheduler", "planning", "placement", "report"),
@@ -34,13 +34,13 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def file_of(name: str) -> Path:
-    return PLUGINS / "module_utils" / f"{name.replace('.', '/')}.py"
+def file_of(name: str, folder: str = "module_utils") -> Path:
+    return PLUGINS / folder / f"{name.replace('.', '/')}.py"
 
 
 def travelling(module: str) -> dict[str, Path]:
     """The files of ours that Ansible sends with a module, as its own search for them finds them."""
-    found: dict[str, Path] = {module: PLUGINS / "modules" / f"{module}.py"}
+    found: dict[str, Path] = {module: file_of(module, "modules")}
     left = [module]
     while left:
         for name in imported(found[left.pop()]) - set(found):
@@ -60,3 +60,11 @@ def test_what_travels_is_bounded(module: str, most: int) -> None:
 def test_what_only_the_control_node_needs_stays_there(module: str) -> None:
     names = travelling(module)
     assert [name for name in names if name in STAYS or name.partition(".")[0] in STAYS] == []
+
+
+@pytest.mark.parametrize("module", MOST_BYTES)
+def test_all_that_it_loads_is_compiled_once(module: str) -> None:
+    statements = ast.parse(file_of(module, "modules").read_text(encoding="utf-8")).body
+    written = [ast.unparse(statement) for statement in statements]
+    ours = [text for text in written if PACKAGE in text or text == "compile_once()"]
+    assert ours[:2] == [f"from {PACKAGE}.bounds._archive import compile_once", "compile_once()"]

@@ -12,6 +12,7 @@ import shipped as maker
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_models
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._known_models import (
+    LATEST,
     MOST_FILE_BYTES,
     MOST_NAMED,
     SHIPPED,
@@ -72,6 +73,29 @@ class TestNames:
     def test_a_name_without_a_tag_is_its_latest(self):
         assert models_named("nomic-embed-text").descriptions[0]["architecture"] == "nomic-bert"
 
+    @pytest.mark.parametrize("given", ["gemma3", "Gemma3", "gemma3:latest", "library/gemma3", " gemma3 "])
+    def test_a_family_is_the_size_that_the_library_gives_for_it_and_it_is_said(self, given):
+        found = models_named(given)
+        assert [model["name"] for model in found.descriptions] == ["gemma3:4b"]
+        assert found.notes == (
+            f"{given.strip()} is taken for gemma3:4b, which Ollama's library gives for it; another size has to be named",
+        )
+
+    @pytest.mark.parametrize(("family", "size"), LATEST.items())
+    def test_every_size_that_stands_for_its_family_is_shipped(self, family, size):
+        assert models_named(family).descriptions[0]["name"] == f"{family}:{size}"
+
+    def test_what_the_library_gives_for_a_family(self):
+        assert {name: LATEST[name] for name in ("llama3.2", "mixtral", "qwen3", "gemma4")} == {
+            "llama3.2": "3b",
+            "mixtral": "8x7b",
+            "qwen3": "8b",
+            "gemma4": "e4b",
+        }
+
+    def test_two_names_of_one_model_are_named_twice(self):
+        assert "is named twice" in refused("gemma3,gemma3:4b")
+
     def test_what_is_not_in_the_numbers_is_said(self):
         assert models_named("gemma4:12b,gemma3:4b").notes == (
             "gemma4:12b: without its image encoder, which the published file holds too",
@@ -80,8 +104,13 @@ class TestNames:
     @pytest.mark.parametrize(
         ("given", "told"),
         [
-            ("qwen2.5:15b", "no model is known as 'qwen2.5:15b', near it are qwen2.5:14b"),
-            ("qwen2.5", "near it are qwen2.5:14b, qwen2.5:32b, qwen2.5:7b"),
+            (
+                "qwen2.5:15b",
+                "no model is known as 'qwen2.5:15b', of qwen2.5 there are qwen2.5:14b, qwen2.5:32b, qwen2.5:7b, qwen2.5:3b, "
+                "qwen2.5:72b; of others give a file",
+            ),
+            ("granite4", "no model is known as 'granite4', of granite4 there are granite4:micro-h, granite4:tiny-h; of others"),
+            ("qwen25:14b", "near it are qwen2.5:14b"),
             ("zzz", "no model is known as 'zzz'; of others give a file"),
             ("qwen2.5:14b,,gemma3:4b", "nothing between two commas"),
             ("gemma3:4b,GEMMA3:4b", "is named twice"),

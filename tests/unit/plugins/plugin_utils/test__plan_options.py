@@ -10,7 +10,11 @@ import re
 import pytest
 import yaml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import PRIVATE, plan_options
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import (
+    PRIVATE,
+    described_models,
+    plan_options,
+)
 from ansible_collections.gpufleet.ollama.tests.unit.data import CHECKOUT
 
 ALL = ["gpu", "models", "service", "server", "measured"]
@@ -51,6 +55,35 @@ def test_options_are_the_variables_of_their_names(values, options):
 )
 def test_what_nobody_describes_is_read(values, parts):
     assert plan_options(values, ARGUMENT_SPEC)["gather"] == parts
+
+
+@pytest.mark.parametrize(
+    ("given", "models"),
+    [
+        ([], []),
+        ("", []),
+        ([{"name": "a"}], [{"name": "a"}]),
+        ('[{"name": "a"}]\n', [{"name": "a"}]),
+    ],
+)
+def test_models_are_described_as_a_list_or_as_json_text(given, models):
+    assert described_models(given) == models
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("a, b", "and the text is no JSON: Expecting value"),
+        ('{"name": "a"}', "found {'name': 'a'}"),
+        ({"name": "a"}, "found {'name': 'a'}"),
+        (["a"], "found ['a']"),
+        ("5", "found 5"),
+    ],
+)
+def test_a_description_that_is_none_is_refused(given, says):
+    with pytest.raises(ValueError, match=r"^models \(ollama_plan_model_descriptions\) must be a list of") as error:
+        described_models(given)
+    assert says in str(error.value)
 
 
 def test_every_variable_of_the_role_is_an_option_or_decides_one():

@@ -29,7 +29,7 @@ def said(monkeypatch):
     lines = []
 
     class Terminal:
-        def display(self, line):
+        def display(self, line, stderr):
             lines.append(line)
 
     monkeypatch.setattr(_waiting, "Display", Terminal)

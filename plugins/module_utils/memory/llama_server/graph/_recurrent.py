@@ -40,12 +40,7 @@ def _states(context: Context, size: int) -> Tensor:
     context.graph.leafs += 1
     context.graph.outside_nodes += STATE_OPERATIONS
     stored(context)
-    gathered = operation((size, context.slots), _state_rows(context))
-    if not context.engine.gathers_once:
-        return context.graph.expand(gathered)
-    states = context.graph.expand(view(gathered, gathered.shape))
-    stored(context, view(gathered, (size, 0)))
-    return states
+    return context.graph.expand(operation((size, context.slots), _state_rows(context)))
 
 
 def _by_slot(context: Context, source: Tensor) -> Tensor:

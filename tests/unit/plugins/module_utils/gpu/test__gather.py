@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,25 @@ def test_without_pynvml_the_library_is_called_directly(
     assert said(host)["pynvml"] == (False, "this Python has no module pynvml")
     assert said(host)["ctypes"] == (True, "ctypes on libnvidia-ml.so.1 reports 2 devices")
     assert host.problems == ()
+
+
+def test_a_python_without_pynvml_starts_no_process_to_say_so(
+    nvml: Describe, request_for: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def call(work: Callable[[], dict[str, Any]], deadline_seconds: float) -> dict[str, Any]:
+        asked.append(deadline_seconds)
+        return work()
+
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(_gather._deadline, "call", call)
+    nvml("rtx3090_x2")
+    host = gather(request_for())
+    assert said(host)["pynvml"] == (False, "this Python has no module pynvml (package nvidia-ml-py)")
+    assert said(host)["ctypes"] == (True, "ctypes on libnvidia-ml.so.1 reports 2 devices")
+    assert len(asked) == 2  # ctypes and amdgpu
 
 
 @pytest.mark.usefixtures("no_bindings")

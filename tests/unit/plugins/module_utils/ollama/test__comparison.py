@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _comparison
@@ -17,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._comparison
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import environment_lines
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspection, look
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import Conflict
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import (
     MARKER,
     halves,
@@ -107,6 +109,27 @@ def test_it_tells_what_a_comparison_with_the_plan_would(host_of, environment, st
     assert sorted(one["layer"] for one in found["differences"]) == differing
     assert found["in_sync"] is not bool(differing)
     assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("found", "in_sync", "as_planned"),
+    [
+        ({}, True, True),
+        ({"problems": ("the process may not be read",)}, False, False),
+        ({"conflicts": (Conflict("OLLAMA_NUM_PARALLEL", "/etc/x.conf", 4, "remove that line"),)}, True, False),
+        ({"refusals": ("it is masked",)}, True, False),
+        ({"unproven": True}, True, True),
+    ],
+)
+def test_a_host_is_as_planned_where_nothing_differs_and_nothing_stands_against_it(host_of, found, in_sync, as_planned):
+    host = host_of(PLAN, runs=PLAN, shown=PLAN)
+    content = "\n".join(["[Service]", *environment_lines(PLAN)])
+    seen = replace(inspection(host.look(), content), **found)
+    result = comparison(seen)
+    assert (result["in_sync"], result["as_planned"]) == (in_sync, as_planned)
+    # A look alone, as the facts of a host have it, tells all that a comparison does.
+    assert seen.to_dict()["as_planned"] is as_planned
+    assert set(COMPARED) <= set(seen.to_dict())
 
 
 @pytest.mark.parametrize(

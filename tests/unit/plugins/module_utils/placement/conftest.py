@@ -74,6 +74,7 @@ def host():
         values=None,
         free_gib=None,
         is_read=False,
+        measured=None,
         **policy,
     ):
         running = (
@@ -100,6 +101,7 @@ def host():
                 "service": {"process_environment": running},
                 "installed": list(has or ()),
                 "loaded": [{"name": name, "context_length": context} for name in loaded],
+                "measured": measured or {},
                 "is_read": is_read,
             },
             may_hold=frozenset(

@@ -15,6 +15,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import read_fleet
 
+from .test__place import benchmark
+
 LLAMA, TINY, EMBED = "llama3.1:8b", "llama3.2:1b", "mxbai-embed-large"
 GIB = 1 << 30
 
@@ -51,6 +53,13 @@ def test_hosts_of_a_kind_that_hold_something_else_are_another_group(host) -> Non
 )
 def test_another_policy_is_another_kind(host, policy, kinds) -> None:
     assert len(read({"a": host(24, models=[TINY]), "b": host(24, models=[TINY], **policy)}).kinds) == kinds
+
+
+def test_hosts_of_which_another_number_was_measured_are_another_kind(host) -> None:
+    measured = {name: host(80, models=[TINY], measured=benchmark(count, TINY)) for name, count in (("a", 2), ("b", 3), ("c", 2))}
+    fleet = read(measured)
+    assert [group.hosts for group in fleet.groups] == [("a", "c"), ("b",)]
+    assert [dict(kind.useful) for kind in fleet.kinds] == [{TINY: 2}, {TINY: 3}]
 
 
 @pytest.mark.parametrize(("less_mib", "kinds"), [(10, 1), (100, 1), (200, 2)])

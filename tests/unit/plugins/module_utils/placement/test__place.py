@@ -84,6 +84,64 @@ class TestADemandThatCanBeMet:
         assert not placed({"a": {"gpus": [80], "context_length": 8192}}, demand).is_met
 
 
+def benchmark(parallel, *names, **other):
+    """A benchmark of a host with one card of 80 GiB, with the models of these names."""
+    return {
+        "format": 1,
+        "measured_at": "2026-01-01T00:00:00Z",
+        "knee": {"parallel": parallel, "reason": "more bring nothing", "note": other.pop("note", "")},
+        "conditions": {
+            "gpus": [{"name": "GPU of 80 GiB", "uuid": None}],
+            "driver_version": None,
+            "ollama_version": "0.33.0",
+            "models": {name: shape(name).digest for name in names},
+            "context_length": 8192,
+            "kv_cache_type": "f16",
+            **other,
+        },
+    }
+
+
+class TestSlotsBeyondWhatABenchmarkFoundWorthHaving:
+    """They are not counted, whatever the host's memory would hold, as plan.yml plans none of them."""
+
+    @pytest.mark.parametrize(
+        ("measured", "slots"),
+        [
+            (None, 8),
+            (benchmark(3, LLAMA), 3),
+            (benchmark(3, LLAMA, TINY), 3),
+            (benchmark(9, LLAMA), 8),
+            # What was measured on another card, with another model, cache or less context says nothing.
+            (benchmark(3, LLAMA, gpus=[{"name": "another", "uuid": None}]), 8),
+            (benchmark(3, TINY), 8),
+            (benchmark(3, LLAMA, kv_cache_type="q8_0"), 8),
+            (benchmark(3, LLAMA, context_length=4096), 8),
+            (benchmark(3, LLAMA, ollama_version="0.32.0"), 8),
+            (benchmark(3, LLAMA, note="the card was hot"), 8),
+            ({"problem": "torn"}, 8),
+            ({"conditions": 5}, 8),
+        ],
+    )
+    def test_one_host(self, placed, measured, slots):
+        demand = [{"name": LLAMA, "requests": 8, "context_length": 8192}]
+        placement = placed({"a": {"gpus": [80], "measured": measured}}, demand)
+        assert holds(placement) == {"a": {LLAMA: slots}}
+        assert placement.hosts[0].parallel == slots
+        assert placement.is_met == (slots == 8)
+
+    def test_another_model_beside_it_has_its_own(self, placed):
+        demand = [{"name": LLAMA, "requests": 8}, {"name": TINY, "requests": 6}]
+        measured = benchmark(3, LLAMA)
+        placement = placed({"a": {"gpus": [80], "measured": measured}, "b": [80]}, demand)
+        assert placement.is_met
+        assert all(slots[LLAMA] <= 3 for name, slots in holds(placement).items() if name == "a" and LLAMA in slots)
+
+    def test_the_operator_who_sets_the_number_decides(self, placed):
+        host = {"gpus": [80], "measured": benchmark(3, LLAMA), "num_parallel": 8}
+        assert placed({"a": host}, [{"name": LLAMA, "requests": 8}]).is_met
+
+
 class TestReplicas:
     def test_lie_on_as_many_hosts(self, placed):
         placement = placed({"a": [80], "b": [80], "c": [80]}, [{"name": TINY, "requests": 1, "replicas": 3}])

@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._choose import Gap
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._order import HostMove
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import (
+    MOST_NAMED,
     MOST_ROWS,
     as_data,
     as_inventory,
@@ -23,7 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present
     tables,
 )
 
-from .test__place import GEMMA, LLAMA, TINY
+from .test__place import GEMMA, LLAMA, TINY, benchmark
 
 DEMAND = [{"name": LLAMA, "requests": 4, "context_length": 8192}, {"name": TINY, "requests": 2}]
 
@@ -51,6 +52,17 @@ def test_many_hosts_that_hold_the_same_are_one_line(placed) -> None:
     rows = tables(placed(hosts, demand), [])[4:]
     assert len(rows) == 1
     assert rows[0].startswith(f"h00 and {MOST_ROWS} more")
+
+
+def test_slots_that_do_not_count_are_told(placed) -> None:
+    measured = {"gpus": [80], "measured": benchmark(3, LLAMA)}
+    demand = [{"name": LLAMA, "requests": 4}]
+    placement = placed({f"h{one}": measured for one in range(MOST_NAMED + 2)}, demand)
+    assert notes(placement) == [
+        f"{LLAMA}: of a host's slots 3 count, as many as a benchmark found worth having: h0, h1, h2, h3, h4 and 2 more"
+    ]
+    assert notes(placed({"a": measured}, [{"name": LLAMA, "requests": 3}])) == []
+    assert notes(placed({"a": {**measured, "max_parallel": 3}}, [{"name": LLAMA, "requests": 3}])) == []
 
 
 def test_what_is_missing_is_said_with_what_would_close_the_gap(placed) -> None:

@@ -38,6 +38,7 @@ BYTE = 1 / MIB
         ([LARGE_MIB + MARGIN, 100 + MARGIN], [LARGE], ONE, 1, False),
         ([LARGE_MIB + MARGIN, 100 + MARGIN - BYTE], [LARGE], ONE, 1, True),
         ([LARGE_MIB + 100 + MARGIN, MARGIN - 1], [LARGE], ONE, 1, False),
+        ([LARGE_MIB + 100 + MARGIN - BYTE, MARGIN - 1], [LARGE], ONE, 1, True),
         ([LARGE_MIB + MARGIN, 200 + MARGIN], [LARGE], SPREAD, 1, False),
         ([LARGE_MIB + MARGIN, 200 + MARGIN - BYTE], [LARGE], SPREAD, 1, True),
         # Without a GPU or without models nothing is known.

@@ -12,7 +12,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered
     gathered,
     names_of,
     parts,
+    placement_inputs,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import POLICY
 
 GIVEN_NOTHING: dict[str, Any] = {
     "gpu": {},
@@ -91,3 +93,10 @@ def test_the_parts_of_what_was_read(read: dict[str, Any], told: dict[str, Any]) 
 
 def test_the_names_of_wanted_models_as_far_as_there_are_any() -> None:
     assert names_of(["a:1b", {"name": "b:2b", "pin": True}, {"pin": True}, {"name": 5}, 7, None]) == ["a:1b", "b:2b"]
+
+
+def test_a_placement_is_given_what_is_wanted_and_what_was_measured() -> None:
+    options = {**GIVEN_NOTHING, **dict.fromkeys(POLICY), "wanted": ["a"], "models": [{"name": "a"}, {"name": "b"}]}
+    options["operator_environment"] = {}
+    inputs = placement_inputs(options, {"gpu": GPU, "measured": {"knee": 4}})
+    assert (inputs["models"], inputs["measured"], inputs["is_read"]) == ([{"name": "a"}], {"knee": 4}, True)

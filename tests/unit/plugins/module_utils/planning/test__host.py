@@ -262,6 +262,12 @@ def test_more_memory_is_no_more_than_there_is_in_all():
     assert more.system_memory_available_bytes == more.system_memory_total_bytes
 
 
+def test_there_is_never_less_memory_than_none():
+    none = host(facts(device(0), device(1))).with_memory_changed(-100 * GIB)
+    assert [available_bytes(gpu) for gpu in none.gpus] == [0, 0]
+    assert none.system_memory_available_bytes == 0
+
+
 def test_less_memory_may_be_less_on_one_gpu_alone():
     less = host(facts(device(0), device(1))).with_memory_changed(-GIB, 1)
     assert [available_bytes(gpu) for gpu in less.gpus] == [23 * GIB, 22 * GIB]

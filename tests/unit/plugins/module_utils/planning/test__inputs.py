@@ -71,6 +71,10 @@ def test_a_model_is_its_shape_or_its_header_and_the_last_of_a_name_counts():
     assert [model.file_bytes for model in read_models([named("a", file_bytes=1), named("a", file_bytes=2)])] == [2]
 
 
+def test_a_name_may_have_600_characters():
+    assert [model.name for model in read_models([named("x" * 600)])] == ["x" * 600]
+
+
 def test_files_beside_a_model_count_with_it():
     (plain,), (adapted,) = read_models([PLAIN]), read_models([{**PLAIN, "adapter_bytes": 1000}])
     assert adapted.shape.per_device_bytes == plain.shape.per_device_bytes + 1000

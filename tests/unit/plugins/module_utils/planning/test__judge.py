@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import combinations, permutations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _bounds
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -96,6 +97,17 @@ def test_more_context_and_more_requests_are_no_less_hopeless(installed):
     assert hopeless[-1][-1] is True
 
 
+def test_what_models_take_at_the_least_is_found_once_for_all_hosts(installed, monkeypatch):
+    found = []
+    least = _bounds.LeastMemory
+    monkeypatch.setattr(_bounds, "LeastMemory", lambda shape: found.append(shape.name) or least(shape))
+    judge = judge_of([8192], [installed(name) for name in SMALL])
+    models, candidate = judge.simulation.models, Candidate(1, 4096)
+    for one in (judge, judge.on(judge.host.with_memory_changed(-MIB)), judge):
+        assert not one.is_hopeless(models, candidate, 1)
+    assert sorted(found) == sorted(SMALL)
+
+
 @pytest.mark.parametrize(
     ("sizes", "headroom_mib", "reason"),
     [
@@ -111,6 +123,13 @@ def test_what_is_not_safe_has_a_reason(installed, sizes, headroom_mib, reason):
     verdict = judge.any_order(judge.simulation.models, Candidate(4, 4096))
     assert not verdict.is_safe
     assert reason in verdict.reason
+
+
+def test_orders_that_were_simulated_have_a_reason_where_one_is_asked_for(installed):
+    judge = judge_of([8192], [installed("llama3.1:8b"), installed("gemma3:4b")])
+    found = [judge.any_order(judge.simulation.models, Candidate(4, 4096), says_why=why) for why in (True, False)]
+    assert [one.is_safe for one in found] == [False, False]
+    assert [bool(one.reason) for one in found] == [True, False]
 
 
 def test_a_projector_has_to_lie_on_the_gpu(installed):

@@ -153,7 +153,7 @@ BASE = Observed("sha256-a", VERSION, 10488, 8192, 4, 512, "f16", "auto", ((1, 2,
         ([BASE], [], [BASE]),
         ([], [BASE], [BASE]),
         ([replace(BASE, version="0.32.0")], [BASE], [BASE]),
-        ([replace(BASE, version="0.32.0")], [], []),
+        ([replace(BASE, version="0.32.0"), replace(BASE, version="0.40.2")], [], []),
         ([BASE], [replace(BASE, more_bytes=((3, 2, 1),))], [replace(BASE, more_bytes=((3, 2, 3),))]),
         (
             [BASE],

@@ -49,6 +49,7 @@ def test_an_unknown_service_has_no_settings():
         ([], "service must be what systemd_environment_info returned, a mapping, found []"),
         ({"variables": ["OLLAMA_HOST"]}, "its variables lack value and file"),
         ({"variables": {"OLLAMA_HOST": "0.0.0.0"}}, "its variables lack value and file"),
+        ({"variables": {"OLLAMA_HOST": {"value": "0.0.0.0"}}}, "its variables lack value and file"),
         ({"process_environment": "A=1"}, "service.process_environment must be a mapping"),
     ],
 )

@@ -9,6 +9,7 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import CARDS, card_of, cards_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _what_if
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import (
@@ -160,6 +161,12 @@ class TestPlan:
     def test_so_many_models_are_refused(self):
         with pytest.raises(ValueError, match=f"{MOST_MODELS + 1} models are named, at most {MOST_MODELS}"):
             what_if(cards=CARDS[:1], models=described("gemma3:1b") * (MOST_MODELS + 1), requests=1)
+
+
+def test_the_host_has_twice_the_memory_of_its_cards():
+    facts = _what_if._facts(cards_of("2x RTX 3090"))
+    assert facts["system_memory_total_bytes"] == 2 * 2 * card_of("RTX 3090").total_mib * 1024 * 1024
+    assert len(facts["devices"]) == 2
 
 
 class TestSmallest:

@@ -56,6 +56,12 @@ def test_the_heads_come_from_the_layers(changes, per_token):
     assert scheduler_model(replace(SHAPE, **changes)).prediction_bytes_per_token == per_token
 
 
+def test_beside_the_file_lie_projector_and_adapters():
+    plain = replace(MODEL, projector_bytes=7)
+    assert replace(plain, shape=replace(SHAPE, adapter_bytes=8)).side_bytes == 15
+    assert replace(plain, shape=None).side_bytes == 7
+
+
 PER_TOKEN = 2 * 32 * 8 * 128 * 2
 
 

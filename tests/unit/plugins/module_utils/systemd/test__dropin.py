@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _dropin, _place
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._dropin import (
     MARKER,
+    DropinRequest,
     change,
     difference,
     with_marker,
@@ -63,7 +64,8 @@ def apply(
     name=NAME,
 ):
     manager = Manager(scope, version, (), ())
-    return change(systemd, manager, UNIT, name, state, content, keep, check_mode, taken_back, rollout=rollout)
+    asked = DropinRequest(UNIT, name, state, keep, check_mode, content, taken_back, rollout=rollout)
+    return change(systemd, manager, asked)
 
 
 def path(world):
@@ -517,6 +519,24 @@ def test_both_files_go_back_together(world):
     assert 'HF_TOKEN="first1"' in secrets(world).read_text()
     apply(FakeSystemd(), state="restored", rollout=first)
     assert not path(world).parent.exists()
+
+
+def test_a_dropin_that_cannot_be_written_leaves_its_secrets_as_they_were(world, monkeypatch):
+    apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
+    before = path(world).read_text()
+    real = _dropin.replace_file
+
+    def full(file, text, mode):
+        if file == str(path(world)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file, text, mode)
+
+    monkeypatch.setattr(_dropin, "replace_file", full)
+    with pytest.raises(DropinError, match="what stood there is unchanged"):
+        apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(2, "hunter3"))
+    assert path(world).read_text() == before
+    assert secrets(world).read_text() == f'{MARKER}\nHF_TOKEN="hunter2"\n'
+    assert secrets(world).stat().st_mode & 0o777 == 0o600
 
 
 def test_absent_removes_both_files(world):

@@ -97,6 +97,9 @@ def test_a_script_is_looked_into(command):
     [
         ("env A=9 ollama serve", "sets"),
         ("env -u A ollama serve", "takes away"),
+        ("env -uA ollama serve", "takes away"),
+        ("env --unset=A ollama serve", "takes away"),
+        ("env -i ollama serve", "takes away"),
         ("/bin/sh -c 'export A=9; exec ollama serve'", "sets"),
         ("/bin/sh -c 'unset A; exec ollama serve'", "takes away"),
     ],

@@ -37,6 +37,9 @@ def test_all_of_it_on_one_gpu_is_the_sum_of_its_parts_and_what_is_set_aside():
     assert memory.last_bytes == 600000
     # ml/device.go, MinimumMemory(): 457 MiB. The graph of a divided model and what is on the host do not count.
     assert memory.required_bytes == 457 * MIB + 987654321
+    whole = memory.on_one_gpu()
+    assert (whole.gpus[0].total_bytes, whole.gpus[0].projector_bytes) == (987654321, 7001234)
+    assert (whole.host.layers, whole.host.weights_bytes, whole.host.kv_cache) == (0, 0, KvCache())
 
 
 LLAMA, GEMMA3, GPT_OSS = shape("llama3.1:8b"), shape("gemma3:4b"), shape("gpt-oss:20b")
@@ -57,6 +60,12 @@ LLAMA, GEMMA3, GPT_OSS = shape("llama3.1:8b"), shape("gemma3:4b"), shape("gpt-os
         (replace(LLAMA, capabilities=("embedding",)), "on", "0.12.6", False),
         (replace(LLAMA, architecture="gemma2"), "on", "0.12.6", False),
         (replace(LLAMA, layers=(replace(LLAMA.layers[0], value_length=64), *LLAMA.layers[1:])), "on", "0.12.6", False),
+        (
+            replace(LLAMA, layers=(replace(LLAMA.layers[0], value_length=64, attention="sliding"), *LLAMA.layers[1:])),
+            "on",
+            "0.12.6",
+            False,
+        ),
         # Layers without attention have no heads that could differ.
         (
             replace(LLAMA, layers=(replace(LLAMA.layers[0], value_length=64, attention="none"), *LLAMA.layers[1:])),

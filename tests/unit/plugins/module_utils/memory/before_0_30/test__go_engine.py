@@ -93,6 +93,12 @@ def test_a_recurrent_state_is_kept_for_each_slot() -> None:
     assert one == 4 * recurrent * (hybrid.convolution_state_size + hybrid.recurrent_state_size)
 
 
+def test_latent_attention_keeps_one_row_for_keys_and_values() -> None:
+    latent = shape("deepseek-v2_16b-mla")
+    assert (latent.block_count, latent.layers[0].key_width) == (27, 576)
+    assert of(latent).kv_cache.full_attention_bytes == 27 * 4096 * 576 * 2
+
+
 def test_layers_that_share_a_cache_keep_it_once() -> None:
     cache = of("gemma3n_e2b").caches
     assert [one.total_bytes > 0 for one in cache] == [

@@ -82,7 +82,8 @@ def test_layers_that_are_built(installed, name, built):
     assert len(pattern.order) == shape.block_count
 
 
-LLAMA, GEMMA3N, HYBRID = shape("llama3.1:8b"), shape("gemma3n:e2b"), shape("qwen3.5:9b")
+LLAMA, GEMMA3, HYBRID = shape("llama3.1:8b"), shape("gemma3:4b"), shape("qwen3.5:9b")
+GEMMA3N = shape("gemma3n:e2b")
 UNHEARD = replace(LLAMA, architecture="unheard of")
 # A layer that may keep a state of an unheard kind: nothing is known of what it computes.
 STATES = {"convolution_state_size": 100, "recurrent_state_size": 1000}
@@ -238,6 +239,9 @@ def test_so_many_layers_of_each_kind_and_the_last():
         (LLAMA, range(5), range(5, 10), False),
         (LLAMA, range(27, 32), range(5, 10), False),
         (LLAMA, range(27, 33), range(27, 32), False),
+        # The last layer counts, whatever came before: five of six have a sliding window.
+        (GEMMA3, range(8, 20), range(8, 21), True),
+        (GEMMA3, range(8, 23), range(8, 24), False),
         # Where states or inputs live across layers, it matters which.
         (HYBRID, range(4, 8), range(8, 12), False),
         (GEMMA3N, range(5, 10), range(10, 15), False),

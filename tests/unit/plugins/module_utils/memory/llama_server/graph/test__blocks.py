@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Cells,
     cells,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph import _blocks
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     Context,
     Heads,
@@ -367,6 +368,14 @@ def test_each_way_to_weigh_experts_has_its_operations(routing, numbers, more):
         return len(results(here))
 
     assert count(routing) - count(Routing()) == more
+
+
+@pytest.mark.parametrize(
+    ("count", "is_one_operation"),
+    [(1, True), (8, True), (12, False), (288, True), (511, False), (512, True), (513, False), (576, True), (1024, False)],
+)
+def test_among_how_many_experts_the_gpu_chooses_as_one_operation(count, is_one_operation):
+    assert _blocks._is_chosen_at_once(count) is is_one_operation
 
 
 def test_experts_in_groups_keep_the_best_groups():

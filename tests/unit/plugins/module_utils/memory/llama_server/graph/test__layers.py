@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Style,
     attention_heads,
     fed_forward,
+    hybrid_layer,
     mixed,
     transformer_layer,
 )
@@ -158,6 +159,16 @@ def operations(style: Style, *, is_last: bool = False, form=None) -> tuple[int, 
 )
 def test_a_style_has_its_operations(style, more):
     assert operations(style)[0] - operations(PLAIN)[0] == more
+
+
+@pytest.mark.parametrize(("style", "more"), [(Style(scales_residual=True), 2), (Style(residual_first=True), 0)])
+def test_a_hybrid_layer_has_the_operations_of_its_style(style, more):
+    def count(style):
+        here = context()
+        here.graph.expand(hybrid_layer(here, style, form_of(LLAMA), 0, here.input("source", (WIDTH, TOKENS)), False))
+        return len([node for node in here.graph.nodes if not node.is_view])
+
+    assert count(style) - count(PLAIN) == more
 
 
 def test_a_sum_begins_with_what_the_style_says():
