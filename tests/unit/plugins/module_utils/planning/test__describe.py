@@ -78,7 +78,9 @@ def test_what_models_take_of_a_gpu_is_what_is_planned_on_it(
     try:
         plan = planned(sizes_mib, names, policy, version, capability, wanted)
     except ValueError as refusal:
-        assume(not re.match(r"the wanted models .* cannot be loaded", str(refusal)))
+        # A quantised cache without flash attention is refused, and what does not fit.
+        refused = r"the wanted models .* cannot be loaded|operator_environment turns OLLAMA_FLASH_ATTENTION off"
+        assume(not re.match(refused, str(refusal)))
         raise
     of_models: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(PARTS, 0))
     for model in plan.models:
