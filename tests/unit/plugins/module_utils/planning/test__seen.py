@@ -178,7 +178,9 @@ def test_less_than_a_layer_on_the_cpu_is_no_layer(more_mib, is_compared):
     assert bool(rows_of(one(more_mib, "weights", "CPU_Mapped"))) is is_compared
 
 
-@pytest.mark.parametrize(("more_bytes", "is_beyond"), [(MIB // 4, False), (MIB // 4 + 1, True), (-MIB // 4, False), (-MIB // 4 - 1, True)])
+@pytest.mark.parametrize(
+    ("more_bytes", "is_beyond"), [(MIB // 4, False), (MIB // 4 + 1, True), (-MIB // 4, False), (-MIB // 4 - 1, True)]
+)
 def test_what_is_foretold_exactly_is_so_within_a_quarter_of_a_mib(more_bytes, is_beyond):
     row = next(row for row in rows_of(one(0)) if row.kind == "compute")
     assert row.basis == "exact"

@@ -16,7 +16,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate i
     host_estimate,
     split,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import build, layers_of_kinds
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
+    build,
+    layers_of_kinds,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
