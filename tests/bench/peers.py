@@ -6,7 +6,8 @@
 python tests/bench/peers.py
 
 Fetches llm-checker (npm) and llmfit (PyPI), in the versions below, into .build/peers and runs them there. Needs node. llmfit
-warns where glibc is older than 2.39 (Debian 13 has it), and ran on Debian 12 all the same.
+warns where glibc is older than 2.39 (Debian 13 has it), and ran on Debian 12 all the same. gguf-parser is in neither, nor in
+Debian: it is a Go module with binaries on GitHub, and PyPI's gguf-parser is another program, which reads headers only.
 """
 
 from __future__ import annotations

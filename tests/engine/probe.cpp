@@ -145,6 +145,11 @@ template <class P> auto set_prediction(P &p, llama_context *target, int) -> decl
 }
 template <class P> bool set_prediction(P &, llama_context *, long) { return false; }
 
+// Of src/llama-ext.h, which no package of headers has.
+} // namespace
+__attribute__((weak)) void llama_set_embeddings_nextn(llama_context *, bool, bool);
+namespace {
+
 ggml_type cache_type(const char *name) {
     for (int i = 0; i < GGML_TYPE_COUNT; i++) {
         const char *known = ggml_type_name(static_cast<ggml_type>(i));
@@ -190,6 +195,11 @@ class Batch {
 public:
     explicit Batch(int room) : batch(llama_batch_init(room, 0, 1)) {}
     ~Batch() { llama_batch_free(batch); }
+    // Embeddings beside tokens, as for a context that predicts from what another has made of them.
+    Batch(int room, int embedding) : batch(llama_batch_init(room, embedding, 1)) {
+        batch.token = static_cast<llama_token *>(calloc(room, sizeof(llama_token)));
+        memset(batch.embd, 0, sizeof(float) * room * embedding);
+    }
     void add(int slot, int position, bool has_output) {
         const int i = batch.n_tokens++;
         batch.token[i] = 5 + position % 7;
@@ -255,10 +265,33 @@ llama_model *load(const char *path) {
     return model;
 }
 
-// The context that drafts with a model's own prediction blocks, beside the one that it drafts for.
+// The context that drafts with a model's own prediction blocks, beside the one that it drafts for; it samples on the device,
+// which is reserved for when it is first used. Source: llama.cpp common/speculative.cpp, common_speculative_impl_draft_mtp.
 llama_context *prediction_context(llama_model *model, llama_context *target, const Point &point) {
     llama_context_params params = context_params(point, 0);
-    return drafted() && set_prediction(params, target, 0) ? llama_init_from_model(model, params) : nullptr;
+    params.type_k = params.type_v = GGML_TYPE_F16; // its own default, which Ollama leaves it
+    llama_context *made = drafted() && set_prediction(params, target, 0) ? llama_init_from_model(model, params) : nullptr;
+    if (!made || !llama_set_embeddings_nextn) return made;
+    for (int slot = 0; slot < point.parallel; slot++) {
+        llama_sampler *chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
+        llama_sampler_chain_add(chain, llama_sampler_init_top_k(10));
+        llama_set_sampler(made, slot, chain);
+    }
+    llama_set_embeddings_nextn(target, true, false);
+    llama_set_embeddings_nextn(made, true, true);
+    return made;
+}
+
+// One whole batch in both contexts, as a prompt's first tokens.
+int first_batch(llama_model *model, llama_context *target, llama_context *prediction, const Point &point) {
+    const int each = std::min(point.ubatch, point.context);
+    Batch tokens(each), predicted(each, llama_model_n_embd(model));
+    for (int i = 0; i < each; i++) {
+        tokens.add(0, i, i + 1 == each);
+        predicted.add(0, i, i + 1 == each);
+    }
+    const int code = tokens.decode(target);
+    return code ? code : predicted.decode(prediction);
 }
 
 struct Contexts {
@@ -286,6 +319,10 @@ Contexts run(llama_model *model, const Point &point) {
     if (contexts.main && (contexts.prediction = prediction_context(model, contexts.main, point)))
         line += ",\"prediction\":" + devices() + ",\"prediction_log\":" + quoted(taken_log());
     int code = 0;
+    if (contexts.prediction) {
+        code = first_batch(model, contexts.main, contexts.prediction, point);
+        line += ",\"predicted\":" + devices() + ",\"predicted_log\":" + quoted(taken_log());
+    }
     double filled = 0, stepped = 0;
     if (contexts.main && point.fill) {
         reset_peaks();

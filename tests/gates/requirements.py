@@ -24,9 +24,21 @@ ROOT = Path(__file__).resolve().parents[2]
 # What cannot be met before somebody with the accounts has done it.
 NOT_YET = {
     "It is published on Galaxy, with a tag for each release": "the workflow release does it with the first tag",
-    "It is tested by antsibull-nox": "the Makefile has the same gates, for machines that cannot reach Galaxy",
+    "It is tested by antsibull-nox": "the Makefile asks the same of the same tools; its own licence check reads no REUSE.toml",
     "A company supports it, which certification asks for": "volunteers do; docs/releases.md says what they promise",
 }
+# Modules that change nothing and are neither _info nor _facts, and what they do in place of gathering.
+NO_GATHERERS = {
+    "fleet_start": "refuses a run",
+    "known_variables": "refuses a run",
+    "ollama_plan": "computes a plan",
+    "what_if": "computes a plan",
+}
+# It gathers in one execution what several modules tell, gpu_facts among them, which is all that an unchanged host is asked for.
+FACTS_BESIDE_INFO = {"ollama_host_info"}
+# What ansible-core finds plugins in, of which we have these, and one for what they share on the control node.
+FOLDERS = {"action", "doc_fragments", "filter", "module_utils", "modules", "plugin_utils"}
+STATES_THAT_ASK = {"get", "info", "list", "query"}
 ACTION_DIGEST = re.compile(r"uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v[0-9.]+$")
 LARGEST_BYTES = 1_000_000
 
@@ -63,9 +75,39 @@ def requirements() -> Iterator[tuple[str, bool]]:
         "Its licence is one of the Free Software Foundation's, and each file names one",
         all((ROOT / name).is_file() for name in ("LICENSE", "LICENSES/GPL-3.0-or-later.txt", "REUSE.toml")),
     )
+    yield "Plugins are of GPL-3.0-or-later", all("GPL-3.0-or-later" in head(path) for path in files("plugins"))
     yield (
-        "Modules are of GPL-3.0-or-later",
-        all("GPL-3.0-or-later" in head(path) for path in files("plugins/modules")),
+        "plugins has only folders that ansible-core or the package's rules know",
+        {path.parent.relative_to(ROOT / "plugins").parts[0] for path in files("plugins")} == FOLDERS,
+    )
+    modules = {path.stem: documented(path) for path in files("plugins/modules")}
+    yield (
+        "Modules that only gather are named _info or _facts, and support check mode",
+        all(
+            reads_only(told) == name.endswith(("_info", "_facts")) or name in NO_GATHERERS
+            for name, (told, _returned) in modules.items()
+        ),
+    )
+    yield (
+        "Modules that return facts are named _facts",
+        {name for name, (_told, returned) in modules.items() if "ansible_facts" in returned}
+        <= {name for name in modules if name.endswith("_facts")} | FACTS_BESIDE_INFO,
+    )
+    yield (
+        "No module has a state that only asks",
+        not any(
+            STATES_THAT_ASK & set((told["options"] or {}).get("state", {}).get("choices", ()))
+            for told, _returned in modules.values()
+        ),
+    )
+    yield (
+        "README says for which versions of Python, on both sides",
+        all(f"Python 3.{minor} or newer" in readme for minor in (9, 11)),
+    )
+    yield (
+        "CONTRIBUTING says what is taken, and asks for no licence agreement",
+        all(word in text("CONTRIBUTING.md").lower() for word in ("pull request", "issue"))
+        and "contributor license" not in text("CONTRIBUTING.md").lower(),
     )
     yield "It follows Ansible's code of conduct", "docs.ansible.com" in text("CODE_OF_CONDUCT.md")
     yield (
@@ -107,12 +149,16 @@ def requirements() -> Iterator[tuple[str, bool]]:
         ),
     )
     yield (
-        "Modules that only read support check mode, and all say whether they do",
+        "All modules say whether they support check mode",
         all("gpufleet.ollama._attributes" in text_of(path) for path in files("plugins/modules")),
     )
     yield (
         "Every change is tested, also once a week",
         {"push", "pull_request", "schedule"} <= set(read(".github/workflows/test.yml")["on"]),
+    )
+    yield (
+        "It is tested with every ansible-core that it supports, and sanity before a release",
+        "versions" in text(".github/workflows/test.yml") and "sanity" in text(".github/workflows/release.yml"),
     )
     yield (
         "Actions of the workflows are pinned by digest and renewed",
@@ -138,6 +184,20 @@ def requirements() -> Iterator[tuple[str, bool]]:
 
 def is_name(text: str) -> bool:
     return bool(re.fullmatch(r"[a-z][a-z0-9_]+", text)) and "__" not in text
+
+
+def documented(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a module documents of itself, and of its answer."""
+    told, returned = (
+        yaml.safe_load(block) or {}
+        for name in ("DOCUMENTATION", "RETURN")
+        for block in re.findall(rf'^{name} = r"""(.*?)^"""', text_of(path), re.DOTALL | re.MULTILINE)
+    )
+    return {"options": {}, **told}, returned
+
+
+def reads_only(told: dict[str, Any]) -> bool:
+    return "gpufleet.ollama._attributes.reads_only" in told["extends_documentation_fragment"]
 
 
 def public_plugins() -> list[Path]:

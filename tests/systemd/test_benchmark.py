@@ -185,3 +185,20 @@ def test_a_service_of_a_user_is_measured_in_the_user_s_own_manager(make):
     assert [point["parallel"] for point in kept["models"][0]["points"]] == [1, 2]
     assert host.shell(f"{manage} list-units --all --no-legend 'gpufleet-*'; ls /run/user/*/systemd/user") == ""
     assert "OLLAMA_NUM_PARALLEL" not in host.process_environment()
+
+
+def test_a_host_is_out_of_service_from_the_first_value_to_the_last(make, tmp_path):
+    for name in ("pre", "post"):
+        noted = f"echo {name} $(systemctl show --value -p MainPID ollama) >>/run/hooks"
+        (tmp_path / f"{name}.yml").write_text(f"- name: Hook\n  ansible.builtin.shell: {noted}\n")
+    hooks = {f"ollama_override_{name}_restart_tasks": str(tmp_path / f"{name}.yml") for name in ("pre", "post")}
+    host = make()
+    before = host.property("MainPID")
+    run = host.playbook("benchmark", **hooks, **SETTINGS)
+    assert run.return_code == 0, run.output
+    after = host.property("MainPID")
+    assert host.read("/run/hooks").split() == ["pre", before, "post", after]
+    # After a run that was interrupted the host may have restored itself, and still be out of service.
+    run = host.playbook("benchmark", gpufleet_benchmark_restore=True, **hooks, **SETTINGS)
+    assert run.return_code == 0, run.output
+    assert host.read("/run/hooks").split()[4:] == ["post", after]

@@ -141,7 +141,8 @@ def test_an_edit_by_hand_is_one_also_after_a_restart(make_host):
     assert [one["cause"] for one in host.report()["host"]["drift"]] == ["file edited"]
     assert host.playbook("site", ollama_plan_num_parallel=2, **IMPATIENT).return_code == 0
     assert host.playbook("drift", ollama_plan_num_parallel=3).return_code == 0
-    assert [one["cause"] for one in host.report()["host"]["drift"]] == ["plan changed"]
+    # Three slots have another context each than two.
+    assert {one["cause"] for one in host.report()["host"]["drift"]} == {"plan changed"}
 
 
 def test_what_an_earlier_run_wrote_to_the_journal_is_no_reason_for_this_failure(make_host):

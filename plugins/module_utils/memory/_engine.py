@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     first_context,
     host_estimate,
@@ -37,6 +38,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     unit_sums,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import bounds_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import tokens_ahead, without_ahead
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, rules
@@ -64,15 +66,16 @@ class MemoryEngine:
             known = starts.get(not launch.details)
             # Only a load that does not lie as usual is told otherwise with details.
             if known is None or known.refitted:
-                self._shapes[id(model.shape)] = model.shape
                 known = self._start(model, launch, free_bytes)
             starts[launch.details] = known
         return known
 
     def _start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
-        shape = model.shape
-        if shape is None:
+        if model.shape is None:
             raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
+        predicts = rules(launch.version).era is Era.LLAMA_SERVER
+        shape = model.shape if predicts else without_ahead(model.shape)
+        self._shapes.update({id(one): one for one in (model.shape, shape)})
         try:
             if not free_bytes or launch.num_gpu == 0:
                 return self._on_cpu(shape, launch, len(free_bytes))
@@ -81,8 +84,14 @@ class MemoryEngine:
         except ValueError as refusal:
             failure = f"The engine refuses {model.name}: {refusal}."
             return EngineLoad(layers=shape.block_count + 1, failure=failure)
-        load = placed(model, launch, self._units_of(shape, settings), computes, free_bytes)
-        return _ahead(shape, launch, load)
+        units = self._units_of(shape, settings)
+        load = placed(model, launch, units, computes, free_bytes)
+        taken = _taken_ahead(shape, settings, load)
+        if not any(taken):
+            return load
+        targets = tuple(target + more for target, more in zip(launch.fit_targets_bytes, taken))
+        load = placed(model, replace(launch, fit_targets_bytes=targets), units, computes, free_bytes)
+        return _ahead(model.name, shape, launch, load, free_bytes)
 
     def _on_cpu(self, shape: ModelShape, launch: Launch, gpu_count: int) -> EngineLoad:
         memory = host_estimate(shape, _understood(launch).settings)
@@ -95,7 +104,7 @@ class MemoryEngine:
             layers=shape.block_count + 1,
             explanation=("All of it lies on the CPU.",),
         )
-        return _ahead(shape, launch, load)
+        return _ahead(shape.name, shape, launch, load, ())
 
     def believed(self, model: Loadable, launch: Launch) -> BelievedMemory:
         """What an Ollama before 0.30 takes the model for."""
@@ -106,7 +115,8 @@ class MemoryEngine:
                 raise ValueError(f"the memory of {model.name} cannot be foretold without the model's shape.")
             self._shapes[id(model.shape)] = model.shape
             settings = _understood(launch).settings
-            known = self._believed[key] = believed_memory(model.shape, settings, parse(launch.version))
+            shape = without_ahead(model.shape)
+            known = self._believed[key] = believed_memory(shape, settings, parse(launch.version))
         return known
 
     def _units_of(self, shape: ModelShape, settings: LoadSettings) -> UnitSums:
@@ -129,14 +139,35 @@ class MemoryEngine:
         return known
 
 
-def _ahead(shape: ModelShape, launch: Launch, load: EngineLoad) -> EngineLoad:
-    """The load with what predicting tokens ahead takes, which Ollama before 0.30 cannot."""
-    if rules(launch.version).era is not Era.LLAMA_SERVER or load.failure:
+def _taken_ahead(shape: ModelShape, settings: LoadSettings, load: EngineLoad) -> tuple[int, ...]:
+    """What the engine's fit leaves free on each GPU for tokens predicted ahead.
+
+    States kept for them count twice: they are there already while it looks at what is free.
+    """
+    if load.failure or not tokens_ahead(shape):
+        return ()
+    grown = with_second_context(shape, settings, load.memory)
+    return tuple(
+        after.total_bytes - before.total_bytes + after.kv_cache.recurrent_bytes - before.kv_cache.recurrent_bytes
+        for before, after in zip(load.memory.gpus, grown.gpus)
+    )
+
+
+def _ahead(
+    name: str, shape: ModelShape, launch: Launch, load: EngineLoad, free_bytes: tuple[int, ...]
+) -> EngineLoad:
+    """The load with what predicting tokens ahead takes, which fails where a GPU has not so much."""
+    if load.failure or not tokens_ahead(shape):
         return load
     memory = with_second_context(shape, launch.settings, load.memory)
-    if memory is load.memory:
-        return load
     grown = memory.gpu_bytes - load.memory.gpu_bytes
+    short = [most for gpu, most in zip(memory.gpus, free_bytes) if gpu.total_bytes > most]
+    if short and not load.spilled:
+        failure = (
+            f"The engine runs out of GPU memory: {name} predicts tokens ahead, for which {short[0] // MIB} MiB free "
+            "are too few."
+        )
+        return EngineLoad(layers=load.layers, failure=failure, is_out_of_memory=True)
     return replace(load, memory=memory, whole_bytes=load.whole_bytes + grown if load.whole_bytes else 0)
 
 

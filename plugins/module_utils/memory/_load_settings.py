@@ -37,12 +37,15 @@ class Backend:
 
     fuses: it runs several operations as one where it can, unless GGML_CUDA_DISABLE_FUSION is set. keeps_size_classes:
     its pool cannot grow in place, and keeps a piece of every size. workspace_bytes: of one cuBLAS handle.
+    dequantised_bytes: of an element of quantised weights that a product of a batch makes for cuBLAS; 0 where products take
+    quantised weights as they are.
     Source: llama.cpp ggml/src/ggml-cuda/common.cuh, cublas_handle: 4 MiB before Hopper, 32 MiB from it on (b11218).
     """
 
     fuses: bool = True
     keeps_size_classes: bool = False
     workspace_bytes: int = WORKSPACE_BYTES
+    dequantised_bytes: int = 0
 
 
 USUAL_BACKEND = Backend()

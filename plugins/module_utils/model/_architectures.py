@@ -55,7 +55,8 @@ class Traits:
     flash attention; llama.cpp src/llama-context.cpp, llama_init_from_model. `has_no_prediction_cache`: blocks that only
     predict further tokens have none; src/llama-model.cpp, create_memory. `repeats_layers`: its layers run as often as
     `num_loops` says, each time with a cache of their own. `reads_embeddings_in_place`: its output is made with the token
-    embeddings where they lie, on the host. `needs_even_batch`: later builds abort on a batch
+    embeddings where they lie, on the host. `takes_back`: where tokens are predicted ahead, its states before each of them
+    are kept; src/llama-arch.cpp, llm_arch_supports_rs_rollback. `needs_even_batch`: later builds abort on a batch
     that slots cannot share evenly.
     """
 
@@ -74,6 +75,7 @@ class Traits:
     needs_even_batch: bool = False
     repeats_layers: bool = False
     reads_embeddings_in_place: bool = False
+    takes_back: bool = False
 
     @property
     def skips_predictions(self) -> bool:
@@ -148,10 +150,16 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "plamo3": Traits(sliding=SlidingPattern(8)),
     "qwen2vl": Traits(inline_projector="qwen2.5vl_merger"),
     "qwen35": Traits(
-        recurrence=Recurrence.ALL_BUT_EVERY_NTH, inline_projector="qwen3vl_merger", has_large_graph=True
+        recurrence=Recurrence.ALL_BUT_EVERY_NTH,
+        inline_projector="qwen3vl_merger",
+        has_large_graph=True,
+        takes_back=True,
     ),
     "qwen35moe": Traits(
-        recurrence=Recurrence.ALL_BUT_EVERY_NTH, inline_projector="qwen3vl_merger", has_large_graph=True
+        recurrence=Recurrence.ALL_BUT_EVERY_NTH,
+        inline_projector="qwen3vl_merger",
+        has_large_graph=True,
+        takes_back=True,
     ),
     "qwen3next": Traits(recurrence=Recurrence.ALL_BUT_EVERY_NTH, has_large_graph=True),
     "qwen3vl": Traits(inline_projector="qwen3vl_merger"),

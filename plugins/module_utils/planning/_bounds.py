@@ -23,12 +23,19 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions
 
 
 class Bounds:
-    """Bounds for the models of a simulation; they remember the least memory of each model."""
+    """Bounds for the models of a simulation; they remember the least memory of each model.
 
-    def __init__(self, simulation: Simulation) -> None:
+    least_memories: by name, what is known of them from other hosts.
+    """
+
+    def __init__(self, simulation: Simulation, least_memories: dict[str, LeastMemory] | None = None) -> None:
         self._simulation = simulation
-        self._least_memories: dict[str, LeastMemory] = {}
+        self._least_memories = {} if least_memories is None else least_memories
         self._least: dict[Candidate, dict[str, int]] = {}
+
+    def on(self, simulation: Simulation) -> Bounds:
+        """The same for these models on another host."""
+        return Bounds(simulation, self._least_memories)
 
     def is_hopeless(self, models: Sequence[SchedulerModel], candidate: Candidate, loaded: int) -> bool:
         """Whether the largest of these models alone, or the `loaded` smallest together, exceed all GPU memory.

@@ -114,7 +114,11 @@ def _misfits_of_installed(inputs: Inputs, judge: Judge) -> tuple[tuple[str, ...]
     left_out = [
         demand.model
         for demand in inputs.demands
-        if not any(judge.alone(demand.model, candidate).is_safe for candidate in least)
+        if not any(
+            judge.alone(demand.model, candidate).is_safe
+            for candidate in least
+            if not judge.is_hopeless((demand.model,), candidate, 1)
+        )
     ]
     return tuple(model.name for model in left_out), tuple(
         f"{model.name} is left out of the plan: {judge.alone(model, least[0]).reason}" for model in left_out

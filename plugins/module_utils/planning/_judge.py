@@ -49,9 +49,9 @@ def judge_for(inputs: Inputs) -> Judge:
 class Judge:
     """Judges settings for the models of a host: by bounds where they say enough, else by simulation."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Simulation, bounds: Bounds | None = None) -> None:
         self.simulation = simulation
-        self._bounds = Bounds(simulation)
+        self._bounds = bounds or Bounds(simulation)
 
     @property
     def host(self) -> Host:
@@ -60,7 +60,8 @@ class Judge:
 
     def on(self, host: Host) -> Judge:
         """A judge for the same models on another host."""
-        return Judge(self.simulation.on(host))
+        simulation = self.simulation.on(host)
+        return Judge(simulation, self._bounds.on(simulation))
 
     def server(self, candidate: Candidate) -> Server:
         """A server with these settings that has loaded nothing, and that no number of models makes evict."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -23,6 +24,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     ServerSettings,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
+
+SINGLE_BYTES, HALF_BYTES = 4, 2
+TURING = (7, 5)
 
 
 def fit_targets_bytes(
@@ -52,7 +56,23 @@ def backend_of(settings: ServerSettings, gpus: Sequence[SchedulerGpu]) -> Backen
         fuses=settings.fuses,
         keeps_size_classes=not settings.grows_pools or any(gpu.library == "ROCm" for gpu in gpus),
         workspace_bytes=max((_workspace_bytes(gpu) for gpu in gpus), default=WORKSPACE_BYTES),
+        dequantised_bytes=max((_dequantised_bytes(gpu.compute_capability) for gpu in gpus), default=0),
     )
+
+
+def _dequantised_bytes(compute_capability: str | None) -> int:
+    """Of an element of quantised weights that GPUs without integer products, or with tensor cores for halves alone, make.
+
+    Source: llama.cpp ggml/src/ggml-cuda/mmq.cu, ggml_cuda_should_use_mmq, and ggml-cuda.cu, ggml_cuda_op_mul_mat_cublas: in
+    single precision before 6.0, in half precision on 6.0 and on Volta (b10068 to b11218).
+    """
+    match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", compute_capability or "")
+    if match is None:
+        return 0
+    capability = (int(match[1]), int(match[2]))
+    if capability < (6, 0):
+        return SINGLE_BYTES
+    return HALF_BYTES if capability == (6, 0) or (7, 0) <= capability < TURING else 0
 
 
 def _workspace_bytes(gpu: SchedulerGpu) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     Context,
+    Form,
     Routing,
     elementwise,
     norm,
@@ -116,6 +117,17 @@ def _pooled(context: Context, current: Tensor) -> Tensor:
     return context.graph.expand(rows(current, context.input("pooled rows", (slots,), INDEX_BYTES)))
 
 
+def _begin_predicting(context: Context, embedding: Tensor) -> Tensor:
+    """The embedding of each token beside what the first context has made of the one before it, both normalised.
+
+    Source: llama.cpp src/models/qwen35.cpp and qwen35moe.cpp, graph_mtp (b10068 to b11434).
+    """
+    width, count = embedding.shape[:2]
+    weights: Form = {"embedding.weight": (width,), "made.weight": (width,)}
+    made = norm(context, weights, "made", context.input("made by the first context", (width, count)))
+    return product(context, width, operation((2 * width, count), norm(context, weights, "embedding", embedding), made))
+
+
 def _begin_encoder(context: Context, embedding: Tensor) -> Tensor:
     """Token embeddings, token types and positions, summed and normalised.
 
@@ -204,6 +216,13 @@ NEMOTRON_H = Architecture(
 )
 DELTA_NET_HYBRID = Architecture(
     Style(rows_at_end=True, expands_norm=True, routing=NORMALISED), layer=hybrid_layer, **ROWS_AT_END
+)
+# A block that predicts one token further, as a model of its own.
+PREDICTING = Architecture(
+    Style(rows_at_end=True, routing=NORMALISED),
+    layer=hybrid_layer,
+    begin=_begin_predicting,
+    end=_end_norming_first,
 )
 SHORT_CONVOLUTION_HYBRID = Architecture(
     Style(residual_first=True, mixer_residual_first=True, routing=NORMALISED), layer=hybrid_layer
@@ -347,7 +366,9 @@ ARCHITECTURES = {
     "qwen2vl": TRANSFORMER,
     "qwen3": TRANSFORMER,
     "qwen35": DELTA_NET_HYBRID,
+    "qwen35/predicting": PREDICTING,
     "qwen35moe": DELTA_NET_HYBRID,
+    "qwen35moe/predicting": PREDICTING,
     "qwen3moe": EXPERTS,
     "qwen3next": DELTA_NET_HYBRID,
     "qwen3vl": Architecture(begin=_begin_deep),

@@ -28,6 +28,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Graph,
     Tensor,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import tokens_ahead
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tensor_types import tensor_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import (
@@ -51,7 +53,7 @@ CHOSEN_AT_ONCE = 512
 ALSO_CHOSEN_AT_ONCE = (288, 576)
 # Architectures whose batches are tokens or embeddings, in any build.
 # Source: llama.cpp src/llama-arch.cpp, llm_arch_supports_mixed_batch (b11434)
-ONE_KIND_OF_INPUT = frozenset(("cogvlm", "deepseek4", "granite_switch"))
+ONE_KIND_OF_INPUT = frozenset(("cogvlm", "deepseek4", "granite_switch", "qwen35/predicting", "qwen35moe/predicting"))
 # What a model may look up besides its tokens' embeddings: a table, and the key that says how long each row is.
 POSITIONS = "position_embd.weight"
 LAYER_INPUTS = "embedding_length_per_layer_input"
@@ -179,9 +181,14 @@ class Context:
         """Cells per slot that the layer sees."""
         return self.layout.sliding if layer.attention == "sliding" else self.layout.full
 
+    @property
+    def kept_states(self) -> int:
+        """States that a recurrence keeps for each slot: the newest, and one for each token that may be taken back."""
+        return 1 + tokens_ahead(self.shape) if traits(self.shape.architecture).takes_back else 1
+
     def output_rows(self) -> Tensor:
-        """Which tokens the result is wanted of: one of each slot, or all of them for embeddings."""
-        count = self.tokens if self.shape.is_embedding else self.slots
+        """Which tokens the result is wanted of: of each slot one and those predicted ahead, or all of them for embeddings."""
+        count = self.tokens if self.shape.is_embedding else self.slots * (1 + tokens_ahead(self.shape))
         return self.input("output rows", (count,), INDEX_BYTES)
 
 

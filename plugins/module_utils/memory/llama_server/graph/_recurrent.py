@@ -170,7 +170,7 @@ def gated_delta_net(context: Context, form: Form, source: Tensor) -> Tensor:
     if "ssm_ba.weight" in form and heads != key_heads:
         query, key = (_repeated(query_or_key, heads) for query_or_key in (query, key))
     value = view(convolved, (value_length, heads, each, slots))
-    length = context.tokens + value_length * slots
+    length = context.tokens + value_length * slots * context.kept_states
     result = operation((width, length), query, key, value, decay, strength, state)
     stored(context, view(result, (value_length, value_length, heads, slots)))
     context.graph.outside_nodes += 1

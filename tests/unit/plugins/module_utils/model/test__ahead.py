@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import (
     can_predict_ahead,
+    predicting_block,
     tokens_ahead,
+    without_ahead,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
@@ -60,3 +63,30 @@ def test_their_weights_are_told_apart_and_survive_the_way() -> None:
     assert ModelShape.from_dict(mtp().to_dict()) == mtp()
     without = {key: value for key, value in mtp().to_dict().items() if key != "ahead_bytes"}
     assert ModelShape.from_dict(without).ahead_bytes == 0
+
+
+def test_the_block_is_a_model_of_one_full_attention_layer() -> None:
+    block = predicting_block(mtp(draft_num_predict=4))
+    assert block is not None
+    assert (block.architecture, block.block_count, block.number("nextn_predict_layers")) == ("qwen35/predicting", 1, 0)
+    assert block.layers == (replace(mtp().layers[3], cache_layer=0),)
+    assert tokens_ahead(block) == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        mtp(draft_bytes=1),
+        replace(mtp(), architecture="glm4moe"),
+        replace(mtp(), numbers={**mtp().numbers, "nextn_predict_layers": 2}),
+        shape("llama3.1:8b"),
+    ],
+    ids=["a draft model", "another architecture", "two blocks", "no block"],
+)
+def test_of_others_the_graph_is_not_known(other: ModelShape) -> None:
+    assert predicting_block(other) is None
+
+
+def test_a_model_may_be_run_without() -> None:
+    assert tokens_ahead(without_ahead(mtp(draft_num_predict=4))) == 0
+    assert without_ahead(mtp(num_gpu=3)) == mtp(num_gpu=3)

@@ -54,6 +54,7 @@ def test_an_architecture_without_a_row_is_plain() -> None:
         ),
         (lambda row: row.repeats_layers, ["nanbeige"]),
         (lambda row: row.reads_embeddings_in_place, ["bitnet"]),
+        (lambda row: row.takes_back, ["qwen35", "qwen35moe"]),
         (
             lambda row: row.is_encoder and not row.is_headless,
             ["dream", "gemma-embedding", "llada", "llada-moe", "rnd1", "t5encoder"],

@@ -171,6 +171,16 @@ def test_what_fits_nowhere_is_left_out_with_its_reason():
     assert warning.startswith(f"{MODEL} is left out of the plan: {MODEL} does not lie wholly in GPU memory: ")
 
 
+def test_what_is_larger_than_the_host_is_loaded_once_to_say_why(monkeypatch):
+    asked = []
+    alone = Judge.alone
+    monkeypatch.setattr(Judge, "alone", lambda self, *what: asked.append(what) or alone(self, *what))
+    given = inputs(4 << 30, models=(MODEL, SMALL), wanted=(), context_length=None)
+    assert len(goal_for(given).context_lengths) > 3
+    assert [model.name for model in choose(given).goal.models] == [SMALL]
+    assert len([model for model, _candidate in asked if model.name == MODEL]) == 1
+
+
 def test_where_nothing_fits_the_least_of_everything_is_not_safe():
     chosen = choose(inputs(1 << 30, wanted=(), kv_cache_types=["f16", "q8_0"], min_parallel=1))
     assert chosen.choice.candidate == Candidate(1, 8192, "f16")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import combinations, permutations
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _bounds
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -94,6 +95,17 @@ def test_more_context_and_more_requests_are_no_less_hopeless(installed):
     assert all(list(column) == sorted(column) for column in zip(*hopeless))
     assert hopeless[0][0] is False
     assert hopeless[-1][-1] is True
+
+
+def test_what_models_take_at_the_least_is_found_once_for_all_hosts(installed, monkeypatch):
+    found = []
+    least = _bounds.LeastMemory
+    monkeypatch.setattr(_bounds, "LeastMemory", lambda shape: found.append(shape.name) or least(shape))
+    judge = judge_of([8192], [installed(name) for name in SMALL])
+    models, candidate = judge.simulation.models, Candidate(1, 4096)
+    for one in (judge, judge.on(judge.host.with_memory_changed(-MIB)), judge):
+        assert not one.is_hopeless(models, candidate, 1)
+    assert sorted(found) == sorted(SMALL)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def test_which_gpus_get_flash_attention(library: str, compute_capability: str | 
     ("environment", "gpus", "backend"),
     [
         ({}, [("CUDA", "8.6")], Backend(workspace_bytes=4 * MIB)),
+        ({}, [("CUDA", "5.2")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=4)),
+        ({}, [("CUDA", "6.0")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=2)),
+        ({}, [("CUDA", "6.1")], Backend(workspace_bytes=4 * MIB)),
+        ({}, [("CUDA", "7.0")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=2)),
+        ({}, [("CUDA", "7.5")], Backend(workspace_bytes=4 * MIB)),
+        ({}, [("CUDA", "7.5"), ("CUDA", "7.0")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=2)),
         ({}, [("CUDA", "9.0")], Backend(workspace_bytes=32 * MIB)),
         ({}, [("CUDA", "12.0")], Backend(workspace_bytes=32 * MIB)),
         ({}, [("CUDA", None)], Backend(workspace_bytes=32 * MIB)),

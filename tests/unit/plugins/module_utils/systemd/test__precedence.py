@@ -237,3 +237,39 @@ def test_a_line_continued_a_million_times_is_soon_read():
     (setting,) = service_settings("[Service]\nA=" + "a\\\n" * 1_000_000 + "b\n")
     assert len(setting.value) == 2_000_001
     assert time.monotonic() - began < 10
+
+
+def test_a_unit_as_people_write_them_is_read_as_systemd_reads_it() -> None:
+    """What systemd 252 gave a process of these files, on a test host: a comment behind a value is none, nor is a quoted half."""
+    unit = "/etc/systemd/system/odd.service"
+    texts = {
+        unit: '[Service]\nEnvironment="OLLAMA_NUM_PARALLEL=16" # each one has OLLAMA_X=1\nEnvironmentFile=-/etc/default/odd\n',
+        f"{unit}.d/10-bom.conf": '\ufeff[Service]\r\nEnvironment="OLLAMA_MAX_LOADED_MODELS=4"\r\n',
+        f"{unit}.d/20-several.conf": "[Service]\nEnvironment='OLLAMA_HOST=0.0.0.0' \"OLLAMA_ORIGINS=http://a,http://b\" \\\n"
+        "  OLLAMA_KEEP_ALIVE=24h\n",
+        f"{unit}.d/30-halves.conf": '[Service]\nEnvironment = "OLLAMA_DEBUG=1"\n'
+        'Environment=OLLAMA_LLM_LIBRARY="cuda_v12"x OLLAMA_CONTEXT_LENGTH="8192"\n',
+        f"{unit}.d/40-quotes.conf": "[Service]\nEnvironment=\u201cOLLAMA_MAX_QUEUE=4\u201d\n",
+    }
+    file = (
+        "export OLLAMA_FLASH_ATTENTION=1\nOLLAMA_SCHED_SPREAD=\"1\"\nOLLAMA_KV_CACHE_TYPE='q8_0' # c\n"
+        "HSA_OVERRIDE_GFX_VERSION=11.0.0   \nOLLAMA_LOAD_TIMEOUT = 10m\n; x=1\nOLLAMA_EDITOR=a\\\nb\n"
+    )
+    files = [UnitFile(path, "drop-in" if ".d/" in path else "fragment", text) for path, text in texts.items()]
+    found = variables(unit_environment(files, "odd.service"), [("/etc/default/odd", file)])
+    assert {name: one.origin.value for name, one in found.items()} == {
+        "HSA_OVERRIDE_GFX_VERSION": "11.0.0",
+        "OLLAMA_CONTEXT_LENGTH": "8192",
+        "OLLAMA_DEBUG": "1",
+        "OLLAMA_EDITOR": "ab",
+        "OLLAMA_HOST": "0.0.0.0",
+        "OLLAMA_KEEP_ALIVE": "24h",
+        "OLLAMA_KV_CACHE_TYPE": "q8_0# c",
+        "OLLAMA_LLM_LIBRARY": "cuda_v12x",
+        "OLLAMA_LOAD_TIMEOUT": "10m",
+        "OLLAMA_MAX_LOADED_MODELS": "4",
+        "OLLAMA_NUM_PARALLEL": "16",
+        "OLLAMA_ORIGINS": "http://a,http://b",
+        "OLLAMA_SCHED_SPREAD": "1",
+        "OLLAMA_X": "1",
+    }

@@ -8,35 +8,35 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    LoadSettings,
-    estimate,
-    first_context,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
     scheduler_model,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
 
 MIB = 1 << 20
 GIB = 1 << 30
-ROWS = list(csv.DictReader((DATA / "ahead" / "qwen3.5_9b-mtp.csv").open()))
-HEADER = json.loads((DATA / "ahead" / "qwen3.5_9b-mtp.json").read_text())
+AHEAD = DATA / "ahead"
+ROWS = [row for file in sorted(AHEAD.glob("*.csv")) for row in csv.DictReader(file.open())]
+HEADERS = {header["name"]: header for header in map(json.loads, (file.read_text() for file in AHEAD.glob("*.json")))}
+QWEN = "qwen3.5:9b-mtp"
 
 
-def model(ahead: int) -> SchedulerModel:
+def model(ahead: int, name: str = QWEN, **more: Any) -> SchedulerModel:
+    header = {**HEADERS[name], "metadata": {**HEADERS[name]["metadata"], **more}}
     parameters = {"draft_num_predict": ahead} if ahead else {}
-    return scheduler_model(shape_from_header(HEADER, name="m", parameters=parameters))
+    return scheduler_model(shape_from_header(header, name="m", parameters=parameters))
 
 
 def load(
-    ahead: int, free: tuple[int, ...] = (80 * GIB,), version: str = "0.33.0", **values: object
+    ahead: int | SchedulerModel, free: tuple[int, ...] = (80 * GIB,), version: str = "0.33.0", **values: Any
 ) -> EngineLoad:
     plain = {
         "context_length": 4096,
@@ -44,76 +44,104 @@ def load(
         "batch": 512,
         "kv_cache_type": "f16",
         "flash_attention": "auto",
+        "fit": True,
     }
     launch = Launch(
         **{**plain, **values},
         num_gpu=-1,
-        fit=True,
         fit_targets_bytes=(1024 * MIB,) * len(free),
         projector_on_gpu=True,
         version=version,
     )
-    return MemoryEngine().start(model(ahead), launch, free)
+    return MemoryEngine().start(model(ahead) if isinstance(ahead, int) else ahead, launch, free)
 
 
 def of_row(row: dict[str, str]) -> EngineLoad:
     return load(
-        int(row["draft_num_predict"]),
+        model(int(row["draft_num_predict"]), row["model"]),
+        (80 * GIB,) * int(row["gpus"]),
         context_length=int(row["ctx"]),
         parallel=int(row["parallel"]),
         batch=int(row["ubatch"]),
         kv_cache_type=row["kv_type"],
         flash_attention=row["fa"],
+        build=parse_build(row["engine"]),
     )
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(list(row.values())[:7]))
-def test_weights_states_and_caches_are_the_engines_and_buffers_no_less(row: dict[str, str]) -> None:
-    (gpu,) = of_row(row).memory.gpus
-    assert gpu.weights_bytes / MIB == pytest.approx(float(row["model_mib"]), abs=0.01)
-    assert gpu.kv_cache.recurrent_bytes / MIB == pytest.approx(float(row["kv_rs_mib"]), abs=0.01)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(list(row.values())[:10]))
+def test_both_contexts_are_the_engines(row: dict[str, str]) -> None:
+    memory = of_row(row).memory
+    gpu = memory.gpus[int(row["device"])]
+    assert gpu.weights_bytes / MIB == pytest.approx(float(row["model_mib"]), abs=0.011)
+    assert gpu.kv_cache.recurrent_bytes / MIB == pytest.approx(float(row["kv_rs_mib"]), abs=0.011)
     caches = float(row["kv_full_mib"]) + float(row["second_kv_mib"])
-    assert gpu.kv_cache.full_attention_bytes / MIB == pytest.approx(caches, abs=0.01)
+    assert gpu.kv_cache.full_attention_bytes / MIB == pytest.approx(caches, abs=0.011)
     buffers = float(row["compute_mib"]) + float(row["second_compute_mib"])
-    logits = 4 * 248320 * int(row["ubatch"]) / MIB
-    assert buffers + logits <= gpu.compute_bytes / MIB <= 1.26 * buffers + logits + 48
+    assert gpu.compute_bytes / MIB == pytest.approx(buffers, abs=0.011)
+    assert float(row["grown_mib"]) * MIB <= gpu.pool_bytes
+    assert memory.basis == "exact"
 
 
-def test_it_is_an_estimate_with_a_note() -> None:
-    ahead, plain = load(4), load(0)
-    assert (ahead.memory.basis, plain.memory.basis) == ("estimate", "exact")
-    assert "predicts 4 tokens ahead (draft_num_predict): its layers" in ahead.memory.note
-    assert ahead.whole_bytes - plain.whole_bytes == ahead.memory.gpu_bytes - plain.memory.gpu_bytes > 0
+def test_its_cache_is_of_half_precision_whatever_the_models_is() -> None:
+    halves, quantised = load(1).memory.gpus[0], load(1, kv_cache_type="q8_0").memory.gpus[0]
+    (own_halves,), (own_quantised,) = load(0).memory.gpus, load(0, kv_cache_type="q8_0").memory.gpus
+    added = [one.kv_cache.full_attention_bytes - own.kv_cache.full_attention_bytes for one, own in (
+        (halves, own_halves), (quantised, own_quantised))]  # fmt: skip
+    assert added == [16 * MIB, 16 * MIB]
 
 
-# Ollama issue 17482: 581.77 MiB for the second context at 4096 tokens and a batch of 512.
-def test_a_reported_second_context_is_within_the_bound() -> None:
-    (ahead,), (plain,) = load(4).memory.gpus, load(0).memory.gpus
-    states = 4 * plain.kv_cache.recurrent_bytes
-    weights = ahead.weights_bytes - plain.weights_bytes
-    assert ahead.total_bytes - plain.total_bytes - states - weights >= 581.77 * MIB
-
-
-def test_what_is_fitted_is_without_it() -> None:
+# A graph that is not known: that of glm-4.7 was measured, and its second compute buffer was 1.08 times the first.
+def test_where_the_graph_is_not_known_it_is_a_bound_with_a_note() -> None:
     shape_of = model(4).shape
     assert shape_of is not None
-    settings = LoadSettings(4096, 1, 512)
-    whole, first = estimate(shape_of, settings), first_context(shape_of, settings)
-    assert first == first_context(model(0).shape or shape_of, settings)
-    assert (whole.basis, first.basis) == ("estimate", "exact")
-    assert whole.gpu_bytes == load(4).memory.gpu_bytes > first.gpu_bytes
+    other = scheduler_model(replace(shape_of, architecture="qwen3next"))
+    exact, bound = load(4).memory, load(other).memory
+    assert (exact.basis, exact.note, bound.basis) == ("exact", "", "estimate")
+    assert "predicts 4 tokens ahead (draft_num_predict): its layers" in bound.note
+    assert bound.gpus[0].compute_bytes > exact.gpus[0].compute_bytes
+    assert bound.gpus[0].kv_cache.full_attention_bytes == 9 * (exact.gpus[0].kv_cache.full_attention_bytes // 9) * 16 // 9
+
+
+# Ollama issue 17482: 581.77 MiB for the second context at 4096 tokens and a batch of 512; logits of a whole batch are in it.
+def test_a_build_that_was_not_measured_may_keep_the_logits_of_a_whole_batch() -> None:
+    loads = [load(ahead, version="0.31.0", build=parse_build("b9840")) for ahead in (4, 0)]
+    (ahead,), (plain,) = (one.memory.gpus for one in loads)
+    states = 4 * plain.kv_cache.recurrent_bytes
+    assert ahead.total_bytes - plain.total_bytes - states - (ahead.weights_bytes - plain.weights_bytes) >= 581.77 * MIB
+    assert loads[0].memory.basis == "estimate"
+
+
+# llama.cpp common/fit.cpp: the second context competes for the same memory (b11218); before, it raised what is left free.
+def test_layers_are_fitted_to_what_it_leaves_free() -> None:
+    def enough(ahead: int) -> int:
+        """States are there already while the engine looks at what is free."""
+        gpu = load(ahead).memory.gpus[0]
+        return gpu.total_bytes + gpu.kv_cache.recurrent_bytes + 1024 * MIB
+
+    assert enough(4) - enough(0) > 600 * MIB
+    for ahead in (0, 4):
+        assert [load(ahead, (enough(ahead) + more,)).spilled for more in (0, -MIB)] == [False, True]
+
+
+def test_without_fit_too_little_memory_is_a_failure() -> None:
+    needs = load(0).used_bytes[0] + 10 * MIB
+    assert load(0, (needs,), fit=False).failure == ""
+    failed = load(4, (needs,), fit=False)
+    assert failed.is_out_of_memory
+    assert "predicts tokens ahead" in failed.failure
 
 
 def test_of_several_gpus_the_last_one_holds_the_second_context() -> None:
     ahead, plain = load(1, (12 * GIB, 12 * GIB)).memory, load(0, (12 * GIB, 12 * GIB)).memory
     grown = [one.total_bytes - other.total_bytes for one, other in zip(ahead.gpus, plain.gpus)]
     assert grown[0] == plain.gpus[0].kv_cache.recurrent_bytes
-    assert grown[1] > 600 * MIB
+    assert grown[1] > grown[0] + 100 * MIB
 
 
 def test_without_a_gpu_it_lies_in_system_memory() -> None:
     ahead, plain = load(1, ()).memory.host, load(0, ()).memory.host
-    assert ahead.total_bytes - plain.total_bytes > 500 * MIB
+    assert ahead.total_bytes - plain.total_bytes > 100 * MIB
     assert ahead.weights_bytes == plain.weights_bytes
 
 

@@ -60,6 +60,25 @@ SCORES = [
     ("gemma3:4b", 32768, 1024, 512),
     ("gemma3:4b", 32768, 2048, 1028),
 ]
+# On compute capability 7.0, with that of v0.5.0: in 7.5's place cuBLAS multiplies, and is handed weights in half precision.
+ON_VOLTA = [
+    ("llama3.2:1b", 512, 44),
+    ("llama3.2:1b", 2048, 68),
+    ("gemma3:1b", 512, 26),
+    ("gemma3:1b", 2048, 48),
+    ("gemma3:4b", 512, 64),
+    ("gemma3:4b", 2048, 94),
+    ("llama3.1:8b", 512, 130),
+    ("llama3.1:8b", 2048, 172),
+    ("qwen2.5:7b", 512, 152),
+    ("qwen2.5:7b", 2048, 208),
+    ("qwen3.5:9b", 512, 112),
+    ("qwen3.5:9b", 2048, 148),
+    ("gpt-oss:20b", 512, 50),
+    ("gpt-oss:20b", 2048, 72),
+    ("granite4:tiny-h", 512, 26),
+    ("granite4:tiny-h", 2048, 54),
+]
 PRODUCTS = [
     ("llama3.1:8b", 512, 20),
     ("llama3.1:8b", 1024, 22),
@@ -194,6 +213,15 @@ def test_each_of_several_gpus_has_a_pool_and_no_total_counts_it():
     assert alone.total_bytes == alone.buffers_bytes
 
 
+@pytest.mark.parametrize(("name", "batch", "measured"), ON_VOLTA)
+def test_weights_that_cublas_is_handed_are_within_the_bound(name, batch, measured):
+    found = pool_mib(
+        name, 4096, batch, "f16 auto", build="v0.5.0", workspace_bytes=4 * MIB, dequantised_bytes=2
+    )
+    assert measured <= found <= 4 + 3.2 * measured
+    assert found >= pool_mib(name, 4096, batch, "f16 auto", build="v0.5.0", workspace_bytes=4 * MIB)
+
+
 LLAMA, HYBRID = shape_of("llama3.1:8b"), shape_of("qwen3.5:9b")
 # 200 cells of full attention and 100 of a window in each of 3 slots, 60 tokens at once.
 LAYOUT = Cells(200, 100, 3, 60)
@@ -238,3 +266,19 @@ def test_the_copy_of_scores_adds_up(changes, classes, scores_bytes):
 def test_what_sorting_takes_adds_up(cells, tokens, piece_bytes):
     found = _pool._sorted_bytes(Cells(cells, 0, 1, tokens))
     assert found == _pool.SORTED_COPIES * piece_bytes + 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("lengths", "element_bytes", "dequantised_bytes"),
+    [
+        # A norm's row is no product.
+        ((10,), 2, 0),
+        ((10, 20), 2, 2 * (10 * 20 + 60 * 30)),
+        ((10, 20), 4, 4 * (10 * 20 + 60 * 30)),
+        # Rows of the three experts that each token has are put in order.
+        ((10, 20, 8), 2, 2 * (10 * 20 + 60 * 30) + 4 * 60 * 3 * 30),
+    ],
+)
+def test_weights_that_cublas_is_handed_add_up(lengths, element_bytes, dequantised_bytes):
+    shape = replace(LLAMA, numbers={"expert_used_count": 3}, forms=((("a.weight", lengths),),))
+    assert _pool._dequantised_bytes(shape, LAYOUT, 0, element_bytes) == dequantised_bytes
