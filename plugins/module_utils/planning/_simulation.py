@@ -61,7 +61,7 @@ class Peak:
     options: Options
     used_bytes: int
     to_stay_free_bytes: int
-    pool_bytes: int = 0
+    pool_bytes: int
 
 
 @dataclass(frozen=True)
@@ -281,12 +281,12 @@ class Simulation:
                 continue
             if free < keep:
                 return (
-                    f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} "
+                    f"{server.runners[-1].name} leaves {gib(free)} of GPU {self.gpus[position].index} "
                     f"free, and {gib(keep)} are to stay free"
                 )
             if free < pools + self.headroom_bytes:
                 return (
-                    f"{server.runners[-1].name} leaves {gib(max(free, 0))} of GPU {self.gpus[position].index} free, and the"
+                    f"{server.runners[-1].name} leaves {gib(free)} of GPU {self.gpus[position].index} free, and the"
                     f" engine's pools take up to {gib(pools)} there as the contexts fill"
                 )
         return ""

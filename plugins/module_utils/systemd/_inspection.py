@@ -120,11 +120,11 @@ class Inspection:
     differences: tuple[Difference, ...]
     refusals: tuple[str, ...]
     problems: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    stopped: str = ""
-    file_edited: bool | None = None
-    unproven: bool = False
-    service_id: str = ""
+    notes: tuple[str, ...]
+    stopped: str
+    file_edited: bool | None
+    unproven: bool
+    service_id: str
 
     @property
     def shown(self) -> dict[str, str]:

@@ -39,7 +39,7 @@ class Directive:
     key: str
     value: str
     line: int
-    last_line: int = field(default=0, compare=False)
+    last_line: int = field(compare=False)
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,8 @@ class UnitState:
     started_at: str | None
     invocation_id: str
     user: str
-    started_at_s: float | None = None
-    job: int = 0
+    started_at_s: float | None
+    job: int
 
     @property
     def exists(self) -> bool:

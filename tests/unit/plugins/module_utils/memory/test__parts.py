@@ -36,7 +36,7 @@ def test_caches_add_up_by_kind() -> None:
 
 
 def test_what_nobody_tells_of_takes_nothing() -> None:
-    assert GpuMemory() == GpuMemory(0, 0, KvCache(0, 0, 0), 0, 0, 0, 0)
+    assert GpuMemory() == GpuMemory(0, 0, KvCache(0, 0, 0), 0, 0, 0, 0, 0)
     assert HostMemory() == HostMemory(0, 0, 0, KvCache(0, 0, 0), 0, 0, 0)
     assert (GpuMemory().total_bytes, HostMemory().total_bytes) == (0, 0)
 

@@ -9,6 +9,8 @@ import json
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils._lines import LINE_CHARACTERS
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _present
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._present import (
     fleet_lines,
     plan_lines,
@@ -181,3 +183,20 @@ def test_no_line_of_many_hosts_is_wider_than_a_terminal(plan):
 
 def test_no_plan_is_said_too():
     assert fleet_lines({}) == ["no host has a plan"]
+
+
+def test_of_what_loads_took_the_twelve_rows_are_shown_that_differ_most():
+    seen = [
+        {
+            "model": f"m{number}", "kind": "compute", "gpu": 1, "when": "2026-11-28T02:00:00Z",
+            "predicted_bytes": 64 * MIB, "seen_bytes": 64 * MIB + more, "difference_bytes": more,
+        }
+        for number, more in enumerate((-1) ** count * count * MIB for count in range(20))
+    ]
+    rows = _present._seen_rows({"seen": seen})
+    assert rows[:2] == [
+        ("LOADED", "BUFFER", "GPU", "FORETOLD MiB", "SEEN", "DIFFERENCE", "WHEN"),
+        ("m19", "compute", "1", "64.0", "45.0", "-19.0", "2026-11-28T02:00:00Z"),
+    ]
+    assert [row[0] for row in rows[1:]] == [f"m{number}" for number in range(19, 7, -1)]
+    assert _present._seen_rows({"seen": []}) == _present._seen_rows({}) == []

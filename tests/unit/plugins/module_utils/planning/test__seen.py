@@ -144,6 +144,55 @@ def test_loads_that_say_nothing_about_the_rules(log):
     assert rows_of(log) == ()
 
 
+def launched(**changes: object) -> ServerLog:
+    log = one(582)
+    (load,) = log.loads
+    return replace(log, loads=(replace(load, launched=replace(load.launched, **changes)),))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kv_cache_type": "q5_1"},
+        {"flash_attention": "perhaps"},
+        {"parallel": 0},
+        {"parallel": 4, "context_total": 3},
+        {"batch": 0},
+        {"has_adapter": True},
+        {"num_gpu": 0},
+        {"num_gpu": 33},
+    ],
+)
+def test_launches_that_say_nothing_about_the_rules(changes):
+    assert rows_of(launched()) != ()
+    assert rows_of(launched(**changes)) == ()
+
+
+@pytest.mark.parametrize("changes", [{"parallel": 4, "context_total": 4}, {"kv_cache_type": "", "batch": 1}])
+def test_launches_that_are_just_such_as_the_rules_know(changes):
+    assert rows_of(launched(**changes)) != ()
+
+
+@pytest.mark.parametrize(("more_mib", "is_compared"), [(15.5, True), (16.5, False)])
+def test_less_than_a_layer_on_the_cpu_is_no_layer(more_mib, is_compared):
+    assert bool(rows_of(one(more_mib, "weights", "CPU_Mapped"))) is is_compared
+
+
+@pytest.mark.parametrize(
+    ("more_bytes", "is_beyond"), [(MIB // 4, False), (MIB // 4 + 1, True), (-MIB // 4, False), (-MIB // 4 - 1, True)]
+)
+def test_what_is_foretold_exactly_is_so_within_a_quarter_of_a_mib(more_bytes, is_beyond):
+    row = next(row for row in rows_of(one(0)) if row.kind == "compute")
+    assert row.basis == "exact"
+    rows = rows_of(one((row.predicted_bytes + more_bytes - row.seen_bytes) / MIB))
+    assert [row.is_beyond for row in rows if row.kind == "compute"] == [is_beyond]
+
+
+def test_of_many_loads_64_are_compared():
+    log = one(0)
+    assert len(rows_of(replace(log, loads=log.loads * 65))) == 64 * 3
+
+
 BASE = Observed("sha256-a", VERSION, 10488, 8192, 4, 512, "f16", "auto", ((1, 2, 3),))
 
 
@@ -174,7 +223,15 @@ def test_of_many_the_newest_are_kept():
 
 @pytest.mark.parametrize(
     "rubbish",
-    [[1], [{}], [{**BASE.to_dict(), "more_bytes": [[-1, 0, 0]]}], [{**BASE.to_dict(), "parallel": "x"}], 5],
+    [
+        [1],
+        [{}],
+        [{**BASE.to_dict(), "more_bytes": [[-1, 0, 0]]}],
+        [{**BASE.to_dict(), "more_bytes": [[1, 2]]}],
+        [{**BASE.to_dict(), "more_bytes": [[1, 2, 3, 4]]}],
+        [{**BASE.to_dict(), "parallel": "x"}],
+        5,
+    ],
 )
 def test_a_record_of_another_form_is_one_sentence(rubbish):
     with pytest.raises(ValueError, match="what was observed of loads is not in the form that was written"):

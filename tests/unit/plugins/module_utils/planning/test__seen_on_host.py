@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,17 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log
     ModelHistory,
     ServerLog,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _seen_on_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import SeenLoad
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen_on_host import (
+    SeenOnHost,
+    seen_on_host,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
 GPU = {"devices": [{"memory_total_bytes": 12 * GIB}]}
@@ -106,3 +115,52 @@ def test_evictions_and_spills_are_told(at_least, sentence):
 def test_what_the_server_refused_to_load_is_told_with_its_own_words(error, sentence):
     log = ServerLog(version="0.33.0", models=(ModelHistory(LLAMA.digest, failed=2, error=error),))
     assert sentence in planned(Said(log)).warnings
+
+
+INPUTS = SimpleNamespace(
+    demands=(), others=(scheduler_model(LLAMA),), host=SimpleNamespace(gpus=()), rules=rules("0.33.0")
+)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentences"),
+    [
+        ({"loads": 3}, []),
+        ({"evicted": 1}, ["llama3.1:8b was evicted once since the server was started"]),
+        (
+            {"spilled": 3},
+            [
+                "llama3.1:8b was left partly to the CPU 3 times (such loads are not compared with what is foretold) since the "
+                "server was started"
+            ],
+        ),
+        ({"failed": 2}, ["llama3.1:8b could not be loaded twice since the server was started"]),
+    ],
+)
+def test_only_what_went_wrong_is_warned_of(counts, sentences):
+    log = ServerLog(version="0.33.0", models=(ModelHistory(LLAMA.digest, **counts),))
+    assert list(seen_on_host(INPUTS, Said(log), ()).warnings) == sentences
+
+
+def test_a_model_has_its_name_or_that_of_its_file():
+    log = ServerLog(version="0.33.0", models=(ModelHistory(LLAMA.digest), ModelHistory("sha256-other")))
+    assert [one.model for one in seen_on_host(INPUTS, Said(log), ()).history] == ["llama3.1:8b", "sha256-other"]
+    assert seen_on_host(INPUTS, Said(ServerLog(version="0.33.0")), ()) == SeenOnHost()
+
+
+def test_of_many_differences_the_five_largest_are_told(monkeypatch):
+    rows = [
+        SeenLoad(
+            *("m", LLAMA.digest, "compute", 0, 8192, 4, 512, "f16", "auto", "0.33.0", 10488, "exact", 64 * MIB),
+            *(64 * MIB + more * MIB, "T", True, False),
+        )
+        for more in (1, -7, 3, 2, -5, 6, 4)
+    ]
+    log = ServerLog(version="0.33.0", models=(ModelHistory(LLAMA.digest),))
+    monkeypatch.setattr(_seen_on_host, "compared", lambda *_given: tuple(rows))
+    *told, last = seen_on_host(INPUTS, Said(log), ()).warnings
+    sizes = [one.split(" took ")[1].split(" of ")[0] for one in told]
+    assert sizes == ["7 MiB less", "6 MiB more", "5 MiB less", "4 MiB more", "3 MiB more"]
+    assert last == "2 more buffers were not as foretold: see seen"
+    monkeypatch.setattr(_seen_on_host, "compared", lambda *_given: tuple(rows[:5]))
+    assert len(seen_on_host(INPUTS, Said(log), ()).warnings) == 5

@@ -5,17 +5,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import ServerLog
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Eviction, Plan
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _today
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Eviction, Plan, Today
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._today import differences
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import model
 
 
 def planned(running: dict[str, str] | None, *names: str, gpus: tuple[int, ...] = (24,), **options: Any) -> Plan:
@@ -106,6 +115,117 @@ def test_a_context_below_ollamas_own_is_said_also_where_nothing_runs():
 def test_a_context_that_the_operator_made_shorter_is_said_to_be_so(policy, words):
     plan = planned({"OLLAMA_CONTEXT_LENGTH": "16384"}, "llama3.1:8b", policy=Policy(**policy))
     assert plan.difference[0] == f"each request gets 8192 tokens of context, today 16384: {words}"
+
+
+A, B = model("a"), model("b")
+TODAY = Today(2, 3, 8192, "f16", together=2, spills=(), evictions=(), gpu_bytes=5 * GIB, sentences=())
+
+
+def told(today: Today | None, candidate: Candidate, *, ends: str = "", gpu_bytes: int = 5 * GIB, **changes: Any) -> list[str]:
+    values: dict[str, Any] = {"loaded": 2, "policy": Policy(), "unsafe": "", "models": (A, B), **changes}
+    chosen = Chosen(
+        SimpleNamespace(policy=values["policy"], automatic_context_length=8192),
+        None,
+        Goal(values["models"], True, (2, 1), (8192,), ("f16",), (False,)),
+        Choice(candidate, values["loaded"]),
+        unsafe=values["unsafe"],
+    )
+    return list(differences(today, chosen, gpu_bytes, ends))
+
+
+ENDS = "1 x 16384 or 2 x 8192"
+BETWEEN = f"slots or context: {ENDS} is safe; OLLAMA_NUM_PARALLEL (ollama_plan_requests) decides between them"
+SHORTER = "each request gets 4096 tokens of context, today 8192: "
+
+
+@pytest.mark.parametrize(
+    ("today", "candidate", "options", "sentences"),
+    [
+        (TODAY, Candidate(2, 8192), {}, []),
+        (TODAY, Candidate(4, 8192), {}, ["requests at once for each model: 2 today, 4 planned"]),
+        (TODAY, Candidate(2, 16384), {}, ["context for each request: 8192 today, 16384 planned"]),
+        (TODAY, Candidate(2, 8192), {"loaded": 1}, ["models kept loaded together: 2 today, 1 planned"]),
+        (
+            TODAY,
+            Candidate(2, 8192),
+            {"policy": Policy(max_loaded_models=5)},
+            ["models kept loaded together: 2 today, 5 planned"],
+        ),
+        # Of what is safe together no more stay than are allowed to.
+        (replace(TODAY, max_loaded_models=1), Candidate(2, 8192), {}, ["models kept loaded together: 1 today, 2 planned"]),
+        (TODAY, Candidate(2, 8192), {"gpu_bytes": 6 * GIB}, ["GPU memory of loaded models: 5.0 GiB today, 6.0 GiB planned"]),
+        # No more than its digits tell.
+        (TODAY, Candidate(2, 8192), {"gpu_bytes": 5 * GIB + 1}, []),
+        (TODAY, Candidate(2, 8192), {"ends": ENDS}, []),
+        (TODAY, Candidate(4, 8192), {"ends": ENDS}, [BETWEEN, "requests at once for each model: 2 today, 4 planned"]),
+        (
+            TODAY,
+            Candidate(2, 4096),
+            {},
+            [
+                f"{SHORTER}more does not fit beside the models that are kept; with ollama_plan_wanted name fewer, or set "
+                "ollama_plan_context_length=8192 to have it checked"
+            ],
+        ),
+        (
+            TODAY,
+            Candidate(2, 4096),
+            {"loaded": 1},
+            [
+                f"{SHORTER}more does not fit; set ollama_plan_context_length=8192 to have it checked",
+                "models kept loaded together: 2 today, 1 planned",
+            ],
+        ),
+        (
+            TODAY,
+            Candidate(2, 4096),
+            {"policy": Policy(max_context_length=8191)},
+            [f"{SHORTER}ollama_plan_max_context_length allows no more; raise it"],
+        ),
+        (
+            TODAY,
+            Candidate(2, 4096),
+            {"policy": Policy(max_context_length=8192), "ends": ENDS},
+            [
+                f"{SHORTER}that is the price of 2 slots ({ENDS}); with ollama_plan_requests=1 a request gets more, and with "
+                "ollama_plan_context_length=8192 it keeps what it has where that fits"
+            ],
+        ),
+        # Where nothing runs, Ollama's own choice is what would.
+        (None, Candidate(2, 8192), {}, []),
+        (None, Candidate(2, 8192), {"ends": ENDS}, [BETWEEN]),
+        (
+            None,
+            Candidate(2, 16384),
+            {},
+            ["each request gets 16384 tokens of context, by Ollama itself 8192: there is memory for it"],
+        ),
+        (None, Candidate(2, 16384), {"unsafe": "it spills"}, []),
+        # A Modelfile that sets num_ctx has its own, whatever is planned.
+        (TODAY, Candidate(2, 4096), {"models": (replace(A, num_ctx=512),)}, []),
+    ],
+)
+def test_what_the_plan_changes(today, candidate, options, sentences):
+    assert told(today, candidate, **options) == sentences
+
+
+@pytest.mark.parametrize(
+    ("together", "models", "sentences"),
+    [
+        (2, (A, B), ["all 2 models fit together, whichever is asked for first"]),
+        (1, (A, B), ["any 1 of the 2 models are safe together, any 2 are not"]),
+        (0, (A, B), ["not every one of the 2 models is safe alone"]),
+        (1, (A,), []),
+        (0, (A,), []),
+    ],
+)
+def test_how_many_models_of_today_fit_together(together, models, sentences):
+    values = "2 requests at once for each model, 8192 tokens for each request, at most 3 models loaded"
+    assert list(_today._sentences(replace(TODAY, together=together), models)) == [values, *sentences]
+
+
+def test_of_many_models_16_are_loaded_in_turn():
+    assert _today.MOST_LOADED_IN_TURN == 16
 
 
 def test_the_same_values_make_no_difference():

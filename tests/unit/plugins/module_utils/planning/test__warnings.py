@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     ServerSettings,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import model
 
 GIB = 1 << 30
@@ -116,6 +117,30 @@ def test_what_is_special_about_a_model_is_said(changes, asked, candidate, beginn
         assert warning.startswith(beginning)
 
 
+def test_a_family_with_one_slot_is_warned_of_where_requests_at_once_are_asked_for_of_all():
+    demand = Demand(replace(A, family="qwen35"), None)
+    assert [len(model_warnings(demand, Candidate(1, 4096), rules("0.33.0"), requests=count)) for count in (1, 2)] == [0, 1]
+
+
+AHEAD = replace(shape("llama3.1:8b"), numbers={**shape("llama3.1:8b").numbers, "nextn_predict_layers": 1}, ahead_bytes=1)
+
+
+@pytest.mark.parametrize(
+    ("of_model", "version", "is_warned_of"),
+    [
+        (AHEAD, "0.33.0", True),
+        # A Modelfile that sets it has it planned; a version that does not know it does nothing with it.
+        (replace(AHEAD, parameters={"draft_num_predict": 1}), "0.33.0", False),
+        (AHEAD, "0.24.0", False),
+        (replace(AHEAD, ahead_bytes=0), "0.33.0", False),
+        (None, "0.33.0", False),
+    ],
+)
+def test_layers_that_would_predict_ahead_where_a_client_has_them_do_so_are_told(of_model, version, is_warned_of):
+    warnings = model_warnings(Demand(replace(A, shape=of_model), None), Candidate(1, 4096), rules(version), requests=1)
+    assert ["a has layers that predict tokens ahead (MTP)" in one for one in warnings] == [True] * is_warned_of
+
+
 @pytest.mark.parametrize(
     ("loaded", "running", "is_warned_of"),
     [
@@ -168,6 +193,25 @@ B = model("b", key="a")
                 "reloads it whenever another tag is asked for"
             ],
         ),
+        *(
+            (
+                [replace(A, **{name: first}), replace(B, **{name: second})],
+                [
+                    f"a, b are tags of one file with different {name}: one of them is loaded at a time, and Ollama reloads it "
+                    "whenever another tag is asked for"
+                ],
+            )
+            for name, first, second in (("num_batch", 64, None), ("num_gpu", 0, 1), ("main_gpu", 0, None))
+        ),
+        (
+            [replace(A, num_batch=64, main_gpu=0), B],
+            [
+                "a, b are tags of one file with different num_batch and main_gpu: one of them is loaded at a time, and Ollama "
+                "reloads it whenever another tag is asked for"
+            ],
+        ),
+        # -1 says as little as nothing.
+        ([replace(A, num_gpu=-1), B], ["a, b are tags of one file: they share one runner and count as one model"]),
         (
             [replace(A, num_gpu=0), B],
             [

@@ -66,6 +66,8 @@ def test_what_is_really_free_is_what_no_model_uses() -> None:
             [runner((0,), 30, used=35)], 0, (55, 40), id="a GPU without a model: what is really free"
         ),
         pytest.param([runner((0,), 70, used=35)], 0, (30, 40), id="or less, by what the models logged"),
+        pytest.param([runner((0,), 120, used=35)], 0, (0, 40), id="never less than nothing by their logs"),
+        pytest.param([], 50, (40, 0), id="nor by the discovery's context"),
         pytest.param([runner((), 30)], 0, (90, 40), id="a model on the CPU counts for nothing"),
     ],
 )

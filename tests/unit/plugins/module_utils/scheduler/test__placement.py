@@ -139,6 +139,7 @@ def test_the_context_is_never_longer_than_trained() -> None:
         pytest.param(
             [gpu(5), gpu(4, "ROCm"), gpu(4, "ROCm")], {}, (1, 2), False, id="the library with the most memory"
         ),
+        pytest.param([gpu(5), gpu(5, "ROCm")], {}, (0,), False, id="of equal libraries the first"),
         pytest.param(
             [gpu(3), gpu(96, "Vulkan", integrated=True)],
             {"system_free_bytes": 4 * GIB},
@@ -268,7 +269,8 @@ def test_an_explicit_batch_is_taken_and_charged_for(num_batch: int, surcharge: i
         (5, False, {}, False),
         (5, True, {}, True),
         (5.7, True, {}, False),
-        (5, True, {"options": options(num_gpu=16)}, False),
+        (5, True, {"options": options(num_gpu=1)}, False),
+        (5, True, {"options": options(num_gpu=32)}, False),
         (5, True, {"options": options(num_gpu=33)}, True),
         (5, True, {"options": options(num_gpu=0)}, False),
     ],
@@ -283,7 +285,8 @@ def test_a_model_beside_others_must_be_within_80_percent(
     ("free_gib", "architecture", "changes", "on_gpu"),
     [
         (24, "gemma3", {}, True),
-        (1.5, "gemma3", {}, False),
+        (1.78125, "gemma3", {}, True),
+        (1.78, "gemma3", {}, False),
         (1.5, "gemma3n", {}, True),
         (24, "gemma3", {"options": options(num_gpu=4)}, False),
         (24, "gemma3", {"options": options(num_gpu=0)}, False),
@@ -296,11 +299,30 @@ def test_a_projector_needs_a_gibibyte_beside_it(
     assert decided([gpu(free_gib)], model, **changes).projector_on_gpu is on_gpu
 
 
-def test_a_gpu_that_claims_no_free_memory_is_taken_at_its_size() -> None:
+@pytest.mark.parametrize("total_bytes", [24 * GIB, 0])
+def test_a_gpu_that_claims_no_free_memory_is_taken_at_its_size_and_one_without_a_size_for_large(total_bytes: int) -> None:
     model = replace(MODEL, projector_bytes=800 * MIB)
-    full = SchedulerGpu(0, 24 * GIB, 0)
+    full = SchedulerGpu(0, total_bytes, 0)
     assert decided([full], model).projector_on_gpu
     assert decided([full], flash_attention="off", options=options(8192)).batch == 512
+
+
+@pytest.mark.parametrize(
+    ("total_bytes", "free_bytes", "usable_bytes"),
+    [(24, 0, 24), (24, 10, 10), (24, 24, 24), (8, 10, 8), (1, 10, 1), (0, 10, 10), (24, 1, 1)],
+)
+def test_what_is_taken_for_a_gpus_memory_is_what_is_free_but_no_more_than_there_is(
+    total_bytes: int, free_bytes: int, usable_bytes: int
+) -> None:
+    assert View([SchedulerGpu(0, total_bytes, free_bytes)], [free_bytes]).usable_bytes(0) == usable_bytes
+
+
+@pytest.mark.parametrize(("system", "alone", "both"), [(0, 50, 115), (1, 1, 16), (99, 50, 114), (100, 50, 115)])
+def test_integrated_gpus_have_together_what_the_system_has_free(system: int, alone: int, both: int) -> None:
+    on = [SchedulerGpu(index, 100, 50, "CUDA", index < 2) for index in range(3)]
+    view = View(on, (50, 50, 15), system)
+    assert (view.available_bytes(0), view.available_bytes(2)) == (alone, 15)
+    assert view.available_to((0, 1, 2)) == both
 
 
 @given(

@@ -144,6 +144,10 @@ def test_the_overhead_per_gpu_lowers_the_automatic_context_and_nothing_else() ->
     less = server(24, OLLAMA_CONTEXT_LENGTH="0", OLLAMA_GPU_OVERHEAD=str(2 * GIB)).load(model())[1]
     assert (plain.context_length, less.context_length) == (32768, 4096)
     assert plain.placement == less.placement
+    # A GPU is never less than nothing: 23 GiB, and a byte less.
+    for first, context_length in ((25.0, 32768), (25 - 1 / GIB, 4096)):
+        both = server(first, 1, OLLAMA_CONTEXT_LENGTH="0", OLLAMA_GPU_OVERHEAD=str(2 * GIB))
+        assert both.load(model(file_gib=1))[1].context_length == context_length
 
 
 def test_a_vision_model_gets_at_least_2048_tokens() -> None:
@@ -218,6 +222,7 @@ def test_a_model_that_is_loaded_answers_at_once() -> None:
         (LoadRequest(num_ctx=8192), {}, "num_ctx 4096, asked 8192"),
         (LoadRequest(num_batch=64), {}, "num_batch automatic, asked 64"),
         (LoadRequest(num_gpu=10), {}, "num_gpu -1, asked 10"),
+        (LoadRequest(num_gpu=0), {}, "num_gpu -1, asked 0"),
         (LoadRequest(main_gpu=0), {}, "main_gpu any, asked 0"),
         (LoadRequest(), {"side_files": ("sha256-1",)}, "another projector or adapter"),
         (LoadRequest(num_gpu=-1), {}, ""),
@@ -515,6 +520,19 @@ def test_before_0_30_the_first_model_spills_what_does_not_fit() -> None:
     assert 0 < outcome.gpu_layers < outcome.layers
     assert "others go to the CPU" in text(outcome)
     assert after.free_bytes()[0] >= 0
+
+
+def test_before_0_30_it_is_told_what_all_of_a_model_takes_whether_it_fits_or_not() -> None:
+    qwen = scheduler_model_of("qwen3:8b")
+    fits, spills, on_cpu = (old_server(*gpus).load(qwen)[1] for gpus in ((24,), (6,), ()))
+    assert fits.whole_bytes == sum(fits.gpu_bytes)
+    assert spills.whole_bytes == fits.whole_bytes > sum(spills.gpu_bytes)
+    assert on_cpu.whole_bytes == 0
+
+
+def test_before_0_30_a_batch_that_is_asked_for_is_taken() -> None:
+    llama = scheduler_model_of("llama3.2:1b")
+    assert [old_server(24).load(llama, LoadRequest(num_batch=batch))[1].batch for batch in (64, None)] == [64, 512]
 
 
 def test_before_0_30_every_gpu_is_counted() -> None:

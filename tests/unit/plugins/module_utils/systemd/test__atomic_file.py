@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _at
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._atomic_file import (
     ABANDONED_AFTER_SECONDS,
     make_folder,
+    make_state_folder,
     move_file,
     remove_file,
     replace_file,
@@ -73,6 +74,28 @@ def test_a_part_that_cannot_be_made_leaves_the_old_file_and_nothing_beside_it(tm
         replace_file(str(target), parts(), 0o644)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_first_file_has_its_mode_whatever_the_umask_and_stays_what_it_is(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write_file(str(tmp_path / "file"), "text", 0o644)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    with pytest.raises(FileExistsError):
+        write_file(str(tmp_path / "file"), "other", 0o644)
+    assert (tmp_path / "file").read_text() == "text"
+
+
+@pytest.mark.parametrize("mode", [None, 0o755, 0o701, 0o710, 0o700])
+def test_a_state_folder_is_private_and_so_is_the_one_above_it(tmp_path, mode):
+    above = tmp_path / "collection"
+    if mode is not None:
+        above.mkdir()
+        above.chmod(mode)
+    make_state_folder(str(above / "unit"))
+    assert [path.stat().st_mode & 0o777 for path in (above, above / "unit")] == [0o700, 0o700]
 
 
 def test_a_symbolic_link_is_not_written_through(tmp_path):

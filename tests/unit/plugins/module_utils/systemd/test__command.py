@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -44,6 +45,31 @@ def test_a_command_is_run_in_a_known_language_without_expanding_anything():
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), PermissionError(13, "denied")])
 def test_a_program_that_cannot_be_run_is_an_answer(error):
     assert runner(Module(error))(["/bin/sh"]) == Completed(127, "", error.strerror)
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (["systemctl", "show"], ["/found/systemctl", "show"]),
+        # What env(1) runs stands behind what it sets.
+        (["env", "A=1", "B=2", "systemctl", "C=3"], ["/found/env", "A=1", "B=2", "/found/systemctl", "C=3"]),
+        (["env", "systemctl", "show"], ["/found/env", "/found/systemctl", "show"]),
+    ],
+)
+def test_programs_are_run_by_their_paths(monkeypatch, command, found):
+    monkeypatch.setattr(_command, "program", "/found/{}".format)
+    module = Module((0, "", ""))
+    runner(module)(command)
+    assert module.asked["command"] == found
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_users_own_service_manager_is_found_where_it_runs(monkeypatch, is_there):
+    monkeypatch.setattr(_command.os.path, "isdir", lambda path: is_there)
+    module = Module((0, "", ""))
+    runner(module)(["/bin/sh"])
+    assert (module.asked["environ_update"].get("XDG_RUNTIME_DIR") == f"/run/user/{os.geteuid()}") is is_there
+    assert ("DBUS_SESSION_BUS_ADDRESS" in module.asked["environ_update"]) is is_there
 
 
 def test_a_command_that_ends_in_time_answers():

@@ -46,7 +46,7 @@ class FakeSystemd:
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(_dropin, "dropin_base_directory", lambda scope, runtime=False: str(tmp_path / "etc"))
+    monkeypatch.setattr(_dropin, "dropin_base_directory", lambda scope, runtime: str(tmp_path / ("run" if runtime else "etc")))
     monkeypatch.setattr(_dropin, "state_directory", lambda scope, unit: str(tmp_path / "state"))
     return tmp_path
 

@@ -116,3 +116,5 @@ def test_the_budgets():
     """16 MiB at most, 1 MiB in any case, a quarter of a second in all where nothing else takes the host's time."""
     assert (_journal_parts.NEWEST_BYTES, _journal_parts.LEAST_BYTES) == (16 << 20, 1 << 20)
     assert (_journal_parts.NEWEST_SECONDS, _journal_parts.ALL_SECONDS) == (0.12, 0.25)
+    assert (_journal_parts.FIRST_BYTES, _journal_parts.PLACE_BYTES) == (256 << 10, 256 << 10)
+    assert (_journal_parts._PATIENCE_SECONDS, _journal_parts._PIECE_BYTES) == (5.0, 64 << 10)

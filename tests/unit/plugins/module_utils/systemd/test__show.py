@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -67,12 +68,20 @@ def test_a_state_from_what_systemctl_shows():
     assert state.started_at.endswith("+00:00")
 
 
+def test_when_a_unit_was_started_is_told_by_the_clock_and_since_1970(monkeypatch):
+    monkeypatch.setattr(_show, "_booted_at_s", lambda: 1000.25)
+    state = parse_unit_state("ollama.service", parse_properties(f"{SHOWN}Job=17\n"))
+    assert (state.started_at_s, state.started_at, state.job) == (1005.25, "1970-01-01T00:16:45+00:00", 17)
+
+
 def test_a_unit_that_does_not_exist_and_never_ran():
     state = parse_unit_state(
         "x.service", parse_properties("LoadState=not-found\nMainPID=0\nNRestarts=[not set]\n")
     )
     assert not state.exists
     assert (state.main_pid, state.restarts, state.started_at) == (0, 0, None)
+    assert (state.started_at_s, state.job) == (None, 0)
+    assert not parse_unit_state("x.service", {}).exists
 
 
 def test_a_user_unit_is_asked_of_the_users_manager():
@@ -147,6 +156,14 @@ def test_unit_files_are_found_on_disk_not_in_what_systemd_loaded(tmp_path):
     ]
 
 
+def test_of_a_masked_unit_only_the_dropins_are_read(tmp_path):
+    dropin = tmp_path / "o.service.d" / "zz.conf"
+    dropin.parent.mkdir()
+    dropin.write_text("z")
+    state = parse_unit_state("o.service", {"FragmentPath": "/dev/null", "LoadState": "masked", "Names": "o.service"})
+    assert [file.path for file in _show.unit_files(state, [], str(tmp_path))] == [str(dropin)]
+
+
 def test_environment_files_may_be_patterns_and_may_be_absent(tmp_path):
     for name in ("b.env", "a.env"):
         (tmp_path / name).write_text(name)
@@ -173,6 +190,12 @@ def test_a_file_that_systemd_would_not_read_is_refused(tmp_path, monkeypatch):
     (tmp_path / "f").write_text("four")
     with pytest.raises(ValueError, match="is larger than 3 bytes"):
         _show.read_text(str(tmp_path / "f"))
+    (tmp_path / "f").write_text("two")
+    assert _show.read_text(str(tmp_path / "f")) == "two"
+
+
+def test_systemd_reads_files_of_4_mib_and_we_of_the_journal_1_mib():
+    assert (_show.FILE_LIMIT_BYTES, _show.JOURNAL_LIMIT_BYTES) == (4 << 20, 1 << 20)
 
 
 @pytest.fixture
@@ -189,6 +212,61 @@ def test_the_journal_of_one_run_is_read_from_its_start_or_its_end(journalctl):
     assert first[0].endswith(f"_SYSTEMD_INVOCATION_ID={'0' * 32}")
     assert first[1:] == ["1", "2"]
     assert _show.journal_of_invocation("0" * 32, from_end=True, lines=2)[-2:] == ["1000", ""]
+
+
+def test_400_lines_of_a_run_are_read_unless_others_are_asked_for(journalctl):
+    assert len(_show.journal_of_invocation("0" * 32)) == 400
+    assert len(_show.journal_of_invocation("0" * 32, from_end=True)) == 400
+
+
+def test_no_more_of_the_journal_is_read_than_its_limit(journalctl, monkeypatch):
+    monkeypatch.setattr(_show, "JOURNAL_LIMIT_BYTES", 300)
+    assert len("\n".join(_show.journal_of_invocation("0" * 32))) == 300
+
+
+@pytest.mark.parametrize(("scope", "option"), [("system", "--unit=o.service"), ("user", "--user-unit=o.service")])
+def test_the_last_messages_of_a_unit_are_those_since_a_moment(journalctl, scope, option):
+    found = _show.last_messages_of_unit(scope, "o.service", since_s=1.5, lines=2000)
+    assert found[0].endswith(f"{option} --since=@1.500000 --lines=2000")
+    assert _show.last_messages_of_unit(scope, "o.service", since_s=1.5, lines=3) == ["999", "1000", ""]
+
+
+@pytest.fixture
+def ids(tmp_path, monkeypatch):
+    """Says which machine this is, and which boot of it."""
+
+    def are(machine: str, boot: str = "boot") -> None:
+        for name, text in (("MACHINE_ID", machine), ("BOOT_ID", boot)):
+            (tmp_path / name).write_text(f"{text}\n")
+            monkeypatch.setattr(_show, name, str(tmp_path / name))
+
+    return are
+
+
+def test_a_service_has_an_id_that_no_other_one_of_the_fleet_has(ids):
+    state = parse_unit_state("o.service", {"Names": "o.service a.service"})
+    found = []
+    for machine, boot, scope, unit in (
+        ("one", "boot", "system", state),
+        ("two", "boot", "system", state),
+        # A cloned machine has another boot; a user's service and another unit are others.
+        ("one", "other", "system", state),
+        ("one", "boot", "user", state),
+        ("one", "boot", "system", parse_unit_state("o.service", {})),
+    ):
+        ids(machine, boot)
+        found.append(_show.service_id(scope, unit))
+    assert len(set(found)) == 5
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in found)
+    # Whichever of its names it is asked for by.
+    ids("one")
+    assert _show.service_id("system", parse_unit_state("a.service", {"Names": "a.service o.service"})) == found[0]
+
+
+def test_a_service_of_an_unknown_machine_has_no_id(ids, monkeypatch):
+    ids("one")
+    monkeypatch.setattr(_show, "MACHINE_ID", "/nowhere")
+    assert _show.service_id("system", parse_unit_state("o.service", {})) == ""
 
 
 @pytest.mark.parametrize("invocation", ["", "-f", "0" * 31, "0" * 32 + "\n"])

@@ -32,6 +32,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._buffer import (
     buffer_bytes,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._devices import (
+    buffers_bytes,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import AS_FIRST_READ
 from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS, shape
 
 LAYOUTS = ((4096, 1, 512), (32768, 3, 1024), (8192, 4, 2048))
@@ -192,6 +196,45 @@ def test_layers_with_inputs_of_their_own_may_hand_them_on_with_the_caches_that_t
     # Keys and values of the last two layers, which are on the second GPU.
     caches = 2 * 2 * 1024 * 256 * SLOTS * 2
     assert [more - less for more, less in zip(shared, plain)] == [4 * inputs, 4 * (inputs + caches)]
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize("model", [HYBRID, GEMMA3N, replace(LLAMA, architecture="olmo")])
+def test_several_gpus_take_what_a_graph_built_for_their_layout_takes(model, copies):
+    layout, devices = cells(model, 4096, 2, 512), (range(10), range(10, model.block_count + 1))
+    layers = used_layers(model)
+    whole = build(model, layout, Attention.FLASH, cache_type="f16", layers=layers, devices=devices).graph
+    buffers = buffers_bytes(whole.nodes, device_count=2, alignment=128, copies=copies, most_copies=30)
+    assert devices_compute_bytes(model, layout, Attention.FLASH, "f16", devices, copies) == tuple(buffers)
+
+
+def test_without_a_kernel_for_its_heads_the_host_keeps_a_copy_of_one_layers_cache():
+    on_host, on_gpu = (
+        host_compute_bytes(LLAMA, LAYOUT, one, "f16") for one in (Attention.FLASH_ON_HOST, Attention.FLASH)
+    )
+    # Without the mask, which the host then has itself.
+    assert on_host - on_gpu == 2 * SLOTS * 256 * (1024 + 1024) - 2 * TOKENS * 256
+
+
+EXPERTS = replace(LLAMA, numbers={**LLAMA.numbers, "expert_used_count": 3})
+
+
+@pytest.mark.parametrize(
+    ("model", "units", "copies", "rows"),
+    [
+        (LLAMA, range(33), 1, 3),
+        (LLAMA, range(16, 33), 4, 3),
+        # The first of several GPUs hands on what comes in, once for each request in flight.
+        (LLAMA, range(16), 4, 3 + 2 * 4),
+        (EXPERTS, range(33), 1, 3 + 3),
+    ],
+)
+def test_a_build_that_nobody_measured_may_keep_more_rows_of_the_residual_stream(model, units, copies, rows):
+    plain, allowed = (
+        compute_bytes(model, LAYOUT, Attention.FLASH, "f16", units_of(model, units), copies, engine)
+        for engine in (AS_FIRST_READ, replace(AS_FIRST_READ, allows_for_change=True))
+    )
+    assert allowed - plain == 1.5 * rows * 4 * TOKENS * 4096
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate, split
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
@@ -12,6 +14,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_setti
     Backend,
     LoadSettings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server import _pool
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import Cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
 from ansible_collections.gpufleet.ollama.tests.unit.data import header as header_of
@@ -216,3 +220,65 @@ def test_weights_that_cublas_is_handed_are_within_the_bound(name, batch, measure
     )
     assert measured <= found <= 4 + 3.2 * measured
     assert found >= pool_mib(name, 4096, batch, "f16 auto", build="v0.5.0", workspace_bytes=4 * MIB)
+
+
+LLAMA, HYBRID = shape_of("llama3.1:8b"), shape_of("qwen3.5:9b")
+# 200 cells of full attention and 100 of a window in each of 3 slots, 60 tokens at once.
+LAYOUT = Cells(200, 100, 3, 60)
+TILES = (64 << 10) * 192
+
+
+@pytest.mark.parametrize(
+    ("shape", "unfinished", "products_bytes"),
+    [
+        # The widest row that meets weights, in blocks of 36 bytes for 32 elements, and tiles of 192 multiprocessors.
+        (LLAMA, 1, 60 * 14336 * 36 // 32 + TILES),
+        (LLAMA, 2, 60 * 14336 * 36 // 32 + 2 * TILES),
+        # A recurrence has weights that are made whole.
+        (HYBRID, 1, 60 * 12288 * 36 // 32 + TILES + 24 * MIB),
+        # Weights of half precision meet rows of half precision.
+        (replace(LLAMA, half_row_elements=10**6), 1, 60 * 10**6 * 2),
+    ],
+)
+def test_the_bound_of_products_adds_up(shape, unfinished, products_bytes):
+    assert _pool._products_bytes(shape, LAYOUT, list(shape.layers), unfinished) == products_bytes
+
+
+@pytest.mark.parametrize(
+    ("changes", "classes", "scores_bytes"),
+    [
+        ({}, False, 2 * 32 * 200 * 60 + 2 * 60 * 32 * 128),
+        ({"attention": "sliding"}, False, 2 * 32 * 100 * 60 + 2 * 60 * 32 * 128),
+        ({"attention": "none"}, False, 0),
+        # A copy for each of the lengths that 200 cells have when 20 tokens come at a time, of which the mean is half.
+        ({}, True, int(1.05 * 2 * 32 * 200 * 60 * 11 / 2) + 2 * 60 * 32 * 128),
+    ],
+)
+def test_the_copy_of_scores_adds_up(changes, classes, scores_bytes):
+    backend = Backend(keeps_size_classes=classes)
+    assert _pool._scores_bytes(LAYOUT, [replace(LLAMA.layers[0], **changes)], backend) == scores_bytes
+
+
+# Numbers of the cells of all slots for a token, for as many tokens as 64 MiB hold, at least one; twice, and 2 MiB more.
+@pytest.mark.parametrize(
+    ("cells", "tokens", "piece_bytes"), [(1000, 60, 60 * 4000), (1 << 20, 60, 64 * MIB), (1 << 25, 60, 128 * MIB)]
+)
+def test_what_sorting_takes_adds_up(cells, tokens, piece_bytes):
+    found = _pool._sorted_bytes(Cells(cells, 0, 1, tokens))
+    assert found == _pool.SORTED_COPIES * piece_bytes + 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("lengths", "element_bytes", "dequantised_bytes"),
+    [
+        # A norm's row is no product.
+        ((10,), 2, 0),
+        ((10, 20), 2, 2 * (10 * 20 + 60 * 30)),
+        ((10, 20), 4, 4 * (10 * 20 + 60 * 30)),
+        # Rows of the three experts that each token has are put in order.
+        ((10, 20, 8), 2, 2 * (10 * 20 + 60 * 30) + 4 * 60 * 3 * 30),
+    ],
+)
+def test_weights_that_cublas_is_handed_add_up(lengths, element_bytes, dequantised_bytes):
+    shape = replace(LLAMA, numbers={"expert_used_count": 3}, forms=((("a.weight", lengths),),))
+    assert _pool._dequantised_bytes(shape, LAYOUT, 0, element_bytes) == dequantised_bytes

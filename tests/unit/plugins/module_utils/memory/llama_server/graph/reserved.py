@@ -12,10 +12,12 @@ where a model names its build, and of those since bitnet, from the unmodified en
 from __future__ import annotations
 
 import json
+import math
 from functools import lru_cache
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import Graph
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
     shape_from_header,
@@ -67,3 +69,24 @@ def wrong_compute_buffers(name: str) -> list[Any]:
         if row[SETTINGS] not in FAILED
         and not within(estimate(shape, settings_of(model, row)).gpus[0].compute_bytes, row[-1], 0.0001)
     ]
+
+
+def what_ggml_would_refuse(graph: Graph, *, shows_pieces: bool = False, reads_indices: bool = False) -> list[Any]:
+    """Views of more than there is, or of all of it in lengths that make another number; operands that cannot be repeated.
+
+    shows_pieces: views without gaps may show a part. reads_indices: elementwise operations may read numbers of rows.
+    Source: llama.cpp ggml/src/ggml.c, the assertions of ggml_reshape_4d, ggml_new_tensor_impl and ggml_add_impl (b10488).
+    """
+    found: list[Any] = []
+    for node in graph.nodes:
+        if node.is_view and node.root is not None:
+            source = node.sources[0]
+            is_all = shows_pieces or not node.is_plain or math.prod(node.shape) == math.prod(source.shape)
+            if not is_all or not 0 < node.data_bytes <= node.root.data_bytes:
+                found.append((source.shape, node.shape))
+        elif node.reuses and not reads_indices:
+            operands = [one.shape for one in node.sources[1:] if not one.is_input]
+            found += [
+                (node.shape, shape) for shape in operands if any(not b or a % b for a, b in zip(node.shape, shape))
+            ]
+    return found

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,6 +16,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate i
     host_estimate,
     split,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
+    build,
+    layers_of_kinds,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import engine_rules
+from ansible_collections.gpufleet.ollama.tests.unit.data import STEMS
+from ansible_collections.gpufleet.ollama.tests.unit.data import shape as stored_shape
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.llama_server.graph.reserved import (
     FAILED,
     MIB,
@@ -22,6 +33,7 @@ from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.
     architectures,
     settings_of,
     shape_of,
+    what_ggml_would_refuse,
     within,
 )
 
@@ -84,3 +96,24 @@ def test_layers_that_run_again_lie_elsewhere_with_their_cache_and_send_it_all_to
         assert within(found.weights_bytes, weights_mib, 0.0001)
         assert within(found.kv_cache.total_bytes, cache_mib, 0.0001)
         assert compute_mib * MIB < found.compute_bytes < 2 * compute_mib * MIB
+
+
+# Their per-layer inputs are read piece by piece; the biases of their experts by the numbers of these.
+SHOW_PIECES, READ_INDICES = ("gemma3n", "gemma4"), ("gpt-oss",)
+MODELS = [*STEMS, *architectures()]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_view_and_every_operand_is_one_that_ggml_takes(name: str) -> None:
+    shape = shape_of(name, architectures()[name]) if name in architectures() else stored_shape(name)
+    if shape.architecture in UNKNOWN:
+        return
+    kinds = {"shows_pieces": shape.architecture in SHOW_PIECES, "reads_indices": shape.architecture in READ_INDICES}
+    # What the host makes of latent heads is counted as it lies there, and not decompressed.
+    ways = [one for one in Attention if not (shape.is_latent_attention and one is Attention.FLASH_ON_HOST)]
+    for attention, cache_type, slots, build_name in product(ways, ("f16", "q8_0"), (1, 3), ("b10488", "v0.5.0")):
+        engine = engine_rules(parse_build(build_name))
+        # 66 tokens are 22 for each of three slots, as long as nothing else.
+        layout, layers = cells(shape, 1024, slots, 66), layers_of_kinds(shape, times=1)
+        graph = build(shape, layout, attention, cache_type=cache_type, layers=layers, engine=engine).graph
+        assert what_ggml_would_refuse(graph, **kinds) == []

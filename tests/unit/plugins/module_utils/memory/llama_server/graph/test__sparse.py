@@ -12,10 +12,17 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import estimate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
+    build,
     knowledge,
+    used_layers,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, bench
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.llama_server.graph.reserved import (
+    what_ggml_would_refuse,
+)
 
 MIB = 1 << 20
 
@@ -47,6 +54,15 @@ def test_the_buffer_is_the_measured_one(name, build):
         shape = shapes()[program.key(name)]
         found = estimate(shape, program.settings_of(row, parse_build(build))).gpus[0].compute_bytes
         assert abs(found / MIB - float(row["compute_mib"])) < 0.01, row
+
+
+@pytest.mark.parametrize("name", ["glm_5_744b", "deepseek_v3.2_671b", "minimax_m3_427b"])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_every_view_and_every_operand_is_one_that_ggml_takes(name, slots):
+    shape = shapes()[name]
+    graph = build(shape, cells(shape, 1024, slots, 66), Attention.FLASH, cache_type="f16", layers=used_layers(shape)[:5]).graph
+    # Blocks are chosen for one slot after the other.
+    assert what_ggml_would_refuse(graph, shows_pieces=shape.architecture == "minimax-m3") == []
 
 
 def test_a_graph_whose_first_layer_has_nothing_chosen_is_not_known():

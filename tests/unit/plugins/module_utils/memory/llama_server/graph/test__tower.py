@@ -14,6 +14,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     tower_graph,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._tower import Tower
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.llama_server.graph.reserved import (
+    what_ggml_would_refuse,
+)
 
 PATCHES, WIDTH, HIDDEN, HEADS, PATCH = 100, 128, 512, 2, 14
 TOWER = Tower(
@@ -57,3 +60,21 @@ def test_windows_need_a_mask_in_half_precision(has_windows, count):
 
 def test_an_image_comes_in_by_patches_of_three_colours():
     assert sizes()[(3 * PATCH * PATCH, PATCHES, 1, 1), 2] == 1
+
+
+@pytest.mark.parametrize(("has_windows", "count"), [(False, 1), (True, 2)])
+def test_its_inputs_are_the_image_and_the_mask_of_windows(has_windows, count):
+    assert tower_graph(replace(TOWER, has_windows=has_windows), PATCHES).leafs == count
+
+
+@pytest.mark.parametrize("changes", [{}, {"head_count": 4}, {"is_gated": True}, {"has_windows": True}])
+def test_every_view_and_every_operand_is_one_that_ggml_takes(changes):
+    assert what_ggml_would_refuse(tower_graph(replace(TOWER, **changes), PATCHES)) == []
+
+
+def test_queries_keys_and_values_are_there_before_any_of_them_is_turned():
+    """llama.cpp tools/mtmd/clip.cpp, build_attn: the three enter the graph one after the other (b10488)."""
+    nodes = tower_graph(replace(TOWER, head_count=8), PATCHES).nodes
+    by_head = [place for place, node in enumerate(nodes) if node.is_view and node.shape == (16, 8, PATCHES, 1)]
+    turned = [place for place, node in enumerate(nodes) if node.is_view and node.shape == (16, PATCHES, 8, 1)]
+    assert by_head[2] < turned[0] < by_head[3]
