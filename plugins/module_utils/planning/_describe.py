@@ -75,7 +75,7 @@ def each_alone(
     judge: Judge, models: Sequence[SchedulerModel], candidate: Candidate
 ) -> tuple[PlannedModel, ...]:
     """The models as each lies when nothing else is loaded."""
-    return tuple(loaded_in_order(judge, (model,), candidate)[0][0] for model in models)
+    return tuple(one for model in models for one in loaded_in_order(judge, (model,), candidate)[0])
 
 
 def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:

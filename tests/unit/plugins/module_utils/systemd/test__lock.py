@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _command
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _command, _lock
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._lock import LockError, locked
 
 UNIT = "ollama.service"
@@ -41,6 +41,18 @@ def test_waiting_ends_with_one_sentence(tmp_path):
         pass
     with locked(UNIT, str(tmp_path), patience_s=0):
         pass  # nobody holds it any more
+
+
+def test_a_restart_that_systemd_waits_for_is_waited_for():
+    """Stopping and starting may take 90 s each (systemd-system.conf(5)); every tenth of a second it is looked again."""
+    assert (_lock.PATIENCE_S, _lock._POLL_S) == (200.0, 0.1)
+
+
+def test_of_an_owner_no_more_is_told_than_a_number_may_have(tmp_path):
+    with locked(UNIT, str(tmp_path)):
+        (tmp_path / "lock").write_text("9" * 30)
+        with pytest.raises(LockError, match=rf"\(process {'9' * 20}\)"), locked(UNIT, str(tmp_path), patience_s=0):
+            pass
 
 
 def test_a_lock_whose_owner_was_killed_is_free(tmp_path):

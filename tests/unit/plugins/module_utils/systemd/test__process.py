@@ -111,6 +111,12 @@ def test_command_lines_are_read_up_to_a_bound_each_and_in_all_and_the_main_proce
     assert sum(sizes) <= _process.COMMANDS_LIMIT_BYTES == 4 << 20
 
 
+def test_of_a_file_in_proc_16_mib_are_read_and_64_kib_of_a_control_group(proc):
+    assert (_process.READ_LIMIT_BYTES, _process.CGROUP_LIMIT_BYTES) == (16 << 20, 64 << 10)
+    proc(7, "", lines="0::/system.slice/" + "x" * (64 << 10) + "/o.service\n")
+    assert _process.unit_of(7, proc.path) != "o.service"
+
+
 def test_a_process_that_ends_meanwhile_is_left_out(proc):
     proc(7, "/system.slice/o.service")
     (proc(8, "/system.slice/o.service") / "cmdline").unlink()
