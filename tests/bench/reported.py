@@ -33,8 +33,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_before_0_30 import lay_out
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import ROWS, Era, rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import ROWS, Era, rules
 
 GIB = 1 << 30
 MIB = 1 << 20

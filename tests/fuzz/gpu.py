@@ -27,7 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._nvml_binding 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._owner import Owner, attribute
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility import visible
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import host_from_facts
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.fuzz.target import (
     SEPARATOR,
     Folder,

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean, cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._gpu_rules import CudaBuild
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
 # Source: ollama discover/amd.go (0.30.0 to 0.33.0-rc2), readROCmDRMDevice: maxIntegratedVRAM, minSharedGTT.
 MAX_INTEGRATED_OWN_BYTES = 4 * GIB

@@ -40,8 +40,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._split import bounds_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._ahead import tokens_ahead, without_ahead
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era, rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, rules
 
 OLD_ON_CPU = "on a CPU an Ollama before 0.30 is taken for one of 0.30"
 

@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge im
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import PlannedGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import best_choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import has_single_slot
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era
 
 
 @dataclass(frozen=True)

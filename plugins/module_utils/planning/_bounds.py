@@ -19,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import View, decide
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import Server
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era
 
 
 class Bounds:

@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
     SchedulerModel,
     has_single_slot,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said imp
     Said,
     dropped_of,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
 # Of so many descriptions the GPUs to be planned are chosen; more are no host's.
 _MOST_DESCRIBED = 1024

@@ -51,7 +51,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     ServerSettings,
     settings_from_environment,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
     NEWEST_KNOWN,
     VersionRules,
     rules,

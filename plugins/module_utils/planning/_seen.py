@@ -25,7 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era, VersionRules
 
 # The engine logs hundredths of a MiB, once for each buffer that it allocates; what it allocates is rounded up to pages.
 EXACT_WITHIN_BYTES = MIB // 4

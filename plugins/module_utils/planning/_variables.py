@@ -23,7 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_v
     EngineVariable,
     engine_variable,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era, VersionRules
 
 _OVERHEAD = "OLLAMA_GPU_OVERHEAD"
 OPERATORS = "ollama_plan_operator_environment"

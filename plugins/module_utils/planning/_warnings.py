@@ -29,7 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     FOREVER_SECONDS,
     ServerSettings,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import Era, VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era, VersionRules
 
 
 def model_warnings(demand: Demand, candidate: Candidate, rules: VersionRules, requests: int) -> list[str]:

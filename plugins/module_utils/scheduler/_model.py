@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
 
 @dataclass(frozen=True)

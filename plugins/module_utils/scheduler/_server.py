@@ -62,7 +62,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words i
     victim_words,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
     RENUMBERED_DEVICE_BUG,
     Era,
     VersionRules,

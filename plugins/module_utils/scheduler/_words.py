@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._layout_
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import Options, SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import Decision, View
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import KnownBug, VersionRules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import KnownBug, VersionRules
 
 # From here on it is said that Ollama misses memory in use.
 NOTABLE_UNSEEN_BYTES = GIB

@@ -24,7 +24,7 @@ ON_HOSTS = sorted(
 # What only plans, reports or changes.
 STAYS = (
     *("memory", "scheduler", "planning", "placement", "report"),
-    *("versions._versions", "versions._engine_builds", "versions._engine_rules", "versions._gpu_rules"),
+    *("versions._releases", "versions._engine_builds", "versions._engine_rules", "versions._gpu_rules"),
     *("gpu._admission", "systemd._dropin", "systemd._lock", "ollama._loading"),
 )
 

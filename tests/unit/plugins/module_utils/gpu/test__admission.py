@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission imp
     requested_library,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from hypothesis import given
 from hypothesis import strategies as st
 

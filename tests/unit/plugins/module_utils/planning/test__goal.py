@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal imp
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 
 PLAIN = SchedulerModel("a", "a", 1 << 30, 0, 131072, 32, family="llama")
 SHORT = replace(PLAIN, context_length_trained=8192)

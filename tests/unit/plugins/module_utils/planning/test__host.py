@@ -24,7 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
     host_from_facts,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 
 GIB = 1 << 30
 

@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulation import Simulation
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import (
     model,
     simulation,

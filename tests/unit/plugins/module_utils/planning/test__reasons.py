@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import model
 
 A, B, C = map(model, "abc")

@@ -26,7 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen imp
     together,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
 
 VERSION = "0.33.0-rc2"

@@ -27,7 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen_on_
     seen_on_host,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
 GPU = {"devices": [{"memory_total_bytes": 12 * GIB}]}

@@ -12,7 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._variable
     misread,
     without_effect,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 
 OVERRIDE = "/etc/systemd/system/ollama.service.d/override.conf"
 

@@ -26,7 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_
     FOREVER_SECONDS,
     ServerSettings,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import model
 

@@ -17,7 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
     prediction_bytes_per_token,
     scheduler_model,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 
 SHAPE = shape("llama3.1:8b")

@@ -32,7 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server 
     Server,
     start_server,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, bench, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -28,7 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words i
     unseen_words,
     victim_words,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import KnownBug, rules
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import KnownBug, rules
 
 GIB = 1 << 30
 MIB = 1 << 20

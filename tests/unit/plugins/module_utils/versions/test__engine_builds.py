@@ -16,8 +16,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_b
     parse_build,
     pin_of,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import parse
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import rules
 from hypothesis import given
 from hypothesis import strategies as st
 

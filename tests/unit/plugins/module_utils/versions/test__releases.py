@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._versions import (
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
     RENUMBERED_DEVICE_BUG,
     Era,
     rules,
