@@ -38,8 +38,8 @@ class Run:
 
     @property
     def flat(self) -> str:
-        """The output without its line breaks, to look for what a message says."""
-        return " ".join(self.output.split())
+        """The output without its line breaks, those between the lines of a message too, to look for what a message says."""
+        return " ".join(re.sub(r'",\n\s*"', "\n", self.output).split())
 
     def __str__(self) -> str:
         return self.output
