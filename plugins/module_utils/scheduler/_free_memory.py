@@ -115,7 +115,7 @@ class Beliefs:
                 for position, free in zip(runner.placement, report):
                     single[position].append(free)
         combined = _combinations([list(dict.fromkeys(reports)) for reports in single])
-        oldest_is_whole = 1 < len(self.runners[0].placement) == len(self.gpus)
+        oldest_is_whole = len(self.runners[0].placement) == len(self.gpus)
         return whole + combined if oldest_is_whole else combined + whole
 
     def _reports(self, runner: Runner, sought: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -131,11 +131,10 @@ class Beliefs:
         return reports
 
     def _report(self, runner: Runner, position: int, number: int, lines_read: int) -> int:
-        used = _logged_bytes(runner, number)
-        free = max(self.gpus[position].total_bytes - used, 0)
+        free = self.gpus[position].total_bytes
         if number < lines_read:
-            free = min(free, max(runner.free_at_load_bytes[number] - used, 0))
-        return free
+            free = min(free, runner.free_at_load_bytes[number])
+        return max(free - _logged_bytes(runner, number), 0)
 
 
 def _logged_bytes(runner: Runner, number: int) -> int:

@@ -78,6 +78,9 @@ def test_a_fresh_discovery_reads_all_gpus(runners: list[Runner], context: int, v
 def test_once_every_gpu_has_a_model_their_logs_decide() -> None:
     # 30 logged of the 90 that were free; what it takes beyond its log stays unseen.
     assert views(gpus(100, taken=50), runner((0,), 30, used=45, free=90)) == [(60,)]
+    # No less than nothing is left of what was free, and no more than there is.
+    assert views(gpus(100), runner((0,), 30, free=20)) == [(0,)]
+    assert views(gpus(100), runner((0,), 30, free=120)) == [(70,)]
 
 
 def test_on_one_gpu_the_first_model_asked_answers_for_all() -> None:

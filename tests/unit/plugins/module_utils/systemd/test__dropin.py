@@ -642,3 +642,23 @@ def test_names_of_variables_and_files_are_shown_in_a_difference():
 
 def test_the_marker_is_written_once():
     assert with_marker(with_marker("[Service]")) == with_marker("[Service]")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, f"no {NAME}"),
+        (f"{MARKER}\n[Service]\n", f"{NAME} with no variable"),
+        (f"{MARKER}\n[Service]\nEnvironment=B=2\nEnvironment=A=1\n", f"{NAME} with A=1, B=2"),
+        (f"{MARKER}\n[Service]\nEnvironment=A={'x' * 500}\n", f"{NAME} with A={'x' * 398}"),
+    ],
+)
+def test_a_dropin_in_a_few_words(tmp_path, text, told):
+    where = _dropin.place(UNIT, "system", NAME, str(tmp_path), str(tmp_path))
+    assert _dropin._summary(_dropin.FileChange(where, None, text)) == told
+
+
+def test_the_last_20_rollouts_are_known(tmp_path):
+    where = _dropin.place(UNIT, "system", NAME, str(tmp_path), str(tmp_path))
+    names = [f"change-{number:08d}+r-{number}" for number in range(1, 26)]
+    assert _dropin._rollouts(where, names) == [f"r-{number}" for number in range(6, 26)]

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection, _show
@@ -442,3 +444,35 @@ def test_who_stopped_and_disabled_a_service_wants_it_not_to_run(world, active, e
     assert (bool(found.stopped), len(found.notes)) == (stopped, notes)
     assert "ollama_override_start_stopped" in found.stopped or not stopped
     assert not notes or "will not start at boot" in found.notes[0]
+
+
+@pytest.mark.parametrize(("gone_times", "is_read"), [(0, True), (2, True), (3, False)])
+def test_a_process_that_has_ended_is_looked_for_three_times(monkeypatch, gone_times, is_read):
+    gone = iter([True] * gone_times + [False])
+    slept = []
+
+    def environment(pid):
+        if next(gone):
+            raise ProcessLookupError(errno.ESRCH, "No such process")
+        return {"A": str(pid)}
+
+    monkeypatch.setattr(_inspection, "unit_state", lambda *_asked: SimpleNamespace(main_pid=7))
+    monkeypatch.setattr(_inspection, "process_environment", environment)
+    monkeypatch.setattr(_inspection.time, "sleep", slept.append)
+    problems = []
+    _state, found = _inspection._state_and_process(None, "system", "o.service", problems)
+    assert found == ({"A": "7"} if is_read else None)
+    assert problems == ([] if is_read else ["process 7 of o.service cannot be read: No such process"])
+    assert slept == [0.2] * min(gone_times, 2)
+
+
+@pytest.mark.parametrize(
+    ("started_at_s", "by"), [(None, ""), (99.0, ""), (100.049, ""), (100.05, "its ExecStart"), (200.0, "its ExecStart")]
+)
+def test_a_process_is_newer_than_a_file_by_a_tick_at_least(monkeypatch, started_at_s, by):
+    where = SimpleNamespace(path="/d/zz.conf")
+    for times in ((100.0, 90.0), (90.0, 100.0)):
+        monkeypatch.setattr(_inspection.os, "stat", lambda path, of=times: SimpleNamespace(st_mtime=of[0], st_ctime=of[1]))
+        found = _inspection._started_since(SimpleNamespace(started_at_s=started_at_s), where, ())
+        monkeypatch.undo()
+        assert found == by

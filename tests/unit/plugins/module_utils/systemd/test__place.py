@@ -9,7 +9,7 @@ import json
 import os
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former, _show
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import (
     BENCHMARK_DROPIN,
     DropinError,
@@ -140,3 +140,16 @@ def test_the_last_change_is_unproven_until_the_service_was_seen_healthy_on_it(wh
         _former.keep(where.former_directory, _former.change_name(number, ""), TEXT, 5)
     write(where.record_path, json.dumps({"change": change, "digests": [], "proven": proven}))
     assert (unproven_change(where), is_unproven(where)) == (unproven, bool(unproven))
+
+
+@pytest.mark.parametrize("suffix", [".conf", ".env"])
+def test_a_file_that_cannot_be_read_is_named(where, monkeypatch, suffix):
+    path = where.path.replace(".conf", suffix)
+    os.mkdir(path)
+    with pytest.raises(DropinError, match=f"{path} cannot be read: "):
+        current(where)
+    os.rmdir(path)
+    monkeypatch.setattr(_show, "FILE_LIMIT_BYTES", 3)
+    write(path, TEXT)
+    with pytest.raises(DropinError, match=f"{path} cannot be read: .* is larger than 3 bytes"):
+        current(where)

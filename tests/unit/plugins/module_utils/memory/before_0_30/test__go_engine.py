@@ -83,6 +83,8 @@ def test_the_cells_of_a_model(name: str, parallel: int, cells: tuple[int, int]) 
 def test_gpt_oss_keeps_4096_tokens_per_slot_in_its_sliding_layers() -> None:
     long = of("gpt-oss_20b", 131072, 2).kv_cache
     assert long.sliding_window_bytes == 12 * (2 * 4096 + 512) * 8 * 128 * 2
+    # Cells come by 256.
+    assert of("gpt-oss_20b", 131072, batch=1).kv_cache.sliding_window_bytes == 12 * (4096 + 256) * 8 * 128 * 2
 
 
 def test_a_recurrent_state_is_kept_for_each_slot() -> None:

@@ -72,13 +72,17 @@ def wrong_compute_buffers(name: str) -> list[Any]:
 
 
 def what_ggml_would_refuse(graph: Graph, *, shows_pieces: bool = False, reads_indices: bool = False) -> list[Any]:
-    """Views of more than there is, or of all of it in lengths that make another number; operands that cannot be repeated.
+    """Lengths that are no whole numbers; views of more than there is, or of all of it in lengths that make another number.
+
+    Also operands that cannot be repeated.
 
     shows_pieces: views without gaps may show a part. reads_indices: elementwise operations may read numbers of rows.
     Source: llama.cpp ggml/src/ggml.c, the assertions of ggml_reshape_4d, ggml_new_tensor_impl and ggml_add_impl (b10488).
     """
     found: list[Any] = []
     for node in graph.nodes:
+        if any(not isinstance(length, int) for length in node.shape):
+            found.append(node.shape)
         if node.is_view and node.root is not None:
             source = node.sources[0]
             is_all = shows_pieces or not node.is_plain or math.prod(node.shape) == math.prod(source.shape)
