@@ -93,6 +93,6 @@ def test_a_missing_unit_is_one_clear_sentence_and_no_change(on: Host) -> None:
     assert_stopped(run, "ollama.service")
     assert not service.host.file(DROP_INS).exists
 
-    service.sh("mv /root/ollama.service /etc/systemd/system/ && systemctl daemon-reload")
+    service.sh("mv /root/ollama.service /etc/systemd/system/ && systemctl daemon-reload && systemctl enable --now ollama")
     assert service.run("site", **CHANGE).returncode == 0
     assert_repaired(service)

@@ -233,7 +233,6 @@ def test_a_proxy_of_the_service_is_named_where_the_look_fails(tmp_path, proxies,
     assert step.note.endswith(f"localhost:1 cannot be asked: Connection refused{told}")
 
 
-
 class TestRoom:
     def test_what_is_half_here_takes_less(self, host, wish, models_path):
         asked = wish()
