@@ -64,8 +64,8 @@ def seen(services: list[Any]) -> list[Any]:
 
 
 def plan_alone(host: dict[str, Any]) -> dict[str, Any]:
-    """Whenever it was looked at, and its models were loaded."""
-    plan = {name: value for name, value in host.items() if name != "history"}
+    """Whenever it was looked at, and whatever has happened to its models since."""
+    plan = {name: value for name, value in host.items() if name not in ("history", "warnings")}
     timeless: dict[str, Any] = json.loads(re.sub(r"[0-9-]{10}T[0-9:.]+Z", "then", json.dumps(plan)))
     return timeless
 
