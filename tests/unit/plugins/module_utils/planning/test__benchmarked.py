@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import useful_slots
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import policy_from_dict
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    policy_from_dict,
+    wanted_from_list,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
 CARD = {"name": "NVIDIA GeForce RTX 4090", "uuid": "GPU-1", "compute_capability": "8.9"}
@@ -160,3 +166,28 @@ def test_measured_memory_is_planned_with_only_where_asked(plan, benchmark):
 def test_the_memory_of_a_benchmark_that_is_ignored_is_not_planned_with(plan, benchmark):
     other = benchmark(2, driver_version="580.1")
     assert plan(other, use_measured_memory=True).models == plan().models
+
+
+@pytest.mark.parametrize(
+    ("policy", "conditions", "context_length", "slots"),
+    [
+        ({}, {"context_length": 8192}, 8192, {"llama3.1:8b": 3}),
+        ({}, {"context_length": 8192}, 4096, {"llama3.1:8b": 3}),
+        ({"min_parallel": 5}, {"context_length": 8192}, 8192, {"llama3.1:8b": 5}),
+        # More context than was measured, another cache, and the operator's own value.
+        ({}, {"context_length": 8192}, 8193, {}),
+        ({}, {"context_length": 8192, "kv_cache_type": "q8_0"}, 8192, {}),
+        ({"num_parallel": 4}, {"context_length": 8192}, 8192, {}),
+    ],
+)
+def test_slots_that_are_worth_having_are_known_for_each_model(model, benchmark, policy, conditions, context_length, slots):
+    inputs = read_inputs(
+        gpu=GPU,
+        models=[model],
+        wanted=wanted_from_list([{"name": "llama3.1:8b", "context_length": context_length}]),
+        policy=policy_from_dict(policy),
+        version="0.33.0",
+        service=Service(),
+        unplannable={},
+    )
+    assert useful_slots(inputs, GPU, benchmark(3, **conditions)) == slots
