@@ -25,7 +25,7 @@ FLEET = "report-drift"
 SPEC = Path(__file__).parent / "drift-hosts.yml"
 DROP_INS = "/etc/systemd/system/ollama.service.d"
 OURS = f"{DROP_INS}/zz-gpufleet.conf"
-MODULES_PER_HOST = 2
+MODULES_PER_HOST = 1
 TAKE_IT = "systemctl daemon-reload; systemctl restart ollama"
 LESS = f"sed -i 's/OLLAMA_NUM_PARALLEL=4/OLLAMA_NUM_PARALLEL=2/' {OURS}"
 MISHAPS = {
