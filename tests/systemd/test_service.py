@@ -337,6 +337,8 @@ def test_requests_in_flight_are_awaited_before_the_restart(make_host):
         models={"llama3.2:1b": None},
         ollama={"faults": [{"action": "hang", "paths": ["/api/chat"], "seconds": 15}]},
     )
+    # A client that comes before the server listens goes away again.
+    host.module("ollama_wait")
     host.shell(
         'systemd-run --quiet --unit=client python3 -c "import urllib.request as u; '
         "u.urlopen(u.Request('http://127.0.0.1:11434/api/chat', data=b'{}')).read()\""
