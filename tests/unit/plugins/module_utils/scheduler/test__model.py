@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
     predicted_bytes,
     prediction_bytes_per_token,
     scheduler_model,
+    single_slot_models,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
@@ -60,6 +61,12 @@ def test_beside_the_file_lie_projector_and_adapters():
     plain = replace(MODEL, projector_bytes=7)
     assert replace(plain, shape=replace(SHAPE, adapter_bytes=8)).side_bytes == 15
     assert replace(plain, shape=None).side_bytes == 7
+
+
+def test_models_that_answer_one_request_at_a_time_are_named_and_embeddings_are_not():
+    plain, single = replace(MODEL, name="plain"), replace(MODEL, name="single", family="mllama")
+    embedding = replace(MODEL, name="embedding", is_embedding=True)
+    assert single_slot_models([plain, single, embedding], rules("0.33.0")) == ("single",)
 
 
 PER_TOKEN = 2 * 32 * 8 * 128 * 2

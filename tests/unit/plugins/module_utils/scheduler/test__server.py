@@ -216,6 +216,11 @@ def test_a_model_that_is_loaded_answers_at_once() -> None:
     assert before.load(model("a"))[0].runners[0].keep_alive_seconds == 300
 
 
+def test_who_asks_for_no_number_of_layers_takes_those_that_are_loaded() -> None:
+    start, _unused = server(24).load(model("a"), LoadRequest(num_gpu=10))
+    assert start.load(model("a"))[1].reused
+
+
 @pytest.mark.parametrize(
     ("request_", "changes", "reason"),
     [
