@@ -149,7 +149,7 @@ def read_hosts(
     found, left_out = {}, {}
     # Of hosts that are described alike the text is the same, which with many models is most of the memory.
     inputs = cache(json.loads)
-    names: dict[str, str] = {}
+    named: dict[str, str] = {}
     for name in hosts:
         variables = hostvars[name]
         read = variables.get("ollama_plan_result") or {}
@@ -162,9 +162,9 @@ def read_hosts(
             continue
         told = inputs(read["inputs_json"])
         service_id = told.get("service_id")
-        if service_id and names.setdefault(service_id, name) != name:
+        if service_id and named.setdefault(service_id, name) != name:
             left_out[name] = shown(
-                f"{names[service_id]} and it are names of one service of one machine: give each its own ollama_override_unit or "
+                f"{named[service_id]} and it are names of one service of one machine: give each its own ollama_override_unit or "
                 "address, or leave only one in the inventory"
             )
             continue

@@ -116,8 +116,7 @@ def _written(report: Mapping[str, Any], options: Mapping[str, Any], fleet: Conta
     # What is said of hosts whose change begins now is true only if the run ends here.
     record = Recorded(past, ()) if options["changing"] else recorded(past, report)
     told = with_history(report, past)
-    # Where a limit kept the run from the others, the fleet's page goes on to tell of them.
-    whole = with_earlier(report, _earlier(folder / DATA), fleet) if report["made"]["limit"] else report
+    whole = with_earlier(report, _earlier(folder / DATA), fleet)
     failures = []
     try:
         _write(with_history(whole, past), record, folder, options)

@@ -27,7 +27,7 @@ CUDA, ROCM, VULKAN = "CUDA", "ROCm", "Vulkan"
 _LIBRARY_FOLDERS = (("cuda_v", CUDA), ("cuda_jetpack", CUDA), ("rocm", ROCM), ("vulkan", VULKAN))
 _WITHOUT_RESTRICTION = "mlx_"
 _OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
-# Source: as that of is_read.
+# Source: as that of is_read_by_rocm.
 _MOST_OF_A_TARGET = (63, 255, 255)
 
 
@@ -131,7 +131,7 @@ def _overrides(device: GpuDevice) -> tuple[str, str]:
     return f"{_OVERRIDE}_{device.index}", _OVERRIDE
 
 
-def is_read(override: str) -> bool:
+def is_read_by_rocm(override: str) -> bool:
     """Whether ROCm reads a value of HSA_OVERRIDE_GFX_VERSION.
 
     Source: ROCR-Runtime libhsakmt/src/topology.c, topology_sysfs_get_node_props: three numbers and nothing behind them, or the
@@ -230,7 +230,7 @@ def _is_left(build: CudaBuild, asked: str) -> bool:
 
 
 def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> Admission:
-    unread = next((name for name in _overrides(device) if name in environment and not is_read(environment[name])), "")
+    unread = next((name for name in _overrides(device) if name in environment and not is_read_by_rocm(environment[name])), "")
     if unread:
         return Admission(
             None, f"{unread}={environment[unread]:.40} is no version such as 10.3.0, and with it ROCm finds no GPU at all: "
