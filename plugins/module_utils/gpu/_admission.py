@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB,
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean, cleaned
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._capability import capability_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._gpu_rules import CudaBuild
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
@@ -183,7 +184,7 @@ def _by_own_library(
 def _by_cuda(
     device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], driver_version: str | None
 ) -> Admission:
-    capability = _capability(device.compute_capability)
+    capability = capability_of(device.compute_capability)
     # A Jetson's own builds come with JetPack and ask for no driver.
     if device.integrated and (capability is None or capability >= (5, 0)):
         return Admission(CUDA)
@@ -326,11 +327,6 @@ def _integrated_reason(rules: VersionRules) -> str:
         f"it is integrated, and Ollama {rules.version} does not use it: set OLLAMA_IGPU_ENABLE=1 in "
         "ollama_plan_operator_environment to have it used"
     )
-
-
-def _capability(text: str | None) -> tuple[int, int] | None:
-    match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", text or "")
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def _major(driver_version: str | None) -> int | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS, Vendor
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._capability import capability_of
 
 # Variables that decide what Ollama sees.
 VARIABLES = (
@@ -91,8 +92,7 @@ def _is_counted(device: GpuDevice) -> bool:
 
 
 def _capability(device: GpuDevice) -> tuple[int, int]:
-    major, _dot, minor = (device.compute_capability or "0.0").partition(".")
-    return int(major), int(minor)
+    return capability_of(device.compute_capability) or (0, 0)
 
 
 def _cuda(

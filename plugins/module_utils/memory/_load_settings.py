@@ -22,7 +22,7 @@ DEFAULT_BATCH = 512
 WORKSPACE_BYTES = 32 * MIB
 OLD_WORKSPACE_BYTES = 4 * MIB
 # The compute capability from which a workspace is the larger one.
-HOPPER = 9
+HOPPER = (9, 0)
 KV_CACHE_TYPES = ("f16", "q8_0", "q4_0")
 FLASH_ATTENTION = ("auto", "on", "off")
 

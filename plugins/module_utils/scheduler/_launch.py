@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
@@ -23,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     ServerSettings,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._capability import capability_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
 SINGLE_BYTES, HALF_BYTES = 4, 2
@@ -66,18 +65,17 @@ def _dequantised_bytes(compute_capability: str | None) -> int:
     Source: llama.cpp ggml/src/ggml-cuda/mmq.cu, ggml_cuda_should_use_mmq, and ggml-cuda.cu, ggml_cuda_op_mul_mat_cublas: in
     single precision before 6.0, in half precision on 6.0 and on Volta (b10068 to b11218).
     """
-    match = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", compute_capability or "")
-    if match is None:
+    capability = capability_of(compute_capability)
+    if capability is None:
         return 0
-    capability = (int(match[1]), int(match[2]))
     if capability < (6, 0):
         return SINGLE_BYTES
     return HALF_BYTES if capability == (6, 0) or (7, 0) <= capability < TURING else 0
 
 
 def _workspace_bytes(gpu: SchedulerGpu) -> int:
-    major = (gpu.compute_capability or "").partition(".")[0]
-    return OLD_WORKSPACE_BYTES if major.isdecimal() and int(major) < HOPPER else WORKSPACE_BYTES
+    capability = capability_of(gpu.compute_capability)
+    return OLD_WORKSPACE_BYTES if capability and capability < HOPPER else WORKSPACE_BYTES
 
 
 def can_flash(gpu: SchedulerGpu) -> bool:
@@ -85,10 +83,5 @@ def can_flash(gpu: SchedulerGpu) -> bool:
 
     Source: ollama ml/device.go, FlashAttentionSupported() (v0.33.0-rc2).
     """
-    return gpu.library != "CUDA" or not gpu.compute_capability or _can_cuda_flash(gpu.compute_capability)
-
-
-@lru_cache(maxsize=64)
-def _can_cuda_flash(compute_capability: str) -> bool:
-    major, _unused, minor = compute_capability.partition(".")
-    return int(major) >= 6 and (major, minor) != ("7", "2")
+    capability = capability_of(gpu.compute_capability)
+    return gpu.library != "CUDA" or capability is None or (capability >= (6, 0) and capability != (7, 2))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Tuple
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._capability import Capability
 
-Capability = Tuple[int, int]
 Release = Tuple[int, int, int]
 
 # Below it the driver itself compiles the code, for which it has to know the compiler's version.
