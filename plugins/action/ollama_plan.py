@@ -99,7 +99,8 @@ class ActionModule(HostModule):
         name = str((task_vars or {}).get("inventory_hostname", "host"))
         if options["only_inputs"] and not read.get("failures"):
             forget_options(self._task)
-            text = json.dumps(placement_inputs(options, parts(read)), separators=(",", ":"))
+            observed = (read.get("planned_for") or {}).get("observed") or []
+            text = json.dumps(placement_inputs(options, parts(read), observed), separators=(",", ":"))
             return {**result, "changed": False, "inputs_json": text}
         kept = Path(C.DEFAULT_LOCAL_TMP) / "gpufleet-plans"
         outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of), pulls)

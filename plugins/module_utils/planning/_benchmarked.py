@@ -136,6 +136,28 @@ def useful_slots(inputs: Inputs, facts: Mapping[str, Any], result: Mapping[str, 
     return found
 
 
+def measured_overhead(inputs: Inputs, facts: Mapping[str, Any], result: Mapping[str, Any]) -> int | None:
+    """What a benchmark of the host measured each runner to take besides its buffers, in bytes, for some plan of it.
+
+    None where no plan with `use_measured_memory` would go by it. Of what it was measured with, only models and context may
+    differ: they are those of a plan that is not made yet.
+    """
+    told = result.get("conditions") if result else None
+    if not isinstance(told, Mapping):
+        return None
+    now = conditions_of(
+        facts,
+        (),
+        (),
+        ollama_version=str(inputs.rules.version),
+        context_length=told["context_length"] if is_number(told.get("context_length")) else 0,
+        kv_cache_type=str(told.get("kv_cache_type")),
+    )
+    measured = measured_parallel(result, now)
+    is_allowed = told.get("kv_cache_type") in inputs.policy.kv_cache_types
+    return measured.overhead_bytes if is_allowed and measured.parallel is not None else None
+
+
 def _digests(models: Sequence[SchedulerModel]) -> list[dict[str, str]]:
     return [{"name": model.name, "digest": model.shape.digest if model.shape else ""} for model in models]
 

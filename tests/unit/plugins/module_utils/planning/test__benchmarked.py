@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import useful_slots
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import (
+    measured_overhead,
+    useful_slots,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import read_inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
@@ -191,3 +194,35 @@ def test_slots_that_are_worth_having_are_known_for_each_model(model, benchmark, 
         unplannable={},
     )
     assert useful_slots(inputs, GPU, benchmark(3, **conditions)) == slots
+
+
+@pytest.mark.parametrize(
+    ("policy", "changed", "mib"),
+    [
+        ({}, {}, 307),
+        ({}, {"models": {"another": "sha256-b"}, "context_length": 999}, 307),
+        ({"num_parallel": 4}, {}, 307),
+        ({}, {"driver_version": "1"}, None),
+        ({}, {"kv_cache_type": "q8_0"}, None),
+        ({"kv_cache_types": ["f16", "q8_0"]}, {"kv_cache_type": "q8_0"}, 307),
+    ],
+)
+def test_memory_that_some_plan_of_the_host_would_go_by_is_known(model, benchmark, policy, changed, mib):
+    inputs = read_inputs(
+        gpu=GPU,
+        models=[model],
+        wanted=(),
+        policy=policy_from_dict(policy),
+        version="0.33.0",
+        service=Service(),
+        unplannable={},
+    )
+    assert measured_overhead(inputs, GPU, benchmark(3, **changed)) == (mib and mib << 20)
+
+
+@pytest.mark.parametrize("result", [{}, {"conditions": 5}, {"problem": "torn", "conditions": {}}])
+def test_a_result_that_is_none_tells_of_no_memory(model, result):
+    inputs = read_inputs(
+        gpu=GPU, models=[model], wanted=(), policy=policy_from_dict({}), version="0.33.0", service=Service(), unplannable={}
+    )
+    assert measured_overhead(inputs, GPU, result) is None
