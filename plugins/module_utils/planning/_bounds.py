@@ -14,6 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
     Peak,
     Simulation,
     Verdict,
+    beyond_system_memory,
     simulates,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
@@ -191,9 +192,8 @@ class Bounds:
         available = self._simulation.host.system_memory_available_bytes
         if needed <= available:
             return Verdict(True)
-        names = ", ".join(name for _size, name in largest)
         return Verdict(
-            False, reason=f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
+            False, reason=beyond_system_memory([name for _size, name in largest], needed, available)
         )
 
     def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, server: Server) -> Verdict:
