@@ -128,8 +128,14 @@ def counted_note(
     )
 
 
-def _overrides(device: GpuDevice) -> tuple[str, str]:
-    return f"{_OVERRIDE}_{device.index}", _OVERRIDE
+def _numbered(device: GpuDevice) -> str:
+    """The variable that overrides the target of this GPU alone.
+
+    Source: ROCR-Runtime libhsakmt/src/topology.c, topology_sysfs_get_node_props: by its number among all nodes that the process
+    may use, before ROCR_VISIBLE_DEVICES hides any. Processors come first, of which a host that is only described has one.
+    """
+    node = device.index + 1 if device.rocm_node is None else device.rocm_node
+    return f"{_OVERRIDE}_{node}"
 
 
 def is_read_by_rocm(override: str) -> bool:
@@ -144,13 +150,11 @@ def is_read_by_rocm(override: str) -> bool:
     )
 
 
-def rocm_target(device: GpuDevice, environment: Mapping[str, str]) -> str | None:
-    """The target for which ROCm takes a GPU: its own, or what HSA_OVERRIDE_GFX_VERSION makes of it."""
-    for name in _overrides(device):
-        target = overridden_target(cleaned(environment.get(name, "")))
-        if target:
-            return target
-    return device.gfx_target
+def rocm_target(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> str | None:
+    """The target for which Ollama takes a GPU: its own, or what HSA_OVERRIDE_GFX_VERSION makes of it."""
+    asked = (_numbered(device), _OVERRIDE) if rules.gpus.takes_numbered_override else (_OVERRIDE,)
+    name = next((one for one in asked if one in environment), "")
+    return overridden_target(cleaned(environment.get(name, ""))) or device.gfx_target
 
 
 def overridden_target(text: str) -> str | None:
@@ -231,7 +235,14 @@ def _is_left(build: CudaBuild, asked: str) -> bool:
 
 
 def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> Admission:
-    unread = next((name for name in _overrides(device) if name in environment and not is_read_by_rocm(environment[name])), "")
+    unread = next(
+        (
+            name
+            for name, value in environment.items()
+            if re.fullmatch(rf"{_OVERRIDE}(_[0-9]+)?", name) and not is_read_by_rocm(value)
+        ),
+        "",
+    )
     if unread:
         return Admission(
             None, f"{unread}={environment[unread]:.40} is no version such as 10.3.0, and with it ROCm finds no GPU at all: "
@@ -243,8 +254,23 @@ def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, s
             None, f"it has {gib(own)} of its own, and Ollama {rules.version} skips AMD GPUs with less than "
             f"{gib(rules.gpus.rocm_least_bytes)}: set more aside for it in the firmware, or upgrade Ollama"
         )  # fmt: skip
-    target = rocm_target(device, environment)
+    own_number = _numbered(device)
+    run_by = next((name for name in (own_number, _OVERRIDE) if name in environment), "")
+    run_as = overridden_target(cleaned(environment.get(run_by, "")))
+    if run_as and device.gfx_target and _generation(run_as) != _generation(device.gfx_target):
+        beside = f"set {own_number}={_version_of(device.gfx_target)} beside it"
+        return Admission(
+            None, f"{run_by}={environment[run_by]:.40} has it run code of another generation than its own, {device.gfx_target}, "
+            f"which fails: {'correct it' if run_by == own_number else beside}",
+            fails=True,
+        )  # fmt: skip
+    target = rocm_target(device, rules, environment)
     if target is None or target in rules.gpus.rocm_targets:
+        if run_by == own_number and device.rocm_node is None:
+            return Admission(
+                ROCM,
+                f"{own_number} is taken to be meant for it, while its number among ROCm's nodes is not known",
+            )
         if _may_be_dropped(device, rules, environment):
             return Admission(
                 ROCM,
@@ -254,12 +280,19 @@ def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, s
             )
         return Admission(ROCM)
     near = _nearest_target(target, rules)
+    is_asked = rules.gpus.takes_numbered_override or own_number not in environment
+    unasked = "" if is_asked else f", and asks {_OVERRIDE} alone, not {own_number}"
     hint = (
         f"; HSA_OVERRIDE_GFX_VERSION={near} in ollama_plan_operator_environment has it taken for a similar one"
         if near
         else ""
     )
-    return Admission(None, f"ROCm as Ollama {rules.version} brings it has no code for {target}{hint}")
+    return Admission(None, f"ROCm as Ollama {rules.version} brings it has no code for {target}{unasked}{hint}")
+
+
+def _generation(target: str) -> str:
+    """What two targets have in common of which one runs the other's code: gfx10 of gfx1030, gfx9 of gfx90a."""
+    return target[:-2]
 
 
 def _nearest_target(target: str, rules: VersionRules) -> str:
@@ -271,7 +304,12 @@ def _nearest_target(target: str, rules: VersionRules) -> str:
     near = min(
         (one for one in rules.gpus.rocm_targets if len(one) == 7 and one[:-1] == target[:-1]), default=""
     )
-    match = re.fullmatch(r"gfx([0-9]+)([0-9a-f])([0-9a-f])", near)
+    return _version_of(near)
+
+
+def _version_of(target: str) -> str:
+    """A target as HSA_OVERRIDE_GFX_VERSION writes it, such as 10.3.0; empty for none."""
+    match = re.fullmatch(r"gfx([0-9]+)([0-9a-f])([0-9a-f])", target)
     return f"{match[1]}.{int(match[2], 16)}.{int(match[3], 16)}" if match else ""
 
 
@@ -294,7 +332,7 @@ def _is_dropped_as_integrated(
 ) -> bool:
     # Vulkan tells of every GPU that shares the system's memory that it is integrated (ggml_vulkan's "uma: 1").
     called_so = device.integrated if library == VULKAN else is_integrated(device)
-    target = rocm_target(device, environment)
+    target = rocm_target(device, rules, environment)
     if library == ROCM and device.integrated and target in rules.gpus.dropped_targets:
         called_so = True
     if not rules.gpus.drops_integrated or not called_so:
@@ -318,7 +356,7 @@ def _may_be_dropped(device: GpuDevice, rules: VersionRules, environment: Mapping
         and device.integrated
         and not is_integrated(device)
         and boolean(environment.get("OLLAMA_IGPU_ENABLE")) is None
-        and rocm_target(device, environment) not in rules.gpus.integrated_targets
+        and rocm_target(device, rules, environment) not in rules.gpus.integrated_targets
     )
 
 

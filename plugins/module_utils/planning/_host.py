@@ -287,10 +287,15 @@ def _without_full_stop(sentence: str) -> str:
 def _visibility(healthy: Sequence[GpuDevice], excluded: Sequence[GpuDevice]) -> dict[str, str]:
     """The variables that hide the excluded GPUs; an index that no GPU has hides all of a vendor."""
     return {
-        vendor.hidden_by: ",".join(gpu.uuid for gpu in healthy if gpu.vendor == vendor.name) or "-1"
+        vendor.hidden_by: ",".join(_named(gpu) for gpu in healthy if gpu.vendor == vendor.name) or "-1"
         for vendor in VENDORS
         if vendor.hidden_by and any(gpu.vendor == vendor.name for gpu in excluded)
     }
+
+
+def _named(gpu: GpuDevice) -> str:
+    """A GPU as its vendor's variable names it: an AMD card without an id of its own has its number alone."""
+    return str(gpu.index) if gpu.uuid == gpu.pci_bus_id else gpu.uuid
 
 
 def _by_reason(reasons: Iterable[tuple[GpuDevice, str]]) -> list[tuple[str, str, str]]:

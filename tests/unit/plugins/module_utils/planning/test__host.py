@@ -182,6 +182,21 @@ class TestAGpuWithAFault:
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
+# ROCm knows of most cards for gamers no id, and by a PCI address it finds none.
+@pytest.mark.parametrize(
+    ("uuid", "shown"), [("GPU-398a3f843a146602", "GPU-398a3f843a146602"), ("0000:01:00.0", "1")]
+)
+def test_an_amd_gpu_without_an_id_is_shown_by_its_number(uuid, shown):
+    amd = {"vendor": "amd", "name": "RX 6600"}
+    planned = host(
+        facts(
+            device(0, **amd, problems=("GPU 0 fell off the bus.",)), device(1, **{**amd, "uuid": uuid})
+        ),
+        on_gpu_fault="exclude",
+    )
+    assert planned.environment == {"ROCR_VISIBLE_DEVICES": shown}
+
+
 LOST = device(
     1, memory_total_bytes=None, memory_free_bytes=None, problems=("GPU 1 is lost: reboot the host.",)
 )
