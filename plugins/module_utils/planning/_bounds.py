@@ -15,12 +15,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
     Simulation,
     Verdict,
     beyond_system_memory,
+    evicts_without_gpu,
     simulates,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import View, decide
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import Server
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import CPU_EVICTION_BUG, Era
 
 
 class Bounds:
@@ -181,6 +182,9 @@ class Bounds:
     def _in_system_memory(
         self, models: Sequence[SchedulerModel], count: int, candidate: Candidate
     ) -> Verdict:
+        rules = self._simulation.server(candidate).rules
+        if count > 1 and rules.has_bug(CPU_EVICTION_BUG):
+            return Verdict(False, reason=evicts_without_gpu(rules))
         taken = []
         for model in models:
             alone = self._simulation.alone(model, candidate)

@@ -30,6 +30,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server 
     Server,
     start_server,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
+    CPU_EVICTION_BUG,
+    VersionRules,
+)
 
 # Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
 MOST_SIMULATED_LOADS = 64
@@ -256,7 +260,9 @@ class Simulation:
         if outcome.failure:
             return f"{model.name} does not start: {_clause(outcome.failure)}"
         if outcome.evicted:
-            return f"{model.name} evicts {', '.join(outcome.evicted)}"
+            by_bug = not self.gpus and server.rules.has_bug(CPU_EVICTION_BUG)
+            because = f": {evicts_without_gpu(server.rules)}" if by_bug else ""
+            return f"{model.name} evicts {', '.join(outcome.evicted)}{because}"
         if not self.gpus:
             return self._system_memory_failure(server)
         if outcome.spilled or not outcome.placement:
@@ -308,6 +314,14 @@ def beyond_system_memory(names: Sequence[str], needed_bytes: int, available_byte
     """That models need more system memory than there is, in a clause."""
     need = "needs" if len(names) == 1 else "need"
     return f"{', '.join(names)} {need} {gib(needed_bytes)} of system memory, and {gib(available_bytes)} are available"
+
+
+def evicts_without_gpu(rules: VersionRules) -> str:
+    """That a version keeps one model where there is no GPU, in a clause."""
+    return (
+        f"without a GPU Ollama {rules.version} evicts whatever is loaded for each further model ({CPU_EVICTION_BUG.issue}): "
+        "upgrade it to 0.13.1 or newer"
+    )
 
 
 def _clause(sentence: str) -> str:
