@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, UnmeasuredGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean, cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._capability import capability_of
@@ -21,6 +21,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases
 MAX_INTEGRATED_OWN_BYTES = 4 * GIB
 MIN_INTEGRATED_SHARED_BYTES = 8 * GIB
 MIN_SHARED_FOR_OWN = 4
+
+_INTEL_PROCESSORS_PLACE = "00:02.0"
 
 UNIFIED_MEMORY = "GGML_CUDA_ENABLE_UNIFIED_MEMORY"
 CUDA, ROCM, VULKAN = "CUDA", "ROCm", "Vulkan"
@@ -126,6 +128,33 @@ def counted_note(
         f"it has {gib(free)} free, of which Ollama {rules.version} counts the {gib(counted)} that the system has "
         f"available: {remedy}"
     )
+
+
+def unmeasured_note(gpu: UnmeasuredGpu, rules: VersionRules, environment: Mapping[str, str]) -> str:
+    """What to say of a GPU without measured memory on which Ollama may compute all the same; empty where it does not.
+
+    Intel's processors have theirs at one place, and Ollama drops it where it drops integrated ones.
+
+    Source: Linux drivers/gpu/drm/i915 (the first function of device 2 on bus 0); ollama issues 13286 and 12720.
+    """
+    if vendor_of(gpu.vendor).library != VULKAN or not _has_vulkan(rules, environment):
+        return ""
+    is_processors = gpu.pci_bus_id.endswith(_INTEL_PROCESSORS_PLACE)
+    if is_processors and rules.gpus.drops_integrated and not boolean(environment.get("OLLAMA_IGPU_ENABLE")):
+        return ""
+    return (
+        f"Ollama {rules.version} computes on it where the host has a Vulkan driver for it, and may put models there whose room "
+        "is not known: OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+    )
+
+
+def _has_vulkan(rules: VersionRules, environment: Mapping[str, str]) -> bool:
+    """Whether a version with this environment looks for GPUs by Vulkan."""
+    if not rules.gpus.has_vulkan or requested_library(environment) not in (None, VULKAN):
+        return False
+    enabled = boolean(environment.get("OLLAMA_VULKAN"))
+    is_enabled = rules.gpus.vulkan_by_default if enabled is None else enabled
+    return is_enabled and cleaned(environment.get("GGML_VK_VISIBLE_DEVICES", "")) != "-1"
 
 
 def _numbered(device: GpuDevice) -> str:
@@ -317,12 +346,7 @@ def _reaches_by_vulkan(
     own: str, device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], requested: str | None
 ) -> bool:
     # NVIDIA's Vulkan driver is seldom on a server, and a GPU too old for CUDA is so for it: nothing is planned by it unasked.
-    if not rules.gpus.has_vulkan or (own == CUDA and requested != VULKAN) or requested not in (None, VULKAN):
-        return False
-    enabled = boolean(environment.get("OLLAMA_VULKAN"))
-    if not (rules.gpus.vulkan_by_default if enabled is None else enabled):
-        return False
-    if cleaned(environment.get("GGML_VK_VISIBLE_DEVICES", "")) == "-1":
+    if (own == CUDA and requested != VULKAN) or not _has_vulkan(rules, environment):
         return False
     return not _is_dropped_as_integrated(VULKAN, device, rules, environment)
 

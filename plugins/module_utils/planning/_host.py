@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission imp
     counted_free_bytes,
     counted_note,
     is_integrated,
+    unmeasured_note,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
     MAX_DEVICES,
@@ -35,6 +36,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said imp
     DroppedGpu,
     Said,
     dropped_of,
+    uncounted_words,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
@@ -143,6 +145,14 @@ def host_from_facts(
     estimated = [
         f"{gpus}: {reason}; the plan is an estimate" for gpus, _verb, reason in _by_reason(uncertain)
     ]
+    estimated += [f"{one}; the plan is an estimate" for one in uncounted_words(said, host.devices)]
+    if said.log.devices is None:
+        estimated += [
+            f"GPU {gpu.pci_bus_id} ({gpu.vendor}): {note}; the plan is an estimate"
+            for gpu in host.unmeasured
+            for note in [unmeasured_note(gpu, rules, environment)]
+            if note
+        ]
     remedies = [f"{gpus}: {reason}" for gpus, _verb, reason in left]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     unseen = [gpu for gpu in host.devices if gpu not in seen and gpu.problems and not gpu.is_usable]

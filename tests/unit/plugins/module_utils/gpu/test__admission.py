@@ -15,8 +15,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission imp
     is_integrated,
     overridden_target,
     requested_library,
+    unmeasured_note,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, UnmeasuredGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,6 +199,32 @@ def test_an_override_of_one_gpu_goes_by_its_number_among_rocms_nodes(
     answer = admission(amd("gfx1032", rocm_node=node), rules(version), environment, None)
     assert answer.library == library
     assert words in answer.reason
+
+
+# Sources of the rows: ollama issues 13286 (two RTX 3060 and an Arc B580) and 12720 (an Arc B580 alone).
+@pytest.mark.parametrize(
+    ("vendor", "place", "version", "environment", "may_be_used"),
+    [
+        ("intel", "0000:03:00.0", "0.33.0", {}, True),
+        ("intel", "0000:03:00.0", "0.33.0", {"OLLAMA_VULKAN": "0"}, False),
+        ("intel", "0000:03:00.0", "0.33.0", {"OLLAMA_LLM_LIBRARY": "cuda_v13"}, False),
+        ("intel", "0000:03:00.0", "0.33.0", {"GGML_VK_VISIBLE_DEVICES": "-1"}, False),
+        ("intel", "0000:03:00.0", "0.24.0", {}, False),
+        ("intel", "0000:03:00.0", "0.24.0", {"OLLAMA_VULKAN": "1"}, True),
+        ("intel", "0000:03:00.0", "0.12.10", {"OLLAMA_VULKAN": "1"}, False),
+        # Part of the processor, and dropped for it from 0.30 on.
+        ("intel", "0000:00:02.0", "0.33.0", {}, False),
+        ("intel", "0000:00:02.0", "0.33.0", {"OLLAMA_IGPU_ENABLE": "1"}, True),
+        ("intel", "0000:00:02.0", "0.24.0", {"OLLAMA_VULKAN": "1"}, True),
+        # What CUDA or ROCm would reach is a fault, which is told elsewhere.
+        ("nvidia", "0000:03:00.0", "0.33.0", {}, False),
+    ],
+)
+def test_a_gpu_whose_memory_is_not_known_may_be_used_by_vulkan(
+    vendor: str, place: str, version: str, environment: dict[str, str], may_be_used: bool
+) -> None:
+    note = unmeasured_note(UnmeasuredGpu(place, vendor, "0x56a0", ""), rules(version), environment)
+    assert ("OLLAMA_VULKAN=0" in note) is may_be_used
 
 
 @pytest.mark.parametrize("value", ["10.3.0", "11.0.0"])
