@@ -203,6 +203,13 @@ ansible_facts:
               returned: always
               type: str
               sample: gfx1100
+            rocm_node:
+              description:
+                - An AMD GPU's number among ROCm's nodes, by which C(HSA_OVERRIDE_GFX_VERSION_1) and its like name it.
+                - Processors are counted too. Null of others.
+              returned: always
+              type: int
+              sample: 1
             memory_total_bytes:
               description: Memory of the device, in bytes. Null when it is not told.
               returned: always

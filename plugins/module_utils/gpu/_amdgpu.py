@@ -38,11 +38,12 @@ _APU_METRICS_FORMATS = (2, 3)
 
 @dataclass(frozen=True)
 class KfdNode:
-    """A GPU in KFD's topology, in ROCm's own order.
+    """A GPU in KFD's topology, in ROCm's own order; `number` counts the processors' nodes too.
 
     Source: Linux drivers/gpu/drm/amd/amdkfd/kfd_topology.c, properties of a node and of its memory banks.
     """
 
+    number: int
     gpu_id: int
     bus_id: str
     gfx_target: str | None
@@ -115,6 +116,7 @@ def _node(gpu_id: int, folder: Path) -> KfdNode:
         parse_properties(read_text(path) or "") for path in sorted(folder.glob("mem_banks/*/properties"))
     ]
     return KfdNode(
+        number=int(folder.name),
         gpu_id=gpu_id,
         bus_id=f"{properties.get('domain', 0):04x}:{bus:02x}:{slot:02x}.{location & 7}",
         gfx_target=gfx_target(properties.get("gfx_target_version", 0)),
@@ -165,6 +167,7 @@ def _device(
         vendor="amd",
         name=read_text(folder / "product_name") or f"AMD GPU {device_id} ({target or 'gfx unknown'})",
         gfx_target=target,
+        rocm_node=node.number if node else None,
         integrated=integrated,
         unified_memory=integrated,
         display_attached=_display_attached(folder),

@@ -20,7 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignmen
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     PROC,
-    process_environment,
+    server_environment,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     USER,
@@ -86,7 +86,7 @@ def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:
     main_pid = whole_number(properties.get("MainPID"))
     if main_pid:
         try:
-            return process_environment(main_pid, proc)
+            return server_environment(main_pid, proc)
         except OSError:
             pass  # not ours to read: the unit says nearly the same
     environment = dict(parse_shown_environment(properties.get("Environment", "")))

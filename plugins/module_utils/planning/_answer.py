@@ -70,6 +70,11 @@ def answer(
         accepted = options["on_gpu_fault"] == "exclude"
         told["hardware"] = hardware(told["plan"], read, gone_is_accepted=accepted)
         told["obstacles"] = obstacles(service, told["plan"]["environment"])
+        if not options["apply"]:
+            # Whoever applies the plan is refused it with the same words.
+            in_the_way = [f"the plan cannot be applied: {sentence}" for sentence in told["obstacles"]]
+            told["plan"]["warnings"] = [*in_the_way, *told["plan"]["warnings"]]
+            told["warnings"] = [*(f"{host_name}: {warning}" for warning in in_the_way), *told["warnings"]]
         told["obstacles"] += [pulls.no_room] if pulls.no_room else []
         told["stopped"] = str(service.get("stopped") or "")
     if pulls.models:

@@ -14,12 +14,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
     Peak,
     Simulation,
     Verdict,
+    beyond_system_memory,
+    evicts_without_gpu,
     simulates,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import View, decide
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import Server
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import CPU_EVICTION_BUG, Era
 
 
 class Bounds:
@@ -180,6 +182,9 @@ class Bounds:
     def _in_system_memory(
         self, models: Sequence[SchedulerModel], count: int, candidate: Candidate
     ) -> Verdict:
+        rules = self._simulation.server(candidate).rules
+        if count > 1 and rules.has_bug(CPU_EVICTION_BUG):
+            return Verdict(False, reason=evicts_without_gpu(rules))
         taken = []
         for model in models:
             alone = self._simulation.alone(model, candidate)
@@ -191,9 +196,8 @@ class Bounds:
         available = self._simulation.host.system_memory_available_bytes
         if needed <= available:
             return Verdict(True)
-        names = ", ".join(name for _size, name in largest)
         return Verdict(
-            False, reason=f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
+            False, reason=beyond_system_memory([name for _size, name in largest], needed, available)
         )
 
     def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, server: Server) -> Verdict:

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission imp
     counted_free_bytes,
     counted_note,
     is_integrated,
+    unmeasured_note,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
     MAX_DEVICES,
@@ -35,6 +36,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said imp
     DroppedGpu,
     Said,
     dropped_of,
+    uncounted_words,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
@@ -143,6 +145,14 @@ def host_from_facts(
     estimated = [
         f"{gpus}: {reason}; the plan is an estimate" for gpus, _verb, reason in _by_reason(uncertain)
     ]
+    estimated += [f"{one}; the plan is an estimate" for one in uncounted_words(said, host.devices)]
+    if said.log.devices is None:
+        estimated += [
+            f"GPU {gpu.pci_bus_id} ({gpu.vendor}): {note}; the plan is an estimate"
+            for gpu in host.unmeasured
+            for note in [unmeasured_note(gpu, rules, environment)]
+            if note
+        ]
     remedies = [f"{gpus}: {reason}" for gpus, _verb, reason in left]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     unseen = [gpu for gpu in host.devices if gpu not in seen and gpu.problems and not gpu.is_usable]
@@ -287,10 +297,15 @@ def _without_full_stop(sentence: str) -> str:
 def _visibility(healthy: Sequence[GpuDevice], excluded: Sequence[GpuDevice]) -> dict[str, str]:
     """The variables that hide the excluded GPUs; an index that no GPU has hides all of a vendor."""
     return {
-        vendor.hidden_by: ",".join(gpu.uuid for gpu in healthy if gpu.vendor == vendor.name) or "-1"
+        vendor.hidden_by: ",".join(_named(gpu) for gpu in healthy if gpu.vendor == vendor.name) or "-1"
         for vendor in VENDORS
         if vendor.hidden_by and any(gpu.vendor == vendor.name for gpu in excluded)
     }
+
+
+def _named(gpu: GpuDevice) -> str:
+    """A GPU as its vendor's variable names it: an AMD card without an id of its own has its number alone."""
+    return str(gpu.index) if gpu.uuid == gpu.pci_bus_id else gpu.uuid
 
 
 def _by_reason(reasons: Iterable[tuple[GpuDevice, str]]) -> list[tuple[str, str, str]]:

@@ -63,6 +63,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
+    CPU_EVICTION_BUG,
     RENUMBERED_DEVICE_BUG,
     Era,
     VersionRules,
@@ -333,7 +334,9 @@ class Server:
             batch=launch.batch,
             predicted_bytes=memory.required_bytes,
             available_bytes=sum(free),
-            must_evict=bool(self.runners) and bool(gpus) and not layout.is_whole,
+            must_evict=bool(self.runners)
+            and not layout.is_whole
+            and (bool(gpus) or (not self.gpus and self.rules.has_bug(CPU_EVICTION_BUG))),
             projector_on_gpu=launch.projector_on_gpu and bool(layout.placement),
         )
         if free:

@@ -83,6 +83,20 @@ def scripts(started: Sequence[Command]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
+def program_of(command: Command) -> str:
+    """The program that a command starts in the end, behind env, nice and their like; empty where it names none."""
+    words = _behind_env(command.words)[1]
+    return words[0] if words else ""
+
+
+def lines_of(command: Command, texts: Mapping[str, str]) -> list[str]:
+    """The lines of a shell that a command gives it or that stand in a script; `texts` as in `decisions`."""
+    words = _behind_env(command.words)[1]
+    line = _shell_line(words)
+    script = texts.get(_script(words), "")
+    return [*([line] if line is not None else []), *script.split("\n")]
+
+
 def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Effect]:
     """What the commands make of variables; `texts`: the scripts among what they start, by path."""
     found: list[Effect] = []

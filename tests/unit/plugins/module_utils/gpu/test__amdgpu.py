@@ -93,6 +93,17 @@ def test_a_data_centre_card_on_another_pci_domain(sysfs: Sysfs) -> None:
     assert (gpu.pci_bus_id, gpu.gfx_target, gpu.integrated) == ("0001:05:00.0", "gfx942", False)
 
 
+# Processors have nodes of their own, but for older ones that share one with their GPU.
+@pytest.mark.parametrize(
+    ("tree", "nodes"),
+    [("rx7900xtx_x2", [1, 2]), ("renoir_joined_node", [0]), ("amdgpu_without_kfd", [None])],
+)
+def test_a_gpu_has_a_number_among_all_of_rocms_nodes(
+    sysfs: Sysfs, tree: str, nodes: list[int | None]
+) -> None:
+    assert [gpu.rocm_node for gpu in _amdgpu.read_amdgpu(SYSTEM, sysfs(tree))] == nodes
+
+
 def test_a_card_that_kfd_does_not_know_is_a_problem(sysfs: Sysfs) -> None:
     (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("amdgpu_without_kfd"))
     assert gpu.name == "Radeon RX 7900 XTX"

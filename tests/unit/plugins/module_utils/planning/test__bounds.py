@@ -152,7 +152,7 @@ def sized(*sizes_mib: int, **changes: object):
         ([], (500, 300, 200, 100), 3, ""),
         ([], (500, 300, 201), 3, "a, b, c need 1.0 GiB of system memory, and 1.0 GiB are available"),
         ([], (500, 300, 201), 2, ""),
-        ([], (1001, 1), 1, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([], (1001, 1), 1, "a needs 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )
 def test_the_bound_says_what_is_safe_in_any_order(gpus_mib, sizes_mib, count, reason):

@@ -164,7 +164,7 @@ def test_without_a_gpu_it_is_judged_by_the_memory_that_is_shown() -> None:
 def test_what_the_engine_refuses_on_a_cpu_is_a_reason_and_not_the_end() -> None:
     plan = on_the_cpu(64, ["phi4_14b"], requests=4, kv_cache_types=["f16", "q8_0"], context_length=16384)
     assert plan.kv_cache_type == "f16"
-    with pytest.raises(ValueError, match=r"phi4:14b cannot be loaded: phi4:14b does not start: The engine refuses"):
+    with pytest.raises(ValueError, match=r"phi4:14b cannot be loaded: phi4:14b does not start: the engine refuses"):
         on_the_cpu(64, ["phi4_14b"], num_parallel=4, min_parallel=4, max_parallel=4, kv_cache_types=["q8_0"])
 
 

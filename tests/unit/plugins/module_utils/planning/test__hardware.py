@@ -98,6 +98,14 @@ def test_a_gpu_that_came_since_is_said_and_none_where_none_was_known() -> None:
     assert changes_since(FOR, FOR, [], [A, B]) == []
 
 
+def test_a_version_that_is_not_known_is_no_other_one() -> None:
+    plan = {"version": "0.33.0", "gpus": [A], "observed": []}
+    before = {**FOR, "version": "0.33.0-rc2"}
+    read = read_of(A, planned_gpus=[A], planned_for=before, models={"version": None})
+    told = hardware(plan, read, gone_is_accepted=False)
+    assert (told["changes"], told["to_remember"], told["planned_for"]) == ([], None, before)
+
+
 def test_the_build_is_kept_while_the_version_is_the_same_and_nothing_was_loaded() -> None:
     plan = {"gpus": [A], "version": "0.33.0", "observed": []}
     for version, build in (("0.33.0", 10488), ("0.32.0", None)):

@@ -182,6 +182,21 @@ class TestAGpuWithAFault:
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
+# ROCm knows of most cards for gamers no id, and by a PCI address it finds none.
+@pytest.mark.parametrize(
+    ("uuid", "shown"), [("GPU-398a3f843a146602", "GPU-398a3f843a146602"), ("0000:01:00.0", "1")]
+)
+def test_an_amd_gpu_without_an_id_is_shown_by_its_number(uuid, shown):
+    amd = {"vendor": "amd", "name": "RX 6600"}
+    planned = host(
+        facts(
+            device(0, **amd, problems=("GPU 0 fell off the bus.",)), device(1, **{**amd, "uuid": uuid})
+        ),
+        on_gpu_fault="exclude",
+    )
+    assert planned.environment == {"ROCR_VISIBLE_DEVICES": shown}
+
+
 LOST = device(
     1, memory_total_bytes=None, memory_free_bytes=None, problems=("GPU 1 is lost: reboot the host.",)
 )
@@ -243,9 +258,12 @@ def test_a_gpu_that_could_not_be_measured_is_named():
     planned = host(
         facts(unmeasured=(UnmeasuredGpu("0000:03:00.0", "intel", "0x56a0", "no source reads it"),))
     )
-    assert planned.warnings == (
-        "GPU 0000:03:00.0 (intel) could not be measured and is not planned with: no source reads it",
+    assert planned.warnings[0] == (
+        "GPU 0000:03:00.0 (intel) could not be measured and is not planned with: no source reads it"
     )
+    # Ollama itself may use it.
+    assert "OLLAMA_VULKAN=0" in planned.warnings[1]
+    assert planned.estimated == planned.warnings[1:]
 
 
 def test_less_memory_is_less_on_every_gpu():

@@ -89,8 +89,8 @@ SETTING = Candidate(1, 4096)
         ([4096], "a", 3073, 0, "a leaves 1.0 GiB of GPU 0 free, and 1.0 GiB are to stay free"),
         ([4096], "a", 2048, 1024, ""),
         ([4096], "a", 2049, 1024, "a leaves 2.0 GiB of GPU 0 free, and 2.0 GiB are to stay free"),
-        ([4096], "a", 4097, 0, "a does not lie wholly in GPU memory: It is large"),
-        ([4096], "a", -1, 0, "a does not start: It cannot be"),
+        ([4096], "a", 4097, 0, "a does not lie wholly in GPU memory: it is large"),
+        ([4096], "a", -1, 0, "a does not start: it cannot be"),
         (
             [4096],
             "refitted",
@@ -102,7 +102,7 @@ SETTING = Candidate(1, 4096)
         ([4096, 100], "a", 2000, 0, ""),
         # Without GPU it takes system memory, of which there are 1000 MiB.
         ([], "a", 1000, 0, ""),
-        ([], "a", 1001, 0, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([], "a", 1001, 0, "a needs 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )
 def test_what_is_not_safe_about_one_model_is_said(gpus_mib, name, size_mib, headroom_mib, reason):

@@ -76,14 +76,59 @@ def test_the_hybrid_tree_is_read_where_systemd_is(proc):
 )
 def test_a_process_in_a_container_is_known_by_its_control_group(proc, group, contained):
     proc(7, group)
-    assert (_process.container_of(7, proc.path) is not None) == contained
+    assert _process.container_in(_process.control_group(7, proc.path)) is contained
 
 
 def test_a_container_that_boots_systemd_is_a_host(proc):
     (proc(9, "/x").parent / "1" / "cgroup").write_text("0::/libpod_parent/libpod-abc/init.scope\n")
     proc(7, "/libpod_parent/libpod-abc/system.slice/ollama.service")
-    assert _process.container_of(7, proc.path) is None
+    assert not _process.container_in(_process.control_group(7, proc.path))
     assert _process.control_group(7, proc.path) == "/system.slice/ollama.service"
+
+
+SERVE = ("/usr/local/bin/ollama", "serve")
+
+
+@pytest.mark.parametrize(
+    ("command", "serves"),
+    [
+        (SERVE, True),
+        (("ollama", "start"), True),
+        (("/opt/ollama-0.33/bin/ollama", "serve"), True),
+        (("/nix/store/x/bin/.ollama-wrapped", "serve"), True),
+        (("/usr/bin/python3", "/usr/local/bin/ollama", "serve"), True),
+        (("ollama", "runner", "serve"), False),
+        (("ollama",), False),
+        (("/bin/sh", "-c", "ollama serve"), False),
+        (("server", "serve"), False),
+        ((), False),
+    ],
+)
+def test_a_server_is_known_by_its_command_line(command, serves):
+    assert _process.is_server(command) is serves
+
+
+@pytest.mark.parametrize(
+    ("main", "others", "serving"),
+    [
+        (SERVE, [("ollama", "runner")], 7),
+        (("/bin/bash", "/opt/start.sh"), [SERVE], 8),
+        (("/bin/bash", "/opt/start.sh"), [("tee", "log"), SERVE], 9),
+        (("/bin/bash", "/opt/start.sh"), [("sleep", "1")], 7),
+        (SERVE, [SERVE], 7),
+    ],
+)
+def test_the_server_is_the_main_process_or_one_that_a_script_waits_for(proc, main, others, serving):
+    for pid, command in enumerate((main, *others), start=7):
+        proc(pid, "/system.slice/o.service", command=command, environ=b"PID=%d\0" % pid)
+    proc(20, "/system.slice/another.service", command=SERVE)
+    assert _process.serving_pid(7, proc.path) == serving
+    assert _process.server_environment(7, proc.path) == {"PID": str(serving)}
+
+
+def test_a_process_that_is_gone_has_no_command_line(proc):
+    assert _process.process_command(8, proc.path) == ()
+    assert _process.serving_pid(8, proc.path) == 8
 
 
 def test_the_processes_of_a_unit_are_those_of_its_control_group(proc):

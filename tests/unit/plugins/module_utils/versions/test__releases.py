@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
+    CPU_EVICTION_BUG,
     RENUMBERED_DEVICE_BUG,
     Era,
     rules,
@@ -99,6 +100,13 @@ def test_the_default_context_depends_on_gpu_memory_from_0_15_5(
 def test_the_renumbered_device_bug_is_known_since_models_run_in_llama_server() -> None:
     assert rules("0.33.0-rc2").has_bug(RENUMBERED_DEVICE_BUG)
     assert not rules("0.24.0").has_bug(RENUMBERED_DEVICE_BUG)
+
+
+@pytest.mark.parametrize(
+    ("version", "has_it"), [("0.12.6", False), ("0.12.7", True), ("0.13.0", True), ("0.13.1", False), ("0.33.0", False)]
+)
+def test_models_evict_each_other_without_a_gpu_in_some_releases(version, has_it):
+    assert rules(version).has_bug(CPU_EVICTION_BUG) is has_it
 
 
 @given(st.tuples(*[st.integers(0, 99)] * 3))
