@@ -236,7 +236,7 @@ class Bounds:
             peak.options,
             View(
                 (gpu,),
-                (max(free_bytes - server.cuda_context_bytes, 0),),
+                (free_bytes - server.cuda_context_bytes,),
                 self._simulation.host.system_memory_available_bytes,
             ),
             rules,

@@ -156,7 +156,7 @@ def _useful(demands: Sequence[Demand], untold: int) -> int:
 def _doubled(least: int, most: int) -> tuple[int, ...]:
     """`least`, the powers of two between, and `most` itself."""
     powers = [1 << exponent for exponent in range(most.bit_length())]
-    return tuple(sorted({least, most, *(power for power in powers if least < power < most)}))
+    return tuple(sorted({least, most, *(power for power in powers if power > least)}))
 
 
 def _spreads(policy: Policy, gpu_count: int) -> tuple[bool, ...]:

@@ -17,7 +17,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     KV_CACHE_TYPES,
     LEAST_CONTEXT_LENGTH,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
     best_choice,
     some_choice,
@@ -64,20 +63,13 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
     if plain:
         remedies.append(f"a context of {plain.candidate.context_length} tokens (ollama_plan_context_length)")
     for kv_cache_type in quantized:
-        choice = best_choice((judge,), replace(least, kv_cache_types=(kv_cache_type,)))
-        choice = choice or best_choice((judge,), replace(smaller, kv_cache_types=(kv_cache_type,)))
+        whole = best_choice((judge,), replace(least, kv_cache_types=(kv_cache_type,)))
+        choice = whole or best_choice((judge,), replace(smaller, kv_cache_types=(kv_cache_type,)))
         if choice and (plain is None or choice.candidate.context_length > plain.candidate.context_length):
-            remedies.append(_quantized_sentence(choice, goal))
+            shorter = "" if whole else f" with a context of {choice.candidate.context_length} tokens"
+            remedies.append(f"a {kv_cache_type} KV cache{shorter} (ollama_plan_kv_cache_types)")
             break
     return [*judge.host.remedies, *remedies, _other_host(judge, goal)]
-
-
-def _quantized_sentence(choice: Choice, goal: Goal) -> str:
-    candidate = choice.candidate
-    with_context = ""
-    if candidate.context_length < min(goal.context_lengths):
-        with_context = f" with a context of {candidate.context_length} tokens"
-    return f"a {candidate.kv_cache_type} KV cache{with_context} (ollama_plan_kv_cache_types)"
 
 
 def _other_host(judge: Judge, goal: Goal) -> str:
@@ -104,7 +96,7 @@ def _least(goal: Goal, demands: Sequence[Demand] | None) -> Goal:
 def _smaller(context_length: int) -> tuple[int, ...]:
     lengths = []
     while context_length > LEAST_CONTEXT_LENGTH:
-        context_length = max(LEAST_CONTEXT_LENGTH, 1 << ((context_length - 1).bit_length() - 1))
+        context_length = 1 << ((context_length - 1).bit_length() - 1)
         lengths.append(context_length)
     return tuple(sorted(lengths))
 

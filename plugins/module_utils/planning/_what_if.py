@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -240,15 +239,13 @@ def _beyond(judge: Judge, goal: Goal, plan: Mapping[str, Any] | None) -> str:
 def _smallest(inputs: Inputs, goal: Goal, asked: int) -> Iterator[Smallest]:
     """For one, two and four of a card the smallest that would do in any order of loading, where it is one yet smaller."""
     least = replace(goal, parallels=goal.parallels[:1], context_lengths=(asked,))
-    before = math.inf
+    cards = sorted(CARDS, key=lambda card: card.usable_bytes)
     for count in COUNTS:
         step = replace(least, spreads=(False,) if count == 1 else (False, True))
-        for card in sorted(CARDS, key=lambda card: card.usable_bytes):
-            if card.usable_bytes >= before:
-                break
-            if _does(replace(inputs, host=_host(inputs, card, count)), step):
-                before = card.usable_bytes
-                yield Smallest(count, card.name, card.usable_bytes)
+        found = next((one for one in cards if _does(replace(inputs, host=_host(inputs, one, count)), step)), None)
+        if found:
+            yield Smallest(count, found.name, found.usable_bytes)
+            cards = [one for one in cards if one.usable_bytes < found.usable_bytes]
 
 
 def _does(inputs: Inputs, goal: Goal) -> bool:

@@ -104,3 +104,21 @@ def test_a_placement_is_given_what_is_wanted_and_what_was_measured() -> None:
     assert inputs["observed"] == [{"blob": "y"}]
     assert inputs["service_id"] == "x"
     assert (inputs["models"], inputs["measured"], inputs["is_read"]) == ([{"name": "a"}], {"knee": 4}, True)
+
+
+def test_a_placement_knows_what_is_installed_and_no_more_of_the_service_than_decides() -> None:
+    options = {**GIVEN_NOTHING, **dict.fromkeys(POLICY), "wanted": ["A", "c:1b"]}
+    options["operator_environment"] = {"OLLAMA_DEBUG": "1", "A_KEY": "hunter2"}
+    told = {
+        "models": [{"name": "a:latest"}, {"name": "b:latest"}],
+        "unplannable": [{"name": "c:1b", "reason": "torn"}, {"name": "d:1b", "reason": "torn"}],
+    }
+    service = {"environment": {"PATH": "/bin"}, "dropin_path": "/d", "unit": "ollama.service"}
+    inputs = placement_inputs(options, {"gpu": {}, "models": told, "service": service})
+    assert inputs["installed"] == ["a:latest", "b:latest"]
+    assert inputs["models"] == [{"name": "a:latest"}]
+    assert inputs["unplannable"] == [{"name": "c:1b", "reason": "torn"}]
+    assert inputs["service"] == {"environment": {"PATH": "/bin"}, "dropin_path": "/d"}
+    assert (inputs["service_id"], inputs["is_read"]) == ("", False)
+    assert inputs["policy"]["operator_environment"]["OLLAMA_DEBUG"] == "1"
+    assert "hunter2" not in str(inputs)

@@ -101,6 +101,7 @@ TIER, USEFUL, FLOOR, ALLOWED = (
         (installed(PLAIN), {"max_context_length": 16384}, 32768, (16384, ALLOWED)),
         (installed(SHORT), {"max_context_length": 16384}, 32768, (8192, USEFUL)),
         (installed(PLAIN), {"max_context_length": 65536}, 32768, (65536, ALLOWED)),
+        (installed(PLAIN), {"max_context_length": 4096}, 32768, (4096, ALLOWED)),
         # What is asked for wins over what models make use of.
         (installed(SHORT), {"min_context_length": 65536}, 32768, (65536, FLOOR)),
         ([wanted(SHORT, context_length=65536), wanted(SHORT)], {}, 32768, (65536, FLOOR)),

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
     MAX_MODELS,
+    Experience,
     Inputs,
     loaded_from_list,
     read_inputs,
@@ -27,6 +28,18 @@ GIB = 1 << 30
 PLAIN = shape("llama3.2:1b").to_dict()
 
 
+NUMBERS = {
+    "architecture": "llama",
+    "block_count": 32,
+    "embedding_length": 4096,
+    "feed_forward_length": 14336,
+    "head_count": 32,
+    "head_count_kv": 8,
+    "context_length": 131072,
+    "vocabulary_size": 128256,
+}
+
+
 def named(name: str, **changes: object) -> dict[str, object]:
     return {**PLAIN, "name": name, "digest": name, **changes}
 
@@ -41,7 +54,7 @@ def read(models=(PLAIN,), wanted=(), gpus_gib=(24,), service=None, version="0.33
         version=version,
         service=service or Service(),
         unplannable=changes.get("unplannable", {}),
-        loaded=changes.get("loaded", ()),
+        experience=Experience(loaded=dict.fromkeys(changes.get("loaded", ()), 4096)),
     )
 
 
@@ -117,6 +130,15 @@ def test_of_too_many_models_those_named_come_first_then_the_others_by_name():
     assert set(names) - set(found.names) == {"m255", "m256"}
     assert found.warnings[0].startswith("2 of 258 installed models are left out: at most 256 are planned")
     assert read([named(name) for name in names[:MAX_MODELS]]).warnings == ()
+
+
+def test_weights_that_follow_from_numbers_are_said_to_be_near_the_truth():
+    models = [{"name": "guessed", "numbers": NUMBERS}, PLAIN]
+    found = read(models)
+    assert found.by_numbers == ("guessed:latest",)
+    assert found.warnings == ("guessed:latest is described by its numbers: its weights are near the truth and not exact",)
+    # Not of one that is not planned.
+    assert read(models, wanted=["llama3.2:1b"]).by_numbers == ()
 
 
 @pytest.mark.parametrize(
@@ -264,6 +286,10 @@ def test_the_operators_settings_of_the_service_are_a_policy(environment, field, 
         (
             {"operator_environment": {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "0"}},
             "turns OLLAMA_FLASH_ATTENTION off, without which no KV cache is kept in q8_0: set it to 1, or let",
+        ),
+        (
+            {"kv_cache_types": ["q8_0", "q4_0"], "operator_environment": {"OLLAMA_FLASH_ATTENTION": "0"}},
+            "no KV cache is kept in q8_0: ",
         ),
     ],
 )

@@ -203,3 +203,47 @@ def test_the_largest_prediction_is_loaded_first_and_of_the_same_the_name_decides
 def test_models_that_are_none_are_safe():
     judge, _models = sized(1024)
     assert judge.any_order([], Candidate(1, 4096)).is_safe
+
+
+FOUR = [model(name) for name in "abcd"]
+
+
+@pytest.mark.parametrize(
+    ("gpus_mib", "count", "loaded"),
+    [
+        # The bound knows nothing of more models than GPUs; four in all orders are 64 loads, as many as are simulated.
+        ([4000, 4000], 4, 4),
+        ([4000, 4000], 5, 2),
+    ],
+)
+def test_few_models_are_simulated_in_every_order_and_of_many_the_bound_decides(gpus_mib, count, loaded):
+    models = [model(name) for name in "abcde"[:count]]
+    judge = Judge(simulation(gpus_mib, models, **dict.fromkeys("abcde", 100)))
+    assert judge.any_order(models, Candidate(1, 4096)).is_safe is (loaded == count)
+    assert judge.most_loaded(models, Candidate(1, 4096), count) == loaded
+
+
+def test_models_that_are_safe_alone_may_not_be_so_together():
+    judge, (a, b) = sized(1024 + 1499, 2)
+    candidate = Candidate(1, 4096)
+    assert judge.alone(a, candidate).is_safe
+    assert judge.alone(b, candidate).is_safe
+    assert not judge.any_order((a, b), candidate).is_safe
+    assert not judge.any_combination((a, b), 2, candidate).is_safe
+    assert judge.any_combination((a, b), 1, candidate).is_safe
+    # Of the orders the last one that was tried tells why.
+    verdict = judge.some_order((a, b), candidate)
+    assert not verdict.is_safe
+    assert verdict.reason == "a leaves 1.0 GiB of GPU 0 free, and 1.0 GiB are to stay free, when it is loaded after b"
+
+
+def test_an_order_is_looked_for_among_few_models_only():
+    """Of two GPUs one is too small for the large model; Ollama takes the one with most free memory."""
+    large, small = model("large"), model("small", 300)
+    judge = Judge(simulation([4000, 3800], [large, small], large=2900, small=2700))
+    verdict = judge.some_order((large, small), Candidate(1, 4096))
+    # What Ollama predicts to be larger comes first, and takes the larger GPU.
+    assert (verdict.is_safe, verdict.order) == (True, ("large", "small"))
+    assert judge.is_safe_in(("large", "small"), Candidate(1, 4096))
+    assert not judge.is_safe_in(("small", "large"), Candidate(1, 4096))
+    assert not judge.any_order((large, small), Candidate(1, 4096)).is_safe

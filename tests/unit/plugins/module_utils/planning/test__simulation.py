@@ -100,6 +100,7 @@ SETTING = Candidate(1, 4096)
         ),
         # A GPU that nothing lies on need not have anything free.
         ([4096, 100], "a", 2000, 0, ""),
+        ([100, 4096], "a", 3073, 0, "a leaves 1.0 GiB of GPU 1 free, and 1.0 GiB are to stay free"),
         # Without GPU it takes system memory, of which there are 1000 MiB.
         ([], "a", 1000, 0, ""),
         ([], "a", 1001, 0, "a needs 1.0 GiB of system memory, and 1.0 GiB are available"),
@@ -201,10 +202,10 @@ def test_another_host_is_simulated_with_the_same_settings():
 
 @pytest.mark.parametrize(
     ("pool_mib", "headroom_mib", "is_safe"),
-    [(1300, 0, True), (1301, 0, False), (1200, 100, True), (1200, 101, False), (0, 276, True), (0, 277, False)],
+    [(1300, 0, True), (1300 + 1 / MIB, 0, False), (1200, 100, True), (1200, 101, False), (0, 276, True), (0, 277, False)],
 )
 def test_what_models_take_while_they_compute_is_to_be_free_besides_the_headroom(
-    pool_mib: int, headroom_mib: int, is_safe: bool
+    pool_mib: float, headroom_mib: int, is_safe: bool
 ) -> None:
     # 4300 - 3000 MiB are free after the load, and the engine's fit leaves 1024 of that by itself.
     one = simulation([4300], [model("one")], one=3000, pool_mib=pool_mib, headroom_mib=headroom_mib)

@@ -16,9 +16,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _t
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Experience
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Eviction, Plan, Today
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
@@ -49,8 +50,8 @@ def test_the_values_in_effect_are_ollamas_own_where_none_are_set():
 
 def test_the_context_that_the_server_said_goes_before_the_rule():
     said = Said(ServerLog(version="0.33.0", default_context_length=4096))
-    assert planned({"PATH": "/bin"}, "llama3.1:8b", said=said).today.context_length == 4096
-    set_anyway = planned({"OLLAMA_CONTEXT_LENGTH": "8192"}, "llama3.1:8b", said=said).today
+    assert planned({"PATH": "/bin"}, "llama3.1:8b", experience=Experience(said=said)).today.context_length == 4096
+    set_anyway = planned({"OLLAMA_CONTEXT_LENGTH": "8192"}, "llama3.1:8b", experience=Experience(said=said)).today
     assert set_anyway.context_length == 8192
 
 
@@ -251,3 +252,38 @@ def test_a_context_beyond_what_models_were_trained_for_is_told_as_what_they_use_
     told = [one for one in plan.difference if "context" in one]
     assert len(told) == 1
     assert ", today 131072: " in told[0]
+
+
+def test_without_a_gpu_nothing_spills_and_what_does_not_start_does_not_lie_on_one():
+    running = {"OLLAMA_CONTEXT_LENGTH": "4096", "OLLAMA_NUM_PARALLEL": "4", "OLLAMA_KV_CACHE_TYPE": "q8_0"}
+    on_cpu = planned({"OLLAMA_CONTEXT_LENGTH": "4096"}, "llama3.2:3b", gpus=()).today
+    assert (on_cpu.spills, on_cpu.gpu_bytes) == ((), 0)
+    refused = planned({**running, "OLLAMA_FLASH_ATTENTION": "1"}, "phi4:14b").today
+    assert (refused.spills, refused.together, refused.gpu_bytes) == (("phi4:14b",), 0, 0)
+
+
+def test_where_a_plan_is_not_safe_there_is_nothing_to_choose_between():
+    plan = planned(None, "qwen3:14b", policy=Policy(num_parallel=8, context_length=32768))
+    assert not plan.safe
+    assert not [one for one in (*plan.reasons, *plan.difference) if "lots or context" in one]
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_single_slot_may_have_more_context_beside_other_models_too(is_wanted):
+    names = ("llama3.1:8b", "qwen3:8b")
+    wanted = [WantedModel(name) for name in names] if is_wanted else ()
+    plan = planned(None, *names, wanted=wanted)
+    (sentence,) = (one for one in plan.reasons if one.startswith("Slots or context: "))
+    longest = int(sentence.split()[5])
+    assert longest > plan.context_length
+
+    def fits(context_length):
+        own = Policy(requests=1, num_parallel=1, context_length=context_length)
+        try:
+            alone = planned(None, *names, wanted=wanted, policy=own)
+        except ValueError:
+            return False
+        return alone.safe and alone.max_loaded_models >= plan.max_loaded_models
+
+    assert fits(longest)
+    assert not fits(2 * longest)
