@@ -29,6 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     name_parts,
     short_name,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import Proxies
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._pulling import (
     Told,
 )
@@ -94,7 +95,7 @@ class ModelStep:
 class Upkeep:
     """The server of a host, what it has installed and loaded, and where. layers: by model; empty where unreadable.
 
-    proxies: the names of its variables that name a proxy.
+    proxies: what it goes to registries by.
     """
 
     api: Api
@@ -102,7 +103,7 @@ class Upkeep:
     installed: dict[str, str]
     loaded: tuple[str, ...]
     layers: Mapping[str, Sequence[Layer]]
-    proxies: tuple[str, ...] = ()
+    proxies: Proxies = field(default_factory=Proxies)
 
     def digest_of(self, name: str) -> str:
         """Of an installed model; empty where it is not."""
@@ -196,21 +197,19 @@ def pinned(wish: Wish) -> str:
     return found[1]
 
 
-def _by_proxy(host: Upkeep, wish: Wish) -> str:
-    """What a look without the service's proxy may have missed."""
-    name = next((one for one in host.proxies if one.lower().startswith("https") != wish.insecure), "")
-    return f"; the service goes by the proxy of its {name}, which this look does not" if name else ""
+def registry_of(host: Upkeep, step: ModelStep) -> Registry:
+    return Registry(step.wish.name, step.wish.insecure, host.proxies)
 
 
 def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:
     """Raises: UpkeepError where the registry has no such model, or another one than the pin names."""
     step = replace(step, action=PULL)
     try:
-        manifest = Registry(step.wish.name, step.wish.insecure).manifest()
+        manifest = registry_of(host, step).manifest()
     except UnknownModelError as error:
         raise UpkeepError(f"model {step.name}: {error}") from error
     except RegistryError as error:
-        return replace(step, note=f"its size is not known before it comes: {error}{_by_proxy(host, step.wish)}")
+        return replace(step, note=f"its size is not known before it comes: {error}")
     if pin and not manifest.digest.startswith(pin):
         raise UpkeepError(
             f"model {step.name}: the registry has {manifest.digest[:12]} under this name, and digest pins {pin[:12]}: the tag "
@@ -280,14 +279,13 @@ def room(host: Upkeep, steps: Sequence[ModelStep], keep: Collection[str], keep_f
     return needed, no_room(host.models_path, needed, free, keep_free_bytes, rest, stay, coming)
 
 
-def described(step: ModelStep) -> dict[str, Any]:
+def described(host: Upkeep, step: ModelStep) -> dict[str, Any]:
     """The shape of a model that is not here yet, for a plan, from its header in the registry or in the file.
 
     Raises: RegistryError, ModelError, UnplannableError.
     """
     if step.action == PULL and step.manifest is not None:
-        registry = Registry(step.wish.name, step.wish.insecure)
-        return registry.model(step.manifest).shape().to_dict()
+        return registry_of(host, step).model(step.manifest).shape().to_dict()
     if step.action == CREATE:
         header = read_header(step.wish.file)
         family = str(header["metadata"].get("general.architecture", ""))

@@ -47,13 +47,13 @@ def running(tmp_path, **environment):
 @pytest.mark.parametrize(
     ("environment", "proxies"),
     [
-        ({}, ()),
-        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "localhost"}, ("HTTPS_PROXY",)),
-        ({"https_proxy": "http://p:3128", "HTTP_PROXY": "", "http_proxy": "p"}, ("https_proxy", "http_proxy")),
+        ({}, {}),
+        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "a"}, {"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "a"}),
+        ({"https_proxy": "http://p:3128", "HTTP_PROXY": ""}, {"https_proxy": "http://p:3128"}),
     ],
 )
-def test_the_names_of_the_variables_that_name_a_proxy(located, tmp_path, environment, proxies):
-    assert located(**running(tmp_path, PATH="/bin", **environment)).proxies == proxies
+def test_the_variables_that_name_a_proxy(located, tmp_path, environment, proxies):
+    assert located(**running(tmp_path, PATH="/bin", **environment)).proxies.variables == proxies
 
 
 def test_asks_systemctl_once_and_by_a_list():
