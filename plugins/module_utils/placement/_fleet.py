@@ -28,6 +28,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
     Demand,
+    Experience,
     Inputs,
     read_inputs,
     read_models,
@@ -336,7 +337,7 @@ def _host(
         version=raw.get("version"),
         service=service,
         unplannable={},
-        said=said,
+        experience=Experience(said=said),
     )
     own = models.of_host[name]
     is_read = bool(raw.get("is_read"))
@@ -356,7 +357,7 @@ def _host(
         exact,
         observed=seen_on_host(exact, said, observed_from_list(raw.get("observed") or ())).observed,
         runner_overhead_bytes=(
-            measured_overhead(exact, gpu, measured) if raw.get("use_measured_memory") else None
+            measured_overhead(exact, gpu, measured) if policy.use_measured_memory else None
         ),
     )
     running = settings_from_environment(service.running) if service.running else None

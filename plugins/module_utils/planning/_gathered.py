@@ -77,7 +77,6 @@ def placement_inputs(
         "service": {name: found["service"][name] for name in OF_THE_SERVICE if name in found["service"]},
         "policy": {**policy, "operator_environment": masked_option(options["operator_environment"])},
         "measured": found["measured"],
-        "use_measured_memory": options["use_measured_memory"],
         "server": found["server"],
         "observed": list(observed),
         "service_id": str(found["service"].get("service_id") or ""),

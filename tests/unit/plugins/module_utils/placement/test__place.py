@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import _
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._patterns import Patterns
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._place import Limits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import notes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Experience
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     WantedModel,
@@ -190,11 +191,11 @@ class TestMemoryThatWasSeenOnTheHost:
             gpu=one.inputs["gpu"],
             models=one.inputs["models"],
             wanted=[WantedModel(LLAMA, 8192, slots)],
-            policy=policy_from_dict({"min_parallel": slots}),
+            policy=policy_from_dict({**one.inputs["policy"], "min_parallel": slots}),
             version="0.33.0",
-            measured=one.inputs["measured"],
-            use_measured_memory=one.inputs["use_measured_memory"],
-            observed=observed_from_list(one.inputs["observed"]),
+            experience=Experience(
+                measured=one.inputs["measured"], observed=observed_from_list(one.inputs["observed"])
+            ),
         )
         assert (plan.safe, plan.num_parallel) == (True, slots)
 

@@ -100,7 +100,7 @@ def test_a_placement_is_given_what_is_wanted_and_what_was_measured() -> None:
     options.update(operator_environment={}, use_measured_memory=True)
     read = {"gpu": GPU, "measured": {"knee": 4}, "service": {"service_id": "x"}, "server": {"version": "1"}}
     inputs = placement_inputs(options, read, [{"blob": "y"}])
-    assert (inputs["use_measured_memory"], inputs["server"]) == (True, {"version": "1"})
+    assert (inputs["policy"]["use_measured_memory"], inputs["server"]) == (True, {"version": "1"})
     assert inputs["observed"] == [{"blob": "y"}]
     assert inputs["service_id"] == "x"
     assert (inputs["models"], inputs["measured"], inputs["is_read"]) == ([{"name": "a"}], {"knee": 4}, True)
