@@ -84,6 +84,7 @@ def test_fewer_slots_are_planned_where_more_bring_nothing(plan, benchmark):
         "OLLAMA_NUM_PARALLEL=2 is what is worth having, measured here at 2026-01-01T00:00:00Z: "
         "2 at once gave the most."
     )
+    assert measured.reasons[1].startswith("OLLAMA_MAX_LOADED_MODELS=1: ")
     assert measured.context_length >= plan().context_length
     assert measured.safe
 

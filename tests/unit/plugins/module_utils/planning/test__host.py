@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     available_bytes,
     host_from_facts,
+    total_bytes,
     usable_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
@@ -148,6 +149,12 @@ def test_memory_that_ollama_holds_counts_as_available():
 
 def test_no_more_is_available_than_the_gpu_has():
     assert available_bytes(device(memory_free_bytes=20 * GIB, memory_ours_bytes=20 * GIB)) == 24 * GIB
+
+
+@pytest.mark.parametrize("values", [{"memory_free_bytes": None}, {"memory_total_bytes": None}])
+def test_of_memory_that_could_not_be_read_nothing_is_available(values):
+    assert available_bytes(device(**values)) == 0
+    assert total_bytes(device(**values)) == (values.get("memory_total_bytes", 24 * GIB) or 0)
 
 
 def test_of_a_described_gpu_its_memory_suffices():
@@ -278,6 +285,26 @@ def test_integrated_gpus_count_only_where_ollama_uses_them(values, environment, 
     planned = host(facts(device(0, integrated=True, **values)), environment=environment)
     assert bool(planned.gpus) is in_use
     assert bool(planned.warnings) is not in_use
+    assert planned.estimated == ()
+
+
+@pytest.mark.parametrize("is_taken", [True, False, None])
+def test_a_gpu_that_is_used_by_another_library_than_its_vendors_makes_the_plan_an_estimate(is_taken):
+    """Whether the running server took it or has said nothing of it."""
+    environment = {"OLLAMA_VULKAN": "1"}
+    found = host_from_facts(
+        facts(device(0, vendor="intel", name="Arc A770")),
+        on_gpu_fault="fail",
+        environment=environment,
+        managed_environment={},
+        rules=rules("0.33.0"),
+        said=None if is_taken is None else said(VULKAN_TAKEN) if is_taken else Said(),
+    )
+    assert [found.library_of(gpu) for gpu in found.gpus] == ["Vulkan"]
+    (estimated,) = found.estimated
+    assert estimated.startswith("GPU 0 (Arc A770, GPU-0): ")
+    assert estimated.endswith("; the plan is an estimate")
+    assert found.warnings == (estimated,)
 
 
 def test_a_gpu_that_could_not_be_measured_is_named():
@@ -397,6 +424,7 @@ def said(*devices: ComputeDevice) -> Said:
 
 
 NOTHING_TAKEN = ComputeDevice("cpu", "cpu", "", "cpu", "cpu", "", "", None, None)
+VULKAN_TAKEN = ComputeDevice("0", "Vulkan", "", "Vulkan0", "", "", "0000:00:00.0", None, None)
 FIRST_TAKEN = ComputeDevice("0", "CUDA", "", "CUDA0", "", "", "0000:01:00.0", None, None)
 
 

@@ -84,6 +84,13 @@ def test_a_model_is_its_shape_or_its_header_and_the_last_of_a_name_counts():
     assert [model.file_bytes for model in read_models([named("a", file_bytes=1), named("a", file_bytes=2)])] == [2]
 
 
+def test_what_is_given_beside_a_header_counts():
+    beside = {"digest": "sha256-a", "parameters": {"num_ctx": 2048}, "adapter_bytes": 1000}
+    (model,) = read_models([{"name": "a", "header": header("llama3.2:1b"), **beside}])
+    assert (model.name, model.key) == ("a:latest", "sha256-a")
+    assert (model.shape.parameters["num_ctx"], model.shape.adapter_bytes) == (2048, 1000)
+
+
 def test_a_name_may_have_600_characters():
     assert [model.name for model in read_models([named("x" * 600)])] == ["x" * 600]
 
@@ -129,7 +136,8 @@ def test_of_too_many_models_those_named_come_first_then_the_others_by_name():
     # Of 258 the loaded one is kept, though it is the last by name, and the two before it are left out.
     assert set(names) - set(found.names) == {"m255", "m256"}
     assert found.warnings[0].startswith("2 of 258 installed models are left out: at most 256 are planned")
-    assert read([named(name) for name in names[:MAX_MODELS]]).warnings == ()
+    all_of_them = read([named(name) for name in names[:MAX_MODELS]])
+    assert (all_of_them.names, all_of_them.warnings) == (tuple(names[:MAX_MODELS]), ())
 
 
 def test_weights_that_follow_from_numbers_are_said_to_be_near_the_truth():
@@ -273,6 +281,7 @@ def test_the_operators_settings_of_the_service_are_a_policy(environment, field, 
             {"max_loaded_models": 3, "operator_environment": {"OLLAMA_MAX_LOADED_MODELS": "2"}},
             "max_loaded_models is 3, but operator_environment sets OLLAMA_MAX_LOADED_MODELS to 2; set one of them",
         ),
+        ({"num_parallel": 2, "operator_environment": {"OLLAMA_NUM_PARALLEL": "3"}}, "num_parallel is 2, but operator_env"),
         (
             {"operator_environment": {"OLLAMA_CONTEXT_LENGTH": "8k"}},
             "operator_environment sets OLLAMA_CONTEXT_LENGTH to '8k', expected a whole number",

@@ -237,13 +237,40 @@ def test_models_that_are_safe_alone_may_not_be_so_together():
     assert verdict.reason == "a leaves 1.0 GiB of GPU 0 free, and 1.0 GiB are to stay free, when it is loaded after b"
 
 
-def test_an_order_is_looked_for_among_few_models_only():
-    """Of two GPUs one is too small for the large model; Ollama takes the one with most free memory."""
-    large, small = model("large"), model("small", 300)
-    judge = Judge(simulation([4000, 3800], [large, small], large=2900, small=2700))
-    verdict = judge.some_order((large, small), Candidate(1, 4096))
-    # What Ollama predicts to be larger comes first, and takes the larger GPU.
-    assert (verdict.is_safe, verdict.order) == (True, ("large", "small"))
-    assert judge.is_safe_in(("large", "small"), Candidate(1, 4096))
-    assert not judge.is_safe_in(("small", "large"), Candidate(1, 4096))
-    assert not judge.any_order((large, small), Candidate(1, 4096)).is_safe
+@pytest.mark.parametrize(("others", "order"), [(0, ("large", "small")), (2, ()), (3, None)])
+def test_an_order_is_looked_for_among_few_models_only(others, order):
+    """Of two GPUs one is too small for the large model; Ollama takes the one with most free memory.
+
+    What Ollama predicts to be larger, which is not what takes more, is the first to be tried first.
+    """
+    models = [model("large"), model("small", 300), *(model(name) for name in "abc"[:others])]
+    judge = Judge(simulation([4000, 3800], models, large=2900, small=2700, a=10, b=10, c=10))
+    verdict = judge.some_order(models, Candidate(1, 4096))
+    assert verdict.is_safe is (order is not None)
+    if order == ("large", "small"):
+        assert verdict.order == order
+        assert judge.is_safe_in(order, Candidate(1, 4096))
+        assert not judge.is_safe_in(("small", "large"), Candidate(1, 4096))
+        assert not judge.any_order(models, Candidate(1, 4096)).is_safe
+
+
+def test_where_no_order_is_safe_the_last_one_tells_why(installed):
+    judge = judge_of([8192], [installed("llama3.1:8b"), installed("gemma3:4b")])
+    found = [judge.some_order(judge.simulation.models, Candidate(4, 4096), says_why=why) for why in (True, False)]
+    assert [one.is_safe for one in found] == [False, False]
+    assert [bool(one.reason) for one in found] == [True, False]
+
+
+def test_of_many_models_each_is_loaded_alone_whatever_ollama_predicts():
+    """Of 65 not every one is simulated beside nothing, and the bound asks for 80 % of a GPU."""
+    models = [*(model(str(number)) for number in range(64)), model("g", 3900)]
+    judge = Judge(simulation([4000], models, **{one.name: 100 for one in models}))
+    assert judge.most_loaded(models, Candidate(1, 4096), 1) == 1
+
+
+def test_without_gpus_the_system_has_to_hold_all_that_start():
+    sizes = {"a": 300, "b": 200, "c": -1}
+    a, b, c = map(model, sizes)
+    judge = Judge(simulation([], [a, b, c], **sizes))
+    assert judge.system_memory_bytes((a, b), Candidate(1, 4096)) == 500 * MIB
+    assert judge.system_memory_bytes((a, c), Candidate(1, 4096)) is None

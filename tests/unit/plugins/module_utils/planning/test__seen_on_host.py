@@ -84,6 +84,17 @@ def test_a_little_more_is_counted_with_and_called_observed():
     assert planned(observed=again.observed).basis == "observed"
 
 
+def test_what_runs_today_is_told_by_the_rules_alone():
+    running = Service(running={"OLLAMA_CONTEXT_LENGTH": "8192", "OLLAMA_NUM_PARALLEL": "4"})
+    policy = Policy(num_parallel=4, context_length=8192)
+    arguments = {"gpu": GPU, "models": [LLAMA.to_dict()], "version": "0.33.0", "service": running, "policy": policy}
+    plan = plan_host(**arguments)
+    again = plan_host(**arguments, experience=Experience(said=said(plan, more_bytes=200 * MIB)))
+    assert again.basis == "observed"
+    assert again.gpus[0].planned_bytes == plan.gpus[0].planned_bytes + 200 * MIB
+    assert again.today.gpu_bytes == plan.today.gpu_bytes
+
+
 def test_much_more_makes_the_plan_give_up_what_does_not_fit():
     plan = planned()
     again = planned(said(plan, more_bytes=6 * GIB))

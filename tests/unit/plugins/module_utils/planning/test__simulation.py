@@ -178,6 +178,11 @@ def test_of_tags_of_one_file_the_one_that_takes_most_counts_and_large_files_come
     assert [one.name for one in found.runners([twin, long], SETTING)] == ["twin"]
 
 
+def test_only_a_server_that_is_to_be_shown_tells_every_step():
+    found = simulation([8192], [model("a")], a=10)
+    assert (found.server(SETTING).tells, found.telling_server(SETTING).tells) == (False, True)
+
+
 def test_what_ollama_predicts_is_the_file_and_its_tokens():
     one = model("a", prediction_bytes_per_token=10)
     assert simulation([8192], [one]).predicted_bytes(one, Candidate(3, 4096)) == 100 * MIB + 10 * 3 * 4096
@@ -222,7 +227,10 @@ def test_the_pools_of_all_models_on_a_gpu_count() -> None:
     assert verdict(1100).is_safe
     unsafe = verdict(1101)
     assert not unsafe.is_safe
-    assert "the engine's pools take up to 2.2 GiB" in unsafe.reason
+    assert unsafe.reason == (
+        "b leaves 2.1 GiB of GPU 0 free, and the engine's pools take up to 2.2 GiB there as the contexts fill, when it is "
+        "loaded after a"
+    )
 
 
 def test_orders_with_the_same_beginning_share_its_loads(monkeypatch):

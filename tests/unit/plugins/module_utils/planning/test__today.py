@@ -155,6 +155,7 @@ SHORTER = "each request gets 4096 tokens of context, today 8192: "
         # Of what is safe together no more stay than are allowed to.
         (replace(TODAY, max_loaded_models=1), Candidate(2, 8192), {}, ["models kept loaded together: 1 today, 2 planned"]),
         (TODAY, Candidate(2, 8192), {"gpu_bytes": 6 * GIB}, ["GPU memory of loaded models: 5.0 GiB today, 6.0 GiB planned"]),
+        (TODAY, Candidate(2, 8192), {"gpu_bytes": 4 * GIB}, ["GPU memory of loaded models: 5.0 GiB today, 4.0 GiB planned"]),
         # No more than its digits tell.
         (TODAY, Candidate(2, 8192), {"gpu_bytes": 5 * GIB + 1}, []),
         (TODAY, Candidate(2, 8192), {"ends": ENDS}, []),
@@ -218,6 +219,8 @@ def test_what_the_plan_changes(today, candidate, options, sentences):
         (0, (A, B), ["not every one of the 2 models is safe alone"]),
         (1, (A,), []),
         (0, (A,), []),
+        # Of a context that no model makes use of, what is set is told.
+        (1, (replace(A, num_ctx=512),), []),
     ],
 )
 def test_how_many_models_of_today_fit_together(together, models, sentences):
@@ -262,9 +265,14 @@ def test_without_a_gpu_nothing_spills_and_what_does_not_start_does_not_lie_on_on
     assert (refused.spills, refused.together, refused.gpu_bytes) == (("phi4:14b",), 0, 0)
 
 
-def test_where_a_plan_is_not_safe_there_is_nothing_to_choose_between():
+def test_where_there_is_nothing_to_choose_between_nothing_is_said_of_it():
     plan = planned(None, "qwen3:14b", policy=Policy(num_parallel=8, context_length=32768))
     assert not plan.safe
+    longest = planned(None, "llama3.2:3b", gpus=(80,))
+    assert (longest.num_parallel, longest.context_length) == (4, 131072)
+    nothing = planned(None, policy=Policy(min_parallel=2))
+    for made in (longest, nothing):
+        assert not [one for one in (*made.reasons, *made.difference) if "lots or context" in one]
     assert not [one for one in (*plan.reasons, *plan.difference) if "lots or context" in one]
 
 
