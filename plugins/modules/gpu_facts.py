@@ -146,6 +146,13 @@ ansible_facts:
           returned: always
           type: int
           sample: 61203283968
+        system_memory_limit_bytes:
+          description:
+            - What O(unit) may take of the host's memory, in bytes, by C(MemoryMax=) or C(MemoryHigh=) of the unit.
+            - Null where it may take all of it.
+          returned: always
+          type: int
+          sample: 34359738368
         visibility:
           description:
             - The variables of the service that decide which GPUs it sees, as far as they are set.

@@ -142,7 +142,8 @@ class UnmeasuredGpu:
 class HostGpus:
     """All GPUs of one host at one time; `gathered_at` is ISO 8601 in UTC, sizes are bytes.
 
-    `devices_left_out`: how many more the host has than are told.
+    `devices_left_out`: how many more the host has than are told. `system_memory_limit_bytes`: what the service may take of
+    it, None for all.
     """
 
     gathered_at: str
@@ -153,6 +154,7 @@ class HostGpus:
     cuda_driver_version: str | None = None
     system_memory_total_bytes: int | None = None
     system_memory_available_bytes: int | None = None
+    system_memory_limit_bytes: int | None = None
     visibility: Mapping[str, str] = dataclasses.field(default_factory=dict)
     devices: tuple[GpuDevice, ...] = ()
     visible_devices: tuple[str, ...] = ()

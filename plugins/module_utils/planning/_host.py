@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import (
     Admission,
     admission,
@@ -184,10 +185,15 @@ def host_from_facts(
         )
     total = host.system_memory_total_bytes or 0
     available = host.system_memory_available_bytes
+    limit = host.system_memory_limit_bytes
     counted = [
         f"{gpus}: {note}"
         for gpus, _verb, note in _by_reason((gpu, counted_note(gpu, rules, environment, available)) for gpu in healthy)
     ]
+    if limit is not None and not healthy:
+        warnings.append(
+            f"the service may take {gib(limit)} of system memory, by MemoryMax= or MemoryHigh= of its unit: raise it to plan with more"
+        )
     return Host(
         gpus=tuple(
             replace(
@@ -198,7 +204,7 @@ def host_from_facts(
             for gpu in healthy
         ),
         system_memory_total_bytes=total,
-        system_memory_available_bytes=(total if available is None else available),
+        system_memory_available_bytes=min(total if available is None else available, _MOST_BYTES if limit is None else limit),
         environment=_visibility(healthy, [*excluded, *too_many, *untold, *failing]),
         warnings=(*warnings, *estimated, *counted),
         libraries={gpu.uuid: answer.library for gpu, answer in answers if answer.library},
@@ -227,7 +233,7 @@ def _completed(facts: Any) -> dict[str, Any]:
     if not isinstance(untold, int):
         raise ValueError(f"GPU facts has {untold!r:.80} as 'devices_left_out', expected a number of GPUs")
     untold = max(0, untold) + len(devices) - len(completed)
-    for name in ("system_memory_total_bytes", "system_memory_available_bytes"):
+    for name in ("system_memory_total_bytes", "system_memory_available_bytes", "system_memory_limit_bytes"):
         _check_size("GPU facts", name, facts.get(name))
     return {"gathered_at": "", **facts, "devices": completed, "devices_left_out": untold}
 

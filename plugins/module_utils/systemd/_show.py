@@ -49,6 +49,7 @@ MAX_SCRIPTS = 8
 SCRIPT_LIMIT_BYTES = 64 * 1024
 JOURNALS = ("/run/log/journal", "/var/log/journal")  # systemd-journald.service(8)
 MACHINE_ID = "/etc/machine-id"
+_UNLIMITED_BYTES = 1 << 60  # older ones print what 64 bits hold for infinity
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 _PROPERTIES = (
@@ -71,6 +72,8 @@ _PROPERTIES = (
     "Job",
     "EnvironmentFiles",
     "ExecStart",
+    "MemoryMax",
+    "MemoryHigh",
 )
 
 
@@ -222,6 +225,15 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
         started_at_s=_booted_at_s() + monotonic_microseconds / 1e6 if monotonic_microseconds else None,
         job=_int(properties.get("Job")),
     )
+
+
+def memory_limit_bytes(properties: Mapping[str, str]) -> int | None:
+    """How much system memory a unit's processes may take together; None where nothing limits them.
+
+    Source: systemd.resource-control(5): beyond MemoryHigh= they are slowed down, beyond MemoryMax= they are killed.
+    """
+    limits = [whole_number(properties.get(name)) for name in ("MemoryMax", "MemoryHigh")]
+    return min((limit for limit in limits if limit is not None and limit < _UNLIMITED_BYTES), default=None)
 
 
 def _int(text: str | None) -> int:

@@ -102,3 +102,13 @@ def test_two_wanted_models_of_such_a_release_are_a_misfit_that_names_the_upgrade
     models = [{"name": name, "header": header(name)} for name in ("gemma3:1b", "qwen2.5:14b")]
     with pytest.raises(ValueError, match=r"evicts gemma3:1b: without a GPU Ollama 0\.13\.0 evicts .* upgrade it to 0\.13\.1"):
         planned(512, models, ("gemma3:1b", "qwen2.5:14b"), version="0.13.0")
+
+
+# The unit of an appliance (NeuralDrive's ollama.md) lets Ollama have so much, and the kernel kills it beyond.
+def test_a_host_whose_unit_limits_memory_is_planned_within_the_limit() -> None:
+    facts = {"system_memory_total_bytes": 64 * GIB, "system_memory_limit_bytes": 16 * GIB, "devices": []}
+    models = [{"name": name, "header": header(name)} for name in NAMES]
+    plan = plan_host(gpu=facts, models=models, version="0.33.0")
+    assert (plan.safe, plan.max_loaded_models) == (True, 1)
+    assert "and 16.0 GiB are available" in plan.reasons[1]
+    assert any("the service may take 16.0 GiB of system memory" in warning for warning in plan.warnings)

@@ -319,6 +319,18 @@ def test_a_gpu_that_could_not_be_measured_is_named():
     assert planned.estimated == planned.warnings[1:]
 
 
+@pytest.mark.parametrize(
+    ("limit_gib", "available_gib", "warned"), [(32, 32, True), (60, 60, True), (80, 60, True), (None, 60, False)]
+)
+def test_a_unit_with_a_limit_has_no_more_system_memory_than_that(limit_gib, available_gib, warned):
+    limit = None if limit_gib is None else limit_gib * GIB
+    planned = host(facts(system_memory_limit_bytes=limit))
+    assert planned.system_memory_available_bytes == available_gib * GIB
+    assert ("MemoryMax= or MemoryHigh= of its unit" in " ".join(planned.warnings)) is warned
+    # Where there are GPUs, the models lie in their memory.
+    assert host(facts(device(0), system_memory_limit_bytes=limit)).warnings == ()
+
+
 def test_less_memory_is_less_on_every_gpu():
     less = host(
         facts(device(0, memory_free_bytes=3 * GIB, memory_ours_bytes=GIB), device(1))

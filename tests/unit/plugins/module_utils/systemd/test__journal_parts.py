@@ -80,6 +80,36 @@ def test_a_mark_among_the_newest_is_not_read_again(journalctl):
     assert len(parts_of_invocation(RUN, ["loaded"], "begun", newest_bytes=1000).parts) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "newest", "parts"),
+    [
+        ("a b c d", "c d e", [("a", "b"), ("c", "d", "e")]),
+        ("a b a b", "a b a b", [(), ("a", "b", "a", "b")]),
+        ("a b", "c d", [("a", "b"), ("c", "d")]),
+        ("a c", "c c d", [("a",), ("c", "c", "d")]),
+        ("a a a", "a b", [("a", "a"), ("a", "b")]),
+    ],
+)
+def test_lines_that_are_among_the_first_and_the_newest_come_once(journalctl, first, newest, parts):
+    lines = r"\n".join(reversed(newest.split()))
+    journalctl(f"printf '{lines}\\n'; yes older", r"printf '{}\ncut'".format(r"\n".join(first.split())))
+    size = len(newest) + 4
+    assert list(parts_of_invocation(RUN, newest_bytes=size).parts) == parts
+
+
+def test_a_mark_among_the_first_lines_is_not_read_again(journalctl):
+    journalctl("yes newest", r"printf 'begun\nloaded\ncut'", moments="8 5")
+    found = parts_of_invocation(RUN, ["loaded"], "begun", newest_bytes=1000)
+    assert [part[:3] for part in found.parts[:-1]] == [("begun", "loaded"), ("begun", "late", "loaded")]
+
+
+def test_a_line_that_comes_again_and_again_is_held_against_the_newest_some_times(monkeypatch):
+    before = _journal_parts._before
+    assert before(["a"] * 63 + ["a", "b"], ["a", "b", "c"]) == ("a",) * 63
+    assert before(["a"] * 64 + ["a", "b"], ["a", "b", "c"]) == (*["a"] * 65, "b")
+    assert before(["a"], []) == ("a",)
+
+
 def test_of_marks_without_end_some_are_read(journalctl, monkeypatch):
     monkeypatch.setattr(_journal_parts, "ALL_SECONDS", 60)
     journalctl("yes newest", moments="$(seq 7000 8000)")

@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     Completed,
     SystemdError,
     manager,
+    memory_limit_bytes,
     parse_properties,
     parse_unit_state,
     parse_version,
@@ -389,3 +390,20 @@ def test_of_many_programs_eight_are_looked_at(tmp_path):
     names = [str(tmp_path / "absent")] * 7 + [str(tmp_path / "script")]
     assert set(_show.script_texts(names)) == {str(tmp_path / "script")}
     assert _show.script_texts([names[0], *names]) == {}
+
+
+@pytest.mark.parametrize(
+    ("shown", "limit"),
+    [
+        ({"MemoryMax": "34359738368", "MemoryHigh": "infinity"}, 32 << 30),
+        ({"MemoryMax": "infinity", "MemoryHigh": "17179869184"}, 16 << 30),
+        ({"MemoryMax": "34359738368", "MemoryHigh": "17179869184"}, 16 << 30),
+        ({"MemoryMax": "infinity", "MemoryHigh": "infinity"}, None),
+        ({"MemoryMax": "18446744073709551615"}, None),
+        ({"MemoryMax": str((1 << 60) - 1)}, (1 << 60) - 1),
+        ({"MemoryMax": "[not set]"}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_unit_may_take_of_the_memory(shown, limit):
+    assert memory_limit_bytes(shown) == limit
