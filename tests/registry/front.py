@@ -4,7 +4,7 @@
 
 """A front before a registry that answers blobs with a redirect, as Ollama expects it, and makes faults on the way.
 
-    python3 front.py PORT [BACKEND_PORT] [FAULTS.json]
+    python3 front.py PORT [BACKEND_PORT] [FAULTS.json] [CERTIFICATE_AND_KEY.pem]
 
 Without a backend it keeps what is pushed to it, as far as a push and a pull ask for it. The faults are read anew at each
 request: `{"cut_after": BYTES, "cuts": TIMES}` closes the connection, `{"stall_after": BYTES, "stall_seconds": S}`,
@@ -199,6 +199,7 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    Front(
-        int(given[0]), int(given[1]) if len(given) > 1 else 0, Path(given[2]) if len(given) > 2 else None
-    ).serve_forever()
+    own = Front(int(given[0]), int(given[1]) if len(given) > 1 else 0, Path(given[2]) if len(given) > 2 else None)
+    if len(given) > 3:
+        own.speak_tls(Path(given[3]))
+    own.serve_forever()

@@ -268,9 +268,17 @@ def _missing_bytes(models_path: str, layer: Layer) -> int:
     return max(layer.size_bytes - held, 0)
 
 
+def _needed_bytes(host: Upkeep, steps: Sequence[ModelStep]) -> int:
+    """What is to come of all models together: a file that two of them have comes once."""
+    coming = [step for step in steps if step.action and not step.is_done]
+    files = {layer.digest: layer for step in coming if step.manifest for layer in step.manifest.files}
+    made = sum(step.missing_bytes or 0 for step in coming if step.manifest is None)
+    return made + sum(_missing_bytes(host.models_path, layer) for layer in files.values())
+
+
 def room(host: Upkeep, steps: Sequence[ModelStep], keep: Collection[str], keep_free_bytes: int) -> tuple[int, str]:
     """What is to come, in bytes, and one sentence where the disk has no room for it, after what is to be removed."""
-    needed = sum(step.missing_bytes or 0 for step in steps if not step.is_done)
+    needed = _needed_bytes(host, steps)
     going = [name for name in host.layers if name_key(name) in {name_key(s.name) for s in steps if s.action == REMOVE}]
     coming = {layer.digest for step in steps if step.manifest for layer in step.manifest.files}
     free = host.free_bytes() + freed_bytes(going, host.layers, coming)

@@ -254,6 +254,19 @@ class TestRoom:
         kept = room(now, steps, [next(iter(now.layers))], 0)[1]
         assert "would not make enough room: take a larger disk" in kept
 
+    def test_a_file_that_two_models_have_comes_once(self, host, wish, tmp_path, monkeypatch):
+        small_model(tmp_path, 7)
+        asked = [wish("a"), wish("b", parameters={"num_ctx": 1024}), Wish("mine:v1", file=str(tmp_path / "small-7.gguf"))]
+        now = host()
+        steps = steps_for(now, asked)
+        weights = steps[0].manifest.layers[0].size_bytes
+        assert steps[1].manifest.layers[0] == steps[0].manifest.layers[0]
+        needed, _sentence = room(now, steps, [], 0)
+        assert needed == sum(step.missing_bytes for step in steps) - weights - steps[0].manifest.config.size_bytes
+        monkeypatch.setattr(now, "free_bytes", lambda: needed, raising=False)
+        assert room(now, steps, [], 0) == (needed, "")
+        assert "no room" in room(now, steps, [], 1)[1]
+
     def test_what_is_to_be_removed_makes_room_before(self, host, wish, monkeypatch):
         brought(host, wish(tag="old", seed=5))
         now = host()
