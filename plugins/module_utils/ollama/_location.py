@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import url_of_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import Proxies, proxies_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     parse_environment_file,
@@ -42,8 +41,8 @@ _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 class Location:
     """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit.
 
-    user: of the unit, empty where it names none. main_pid: 0 where no process runs. proxies: what it goes to
-    registries by.
+    user: of the unit, empty where it names none. main_pid: 0 where no process runs. environment: of its process,
+    which may hold a password.
     """
 
     models_path: str
@@ -52,7 +51,7 @@ class Location:
     exists: bool
     user: str
     main_pid: int
-    proxies: Proxies = field(default_factory=Proxies)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
@@ -69,7 +68,7 @@ def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
         exists=exists,
         user=properties.get("User", ""),
         main_pid=whole_number(properties.get("MainPID")) or 0,
-        proxies=proxies_of(environment),
+        environment=environment,
     )
 
 

@@ -29,7 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     name_parts,
     short_name,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import Proxies
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import Proxies, proxies_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._pulling import (
     Told,
 )
@@ -125,7 +125,7 @@ def upkeep_of(run: Run, scope: str, unit: str) -> Upkeep:
         raise UpkeepError(f"systemd knows no {unit} here: install Ollama first, or name its unit")
     api = server_api(unit, location.main_pid, location.api_url, ANSWER_SECONDS)
     try:
-        return replace(upkeep_at(api, location.models_path), proxies=location.proxies)
+        return replace(upkeep_at(api, location.models_path), proxies=proxies_of(location.environment))
     except ApiError as error:
         if location.main_pid:
             raise
