@@ -14,13 +14,15 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     Cells,
     cells,
     compression,
+    each_cache,
     kinds_of_cache,
     layer_cache,
     layers_cache,
     widest_value,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import AS_FIRST_READ
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
 from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.llama_server.graph.reserved import (
     architectures,
     shape_of,
@@ -203,3 +205,57 @@ def test_layers_that_keep_different_amounts_are_told_apart(changes):
     model = replace(PLAIN, layers=(PLAIN.layers[0], other, *PLAIN.layers[2:]))
     assert kinds_of_cache(model)[0] != kinds_of_cache(model)[1]
     assert kinds_of_cache(model)[0] == kinds_of_cache(model)[2]
+
+
+INDEXED = {**PLAIN.numbers, "attention.indexer.key_length": 64}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "names", "differ"),
+    [
+        # The last block only predicts.
+        ({**PLAIN.numbers, "nextn_predict_layers": 31}, ((), ()), True),
+        ({**PLAIN.numbers, "nextn_predict_layers": 32}, ((), ()), False),
+        # Only the second layer has an indexer; both have; no tensor says which, so that all have.
+        (INDEXED, ((), ("indexer.k.weight",)), True),
+        (INDEXED, (("indexer.k.weight",), ("indexer.k.weight",)), False),
+        (INDEXED, ((), ()), False),
+        (PLAIN.numbers, ((), ("indexer.k.weight",)), False),
+    ],
+)
+def test_layers_that_predict_or_choose_are_told_apart(numbers, names, differ):
+    forms = tuple(tuple((name, (1, 1)) for name in one) for one in names)
+    first, second = (replace(layer, form=form) for layer, form in zip(PLAIN.layers, (0, 1)))
+    model = replace(PLAIN, numbers=numbers, forms=forms, layers=(first, second, *PLAIN.layers[2:]))
+    kinds = kinds_of_cache(model)
+    assert (kinds[0] != kinds[1]) is differ
+
+
+@pytest.mark.parametrize(
+    ("numbers", "caches_predictions", "ahead"),
+    [
+        ({"nextn_predict_layers": 1}, True, 4096),
+        ({"nextn_predict_layers": 1}, False, 0),
+        ({"nextn_predict_layers": 0}, True, 0),
+        ({}, True, 0),
+    ],
+)
+def test_blocks_that_only_predict_have_a_cache_where_the_build_makes_one(numbers, caches_predictions, ahead):
+    layers = (*PLAIN.layers[:-1], replace(PLAIN.layers[-1], cache_layer=None))
+    model = replace(PLAIN, numbers=numbers, layers=layers)
+    layout = cells(model, 4096, 1, 512, replace(AS_FIRST_READ, caches_predictions=caches_predictions))
+    assert layout.ahead == ahead
+    last = layer_cache(model, 31, layout, "f16", transposed_values=False)
+    assert last == KvCache(full_attention_bytes=2 * ROW * 2 if ahead else 0)
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("transposed_values", [False, True])
+def test_the_layers_of_a_model_keep_what_each_of_them_keeps(name, transposed_values):
+    model = shape(name)
+    layout, half = cells(model, 8192, 2, 512), range(model.block_count // 2, model.block_count)
+    for on_cpu in (False, True):
+        asked = {"transposed_values": transposed_values, "on_cpu": on_cpu}
+        single = [layer_cache(model, index, layout, "q8_0", **asked) for index in half]
+        assert each_cache(model, half, layout, "q8_0", **asked) == single
+        assert layers_cache(model, half, layout, "q8_0", **asked) == sum(single, KvCache())
