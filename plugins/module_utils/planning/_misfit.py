@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib, gib_above
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -73,15 +72,14 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
 
 
 def _other_host(judge: Judge, goal: Goal) -> str:
-    candidate = Candidate(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1])
     if not judge.host.gpus:
-        in_all = judge.system_memory_bytes(goal.models, candidate)
+        in_all = judge.system_memory_bytes(goal.models, goal.least)
         return (
             "another model"
             if in_all is None
             else f"a host with {gib_above(in_all)} of system memory available"
         )
-    needed = judge.bytes_of_one_gpu(goal.models, candidate)
+    needed = judge.bytes_of_one_gpu(goal.models, goal.least)
     return "a host with more GPU memory" if needed is None else f"a host with one GPU of {gib(needed)} free"
 
 

@@ -195,7 +195,7 @@ def both_ends(chosen: Chosen) -> str:
 def _is_safe(chosen: Chosen, candidate: Candidate) -> bool:
     models = chosen.goal.models
     if chosen.goal.wanted:
-        return chosen.judge.some_order(models, candidate, says_why=False).is_safe
+        return chosen.judge.some_order(models, candidate).is_safe
     return chosen.judge.most_loaded(models, candidate, chosen.choice.loaded, chosen.choice.loaded) > 0
 
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import CARDS, Card
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import (
     loaded_in_order,
     planned_gpus,
@@ -193,8 +192,7 @@ def _cell(judge: Judge, goal: Goal, context_length: int, parallel: int) -> Cell:
     step = replace(goal, parallels=(parallel,), context_lengths=(context_length,))
     choice = best_choice((judge,), step)
     if choice is None:
-        candidate = Candidate(parallel, context_length, goal.kv_cache_types[-1], goal.spreads[0])
-        return Cell(context_length, parallel, _why(judge, goal, candidate))
+        return Cell(context_length, parallel, _why(judge, step))
     _models, server = loaded_in_order(judge, _order(judge, goal, choice), choice.candidate)
     taken = sum(gpu.planned_bytes for gpu in planned_gpus(judge, server))
     return Cell(context_length, parallel, FITS, taken, one_order=bool(choice.order))
@@ -206,9 +204,9 @@ def _order(judge: Judge, goal: Goal, choice: Choice) -> Sequence[Any]:
     return [by_name[name] for name in choice.order] or models
 
 
-def _why(judge: Judge, goal: Goal, candidate: Candidate) -> str:
-    server, seen = judge.simulation.telling_server(candidate), {TIGHT}
-    for model in judge.load_order(goal.models, candidate):
+def _why(judge: Judge, step: Goal) -> str:
+    server, seen = judge.simulation.telling_server(step.least), {TIGHT}
+    for model in judge.load_order(step.models, step.least):
         server, outcome = server.load(model)
         seen |= {FAILS} if outcome.failure else {SPILLS} if outcome.spilled else {EVICTS} if outcome.evicted else set()
     return next(how for how in (FAILS, SPILLS, EVICTS, TIGHT) if how in seen)
@@ -225,8 +223,7 @@ def _beyond(judge: Judge, goal: Goal, plan: Mapping[str, Any] | None) -> str:
         step = replace(goal, parallels=(parallel,), context_lengths=(context_length,))
         choice = best_choice((judge,), step)
         if choice is None:
-            candidate = Candidate(parallel, context_length, goal.kv_cache_types[-1], goal.spreads[0])
-            verdict = judge.some_order(goal.models, candidate)
+            verdict = judge.some_order(goal.models, step.least, says_why=True)
             return f"{parallel} x {context_length} tokens do not fit: {verdict.reason}"
         if choice.order and not plan["order_matters"]:
             return (

@@ -120,16 +120,28 @@ def test_what_models_take_at_the_least_is_found_once_for_all_hosts(installed, mo
 )
 def test_what_is_not_safe_has_a_reason(installed, sizes, headroom_mib, reason):
     judge = judge_of(sizes, [installed(name) for name in SMALL], headroom_bytes=headroom_mib * MIB)
-    verdict = judge.any_order(judge.simulation.models, Candidate(4, 4096))
+    verdict = judge.any_combination(judge.simulation.models, 5, Candidate(4, 4096), says_why=True)
     assert not verdict.is_safe
     assert reason in verdict.reason
+    assert not judge.any_order(judge.simulation.models, Candidate(4, 4096)).is_safe
 
 
 def test_orders_that_were_simulated_have_a_reason_where_one_is_asked_for(installed):
     judge = judge_of([8192], [installed("llama3.1:8b"), installed("gemma3:4b")])
-    found = [judge.any_order(judge.simulation.models, Candidate(4, 4096), says_why=why) for why in (True, False)]
-    assert [one.is_safe for one in found] == [False, False]
-    assert [bool(one.reason) for one in found] == [True, False]
+    models, candidate = judge.simulation.models, Candidate(4, 4096)
+    for asked in (
+        judge.any_combination(models, 2, candidate, says_why=True),
+        # Of the orders it is the last one's.
+        judge.some_order(models, candidate, says_why=True),
+    ):
+        assert not asked.is_safe
+        assert asked.reason
+    for soon in (
+        judge.any_combination(models, 2, candidate),
+        judge.some_order(models, candidate),
+        judge.any_order(models, candidate),
+    ):
+        assert (soon.is_safe, soon.reason) == (False, "")
 
 
 def test_a_projector_has_to_lie_on_the_gpu(installed):
@@ -252,13 +264,6 @@ def test_an_order_is_looked_for_among_few_models_only(others, order):
         assert judge.is_safe_in(order, Candidate(1, 4096))
         assert not judge.is_safe_in(("small", "large"), Candidate(1, 4096))
         assert not judge.any_order(models, Candidate(1, 4096)).is_safe
-
-
-def test_where_no_order_is_safe_the_last_one_tells_why(installed):
-    judge = judge_of([8192], [installed("llama3.1:8b"), installed("gemma3:4b")])
-    found = [judge.some_order(judge.simulation.models, Candidate(4, 4096), says_why=why) for why in (True, False)]
-    assert [one.is_safe for one in found] == [False, False]
-    assert [bool(one.reason) for one in found] == [True, False]
 
 
 def test_of_many_models_each_is_loaded_alone_whatever_ollama_predicts():

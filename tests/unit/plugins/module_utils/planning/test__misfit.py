@@ -39,10 +39,10 @@ class RoomJudge:
     def is_hopeless(self, models, candidate, _loaded):
         return self.taken(models, candidate) > self.room
 
-    def any_order(self, models, candidate, *, says_why=True):
+    def any_order(self, models, candidate):
         return Verdict(self.taken(models, candidate) <= self.room)
 
-    def some_order(self, models, candidate, *, says_why=True):
+    def some_order(self, models, candidate):
         return self.any_order(models, candidate)
 
     def bytes_of_one_gpu(self, _models, candidate):
