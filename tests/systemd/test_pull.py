@@ -230,6 +230,28 @@ def test_a_disk_that_fills_up_in_the_middle_costs_a_sentence_and_what_came_is_ke
     assert (resumed.return_code, list(installed(host))) == (0, [NAME]), resumed.output
 
 
+def test_site_pulls_a_wanted_model_that_is_installed_as_another_than_is_pinned(registry, tmp_path):
+    host = registry()
+
+    def make(seed):
+        """The digest of a model of that name, made on the host."""
+        path = f"/srv/{seed}.gguf"
+        put_file(host, path, small_model(tmp_path, seed))
+        digest = f"sha256:{host.run('sha256sum', path).split()[0]}"
+        host.run("python3", "-c", PUT, f"/api/blobs/{digest}", path)
+        ask(host, "POST", "/api/create", {"model": NAME, "files": {"model.gguf": digest}, "stream": False})
+        return installed(host)[NAME]
+
+    pinned = make(2)
+    ask(host, "POST", "/api/push", {"model": NAME, "insecure": True, "stream": False})
+    assert make(3) != pinned
+    settings = {**SETTINGS, "ollama_pull_models": [{**SOURCE, "digest": pinned[:12]}]}
+    applied = host.playbook("site", **settings)
+    assert applied.return_code == 0, applied.output
+    assert installed(host) == {NAME: pinned}
+    assert host.playbook("site", **settings).changed == 0
+
+
 THROTTLED = [{"hosts": "ollama", "gather_facts": False, "tasks": [ROLE]}]
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +26,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     is_name,
     name_key,
     name_parts,
+    pin_of,
     short_name,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import Proxies, proxies_of
@@ -52,7 +52,6 @@ PULL, CREATE, REMOVE = "pull", "create", "remove"
 ANSWER_SECONDS = 60.0
 # Why a model that could be pulled cannot be described for a plan.
 UNDESCRIBED = (RegistryError, ModelError, UnplannableError)
-_PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 # Ollama keeps the file that it is given until it has written one of its own from it.
 _COPIES_OF_A_FILE = 2
 
@@ -188,13 +187,13 @@ def _step(host: Upkeep, wish: Wish) -> ModelStep:
 def pinned(wish: Wish) -> str:
     if not wish.digest:
         return ""
-    found = _PIN.fullmatch(wish.digest.strip().lower())
-    if found is None:
+    pin = pin_of(wish.digest)
+    if not pin:
         raise UpkeepError(
             f"model {short_name(wish.name)}: digest is {shown(wish.digest, 80)!r}, expected the 12 to 64 hex digits that "
             "'ollama list' or /api/tags shows as its ID"
         )
-    return found[1]
+    return pin
 
 
 def registry_of(host: Upkeep, step: ModelStep) -> Registry:
