@@ -187,7 +187,7 @@ def host_from_facts(
     ]
     if limit is not None and not healthy:
         warnings.append(
-            f"the service may take {gib(limit)} of system memory, by MemoryMax= or MemoryHigh= of its unit: raise it to plan with more"
+            f"the service may take {gib(limit)} of system memory, by MemoryMax= or MemoryHigh= of its unit: raise it to use more"
         )
     return Host(
         gpus=tuple(
