@@ -51,6 +51,11 @@ def winner(files, name, environment_files=()):
         ("[Service]\nA=1 \\\n# comment inside\n2\n", [("A", "1  2", 2)]),
         ("[Service]\nA=\\\\\nB=1\n", [("A", "\\\\", 2), ("B", "1", 3)]),
         ("[Service]\r\nA=1\r\n", [("A", "1", 2)]),
+        # As systemd 252 was seen to read them: an old Mac's ends of lines, turned ones, and a NUL.
+        ("[Service]\rA=1\r", [("A", "1", 2)]),
+        ("[Service]\n\rA=1\n\rB=2\n", [("A", "1", 2), ("B", "2", 3)]),
+        ("[Service]\nA=1\0B=2\n", [("A", "1", 2), ("B", "2", 3)]),
+        ("[Service]\nA=1 \\\rB=2\n", [("A", "1  B=2", 2)]),
         ("[Service\nA=1\n", []),
         ("\ufeff[Service]\nA=1\n", [("A", "1", 2)]),
         ("# c\n\ufeff[Service]\nA=\ufeff1\n", [("A", "\ufeff1", 3)]),
