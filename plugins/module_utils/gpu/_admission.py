@@ -22,6 +22,14 @@ MAX_INTEGRATED_OWN_BYTES = 4 * GIB
 MIN_INTEGRATED_SHARED_BYTES = 8 * GIB
 MIN_SHARED_FOR_OWN = 4
 
+# Source: ollama CMakePresets.json and llama/server/CMakePresets.json (JetPack 5, JetPack 6; 0.10.0 to 0.33.0-rc2),
+# scripts/install.sh; issues 9503 and 18067.
+_JETSONS = ((7, 2), (8, 7))
+_JETSONS_WITHOUT_A_BUILD = ((5, 3), (6, 2))
+_JETSONS_BUILD = (
+    "Ollama uses it where its build for the JetPack was installed with it, as its installer does for JetPack 5 and 6: look for "
+    "'library=CUDA' in the journal of its start"
+)
 _INTEL_PROCESSORS_PLACE = "00:02.0"
 
 UNIFIED_MEMORY = "GGML_CUDA_ENABLE_UNIFIED_MEMORY"
@@ -218,9 +226,15 @@ def _by_cuda(
     device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], driver_version: str | None
 ) -> Admission:
     capability = capability_of(device.compute_capability)
-    # A Jetson's own builds come with JetPack and ask for no driver.
+    if device.integrated and capability in _JETSONS_WITHOUT_A_BUILD:
+        return Admission(
+            None,
+            f"its compute capability is {device.compute_capability}, and of Jetsons Ollama has builds for 7.2 and 8.7 only, "
+            "which no driver and no setting changes",
+        )
+    # A Jetson's own builds ask for no driver.
     if device.integrated and (capability is None or capability >= (5, 0)):
-        return Admission(CUDA)
+        return Admission(CUDA, _JETSONS_BUILD if capability in _JETSONS else "")
     asked = cleaned(environment.get("OLLAMA_LLM_LIBRARY", ""))
     left = [build for build in rules.gpus.cuda if _is_left(build, asked)]
     if not left:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import (
+    VULKAN,
     Admission,
     admission,
     counted_free_bytes,
@@ -192,8 +193,7 @@ def host_from_facts(
     ]
     if limit is not None and not healthy:
         warnings.append(
-            f"the service may take {gib(limit)} of system memory, by MemoryMax= or MemoryHigh= of its unit: raise it to plan "
-            "with more"
+            f"the service may take {gib(limit)} of system memory, by MemoryMax= or MemoryHigh= of its unit: raise it to use more"
         )
     return Host(
         gpus=tuple(
@@ -216,8 +216,8 @@ def host_from_facts(
 
 
 def _as_said(said: Said, gpu: GpuDevice, by_rules: Admission) -> Admission:
-    """A GPU that the running server took is in use, whatever the rules say of it."""
-    if by_rules.library or by_rules.fails or not said.takes(gpu):
+    """A GPU that the running server took is in use, whatever the rules say of it; by Vulkan the plan stays an estimate."""
+    if by_rules.library == VULKAN or by_rules.fails or not said.takes(gpu):
         return by_rules
     return Admission(vendor_of(gpu.vendor).library)
 

@@ -51,6 +51,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings
     client_warnings,
     model_warnings,
     plan_warnings,
+    projector_warnings,
     service_warnings,
 )
 
@@ -213,6 +214,7 @@ def _warnings(
         *chosen.warnings,
         *lesson.warnings,
         *plan_warnings(chosen, shown.models),
+        *projector_warnings(chosen),
     ]
     for demand in inputs.demands:
         warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules, inputs.policy.requests)

@@ -29,6 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
     SchedulerModel,
     predicted_bytes,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import takes_projector
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
     LoadOutcome,
     Server,
@@ -274,7 +275,8 @@ class Simulation:
             return f"{model.name} does not lie wholly in GPU memory: {why}"
         if outcome.refitted:
             return f"the usual split of {model.name} over the GPUs does not fit, and the engine's other one may not last"
-        if model.projector_bytes and not outcome.projector_on_gpu:
+        takes = [takes_projector(gpu, gpu.total_bytes, server.rules.placement) for gpu in self.gpus]
+        if model.projector_bytes and not outcome.projector_on_gpu and any(takes):
             return f"the projector of {model.name} lies on the CPU"
         return self._headroom_failure(server)
 

@@ -166,6 +166,12 @@ def _is_partial_by_request(model: SchedulerModel, options: Options) -> bool:
     return 0 < options.num_gpu <= model.block_count
 
 
+def takes_projector(gpu: SchedulerGpu, free_bytes: int, rules: PlacementRules) -> bool:
+    """Whether a version puts a projector on such a GPU at all, however small it is."""
+    is_large = not 0 < free_bytes <= rules.projector_above_bytes
+    return is_large and (rules.projector_on_integrated or not gpu.integrated)
+
+
 def _projector_on_gpu(
     model: SchedulerModel, options: Options, view: View, rules: PlacementRules, placement: Sequence[int]
 ) -> bool:
@@ -175,6 +181,8 @@ def _projector_on_gpu(
     if traits(model.architecture).keeps_projector_on_gpu:
         return True
     if _is_partial_by_request(model, options):
+        return False
+    if not all(takes_projector(view.gpus[one], view.usable_bytes(one), rules) for one in placement):
         return False
     needed = model.projector_bytes + rules.projector_headroom_bytes
     return all(not 0 < view.usable_bytes(position) < needed for position in placement)

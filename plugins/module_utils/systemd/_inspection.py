@@ -324,7 +324,7 @@ def inspection(
     resolved = variables(environment, external)
     found_conflicts: tuple[Conflict, ...] = ()
     if asked:
-        decided = _exec_start.decisions(sight.started, script_texts(_exec_start.scripts(sight.started)))
+        decided = _exec_start.decisions(sight.started, _texts(sight.started))
         found_conflicts = (
             *conflicts(environment, resolved, where.path, asked.environment, _of_other_runs(remaining, where)),
             *_exec_start.conflicts(decided, asked.environment),
@@ -533,6 +533,12 @@ def _state_and_process(
     return state, None
 
 
+def _texts(started: Sequence[_exec_start.Command]) -> dict[str, str]:
+    """The scripts by which a unit is started, and what these read in, by path."""
+    texts = script_texts(_exec_start.scripts(started))
+    return {**script_texts(_exec_start.sourced(started, texts), are_sourced=True), **texts}
+
+
 def _refusals(sight: UnitSight) -> list[str]:
     """The reasons for which this collection does not manage the unit."""
     state, where = sight.state, sight.where
@@ -544,7 +550,7 @@ def _refusals(sight: UnitSight) -> list[str]:
         refusals.append(
             f"systemd does not load {state.unit}, its state is {state.load_state}{detail}: repair the unit first"
         )
-    texts = script_texts(_exec_start.scripts(sight.started))
+    texts = _texts(sight.started)
     elsewhere = refusal(where.unit, state.main_pid, sight.files, texts) if state.exists else ""
     refusals += [elsewhere] if elsewhere else []
     try:

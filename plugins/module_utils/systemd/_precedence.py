@@ -20,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignmen
 FRAGMENT = "fragment"
 DROP_IN = "drop-in"
 ENVIRONMENT_FILE = "environment file"
+_END_OF_LINE = re.compile(r"\r\n|\n\r|[\n\r\0]")
 _BYTE_ORDER_MARK = re.compile("^\ufeff", re.MULTILINE)
 
 
@@ -120,14 +121,14 @@ def service_settings(text: str) -> list[Directive]:
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
     continued one is skipped, the backslash of a continued line counts as a space, the end of the file ends it, one byte
-    order mark is skipped.
+    order mark is skipped; src/basic/fileio.c (read_line_full): what ends a line.
     """
     settings = []
     text = _BYTE_ORDER_MARK.sub("", text, count=1)
     section = ""
     pending: list[str] = []
     pending_line = 0
-    for number, raw in enumerate([*text.replace("\r\n", "\n").split("\n"), ""], start=1):
+    for number, raw in enumerate([*_END_OF_LINE.split(text), ""], start=1):
         if raw.lstrip(" \t")[:1] in ("#", ";"):
             continue
         first = pending_line or number

@@ -345,8 +345,11 @@ def environment_files(
     return found
 
 
-def script_texts(paths: Sequence[str]) -> dict[str, str]:
-    """The text of those files that are scripts and can be read; of a long one nothing."""
+def script_texts(paths: Sequence[str], *, are_sourced: bool = False) -> dict[str, str]:
+    """The text of those files that are scripts and can be read; of a long one nothing.
+
+    `are_sourced`: a script reads them in, for which they need not begin as one.
+    """
     found = {}
     for path in paths[:MAX_SCRIPTS]:
         try:
@@ -354,7 +357,7 @@ def script_texts(paths: Sequence[str]) -> dict[str, str]:
                 content = stream.read(SCRIPT_LIMIT_BYTES + 1)
         except (OSError, ValueError):
             continue
-        if content.startswith(b"#!") and len(content) <= SCRIPT_LIMIT_BYTES:
+        if (are_sourced or content.startswith(b"#!")) and len(content) <= SCRIPT_LIMIT_BYTES:
             found[path] = content.decode("utf-8", "replace")
     return found
 

@@ -109,8 +109,15 @@ _0_30 = replace(
     version=Version(0, 30, 0),
     era=Era.LLAMA_SERVER,
     bugs=(RENUMBERED_DEVICE_BUG,),
+    placement=PlacementRules(
+        projector_above_bytes=10 * GIB, projector_on_integrated=False, projector_pads_fit=False
+    ),
 )
-ROWS = (_0_10, _0_11_11, _0_12_7, _0_13_1, _0_15_5, _0_30)
+_0_30_11 = replace(
+    _0_30, version=Version(0, 30, 11), placement=replace(_0_30.placement, projector_above_bytes=0)
+)
+_0_31_2 = replace(_0_30_11, version=Version(0, 31, 2), placement=PlacementRules())
+ROWS = (_0_10, _0_11_11, _0_12_7, _0_13_1, _0_15_5, _0_30, _0_30_11, _0_31_2)
 NEWEST_KNOWN = (0, 33)
 
 

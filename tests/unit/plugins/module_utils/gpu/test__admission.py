@@ -201,6 +201,25 @@ def test_an_override_of_one_gpu_goes_by_its_number_among_rocms_nodes(
     assert words in answer.reason
 
 
+# Sources of the rows: ollama issues 9503 and 18067, jetson-containers issue 877 (a Nano); CMakePresets.json.
+@pytest.mark.parametrize(
+    ("capability", "library", "words"),
+    [
+        ("5.3", None, "builds for 7.2 and 8.7 only"),
+        ("6.2", None, "builds for 7.2 and 8.7 only"),
+        ("7.2", "CUDA", "build for the JetPack"),
+        ("8.7", "CUDA", "build for the JetPack"),
+        ("11.0", "CUDA", ""),
+        ("12.1", "CUDA", ""),
+    ],
+)
+def test_a_jetson_is_used_where_there_is_a_build_for_it(capability: str, library: str | None, words: str) -> None:
+    answer = admission(nvidia(capability, integrated=True), rules("0.33.0"), {}, "540.4.0")
+    assert answer.library == library
+    assert words in answer.reason
+    assert bool(answer.reason) is bool(words)
+
+
 # Sources of the rows: ollama issues 13286 (two RTX 3060 and an Arc B580) and 12720 (an Arc B580 alone).
 @pytest.mark.parametrize(
     ("vendor", "place", "version", "environment", "may_be_used"),

@@ -58,6 +58,8 @@ def test_another_version_may_leave_other_sizes_free() -> None:
     assert fit_targets_bytes(settings, rules, 1, plain, projector_on_gpu=False) == (700 * MIB,)
     vision = replace(vision, projector_bytes=812 * MIB)
     assert fit_targets_bytes(settings, rules, 1, vision, projector_on_gpu=True) == (912 * MIB,)
+    unpadded = replace(rules, projector_pads_fit=False)
+    assert fit_targets_bytes(settings, unpadded, 1, vision, projector_on_gpu=True) == (700 * MIB,)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def winner(files, name, environment_files=()):
         ("[Service]\nA=\\\\\\\nB=1\n", [("A", "\\\\ B=1", 2)]),
         ("[Service]\nA=1 \\\n2 \\\n3\nB=4\n", [("A", "1  2  3", 2), ("B", "4", 5)]),
         ("[Service]\r\nA=1\r\n", [("A", "1", 2)]),
+        # As systemd 252 was seen to read them: an old Mac's ends of lines, turned ones, and a NUL.
+        ("[Service]\rA=1\r", [("A", "1", 2)]),
+        ("[Service]\n\rA=1\n\rB=2\n", [("A", "1", 2), ("B", "2", 3)]),
+        ("[Service]\nA=1\0B=2\n", [("A", "1", 2), ("B", "2", 3)]),
+        ("[Service]\nA=1 \\\rB=2\n", [("A", "1  B=2", 2)]),
         ("[Service\nA=1\n", []),
         ("\ufeff[Service]\nA=1\n", [("A", "1", 2)]),
         ("# c\n\ufeff[Service]\nA=\ufeff1\n", [("A", "\ufeff1", 3)]),

@@ -432,6 +432,12 @@ def test_the_scripts_among_the_programs_of_a_unit_are_read(tmp_path):
     }
 
 
+def test_what_a_script_reads_in_need_not_begin_as_one(tmp_path):
+    (tmp_path / "env").write_text("A=1\n")
+    assert _show.script_texts([str(tmp_path / "env")]) == {}
+    assert _show.script_texts([str(tmp_path / "env")], are_sourced=True) == {str(tmp_path / "env"): "A=1\n"}
+
+
 def test_of_many_programs_eight_are_looked_at(tmp_path):
     (tmp_path / "script").write_text("#!/bin/sh\n")
     names = [str(tmp_path / "absent")] * 7 + [str(tmp_path / "script")]
