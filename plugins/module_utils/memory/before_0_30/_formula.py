@@ -119,7 +119,7 @@ def vision_graph_bytes(shape: ModelShape) -> int:
 
     Source: ollama fs/ggml/ggml.go, VisionGraphSize() (0.11.8).
     """
-    tower = _tower(shape)
+    tower = tower_of(shape)
     if tower is None or shape.architecture not in ("gemma3", "mistral3", "qwen25vl"):
         return 0
     if shape.architecture == "qwen25vl":
@@ -131,7 +131,8 @@ def vision_graph_bytes(shape: ModelShape) -> int:
     return 4 * (tower.image**2 * tower.channels + tower.embedding * tower.patch + patches**2 * tower.heads)
 
 
-def _tower(shape: ModelShape) -> VisionTower | None:
+def tower_of(shape: ModelShape) -> VisionTower | None:
+    """The vision tower of a model; None where its file tells of none and it is no known one."""
     patch = shape.number("vision.patch_size")
     if not patch:
         return KNOWN_TOWERS.get(shape.architecture)

@@ -12,6 +12,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     BelievedMemory,
     uses_flash_attention,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._formula import (
+    KNOWN_TOWERS,
+    tower_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._version import Version
 
@@ -26,6 +30,14 @@ RECURRENT_BYTES_PER_ELEMENT = 4
 GRAPH_FACTOR_PERCENT = 150
 # Graph of gemma3's vision tower in llama.cpp, which computes it alike.
 VISION_GRAPH_BYTES = 122 * MIB
+# Pixels of the largest image that a tower is given, where that is not a square of its own.
+# Source: ollama model/models/qwen25vl/process_image.go (0.13.3, 0.13.4), model/models/qwen3vl/imageprocessor.go (0.12.7 to 0.24).
+_FEWER_PIXELS = 28 * 28 * 1280
+_MORE_PIXELS = 2 << 20
+_MORE_PIXELS_SINCE = (0, 13, 4)
+_BY_PIXELS = frozenset(("qwen25vl", "qwen3vl", "qwen3vlmoe"))
+# Its tower computes attention without the fused operation, whatever the settings, and adds a mask to it.
+_WITHOUT_FLASH = "qwen25vl"
 
 
 def go_engine_memory(shape: ModelShape, settings: LoadSettings, version: Version) -> BelievedMemory:
@@ -51,7 +63,8 @@ def go_engine_memory(shape: ModelShape, settings: LoadSettings, version: Version
     projector = shape.projector_bytes or shape.inline_projector_bytes
     graph = _graph_bytes(shape, batch, full_cells, sliding_cells, flash)
     if projector:
-        graph = max(graph, VISION_GRAPH_BYTES * GRAPH_FACTOR_PERCENT // 100)
+        beside_scores = VISION_GRAPH_BYTES * GRAPH_FACTOR_PERCENT // 100
+        graph = max(graph, beside_scores + _tower_scores_bytes(shape, version, flash=flash))
     return BelievedMemory(
         layer_weights_bytes=tuple(layer.weights_bytes for layer in shape.layers),
         caches=caches,
@@ -64,6 +77,26 @@ def go_engine_memory(shape: ModelShape, settings: LoadSettings, version: Version
         host_bytes=shape.input_host_bytes,
         note="the graph of Ollama's own engine is an estimate within a tenth of the total",
     )
+
+
+def _tower_scores_bytes(shape: ModelShape, version: Version, *, flash: bool) -> int:
+    """The attention of a vision tower over the largest image: a score for every two patches and each head.
+
+    None where one fused operation keeps none; the tower of gemma3 is measured as a whole.
+
+    Source: ollama runner/ollamarunner/runner.go (reserveWorstCaseGraph); model/models/*/model_vision.go; issues 13687 and
+    13722: 1.8 GiB for qwen2.5vl:3b, and 6.7 GiB from 0.13.4 on.
+    """
+    tower = tower_of(shape)
+    if tower is None or shape.architecture in KNOWN_TOWERS or (flash and shape.architecture != _WITHOUT_FLASH):
+        return 0
+    patches = (tower.image // tower.patch) ** 2
+    if shape.architecture in _BY_PIXELS:
+        is_larger = shape.architecture != "qwen25vl" or version.release >= _MORE_PIXELS_SINCE
+        usual = _MORE_PIXELS if is_larger else _FEWER_PIXELS
+        patches = shape.number("vision.max_pixels", usual) // tower.patch**2
+    masks = shape.architecture == _WITHOUT_FLASH
+    return 4 * patches**2 * (tower.heads + masks)
 
 
 def _cache(

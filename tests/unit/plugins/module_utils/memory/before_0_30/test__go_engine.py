@@ -167,6 +167,34 @@ def test_a_projector_has_at_least_its_own_graph() -> None:
     assert lasts == [MIB, 2 * MIB]
 
 
+QWEN = {"vision.patch_size": 14, "vision.attention.head_count": 16}
+PIXTRAL = {**QWEN, "vision.image_size": 1540}
+
+
+# Sources: ollama issues 13687 and 13722: qwen2.5vl took 1.8 GiB for its graph, and takes 6.7 GiB from 0.13.4 on.
+@pytest.mark.parametrize(
+    ("architecture", "numbers", "version", "flash", "mib"),
+    [
+        ("qwen25vl", QWEN, "0.13.3", "on", 1883),
+        ("qwen25vl", QWEN, "0.13.4", "on", 7606),
+        ("qwen25vl", {**QWEN, "vision.max_pixels": 1003520}, "0.24.0", "off", 1883),
+        ("qwen3vl", {**QWEN, "vision.patch_size": 16}, "0.13.0", "off", 4279),
+        ("qwen3vl", {**QWEN, "vision.patch_size": 16}, "0.13.0", "on", 183),
+        ("mistral3", PIXTRAL, "0.13.0", "off", 9119),
+        ("mistral3", PIXTRAL, "0.13.0", "on", 183),
+        ("gemma3", PIXTRAL, "0.13.0", "on", 183),
+    ],
+)
+def test_the_graph_of_a_vision_tower_is_that_of_the_largest_image(
+    architecture: str, numbers: dict[str, int], version: str, flash: str, mib: int
+) -> None:
+    plain = shape("llama3.2_3b")
+    vision = replace(
+        plain, architecture=architecture, inline_projector_bytes=MIB, numbers={**plain.numbers, **numbers}
+    )
+    assert of(vision, version=version, flash_attention=flash).graph_bytes // MIB == mib
+
+
 @pytest.mark.parametrize(
     ("context", "parallel", "batch", "cells"),
     [(4000, 1, 512, 4096), (4000, 3, 512, 12032), (100, 1, 512, 256), (100, 3, 512, 512)],
