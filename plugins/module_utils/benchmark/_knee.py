@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 DEFAULT_SHARE = 0.05
 

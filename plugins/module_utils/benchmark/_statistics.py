@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 
 @dataclass(frozen=True)

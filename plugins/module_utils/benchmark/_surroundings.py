@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers import buffers_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._session import RunnerMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._gather import Request, gather

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 
 @dataclass(frozen=True)

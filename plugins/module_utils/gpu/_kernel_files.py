@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 PROC = Path("/proc")
 SYS = Path("/sys")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, GpuProcess
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import (
     PROC,
@@ -22,7 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process i
 _USER_MANAGER = re.compile(r"user@([0-9]+)\.service")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Owner:
     """The service whose memory counts as ours; `uid` is that of its user manager, None for the system's."""
 

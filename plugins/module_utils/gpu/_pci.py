@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import UnmeasuredGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SYS, read_int
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS, vendor_of

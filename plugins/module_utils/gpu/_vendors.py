@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 if TYPE_CHECKING:
     from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import Read

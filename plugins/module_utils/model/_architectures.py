@@ -10,8 +10,9 @@ Source, where a line names no other: llama.cpp src/models/*.cpp, load_arch_hpara
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ Source: Ollama llama/compat/llama-ollama-compat.cpp, translate_metadata (v0.33.0
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Dict, List, Tuple
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 # Tensors of a vision or audio tower that lie in the same file as the text model.
 PROJECTOR_PREFIXES = ("v.", "mm.", "a.", "model.vision_tower.")

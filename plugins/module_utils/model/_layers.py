@@ -9,8 +9,7 @@ Source: llama.cpp src/models/*.cpp (load_arch_hparams) and src/llama-hparams.cpp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import (
     Recurrence,
     SlidingPattern,

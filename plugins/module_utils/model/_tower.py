@@ -10,9 +10,9 @@ Source: llama.cpp tools/mtmd/clip.cpp, load_hparams (b10488); Ollama llama/compa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Tuple
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._architectures import traits
 
 # No published tower comes near these; a header beyond them tells nothing.

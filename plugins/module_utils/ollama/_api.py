@@ -11,10 +11,10 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import TooManyItems, read_json
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import Connection, TooLong
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._fields import is_number

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 # So many restarts by systemd while we wait are a loop, not a slow start.
 RESTART_LOOP = 3

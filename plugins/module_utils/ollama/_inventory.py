@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache, partial
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import json_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api_models, _store
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _store
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
@@ -141,10 +142,17 @@ def _listed(api: Api) -> tuple[list[_Entry] | None, SourceReport]:
     except ApiError as error:
         return None, SourceReport(API, False, str(error))
     entries = [
-        _Entry(short_name(tag["name"]), partial(_api_models.read_model, api, tag), shown(tag.get("digest") or "", _ID_CHARACTERS))
+        _Entry(short_name(tag["name"]), partial(_told_by, api, tag), shown(tag.get("digest") or "", _ID_CHARACTERS))
         for tag in tags
     ]
     return entries, SourceReport(API, True, f"{api.url} lists {_models(len(entries))}")
+
+
+def _told_by(api: Api, tag: Mapping[str, Any]) -> InstalledModel:
+    """A model by what the API tells of it: on most hosts the disk is read, and that need not be loaded."""
+    from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _api_models
+
+    return _api_models.read_model(api, tag)
 
 
 def _models(count: int) -> str:

@@ -6,17 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._inventory import DISK, gather
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import locate
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._program import (
-    ProgramError,
-    program_version,
-)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._service import server_api
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Run
 
@@ -70,6 +66,12 @@ def read_models(
         problems.append(f"systemd knows no {asked.unit}: {path} is where the installer puts models")
     version = inventory.version
     if version is None and server.executable is not None:
+        # Where a server answers, which it does on most hosts, that need not be loaded.
+        from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._program import (
+            ProgramError,
+            program_version,
+        )
+
         try:
             version = program_version(server.executable, server.user)
         except ProgramError as error:

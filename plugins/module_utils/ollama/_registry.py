@@ -18,10 +18,11 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import read_json
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import (
     Connection,

@@ -9,12 +9,11 @@ means true, a name it does not know is ignored. Each of these is a sentence here
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Tuple
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._go_text import (
     INT64_MAX,
     duration_text,
@@ -192,6 +191,8 @@ def _problem(name: str, value: str, release: Release | None, version: str) -> st
 def _unknown(name: str) -> str:
     if name in NEVER_EXISTED:
         return f"{name} is no setting of Ollama, which would ignore it: {NEVER_EXISTED[name]}"
+    import difflib  # takes a millisecond to load, and most hosts have no such name
+
     still_read = [known for known, setting in KNOWN.items() if setting.gone is None]
     nearest = difflib.get_close_matches(name.upper(), still_read, n=1, cutoff=_NEAR)
     hint = f"did you mean {nearest[0]}?" if nearest else "'ollama serve --help' lists them"

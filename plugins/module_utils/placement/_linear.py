@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 UNBOUNDED = float("inf")
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 # So many beginnings of orders are tried before the best one so far is taken; nearly always the first one does.
 MOST_TRIED = 5000

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 # What is less than this is nothing, in prices as in sums of them.
 EPSILON = 1e-7

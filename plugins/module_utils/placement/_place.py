@@ -9,8 +9,9 @@ The line of steps: hosts in groups, patterns, the best cover, as much room as th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._choose import Best, Gap, best_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import (
     CHANGES,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 # What a plan decides. Whoever else sets them, the plan's own value counts.
 PLANNED_VARIABLES = (

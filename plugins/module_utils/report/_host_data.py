@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 # When a host was compared, where the run has changed it or has begun to.
 BEFORE_CHANGE = "before its change"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Dict
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._changes import change_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import GPU_GONE
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._host_data import (

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 # Kinds of a bar in the order drawn, with the word that a reader sees.
 KINDS = {

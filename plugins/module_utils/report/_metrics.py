@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Tuple, Union
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._drift_causes import LAYERS, NOT_RUNNING
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._history import seconds_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.report._memory_bar import MOST_BYTES

@@ -16,9 +16,10 @@ import os
 import posixpath
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
     is_well_formed,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _exec_start
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import UnitFile
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (

@@ -11,8 +11,8 @@ import select
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import program
 
 # journalctl needs nearly a second for the newest 16 MiB of short lines. So time decides how much of them is read, after

@@ -11,8 +11,9 @@ import json
 import os
 import posixpath
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._former import Former
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import secret_file

@@ -10,8 +10,9 @@ sources); a test asks that each name stands here or among those that change neit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 
 class EngineEffect(Enum):

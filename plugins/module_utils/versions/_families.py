@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Tuple
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 
 Release = Tuple[int, int, int]
 

@@ -23,7 +23,7 @@ PACKAGE = "ansible_collections.gpufleet.ollama.plugins.module_utils."
 # The pure rooms, the lowest first: each may import those before it.
 FLOORS = ("versions", "model", "memory", "scheduler", "planning", "placement")
 # What every room may use.
-SHARED = ("_lines", "_remembered", "_sizes")
+SHARED = ("_dataclass", "_lines", "_remembered", "_sizes")
 # The other rooms, and which they may import. Nobody else imports planning or the report.
 BESIDE: Mapping[str, Collection[str]] = {
     "bounds": (),

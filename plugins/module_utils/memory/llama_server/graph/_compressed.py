@@ -9,8 +9,7 @@ Source: llama.cpp src/models/deepseek4.cpp and src/llama-kv-cache-dsv4.cpp (b103
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     OVERLAPPING_RATIO,

@@ -9,8 +9,7 @@ Source: llama.cpp src/models/*.cpp (b10488).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._blocks import (
     Context,
     Form,
