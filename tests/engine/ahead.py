@@ -26,14 +26,14 @@ import rows
 
 AHEAD, CONTEXTS, SLOTS, UBATCHES = (1, 4, 8), (4096, 32768), (1, 4), (512, 2048)
 KINDS = (("f16", "auto"), ("q8_0", "auto"), ("f16", "off"))
-GPU_MIB = 80 * 1024
+GPU_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Row:
     """One run on one GPU of it, sizes in MiB; `second_`: of the context that predicts, which lies on the last GPU.
 
-    grown_mib: buffers that were found too small for the first whole batch; host: of both contexts together.
+    kv_mib: of full attention and of windows. grown_mib: buffers that were found too small for the first whole batch; host: of both contexts together.
     """
 
     engine: str
@@ -47,7 +47,7 @@ class Row:
     gpus: int
     device: int
     model_mib: float
-    kv_full_mib: float
+    kv_mib: float
     kv_rs_mib: float
     compute_mib: float
     second_kv_mib: float
@@ -75,7 +75,8 @@ def rows_of(
         caches = rows.caches(of_first, f"CUDA{device}")
         held = rows.allocated(lines, device, "before", "context")
         second = rows.allocated(lines, device, "context", "prediction")
-        second_kv = of_second.mib[f"CUDA{device}", "full"]
+        kv_mib = caches["kv_full_mib"] + caches["kv_swa_mib"]
+        second_kv = sum(of_second.mib[f"CUDA{device}", kind] for kind in ("full", "swa"))
         found.append(
             Row(
                 engine=release,
@@ -89,10 +90,10 @@ def rows_of(
                 gpus=len(lines["context"]),
                 device=device,
                 model_mib=rows.mib(rows.allocated(loaded.lines, device, "before", "model")),
-                kv_full_mib=caches["kv_full_mib"],
+                kv_mib=round(kv_mib, 2),
                 kv_rs_mib=caches["kv_rs_mib"],
-                compute_mib=round(held / rows.MIB - caches["kv_full_mib"] - caches["kv_rs_mib"], 4),
-                second_kv_mib=second_kv,
+                compute_mib=round(held / rows.MIB - kv_mib - caches["kv_rs_mib"], 4),
+                second_kv_mib=round(second_kv, 2),
                 second_compute_mib=round(second / rows.MIB - second_kv, 4),
                 grown_mib=rows.mib(rows.allocated(lines, device, "prediction", "predicted")),
                 second_host_mib=round(of_second.on_host("compute"), 2),

@@ -15,8 +15,9 @@ PARAMETER = "draft_num_predict"
 # What Ollama takes where a draft model is given and the parameter is not.
 WITH_A_DRAFT = 4
 BLOCKS = "nextn_predict_layers"
-# Whose one block is a full attention layer as the others are, behind a product of two rows: see predicting_block().
-LIKE_A_LAYER = ("qwen35", "qwen35moe")
+# Whose blocks are layers as the others are, behind a product of two rows, and whether they may have several: see
+# predicting_block().
+LIKE_LAYERS = {"glm4moe": False, "hy_v3": True, "qwen35": False, "qwen35moe": False, "step35": True}
 
 
 def can_predict_ahead(shape: ModelShape) -> bool:
@@ -38,18 +39,32 @@ def tokens_ahead(shape: ModelShape) -> int:
 
 @lru_cache(maxsize=256)
 def predicting_block(shape: ModelShape) -> ModelShape | None:
-    """The layer by which a model predicts ahead, as a model of its own; None where its graph is not known.
+    """The first layer by which a model predicts ahead, as a model of its own; None where its graph is not known.
 
-    Source: llama.cpp src/models/qwen35.cpp and qwen35moe.cpp, load_block_mtp and graph_mtp (b10068 to b11434).
+    Whether it has a window is not told: it has one where the last layer with as many heads has.
+    Source: llama.cpp src/models/qwen35.cpp, qwen35moe.cpp, glm4-moe.cpp, hy-v3.cpp and step35.cpp, load_block_mtp and
+    graph_mtp (b10068 to b11434).
     """
-    like = next((layer for layer in shape.layers if layer.attention == "full" and layer.cache_layer is not None), None)
-    if shape.architecture not in LIKE_A_LAYER or shape.number(BLOCKS) != 1 or like is None or draft_bytes(shape):
+    blocks = shape.number(BLOCKS)
+    if not blocks or shape.architecture not in LIKE_LAYERS or draft_bytes(shape):
+        return None
+    first = shape.layers[-blocks]
+    heads = (first.head_count, first.head_count_kv)
+    like = next(
+        (
+            layer
+            for layer in shape.layers[-blocks - 1 :: -1]
+            if layer.cache_layer is not None and (layer.head_count, layer.head_count_kv) == heads
+        ),
+        None,
+    )
+    if like is None or (blocks > 1 and not LIKE_LAYERS[shape.architecture]):
         return None
     return replace(
         shape,
         architecture=f"{shape.architecture}/predicting",
         block_count=1,
-        layers=(replace(like, cache_layer=0),),
+        layers=(replace(like, cache_layer=0, form=first.form),),
         numbers={**{name: value for name, value in shape.numbers.items() if name != BLOCKS}, "block_count": 1},
         parameters={},
     )

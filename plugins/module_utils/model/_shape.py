@@ -327,10 +327,10 @@ def _placed_weights(
             layer = int(block.group(1))
             if layer >= block_count:
                 raise ValueError(f"tensor {name[:60]} is of block {layer}, but block_count is {block_count}")
+            weights.layer_tensors[layer][block.group(2)] = shape
             # Layers that only predict further tokens ahead are not loaded.
             if layer < used_layers:
                 weights.layer_bytes[layer] += size_bytes
-                weights.layer_tensors[layer][block.group(2)] = shape
             else:
                 weights.ahead_bytes += size_bytes
             continue

@@ -31,8 +31,8 @@ class EngineRules:
     allocates_workspaces: those of cuBLAS are its own. wants_even_batches: some architectures abort on a batch that slots
     cannot share evenly. turns_flash_on: a quantised cache turns flash attention on where that is left to the engine, which
     refuses it otherwise. turns_in_place, counts_rows_together: a compressing attention turns the last elements of a row where
-    they lie, and counts the rows that a batch makes for all slots together. allows_for_change: not known, so that what it
-    takes is a bound.
+    they lie, and counts the rows that a batch makes for all slots together. predicts_glm4moe: the block of that architecture
+    which predicts further tokens has a graph. allows_for_change: not known, so that what it takes is a bound.
     """
 
     keeps_experts: bool = False
@@ -51,6 +51,7 @@ class EngineRules:
     turns_flash_on: bool = True
     turns_in_place: bool = False
     counts_rows_together: bool = False
+    predicts_glm4moe: bool = False
     allows_for_change: bool = False
 
 
@@ -82,6 +83,7 @@ CHANGES = (
     Change("turns_whole_query", 10488, 10630),
     Change("turns_in_place", 10488, 10630),
     Change("counts_rows_together", 10488, 10630),
+    Change("predicts_glm4moe", 10488, 10630),
     Change("keeps_experts", 10739, 10752),
     Change("hands_over_at_once", 10760, 10865),
     Change("drops_prediction_caches", 10865, 10941),

@@ -35,7 +35,7 @@ def test_a_row_for_each_gpu(program: Program) -> None:
         },
     )
     first, second = ahead.rows_of("v0.5.0", header, probe.Point(4096, 1), 4, loaded, outcome)
-    assert (first.device, first.model_mib, first.kv_full_mib, first.kv_rs_mib, first.compute_mib) == (0, 10, 4, 0, 5)
+    assert (first.device, first.model_mib, first.kv_mib, first.kv_rs_mib, first.compute_mib) == (0, 10, 4, 0, 5)
     assert (first.second_kv_mib, first.second_compute_mib, first.grown_mib) == (0, 0, 4)
     assert (second.device, second.gpus, second.kv_rs_mib, second.compute_mib) == (1, 2, 1, 3)
     assert (second.second_kv_mib, second.second_compute_mib, second.second_host_mib) == (2, 5, 6)

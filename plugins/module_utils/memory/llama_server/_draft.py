@@ -9,8 +9,8 @@ is of half precision, whatever OLLAMA_KV_CACHE_TYPE says. Sampling on the GPU, w
 
 Source: ollama v0.30.0 to v0.33.0-rc2 llm/llama_server.go (hasMTPDraft, appendDraftArgs), server/routes.go (modelOptions);
 llama.cpp tools/server/server-context.cpp (b9780 to b11434), common/speculative.cpp (common_base_params_to_speculative) and
-common/fit.cpp (common_fit_extra_model, b11218); measured with llama.cpp b10068 to v0.5.0 on three models (qwen3.5:9b,
-qwen3.6:27b, glm-4.7:358b; 1 and 4 tokens ahead), one GPU and two.
+common/fit.cpp (common_fit_extra_model, b11218); measured with llama.cpp b10068 to v0.5.0 on models of five architectures
+(tests/data/ahead; 1, 4 and 8 tokens ahead), one GPU and two.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     resolved,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    PREDICTING_BLOCKS,
     Cells,
     cells,
     layers_cache,
@@ -88,6 +89,8 @@ def second_context(
     whole batch, as builds before b9780 did: 581.77 MiB in ollama issue 17482.
     """
     block, on_cpu = predicting_block(shape), not gpu_count
+    if shape.architecture == "glm4moe" and not settings.engine.predicts_glm4moe:
+        block = None
     layout = cells(shape, settings.context_length, settings.parallel, settings.batch)
     attention = resolved(shape, settings.flash_attention, CACHE_TYPE, on_cpu=on_cpu)
     logits = LOGIT_BYTES * shape.vocabulary_size * layout.batch if settings.engine.allows_for_change else 0
@@ -106,7 +109,7 @@ def second_context(
     unread = ROW_BYTES * shape.embedding_length * layout.tokens
     return SecondContext(
         weights_bytes=shape.ahead_bytes,
-        kv_cache_bytes=_cache_bytes(block, layout, attention, on_cpu=on_cpu),
+        kv_cache_bytes=shape.number(PREDICTING_BLOCKS) * _cache_bytes(block, layout, attention, on_cpu=on_cpu),
         compute_bytes=computed + logits,
         pool_bytes=pool,
         host_bytes=host_compute_bytes(*whole, engine) - unread,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
@@ -19,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     rows,
     scaled_tokens,
     view,
+    weighted,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._compressed import (
     begin_streams,
@@ -128,9 +130,13 @@ def _pooled(context: Context, current: Tensor) -> Tensor:
 def _begin_predicting(context: Context, embedding: Tensor) -> Tensor:
     """The embedding of each token beside what the first context has made of the one before it, both normalised.
 
-    Source: llama.cpp src/models/qwen35.cpp and qwen35moe.cpp, graph_mtp (b10068 to b11434).
+    A block with a table of its own has it on its GPU.
+    Source: llama.cpp src/models/qwen35.cpp, glm4-moe.cpp, hy-v3.cpp and step35.cpp, graph_mtp (b10068 to b11434).
     """
     width, count = embedding.shape[:2]
+    if "nextn.embed_tokens.weight" in dict(context.shape.forms[context.shape.layers[0].form]):
+        tokens = context.input("tokens", (count,), INDEX_BYTES)
+        embedding = weighted(context, operation((width, count), tokens))
     weights: Form = {"embedding.weight": (width,), "made.weight": (width,)}
     made = norm(context, weights, "made", context.input("made by the first context", (width, count)))
     return product(context, width, operation((2 * width, count), norm(context, weights, "embedding", embedding), made))
@@ -233,6 +239,9 @@ PREDICTING = Architecture(
     begin=_begin_predicting,
     end=_end_norming_first,
 )
+PREDICTING_LIKE_A_LAYER = Architecture(
+    Style(rows_at_end=True, routing=NORMALISED_SCALED), begin=_begin_predicting, end=_end_norming_first
+)
 SHORT_CONVOLUTION_HYBRID = Architecture(
     Style(residual_first=True, mixer_residual_first=True, routing=NORMALISED), layer=hybrid_layer
 )
@@ -312,6 +321,7 @@ ARCHITECTURES = {
     "glm-dsa": SPARSE_LATENT,
     "glm4": TRANSFORMER,
     "glm4moe": SCALED_EXPERTS,
+    "glm4moe/predicting": PREDICTING_LIKE_A_LAYER,
     "gpt-oss": Architecture(Style(rows_at_end=True, routing=Routing(weighs_chosen_only=True)), **ROWS_AT_END),
     "gpt2": LEARNED_POSITIONS,
     "gptneox": Architecture(Style(centred=True, parallel="feed_forward_residual")),
@@ -332,6 +342,7 @@ ARCHITECTURES = {
         resume=_resume_all_tokens,
         end=_end_norming_first,
     ),
+    "hy_v3/predicting": PREDICTING_LIKE_A_LAYER,
     "internlm2": TRANSFORMER,
     "jamba": Architecture(
         Style(rotates="never", residual_first=True, mixer_residual_first=True), layer=hybrid_layer
@@ -397,6 +408,7 @@ ARCHITECTURES = {
     "starcoder": LEARNED_POSITIONS,
     "starcoder2": CENTRED,
     "step35": Architecture(Style(rows_at_end=True, routing=NORMALISED_SCALED), **ROWS_AT_END),
+    "step35/predicting": replace(PREDICTING_LIKE_A_LAYER, end=_end_picking_rows),
     "xverse": TRANSFORMER,
 }
 

@@ -54,7 +54,8 @@ CHOSEN_AT_ONCE = 512
 ALSO_CHOSEN_AT_ONCE = (288, 576)
 # Architectures whose batches are tokens or embeddings, in any build.
 # Source: llama.cpp src/llama-arch.cpp, llm_arch_supports_mixed_batch (b11434)
-ONE_KIND_OF_INPUT = frozenset(("cogvlm", "deepseek4", "granite_switch", "qwen35/predicting", "qwen35moe/predicting"))
+ONE_KIND_OF_INPUT = frozenset(("cogvlm", "deepseek4", "granite_switch"))
+PREDICTING = "/predicting"
 # What a model may look up besides its tokens' embeddings: a table, and the key that says how long each row is.
 POSITIONS = "position_embd.weight"
 LAYER_INPUTS = "embedding_length_per_layer_input"
@@ -158,7 +159,9 @@ class Context:
 
     def takes_mixed_batches(self) -> bool:
         """Whether tokens and embeddings may come in one batch."""
-        return self.engine.takes_mixed_batches and self.shape.architecture not in ONE_KIND_OF_INPUT
+        architecture = self.shape.architecture
+        takes_one = architecture in ONE_KIND_OF_INPUT or architecture.endswith(PREDICTING)
+        return self.engine.takes_mixed_batches and not takes_one
 
     def looked_up(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Rows of a table on the host: an input of the GPU, an operation of the CPU."""

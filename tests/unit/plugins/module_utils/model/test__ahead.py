@@ -69,7 +69,7 @@ def test_the_block_is_a_model_of_one_full_attention_layer() -> None:
     block = predicting_block(mtp(draft_num_predict=4))
     assert block is not None
     assert (block.architecture, block.block_count, block.number("nextn_predict_layers")) == ("qwen35/predicting", 1, 0)
-    assert block.layers == (replace(mtp().layers[3], cache_layer=0),)
+    assert block.layers == (replace(mtp().layers[3], cache_layer=0, form=mtp().layers[-1].form),)
     assert tokens_ahead(block) == 0
 
 
@@ -77,7 +77,7 @@ def test_the_block_is_a_model_of_one_full_attention_layer() -> None:
     "other",
     [
         mtp(draft_bytes=1),
-        replace(mtp(), architecture="glm4moe"),
+        replace(mtp(), architecture="qwen3next"),
         replace(mtp(), numbers={**mtp().numbers, "nextn_predict_layers": 2}),
         shape("llama3.1:8b"),
     ],
@@ -85,6 +85,26 @@ def test_the_block_is_a_model_of_one_full_attention_layer() -> None:
 )
 def test_of_others_the_graph_is_not_known(other: ModelShape) -> None:
     assert predicting_block(other) is None
+
+
+def test_of_several_blocks_the_first_counts_with_the_window_of_layers_with_as_many_heads() -> None:
+    own, windowed = shape("gemma3:4b").layers[5], shape("gemma3:4b").layers[4]
+    assert (own.attention, windowed.attention) == ("full", "sliding")
+    first = replace(windowed, attention="none", cache_layer=None, head_count=6)
+    layers = (replace(windowed, cache_layer=0, head_count=6), replace(own, cache_layer=1), first, first)
+    model = replace(
+        mtp(draft_num_predict=1),
+        architecture="step35",
+        layers=layers,
+        block_count=4,
+        forms=shape("gemma3:4b").forms,
+        numbers={"nextn_predict_layers": 2},
+    )
+    block = predicting_block(model)
+    assert block is not None
+    assert block.architecture == "step35/predicting"
+    assert block.layers == (replace(layers[0], cache_layer=0),)
+    assert predicting_block(replace(model, name="others", layers=(layers[1], layers[1], first, first))) is None
 
 
 def test_a_model_may_be_run_without() -> None:

@@ -36,6 +36,7 @@ B10630 = {
     "allocates_workspaces",
     "clamps_apart",
     "counts_rows_together",
+    "predicts_glm4moe",
     "projects_flat",
     "turns_in_place",
     "turns_whole_query",
