@@ -388,12 +388,9 @@ def latent_attention_heads(
     decompressed = product(context, (plain_length + value_length) * count, value_latent)
     key_plain, value = _views(decompressed, ((plain_length, count, tokens), (value_length, count, tokens)))
     value = operation(value.shape, value)
-    if turns_whole:
-        joined_query, repeated = turned(context, query), operation(parts[1], key_turned)
-    else:
-        joined_query = operation((head_length, count, tokens), query_plain, query_turned)
-        repeated = operation(parts[1], key_turned, query_turned)
-    joined_key = operation((head_length, count, tokens), key_plain, repeated)
+    whole = (head_length, count, tokens)
+    joined_query = turned(context, query) if turns_whole else operation(whole, query_plain, query_turned)
+    joined_key = operation(whole, key_plain, operation(parts[1], key_turned))
     return Heads(joined_query, joined_key, value), 0
 
 

@@ -42,7 +42,8 @@ def architectures() -> dict[str, Any]:
     return models
 
 
-def shape_of(name: str, model: dict[str, Any]) -> ModelShape:
+def header_of(name: str, model: dict[str, Any]) -> dict[str, Any]:
+    """A header as those of tests/data/headers."""
     tensors = []
     for entry in model["tensors"]:
         pattern, type_name, lengths = entry[:3]
@@ -50,8 +51,11 @@ def shape_of(name: str, model: dict[str, Any]) -> ModelShape:
             first, _dash, last = run.partition("-")
             for block in range(int(first or 0), int(last or first or 0) + 1):
                 tensors.append([pattern.replace("*", str(block)), type_name, lengths])
-    header = {"file_bytes": 1, "metadata": model["metadata"], "tensors": tensors}
-    return shape_from_header(header, name=name)
+    return {"name": name, "file_bytes": 1, "metadata": model["metadata"], "tensors": tensors}
+
+
+def shape_of(name: str, model: dict[str, Any]) -> ModelShape:
+    return shape_from_header(header_of(name, model), name=name)
 
 
 def settings_of(model: dict[str, Any], row: list[Any]) -> LoadSettings:
