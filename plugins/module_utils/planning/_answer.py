@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import gathered, parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._hardware import gone_gpus, hardware
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
+    Experience,
     loaded_from_list,
     unplannable_from_list,
 )
@@ -31,9 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_
 )
 
 # What a plan is asked with that is not read into anything before.
-PLAIN_INPUTS = ("gpu", "models", "wanted", "version", "measured", "use_measured_memory", "server")
-# Of all inputs those that are read into something when they are planned with.
-READ_INPUTS = ("wanted", "server")
+PLAIN_INPUTS = ("gpu", "models", "wanted", "version", "measured", "server")
 
 NOTHING_TO_PULL = Pulls()
 
@@ -130,16 +129,19 @@ def plan_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The `plan` of inputs that are plain data, or as `msg` why there is none."""
     try:
         plan = plan_host(
-            **{
-                name: inputs[name]
-                for name in (*PLAIN_INPUTS, "loaded", "unplannable")
-                if name not in READ_INPUTS
-            },
+            gpu=inputs["gpu"],
+            models=inputs["models"],
             wanted=wanted_from_list(inputs["wanted"]),
             policy=policy_from_dict(inputs["policy"]),
+            version=inputs["version"],
             service=Service(**inputs["service"]),
-            said=said_from_info(inputs["server"]),
-            observed=observed_from_list(inputs["observed"]),
+            unplannable=inputs["unplannable"],
+            experience=Experience(
+                loaded=inputs["loaded"],
+                said=said_from_info(inputs["server"]),
+                observed=observed_from_list(inputs["observed"]),
+                measured=inputs["measured"],
+            ),
         )
     except ValueError as error:
         return {"msg": str(error)}

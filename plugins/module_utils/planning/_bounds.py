@@ -94,11 +94,8 @@ class Bounds:
         server = self._simulation.server(candidate)
         if least_bytes + server.margin_bytes + self._simulation.headroom_bytes > free_bytes:
             return True
-        usable = free_bytes - server.cuda_context_bytes
-        return (
-            self._simulation.predicted_bytes(model, candidate)
-            > usable * server.rules.placement.load_percent // 100
-        )
+        limit_bytes = server.rules.placement.load_limit_bytes(free_bytes - server.cuda_context_bytes)
+        return self._simulation.predicted_bytes(model, candidate) > limit_bytes
 
     def _knows_least(self, candidate: Candidate) -> bool:
         return (
@@ -236,7 +233,7 @@ class Bounds:
             peak.options,
             View(
                 (gpu,),
-                (max(free_bytes - server.cuda_context_bytes, 0),),
+                (free_bytes - server.cuda_context_bytes,),
                 self._simulation.host.system_memory_available_bytes,
             ),
             rules,

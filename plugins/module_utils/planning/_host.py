@@ -79,7 +79,7 @@ class Host:
         """
 
         def changed(gpu: GpuDevice) -> GpuDevice:
-            free = min(max(0, available_bytes(gpu) + by_bytes), gpu.memory_total_bytes or 0)
+            free = min(max(0, available_bytes(gpu) + by_bytes), total_bytes(gpu))
             return replace(gpu, memory_free_bytes=free, memory_ours_bytes=0)
 
         if position is not None:
@@ -95,9 +95,14 @@ class Host:
         )
 
 
+def total_bytes(gpu: GpuDevice) -> int:
+    """What the GPU has; 0 where that could not be read."""
+    return gpu.memory_total_bytes or 0
+
+
 def available_bytes(gpu: GpuDevice) -> int:
     """What a plan may count on: free memory and what Ollama gives back, never more than the GPU has."""
-    return min(gpu.memory_available_bytes or 0, gpu.memory_total_bytes or 0)
+    return min(gpu.memory_available_bytes or 0, total_bytes(gpu))
 
 
 def usable_bytes(gpu: GpuDevice) -> int:
@@ -105,7 +110,7 @@ def usable_bytes(gpu: GpuDevice) -> int:
 
     Source: ollama discover/llama_server.go (TotalMemory); issue 18201: 94.97 of an RTX PRO 6000's 95.59 GiB.
     """
-    return max(0, (gpu.memory_total_bytes or 0) - (gpu.memory_reserved_bytes or 0))
+    return max(0, total_bytes(gpu) - (gpu.memory_reserved_bytes or 0))
 
 
 def host_from_facts(
@@ -125,8 +130,8 @@ def host_from_facts(
 
     Raises: ValueError for malformed facts, and for a GPU with a fault where the policy is to fail.
     """
-    described = isinstance(facts, Mapping) and "visible_devices" not in facts
-    host = HostGpus.from_dict(_completed(facts))
+    told = _completed(facts)
+    described, host = "visible_devices" not in told, HostGpus.from_dict(told)
     # What an earlier plan hid is looked at again; what the operator hides stays hidden.
     ours = any(name in managed_environment and name not in environment for vendor in VENDORS for name in vendor.shown_by)
     restriction = {} if ours else environment if described else host.visibility
@@ -284,7 +289,7 @@ def _hidden_words(
         hidden = [gpu for gpu in usable if gpu.vendor == vendor.name]
         by = hiding(vendor, restriction)
         if by and hidden and not any(gpu.vendor == vendor.name for gpu in seen):
-            gpus, verb, why = _by_reason((gpu, by) for gpu in hidden)[0]
+            [(gpus, verb, why)] = _by_reason((gpu, by) for gpu in hidden)
             words.append(f"{gpus} {verb} not seen by the service: {why} names none of them; unset it, or name them by UUID")
     return words
 

@@ -18,7 +18,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
     PLANNED_VARIABLES,
     Candidate,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
+    Host,
+    available_bytes,
+    total_bytes,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
@@ -336,7 +340,7 @@ def scheduler_gpu(gpu: GpuDevice, library: str) -> SchedulerGpu:
     """A GPU as the simulation takes it: with all the memory free that a plan may count on."""
     return SchedulerGpu(
         index=gpu.index,
-        total_bytes=gpu.memory_total_bytes or 0,
+        total_bytes=total_bytes(gpu),
         free_bytes=available_bytes(gpu),
         library=library,
         integrated=gpu.integrated,

@@ -155,11 +155,11 @@ class Server:
     settings: ServerSettings
     gpus: tuple[SchedulerGpu, ...]
     system_free_bytes: int
-    cuda_context_bytes: int = CUDA_CONTEXT_BYTES
-    engine: Engine = field(default_factory=MemoryEngine, compare=False, repr=False)
+    cuda_context_bytes: int
+    engine: Engine = field(compare=False)
+    tells: bool
     runners: tuple[Runner, ...] = ()
     now: float = 0.0
-    tells: bool = True
 
     @property
     def max_loaded_models(self) -> int:
@@ -330,7 +330,6 @@ class Server:
         )
         decision = Decision(
             placement=layout.placement,
-            is_alone=len(layout.placement) == 1 < len(gpus),
             batch=launch.batch,
             predicted_bytes=memory.required_bytes,
             available_bytes=sum(free),
@@ -509,9 +508,9 @@ class Server:
             self.system_free_bytes,
             self.cuda_context_bytes,
             self.engine,
+            self.tells,
             runners,
             self.now,
-            self.tells,
         )
 
     def _failed(self, job: _Job, decision: Decision, started: EngineLoad) -> LoadOutcome:

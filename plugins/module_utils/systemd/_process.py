@@ -116,8 +116,8 @@ def _raw_control_group(pid: int, proc: str) -> str:
 
 
 def _below(path: str, manager: str) -> str:
-    root = manager.rsplit("/init.scope", 1)[0].rstrip("/")
-    return path[len(root) :] if root and path.startswith(root + "/") else path
+    root = manager.removesuffix("/init.scope").rstrip("/")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def unit_of(pid: int, proc: str = PROC) -> str | None:
@@ -194,7 +194,7 @@ def unit_processes(main_pid: int, proc: str = PROC) -> list[Process]:
     # The main process first: it is never one of those beyond.
     for pid in sorted(pids(proc), key=lambda pid: pid != main_pid):
         other = _raw_control_group(pid, proc)
-        if other == group or other.startswith(group + "/"):
+        if f"{other}/".startswith(f"{group}/"):
             process = _process(pid, proc, min(COMMAND_LIMIT_BYTES, left_bytes))
             if process:
                 found.append(process)
@@ -255,7 +255,7 @@ def parse_socket_table(text: str) -> list[Socket]:
     Source: Linux Documentation/networking/proc_net_tcp.rst (addresses are 32-bit words in host order).
     """
     sockets = []
-    for line in text.splitlines()[1:]:
+    for line in text.splitlines():
         fields = line.split()
         if len(fields) < 10 or fields[3] not in (_TCP_LISTEN, _TCP_ESTABLISHED):
             continue

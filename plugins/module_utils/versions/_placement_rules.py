@@ -61,6 +61,10 @@ class PlacementRules:
     models_per_gpu: int = 3
     lower_contexts: tuple[int, ...] = (32768, 4096)
 
+    def load_limit_bytes(self, available_bytes: int) -> int:
+        """Within how much of the available memory a model loads beside others."""
+        return available_bytes * self.load_percent // 100
+
     def surcharge_bytes(self, batch: int) -> int:
         """What Ollama adds to its prediction for a batch."""
         return next((step.surcharge_bytes for step in self.batch_steps if batch >= step.batch), 0)

@@ -168,6 +168,14 @@ def test_what_the_engine_refuses_on_a_cpu_is_a_reason_and_not_the_end() -> None:
         on_the_cpu(64, ["phi4_14b"], num_parallel=4, min_parallel=4, max_parallel=4, kv_cache_types=["q8_0"])
 
 
+def test_a_model_that_the_engine_refuses_is_shown_with_its_words():
+    plan = planned([24 << 10], ["phi4_14b"], policy_from_dict({"num_parallel": 4, "kv_cache_types": ["q8_0"]}))
+    (model,) = plan.models
+    assert not plan.safe
+    assert (model.planned, model.gpus, model.context_length) == (True, (), 0)
+    assert model.note.startswith("The engine refuses phi4:14b: ")
+
+
 @pytest.mark.parametrize("version", ERAS)
 def test_the_next_step_costs_more_whether_it_fits_or_not(version: str) -> None:
     policy = policy_from_dict({"requests": 1, "context_length": 16384})

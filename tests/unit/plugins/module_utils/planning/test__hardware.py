@@ -85,6 +85,16 @@ UPGRADED = "Ollama was {} from {} to {} since the plan was applied; it is planne
             {"engine_build": 10488},
             [UPGRADED.format("upgraded", "0.32.1", "0.33.0 (llama.cpp b9000 to b10488)", "0.33.0")],
         ),
+        # Nobody has heard of two builds that differ.
+        ({"version": "0.32.1", "engine_build": 9000}, {}, [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")]),
+        ({"version": "0.32.1"}, {"engine_build": 9000}, [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")]),
+        (
+            {"version": "0.32.1", "engine_build": 9000},
+            {"engine_build": 9000},
+            [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")],
+        ),
+        # A release after its candidate.
+        ({"version": "0.33.0-rc2"}, {}, [UPGRADED.format("upgraded", "0.33.0-rc2", "0.33.0", "0.33.0")]),
         ({"version": "mine"}, {}, [UPGRADED.format("upgraded", "mine", "0.33.0", "0.33.0")]),
     ],
 )

@@ -54,6 +54,7 @@ def test_a_gpu_that_the_server_does_not_take_is_dropped_with_its_reason():
     [
         ({}, {}, "0.33.0", True),
         ({}, {}, "0.34.0", False),
+        ({}, {}, "0.32.0", False),
         ({"OLLAMA_LLM_LIBRARY": "cuda_v12"}, {}, "0.33.0", False),
         ({"OLLAMA_LLM_LIBRARY": "cuda_v12"}, {"OLLAMA_LLM_LIBRARY": "cuda_v12"}, "0.33.0", True),
         ({"OLLAMA_VULKAN": "true"}, {}, "0.33.0", True),

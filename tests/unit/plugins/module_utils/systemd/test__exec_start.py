@@ -49,6 +49,10 @@ def decided(files, texts=None, wanted=("A", "B")):
         ("/bin/bash -lc 'export A=9; exec ollama serve'", ["A"]),
         ("/bin/bash -c -e 'export A=9; exec ollama serve'", ["A"]),
         ("/bin/bash -o pipefail +e --login -c 'A=9 exec ollama serve'", ["A"]),
+        ("/bin/bash -o pipefail -c 'A=9 exec ollama serve'", ["A"]),
+        ("/bin/bash -c 'A=9 exec ollama serve' B=1", ["A"]),
+        ("/bin/bash +c 'A=9 exec ollama serve'", []),
+        ("/bin/bash", []),
         ("/bin/bash --norc -e", []),
         ("/bin/bash -c", []),
         ("/usr/bin/nice -n 5 /usr/bin/env A=9 /usr/bin/ollama serve", ["A"]),
@@ -59,6 +63,9 @@ def decided(files, texts=None, wanted=("A", "B")):
         ("env -S 'A=9 ollama serve'", ["A"]),
         ("env '-SB=9 -u A' ollama serve", ["A", "B"]),
         ("env '--split-string=A=9' B=1 ollama serve", ["A", "B"]),
+        ("env -S A=9 B=1 ollama serve", ["A", "B"]),
+        ("env -S -u A ollama serve", ["A"]),
+        ("env C=1 env A=1 nice /usr/bin/env B=1 ollama serve", ["A", "B"]),
         ("env -S", []),
         ("/bin/bash -c 'export A=9; unset B; exec ollama serve'", ["A", "B"]),
         ("/bin/sh -c 'A=${A:-1} exec ollama serve'", []),
@@ -82,7 +89,7 @@ def test_an_empty_command_takes_those_before_it_back():
 @pytest.mark.parametrize(
     "command",
     [
-        *("/opt/run.sh serve", "env C=1 /opt/run.sh", "/bin/bash -e /opt/run.sh"),
+        *("/opt/run.sh serve", "env C=1 /opt/run.sh", "/bin/bash -e /opt/run.sh", "/bin/bash --norc /opt/run.sh"),
         *("nice -n 5 /opt/run.sh", "chrt -b 0 bash /opt/run.sh"),
     ],
 )

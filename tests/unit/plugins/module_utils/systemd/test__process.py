@@ -24,7 +24,7 @@ def proc(tmp_path):
         (folder / "cgroup").write_text(lines or f"0::{group}\n")
         (folder / "cmdline").write_bytes(b"".join(part.encode() + b"\0" for part in command))
         (folder / "environ").write_bytes(environ)
-        fields = " ".join(["S", *["0"] * 10, str(ticks[0]), str(ticks[1]), "0"])
+        fields = " ".join(["S", *["7"] * 10, str(ticks[0]), str(ticks[1]), "9"])
         (folder / "stat").write_text(f"{pid} (a ) b) {fields}\n")
         return folder
 
@@ -49,6 +49,7 @@ def test_a_process_environment_and_name(proc):
         ("/system.slice/system-ollama.slice/ollama@gpu0.service", "ollama@gpu0.service"),
         ("/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.service", "ollama.service"),
         ("/user.slice/user-1000.slice/session-3.scope", "session-3.scope"),
+        ("/system.slice/o:1.service", "o:1.service"),
         ("/", None),
     ],
 )
@@ -57,8 +58,16 @@ def test_the_unit_of_a_process(proc, group, unit):
     assert _process.unit_of(7, proc.path) == unit
 
 
-def test_the_hybrid_tree_is_read_where_systemd_is(proc):
-    proc(7, "", lines="1:name=systemd:/system.slice/o.service\n4:memory:/other\n0::/\n")
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "1:name=systemd:/system.slice/o.service\n4:memory:/other\n0::/\n",
+        "4:memory:/other\n5:pids:/other\n1:name=systemd:/system.slice/o.service\n0::/\n",
+        "4:memory:/other\n0::/system.slice/o.service\n5:pids:/other\n",
+    ],
+)
+def test_the_hybrid_tree_is_read_where_systemd_is(proc, lines):
+    proc(7, "", lines=lines)
     assert _process.unit_of(7, proc.path) == "o.service"
 
 
@@ -142,6 +151,11 @@ def test_the_processes_of_a_unit_are_those_of_its_control_group(proc):
     assert found[1].to_dict() == {"pid": 8, "command": ["llama-server", "-c", "8192", "-np", "2"]}
 
 
+def test_a_process_that_has_used_no_time_of_a_kind_has_used_the_others(proc):
+    proc(7, "/system.slice/o.service", ticks=(0, 20))
+    assert [process.cpu_ticks for process in _process.unit_processes(7, proc.path)] == [20]
+
+
 def test_command_lines_are_read_up_to_a_bound_each_and_in_all_and_the_main_process_first(proc):
     word = "x" * 1024
     for pid in range(3, 100):
@@ -197,10 +211,29 @@ def test_a_socket_table():
         "   4: 0100007F:x 00000000:0000 0A 0:0 0:0 0 0 0 126 1\n"
         "   5: 01007F:2CAA 00000000:0000 0A 0:0 0:0 0 0 0 126 1\n"
         "   6: 0100007F:2CAA 00000000:0000 0A 0:0 0:0 0 0 0 x 1\n"
+        "   7: 0100007F:2CAC 00000000:0000 0A 0:0 0:0 0 0 0 127\n"
+        "   8: 0100007F:2CAD 00000000:0000 0A 0:0 0:0 0 0 128\n"
     )
     assert [(s.address, s.port, s.listening, s.peer, s.inode) for s in parse_socket_table(table)] == [
         ("127.0.0.1", 11434, True, "0.0.0.0", 123),
         ("::", 11435, True, "::", 124),
         ("127.0.0.1", 11434, False, "127.0.0.2", 125),
+        ("127.0.0.1", 11436, True, "0.0.0.0", 127),
     ]
     assert parse_socket_table(table)[0].to_dict()["port"] == 11434
+
+
+def test_sockets_are_found_where_a_table_is_missing_and_descriptors_are_none(proc, monkeypatch):
+    fds = proc(7, "/system.slice/o.service") / "fd"
+    for number in (0, 2):
+        (fds / str(number)).write_text("")
+    (fds / "1").symlink_to("/dev/null")
+    (fds / "3").symlink_to("socket:[123]")
+    net = fds.parent.parent / "net"
+    net.mkdir()
+    lines = [f"   {number}: 0100007F:2CA{number} 00000000:0000 0A 0:0 0:0 0 0 0 12{number}" for number in (3, 4)]
+    (net / "tcp6").write_text("\n".join([*lines, ""]))
+    listed = os.listdir
+    monkeypatch.setattr(_process.os, "listdir", lambda path: sorted(listed(path)))
+    assert [(one.port, one.pid) for one in _process.tcp_sockets([7, 8], proc.path)] == [(0x2CA3, 7), (0x2CA4, None)]
+    assert _process.pids(proc.path) == [1, 7]
