@@ -62,11 +62,11 @@ def planned_once(
     key = hashlib.sha256(_collection() + text.encode()).hexdigest()
     path = folder / f"{key}.json"
     known = _read(path)
-    if known is None or not _holds(known, available_bytes):
+    if known is None or not _holds(known, total_bytes, available_bytes):
         alike = json.loads(text)
         alike["gpu"]["system_memory_total_bytes"] = total_bytes
         alike["gpu"]["system_memory_available_bytes"] = available_bytes
-        known = {"available_bytes": available_bytes, "result": plan(alike)}
+        known = {"total_bytes": total_bytes, "available_bytes": available_bytes, "result": plan(alike)}
         _write(path, known)
     back = {stand_in: name for name, stand_in in names.items()}
     result: dict[str, Any] = json.loads(_renamed(json.dumps(known["result"]), back))
@@ -103,17 +103,20 @@ def _collection() -> bytes:
     return b""
 
 
-def _holds(known: Mapping[str, Any], available_bytes: Any) -> bool:
-    """Whether what was planned for a host with so much free system memory holds for another.
+def _holds(known: Mapping[str, Any], total_bytes: Any, available_bytes: Any) -> bool:
+    """Whether what was planned for a host with so much system memory, and so much of it free, holds for another.
 
     One that has no less cannot be told of too little either.
     """
-    before = known["available_bytes"]
-    if before == available_bytes:
+    sizes = (total_bytes, available_bytes)
+    before = (known["total_bytes"], known["available_bytes"])
+    if before == sizes:
         return True
     plan = known["result"].get("plan") or {}
-    enough = bool(plan.get("gpus")) and not any("of system memory" in one for one in plan["warnings"])
-    return enough and isinstance(before, int) and isinstance(available_bytes, int) and available_bytes > before
+    enough = bool(plan.get("gpus")) and not any("system memory" in one for one in plan["warnings"])
+    return enough and all(
+        isinstance(one, int) and isinstance(now, int) and now >= one for one, now in zip(before, sizes)
+    )
 
 
 def _alike(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,8 +165,9 @@ def _read(path: Path) -> dict[str, Any] | None:
         known = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    is_ours = isinstance(known, dict) and isinstance(known.get("result"), dict) and "available_bytes" in known
-    return known if is_ours else None
+    if not isinstance(known, dict) or not isinstance(known.get("result"), dict):
+        return None
+    return known if {"total_bytes", "available_bytes"} <= set(known) else None
 
 
 def _write(path: Path, known: Mapping[str, Any]) -> None:

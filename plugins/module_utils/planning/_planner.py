@@ -52,6 +52,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings
     model_warnings,
     plan_warnings,
     projector_warnings,
+    prompt_cache_warnings,
     service_warnings,
 )
 
@@ -215,6 +216,7 @@ def _warnings(
         *lesson.warnings,
         *plan_warnings(chosen, shown.models),
         *projector_warnings(chosen),
+        *prompt_cache_warnings(chosen, shown.models),
     ]
     for demand in inputs.demands:
         warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules, inputs.policy.requests)

@@ -54,6 +54,8 @@ def without_effect(
             "lowers the context length that Ollama chooses by itself: LLAMA_ARG_FIT_TARGET (MiB) keeps memory free"
         )
     for name, known in _read(environment, rules):
+        if known.effect is EngineEffect.COUNTED:
+            continue
         named = _named(name, environment[name], service)
         if known.effect is not EngineEffect.ESTIMATED:
             sentences.append(f"{named} is for {known.changes}: {known.effect.value}; remove it")

@@ -241,3 +241,27 @@ def projector_warnings(chosen: Chosen) -> list[str]:
         f"{', '.join(seeing)}: images are read by the CPU, since Ollama {rules.version} puts no projector on such a GPU: upgrade "
         "it to 0.31.2 or newer"
     ]
+
+
+def prompt_cache_warnings(chosen: Chosen, planned: Sequence[PlannedModel]) -> list[str]:
+    """That runners may fill system memory with past prompts, where the host has not that much, however much is free just now.
+
+    Source: llama.cpp tools/server/server-context.cpp (server_prompt_cache); ollama issues 18264, 18072 and 17351: 8 GiB of
+    a model that lies wholly on a GPU.
+    """
+    host, cache_bytes = chosen.inputs.host, chosen.inputs.settings.prompt_cache_bytes
+    embedding = {model.name for model in chosen.goal.models if model.is_embedding}
+    talking = [model for model in planned if model.planned and model.name not in embedding]
+    count = min(len(talking), chosen.choice.loaded)
+    if chosen.inputs.rules.era is not Era.LLAMA_SERVER or not count or not host.system_memory_total_bytes:
+        return []
+    total = host.system_memory_total_bytes
+    needed = sum(sorted(model.system_memory_bytes for model in planned)[-chosen.choice.loaded :])
+    if cache_bytes is not None and needed + count * cache_bytes <= total:
+        return []
+    most = "whatever there is" if cache_bytes is None else f"up to {gib(cache_bytes)}"
+    models = "each loaded model" if count > 1 else talking[0].name
+    return [
+        f"{models} keeps past prompts in system memory, {most} beside what is planned, and the host has {gib(total)} in all: "
+        "LLAMA_ARG_CACHE_RAM in ollama_plan_operator_environment sets how many MiB"
+    ]

@@ -17,6 +17,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values imp
 # Source: ollama envconfig/config.go (v0.33.0-rc2).
 DEFAULT_KEEP_ALIVE_SECONDS = 300.0
 FOREVER_SECONDS = float("inf")
+# Source: llama.cpp common/common.h, cache_ram_mib (b10488); ollama issues 18264 and 17351.
+DEFAULT_PROMPT_CACHE_BYTES = 8192 * MIB
 NANOSECONDS = 1_000_000_000
 
 # Source: llama.cpp common/arg.cpp, is_falsey (b10488).
@@ -30,7 +32,8 @@ class ServerSettings:
     `max_loaded_models` and `context_length` of 0 mean that Ollama chooses. `flash_attention` is None where
     nothing is set. `fit_targets_bytes`: memory that the engine's fit leaves free, one value per device or one
     for all, empty where nothing is set. `fuses`: the engine's CUDA backend may run several operations as one;
-    `grows_pools`: its pools may grow in place.
+    `grows_pools`: its pools may grow in place. `prompt_cache_bytes`: what a runner keeps at most of past prompts in system
+    memory, None for whatever there is.
     """
 
     num_parallel: int = 1
@@ -45,6 +48,7 @@ class ServerSettings:
     fit_targets_bytes: tuple[int, ...] = ()
     fuses: bool = True
     grows_pools: bool = True
+    prompt_cache_bytes: int | None = DEFAULT_PROMPT_CACHE_BYTES
 
 
 def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
@@ -67,6 +71,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
         fit_targets_bytes=_fit_targets(value.get("LLAMA_ARG_FIT_TARGET", "")),
         fuses=not _whole_number(environment.get("GGML_CUDA_DISABLE_FUSION", "")),
         grows_pools="GGML_CUDA_NO_VMM" not in environment,
+        prompt_cache_bytes=_prompt_cache_bytes(environment.get("LLAMA_ARG_CACHE_RAM", "")),
     )
 
 
@@ -86,6 +91,14 @@ def _whole_number(text: str) -> int:
     """The number at the begin of a text, as C's atoi reads it."""
     match = re.match(r"\s*[+-]?\d{1,18}", text)
     return int(match.group()) if match else 0
+
+
+def _prompt_cache_bytes(text: str) -> int | None:
+    """Source: llama.cpp common/common.h, cache_ram_mib (b10488): MiB, below 0 without a limit."""
+    if not re.match(r"\s*[+-]?\d", text):
+        return DEFAULT_PROMPT_CACHE_BYTES
+    mib = _whole_number(text)
+    return None if mib < 0 else mib * MIB
 
 
 def _fit_targets(text: str) -> tuple[int, ...]:

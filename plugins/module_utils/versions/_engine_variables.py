@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import 
 class EngineEffect(Enum):
     """What a plan makes of a variable: it counts with it, cannot, or need not."""
 
+    COUNTED = "the plan counts with it"
     ESTIMATED = "the plan is an estimate"
     OVERRIDDEN = "it has no effect"
     NEVER_READ = "nothing reads it"
@@ -101,7 +102,7 @@ ENGINE_VARIABLES: Mapping[str, EngineVariable] = {
     "LLAMA_ARG_EMBEDDINGS": _server("what the model is run for"),
     "LLAMA_ARG_RERANKING": _server("what the model is run for"),
     "LLAMA_ARG_POOLING": _server("the compute buffer"),
-    "LLAMA_ARG_CACHE_RAM": _HOST_MEMORY,
+    "LLAMA_ARG_CACHE_RAM": _server("how many past prompts are kept in system memory", EngineEffect.COUNTED),
     "LLAMA_ARG_CACHE_IDLE_SLOTS": _HOST_MEMORY,
     "LLAMA_ARG_CTX_CHECKPOINTS": _HOST_MEMORY,
     "LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT": _HOST_MEMORY,

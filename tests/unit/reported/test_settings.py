@@ -31,7 +31,8 @@ OVERRIDE = "/etc/systemd/system/ollama.service.d/override.conf"
         ({"LLAMA_ARG_N_GPU_LAYERS": "10"}, "gpu", "estimate", "LLAMA_ARG_N_GPU_LAYERS=10"),
         ({"LLAMA_ARG_CTX_SIZE": "2048"}, "gpu", "exact", "LLAMA_ARG_CTX_SIZE=2048"),
         ({"LLAMA_ARG_NO_KV_OFFLOAD": "1"}, "gpu", "estimate", "LLAMA_ARG_NO_KV_OFFLOAD=1"),
-        ({"LLAMA_ARG_CACHE_RAM": "0"}, "gpu", "estimate", "LLAMA_ARG_CACHE_RAM=0"),
+        ({"LLAMA_ARG_CACHE_RAM": "0"}, "gpu", "exact", ""),
+        ({"LLAMA_ARG_CACHE_IDLE_SLOTS": "1"}, "gpu", "estimate", "LLAMA_ARG_CACHE_IDLE_SLOTS=1"),
         ({"OLLAMA_NUM_GPU": "99"}, "gpu", "exact", "OLLAMA_NUM_GPU is no setting of Ollama"),
         ({"OLLAMA_GPU_OVERHEAD": "512"}, "gpu", "exact", "OLLAMA_GPU_OVERHEAD=512 is 512 bytes"),
     ],
@@ -53,3 +54,34 @@ def test_a_plan_counts_with_a_variable_or_says_that_it_cannot(
     assert bool(saying) is bool(words)
     if words and not is_operators and placement == "gpu" and "Vulkan" not in words:
         assert OVERRIDE in saying[0]
+
+
+# Sources: ollama issues 18264, 18072 and 17351: 8 GiB of system memory for a model that lies wholly on a GPU, by llama-server's
+# own default; pull request home-ops 13936: three models of a host with 6 GiB.
+@pytest.mark.parametrize(
+    ("gib", "environment", "version", "most"),
+    [
+        (6, {}, "0.33.0", "up to 8.0 GiB"),
+        (16, {}, "0.33.0", "up to 8.0 GiB"),
+        (18, {}, "0.33.0", ""),
+        (6, {"LLAMA_ARG_CACHE_RAM": "512"}, "0.33.0", ""),
+        (6, {"LLAMA_ARG_CACHE_RAM": "4096"}, "0.33.0", "up to 4.0 GiB"),
+        (64, {"LLAMA_ARG_CACHE_RAM": "-1"}, "0.33.0", "whatever there is"),
+        (6, {"LLAMA_ARG_CACHE_RAM": "much"}, "0.33.0", "up to 8.0 GiB"),
+        (6, {}, "0.24.0", ""),
+    ],
+)
+def test_past_prompts_that_may_not_fit_system_memory_are_told(
+    gib: int, environment: dict[str, str], version: str, most: str
+) -> None:
+    names = ("llama3.2:1b", "llama3.2:3b", "nomic-embed-text")
+    plan = plan_host(
+        gpu={"system_memory_total_bytes": gib * GIB, "devices": [RTX_3060]},
+        models=[{"name": name, "header": header(name)} for name in names],
+        wanted=[WantedModel(name, requests=1) for name in names],
+        policy=Policy(operator_environment=environment, context_length=4096),
+        version=version,
+    )
+    said = [warning for warning in plan.warnings if "past prompts in system memory" in warning]
+    assert bool(said) is bool(most)
+    assert all(f"each loaded model keeps past prompts in system memory, {most} beside" in one for one in said)

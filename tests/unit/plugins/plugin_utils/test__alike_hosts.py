@@ -131,6 +131,7 @@ def changed(path: str, value: object, name: str = "bbbbbbbb") -> dict[str, Any]:
         (changed("loaded", {"gemma3:4b": 4096}), 2),
         (host("bbbbbbbb", count=1), 2),
         # More system memory that is free changes nothing, less may.
+        (changed("gpu/system_memory_total_bytes", 63 * GIB), 2),
         (changed("gpu/system_memory_available_bytes", 61 * GIB), 1),
         (changed("gpu/system_memory_available_bytes", 59 * GIB), 2),
         # What a benchmark measured belongs to one host.

@@ -42,7 +42,8 @@ def test_a_variable_of_the_engine_makes_a_plan_an_estimate_and_says_where_it_is_
         ("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "0.24.0", {"CUDA"}, True, ""),
         ("GGML_CUDA_DISABLE_FUSION", "0.33.0", {"ROCm", "Vulkan"}, True, ""),
         ("GGML_CUDA_DISABLE_FUSION", "0.33.0", set(), False, "by CUDA or ROCm, and none is planned with"),
-        ("LLAMA_ARG_CACHE_RAM", "0.33.0", set(), True, ""),
+        ("LLAMA_ARG_CACHE_RAM", "0.33.0", set(), False, ""),
+        ("LLAMA_ARG_CACHE_IDLE_SLOTS", "0.33.0", set(), True, ""),
         ("OLLAMA_NUM_PARALLEL", "0.33.0", {"CUDA"}, False, ""),
     ],
 )

@@ -86,7 +86,7 @@ def test_what_is_known_for_a_change_is_read_by_a_build_or_by_the_driver() -> Non
         ("LLAMA_ARG_KV_OFFLOAD", EngineEffect.ESTIMATED),
         ("LLAMA_ARG_NO_KV_OFFLOAD", EngineEffect.ESTIMATED),
         ("LLAMA_ARG_NO_HOST", EngineEffect.ESTIMATED),
-        ("LLAMA_ARG_CACHE_RAM", EngineEffect.ESTIMATED),
+        ("LLAMA_ARG_CACHE_RAM", EngineEffect.COUNTED),
         ("HSA_OVERRIDE_GFX_VERSION", EngineEffect.ESTIMATED),
         ("HSA_OVERRIDE_GFX_VERSION_1", EngineEffect.ESTIMATED),
         ("LLAMA_ARG_FIT", None),
