@@ -95,7 +95,7 @@ def formula_memory(shape: ModelShape, settings: LoadSettings, version: Version) 
         if flash:
             partial = (4 * parallel + (numbers.context >> 10) + 110) * MIB
     if not partial:
-        fewest_kv_heads = min((layer.head_count_kv for layer in shape.layers), default=0) or 1
+        fewest_kv_heads = min(layer.head_count_kv for layer in shape.layers) or 1
         partial = numbers.heads // fewest_kv_heads * _total(caches) // 6
     separate = shape.projector_bytes
     inline = 0 if separate else shape.inline_projector_bytes

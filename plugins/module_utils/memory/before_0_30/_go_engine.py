@@ -119,19 +119,23 @@ def _cache(
 
 
 def _graph_bytes(shape: ModelShape, batch: int, full_cells: int, sliding_cells: int, flash: bool) -> int:
+    widest = max(
+        _widest_point(shape, layer, sliding_cells if layer.attention == "sliding" else full_cells, flash)
+        for layer in shape.layers
+    )
+    masks = (2 if flash else 4) * batch * (full_cells + sliding_cells)
+    return masks + 4 * batch * widest * GRAPH_FACTOR_PERCENT // 100
+
+
+def _widest_point(shape: ModelShape, layer: LayerShape, cells: int, flash: bool) -> int:
+    """Elements for one token where a layer has the most at once: in its network, or in its scores."""
     embedding = shape.embedding_length
     used = shape.number("expert_used_count")
     expert = shape.number("expert_feed_forward_length")
-    widest = 0
-    for layer in shape.layers:
-        queries = layer.head_count * max(layer.key_length, layer.value_length)
-        of_experts = max(
+    queries = layer.head_count * max(layer.key_length, layer.value_length)
+    network = 3 * layer.feed_forward_length + 2 * embedding + queries
+    if used:
+        network = max(
             3 * used * expert + 2 * embedding + queries, 2 * used * embedding + used * expert + 2 * embedding
         )
-        dense = 3 * layer.feed_forward_length + 2 * embedding + queries
-        widest = max(widest, of_experts if used else dense)
-        if not flash:
-            cells = sliding_cells if layer.attention == "sliding" else full_cells
-            widest = max(widest, layer.head_count * cells + 2 * embedding + 2 * queries)
-    masks = (2 if flash else 4) * batch * (full_cells + sliding_cells)
-    return masks + 4 * batch * widest * GRAPH_FACTOR_PERCENT // 100
+    return network if flash else max(network, layer.head_count * cells + 2 * embedding + 2 * queries)

@@ -162,6 +162,10 @@ def _end_encoder(context: Context, current: Tensor) -> Tensor:
 
 
 def _end_normed_encoder(context: Context, current: Tensor) -> Tensor:
+    return _end_encoder(context, norm(context, dict(context.shape.model_form), "output_norm", current))
+
+
+def _end_centred_encoder(context: Context, current: Tensor) -> Tensor:
     form = dict(context.shape.model_form)
     return _end_encoder(context, norm(context, form, "output_norm", current, centred=True))
 
@@ -209,7 +213,6 @@ class Architecture:
 
 NORMALISED = Routing(normalises=True)
 NORMALISED_SCALED = Routing(normalises_if_told=True, scales=True)
-PRE_NORM_ENCODER: dict[str, Any] = {"begin": _begin_encoder, "end": _end_normed_encoder}
 POST_NORM_ENCODER: dict[str, Any] = {"layer": encoder_layer, "begin": _begin_encoder, "end": _end_encoder}
 ROWS_AT_END: dict[str, Any] = {"resume": _resume_all_tokens, "end": _end_picking_rows}
 
@@ -297,7 +300,7 @@ ARCHITECTURES = {
     "dots1": SCALED_EXPERTS,
     "ernie4_5": TRANSFORMER,
     "ernie4_5-moe": EXPERTS,
-    "eurobert": Architecture(**PRE_NORM_ENCODER),
+    "eurobert": Architecture(end=_end_normed_encoder),
     "exaone": TRANSFORMER,
     "exaone-moe": SCALED_EXPERTS,
     "exaone4": Architecture(Style(rotates="sliding")),
@@ -371,7 +374,7 @@ ARCHITECTURES = {
     ),
     "mistral3": EXPERTS,
     "mistral4": LATENT,
-    "modern-bert": Architecture(Style(centred=True), **PRE_NORM_ENCODER),
+    "modern-bert": Architecture(Style(centred=True), begin=_begin_encoder, end=_end_centred_encoder),
     "mpt": Architecture(Style(centred=True, rotates="never"), begin=_begin_with_positions),
     "nanbeige": Architecture(layer=looped_layer),
     "nemotron": CENTRED,
@@ -386,7 +389,7 @@ ARCHITECTURES = {
     "paddleocr": TRANSFORMER,
     "phi2": Architecture(Style(centred=True, parallel="attention", scales_query=True)),
     "phi3": Architecture(Style(scales_query=True, residual_first=True)),
-    "phimoe": Architecture(Style(centred=True, scales_query=True, residual_first=True, routing=NORMALISED)),
+    "phimoe": Architecture(Style(scales_query=True, residual_first=True, routing=NORMALISED)),
     "plamo3": TRANSFORMER,
     "qwen": TRANSFORMER,
     "qwen2": TRANSFORMER,

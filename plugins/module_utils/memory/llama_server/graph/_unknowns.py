@@ -24,7 +24,6 @@ _HALF = _BASE >> 1
 # Exponents of the base, so far apart that no product of lengths in one tensor reaches the next: tokens per slot and
 # slots come squared at most (the mask of an encoder), cells once.
 TOKENS, SLOTS, FULL, SLIDING = 1, 3, 9, 18
-MOST_EXPONENT = SLIDING + 2 * SLOTS + 2 * TOKENS
 # Below so few tokens per slot, attention reads a quantised cache in another way.
 LEAST_TOKENS = 3
 

@@ -26,6 +26,7 @@ MIB = 1 << 20
 # Of several GPUs the tables give sizes of cached types with two decimals only.
 MOST_KV_PCT = 0.03
 MOST_P99_PCT = 0.5
+MOST_DEVICE_PCT = 0.01
 MOST_UNDER_MIB, MOST_UNDER_PCT = 16, 1
 
 
@@ -43,17 +44,31 @@ def recorded(table):
     return rows
 
 
+# As tests/engine/truth.py has it: what differs by less does not differ.
+SAME_MIB = 0.01
+# The engine's own states of other slots are read in pieces that were not taken apart: of two runs 6 MiB are too much.
+ABOVE = {("granite4:tiny-h", "b11434")}
+
+
+def is_the_engines(ours_bytes: int, row: dict[str, str], build: str) -> bool:
+    over = ours_bytes / MIB - float(row["compute_mib"])
+    return -SAME_MIB <= over <= (6 if (row["model"], build) in ABOVE else SAME_MIB)
+
+
 def test_every_claimed_build_that_differs_has_a_table():
     assert BUILDS == ["b10488", "b10760", "b10970", "b11434", "v0.5.0"]
 
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_one_gpu_holds_what_the_build_allocates(build):
-    by_model, _everything, refusals = bench("accuracy").compare_rows(
-        [row for rows in recorded(f"engine_memory-{build}.csv").values() for row in rows[::2]],
-        shapes(),
-        parse_build(build),
-    )
+    program = bench("accuracy")
+    measured = [row for rows in recorded(f"engine_memory-{build}.csv").values() for row in rows[::2]]
+    by_model, _everything, refusals = program.compare_rows(measured, shapes(), parse_build(build))
+    for row in measured:
+        if row["status"] == "ok":
+            shape = shapes()[program.key(row["model"])]
+            found = estimate(shape, program.settings_of(row, parse_build(build))).gpus[0].compute_bytes
+            assert is_the_engines(found, row, build), row
     assert (refusals.wrong, refusals.missed) == ([], [])
     assert len(by_model) >= 34
     for name, errors in by_model.items():
@@ -84,7 +99,7 @@ def test_each_of_several_gpus_holds_what_the_build_allocates(build):
         assert found["weights_max_error_pct"] == 0, name
         assert found["kv_max_error_pct"] <= MOST_KV_PCT, name
         if estimate(shapes()[bench("accuracy").key(name)], LoadSettings(4096, 1)).basis == "exact":
-            assert found["device_total_max_error_pct"] <= MOST_P99_PCT, name
+            assert found["device_total_max_error_pct"] <= MOST_DEVICE_PCT, name
         assert found["device_total_worst_under_pct"] <= MOST_UNDER_PCT, name
 
 

@@ -202,6 +202,98 @@ def test_a_recurrent_state_is_what_the_header_says_in_32_bits() -> None:
     assert of_first == [4 * (16 * 512 + 3 * (512 + 2 * 2 * 16)), 4 * 16 * 512]
 
 
+def test_which_layers_slide() -> None:
+    """Every sixth layer of gemma3 sees all, of gpt-oss every other from the second on."""
+    for name, full in (("gemma3_4b", [5, 11, 17, 23, 29]), ("gpt-oss_20b", list(range(1, 24, 2)))):
+        caches = of(name).caches
+        assert [index for index, cache in enumerate(caches) if cache.full_attention_bytes] == full
+        assert all(bool(cache.sliding_window_bytes) != (index in full) for index, cache in enumerate(caches))
+
+
+def with_layers(changes: dict[int, dict[str, object]], name: str = "llama3.2_3b", **more: object) -> ModelShape:
+    plain = shape(name)
+    layers = tuple(replace(layer, **changes.get(index, {})) for index, layer in enumerate(plain.layers))
+    return replace(plain, layers=layers, **more)
+
+
+def test_room_is_kept_for_one_more_layer_like_the_first() -> None:
+    memory = of(with_layers({0: {"weights_bytes": 1000, "head_count_kv": 2}}))
+    assert memory.buffer_bytes == 1000 + 2 * 2 * 128 * 4096 * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "graph"),
+    [
+        # Without a formula of its own: the caches, times the heads for each KV head where these are fewest, by six.
+        ({}, H // KV * 28 * 2 * KV * L * C * 2 // 6),
+        ({3: {"head_count_kv": 4}}, H // 4 * (27 * KV + 4) * 2 * L * C * 2 // 6),
+        # A layer without KV heads keeps a state, which this header does not tell of; then each head counts.
+        ({3: {"head_count_kv": 0}}, H * 27 * 2 * KV * L * C * 2 // 6),
+        # The most heads of any layer.
+        ({3: {"head_count": 2 * H}}, 2 * H // KV * 28 * 2 * KV * L * C * 2 // 6),
+    ],
+)
+def test_the_graph_of_an_architecture_that_has_no_formula(changes: dict[int, dict[str, object]], graph: int) -> None:
+    memory = of(with_layers(changes, architecture="falcon"))
+    assert (memory.graph_bytes, memory.partial_graph_bytes) == (graph, graph)
+
+
+def test_without_any_head_one_is_counted() -> None:
+    every = {index: {"head_count": 0, "head_count_kv": 0} for index in range(28)}
+    numbers = {"ssm.state_size": 16, "ssm.inner_size": 512}
+    memory = of(with_layers(every, architecture="mamba", numbers=numbers))
+    assert memory.graph_bytes == 28 * 4 * 16 * 512 // 6
+
+
+@pytest.mark.parametrize(("heads_kv", "divisor"), [(8, 8), (1, 1), (0, 1)])
+def test_gpt_oss_takes_its_caches_as_if_none_slid(heads_kv: int, divisor: int) -> None:
+    every = {index: {"head_count_kv": heads_kv} for index in range(24)}
+    numbers = {"ssm.state_size": 16, "ssm.inner_size": 512}
+    model = with_layers(every, "gpt-oss_20b", numbers=numbers)
+    plain = 24 * (2 * heads_kv * 64 * C * 2 if heads_kv else 4 * 16 * 512)
+    assert of(model).partial_graph_bytes == 2 * (64 // divisor) * plain // 6
+
+
+def test_heads_are_as_long_as_the_embedding_shared_by_the_fewest_of_them() -> None:
+    """fs/ggml/ggml.go, GraphSize(): embeddingHeads is of the smallest head count, where the header has no key length."""
+    model = with_layers(
+        {0: {"head_count": 12}}, architecture="gemma", numbers={}, vocabulary_size=FEW
+    )
+    assert of(model).graph_bytes == 4 * B * (2 + C * (1 + H) + 2 * E + 2 * (E // 12) * H)
+
+
+@pytest.mark.parametrize(
+    ("form", "gate_bytes"),
+    [
+        ((("ffn_gate_exps.weight", (2, 3)), ("ffn_up_exps.weight", (2, 3, 4))), 1000 * 6 // 30),
+        ((("ffn_up_exps.weight", (2, 3, 4)),), 0),
+        ((), 0),
+    ],
+)
+def test_experts_gates_are_those_of_the_first_layer(form: tuple[object, ...], gate_bytes: int) -> None:
+    plain = shape("llama3.2_3b")
+    forms = (form, (("ffn_gate_exps.weight", (7, 7)),))
+    model = with_layers({0: {"weights_bytes": 1000}}, forms=forms, numbers={**plain.numbers, **EXPERTS})
+    layers = (replace(model.layers[0], form=0), *(replace(layer, form=1) for layer in model.layers[1:]))
+    found = of(replace(model, layers=layers), 512).partial_graph_bytes
+    assert found == 3 * gate_bytes + 4 * 512 * (2 * 8192 + KV + E + 512 + L * KV)
+
+
+def test_a_projector_in_a_file_of_its_own_goes_before_one_inside() -> None:
+    both = replace(shape("gemma3_4b"), inline_projector_bytes=812 * MIB, projector_bytes=MIB)
+    memory = of(both)
+    assert (memory.first_gpu_bytes, memory.beside_output_bytes) == (MIB, 0)
+    assert of("gemma3_4b").beside_output_bytes == 0
+
+
+def test_a_vision_tower_has_three_colours_and_a_million_pixels_unless_told() -> None:
+    numbers = {"vision.patch_size": 14, "vision.attention.head_count": 8, "vision.embedding_length": 512}
+    qwen = replace(shape("llama3.2_3b"), architecture="qwen25vl", numbers=numbers)
+    pixels = 28 * 28 * 1280
+    patches = pixels // 196
+    assert vision_graph_bytes(qwen) == 4 * (2 * pixels * 3 + patches * (3 * 196 + patches * 8 + 512))
+
+
 def test_the_graph_of_gpt_oss_halved_with_0_11_5_and_is_small_with_flash_attention() -> None:
     newer, older = of("gpt-oss_20b", version="0.11.5"), of("gpt-oss_20b", version="0.11.4")
     assert newer.graph_bytes == of("gpt-oss_20b").graph_bytes

@@ -156,6 +156,22 @@ def test_the_graph_is_the_widest_point_of_a_layer(flash_attention, numbers, chan
     assert graph == masks + 4 * B * widest * 3 // 2
 
 
+def test_a_layer_without_attention_or_state_keeps_nothing() -> None:
+    plain = shape("llama3.2_3b")
+    layers = (replace(plain.layers[0], attention="none"), *plain.layers[1:])
+    first, second, *_others = of(replace(plain, layers=layers)).caches
+    assert (first.total_bytes, second.total_bytes) == (0, 4096 * 2 * 8 * 128 * 2)
+
+
+def test_weights_and_what_lies_beside_them_are_the_files() -> None:
+    model = shape("llama3.2_3b")
+    memory = of(model)
+    assert memory.layer_weights_bytes == tuple(layer.weights_bytes for layer in model.layers)
+    assert (memory.output_bytes, memory.host_bytes) == (model.output_bytes, model.input_host_bytes)
+    assert (memory.first_gpu_bytes, memory.buffer_bytes, memory.beside_output_bytes) == (0, 0, 0)
+    assert memory.graph_bytes == memory.partial_graph_bytes
+
+
 def test_a_projector_has_at_least_its_own_graph() -> None:
     plain = shape("llama3.2_3b")
     inside = replace(plain, inline_projector_bytes=MIB)

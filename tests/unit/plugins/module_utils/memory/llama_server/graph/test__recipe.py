@@ -104,14 +104,15 @@ def test_so_does_that_of_a_gpu_that_runs_before_it_is_handed_all_it_needs():
 
     layout = Cells(full=1024, sliding=0, slots=2, batch=512)
     found = []
-    for most_copies in (None, 1):
+    for most_copies in (None, 1, 2, 3):
         recipe = buffers_recipe(nodes(UNKNOWN), copies=1, most_copies=most_copies)
         peaks = recipe.peaks_bytes(LayoutValues(layout), alignment=ALIGNMENT)
         assert peaks == buffers_bytes(
             nodes(layout), device_count=1, alignment=ALIGNMENT, copies=1, most_copies=most_copies
         )
         found += [number // (4 * layout.tokens) for number in peaks]
-    assert found == [5, 4]
+    # Two are handed over together, the third when it is read.
+    assert found == [5, 4, 4, 5]
 
 
 def devices_directly(model, layout, devices, engine):
@@ -156,6 +157,34 @@ def test_it_does_not_hold_where_a_layout_makes_lengths_alike_that_differ_otherwi
     differ, alike = (Cells(full=full, sliding=0, slots=2, batch=512) for full in (1024, 512))
     assert recipe.peaks_bytes(LayoutValues(differ), alignment=ALIGNMENT) == [4 * (1024 + 512)]
     assert recipe.peaks_bytes(LayoutValues(alike), alignment=ALIGNMENT) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        # Some length differs in every layout: nothing can make them alike.
+        ((UNKNOWN.full, 3), (UNKNOWN.full, 4), None),
+        ((UNKNOWN.full + 1, UNKNOWN.tokens), (UNKNOWN.full, UNKNOWN.full), None),
+        ((UNKNOWN.full, UNKNOWN.tokens), (UNKNOWN.tokens, UNKNOWN.full), 512),
+        ((UNKNOWN.full, 3), (256, 3), 256),
+    ],
+)
+def test_lengths_that_differ_in_every_layout_are_not_looked_at_again(first, second, alike):
+    graph = Graph()
+    graph.expand(Tensor(second, (Tensor(first),), reuses=True))
+    recipe = graph_recipe(graph)
+    assert bool(recipe.differing) is (alike is not None)
+    for full in (256, 512, 1024):
+        values = LayoutValues(Cells(full=full, sliding=0, slots=2, batch=512))
+        assert (recipe.peaks_bytes(values, alignment=ALIGNMENT) is None) is (full == alike)
+
+
+@pytest.mark.parametrize(("alignment", "size"), [(128, 256), (32, 160), (1, 132)])
+def test_sizes_are_aligned_when_they_are_known(alignment, size):
+    graph = Graph()
+    graph.expand(Tensor((33,)))
+    values = LayoutValues(Cells(full=256, sliding=0, slots=2, batch=512))
+    assert graph_recipe(graph).peaks_bytes(values, alignment=alignment) == [size]
 
 
 def test_a_stretch_that_begins_with_other_pieces_than_the_one_before_it_leaves_is_irregular():

@@ -33,6 +33,10 @@ LARGEST = 1 << 31
         (UNKNOWN.tokens, ((1, TOKENS + SLOTS),)),
         (UNKNOWN.tokens**2 * 3, ((3, 2 * TOKENS + 2 * SLOTS),)),
         (5 + UNKNOWN.full - 2 * UNKNOWN.sliding, ((5, 0), (1, FULL), (-2, SLIDING))),
+        # The largest product of lengths that one tensor has beside cells stays below the next unknown.
+        ((UNKNOWN.tokens**2 + 1) * UNKNOWN.full + UNKNOWN.sliding, ((1, FULL), (1, FULL + 2 * TOKENS + 2 * SLOTS), (1, SLIDING))),
+        (UNKNOWN.tokens**2 + UNKNOWN.full, ((1, 2 * TOKENS + 2 * SLOTS), (1, FULL))),
+        ((UNKNOWN.tokens // UNKNOWN.slots) ** 2 + UNKNOWN.slots, ((1, 2 * TOKENS), (1, SLOTS))),
         ((UNKNOWN.slots - 1) * UNKNOWN.full, ((-1, FULL), (1, FULL + SLOTS))),
     ],
 )
