@@ -454,6 +454,7 @@ def test_of_many_programs_eight_are_looked_at(tmp_path):
         ({"MemoryMax": "infinity", "MemoryHigh": "infinity"}, None),
         ({"MemoryMax": "18446744073709551615"}, None),
         ({"MemoryMax": str((1 << 60) - 1)}, (1 << 60) - 1),
+        ({"MemoryMax": str(1 << 60)}, None),
         ({"MemoryMax": "[not set]"}, None),
         ({}, None),
     ],
