@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _exec_start
@@ -24,15 +24,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import USER
 
-# Programs that run a service's real process elsewhere: their environment is not Ollama's.
+# Programs that run a service's real process elsewhere: their environment is not Ollama's. None has more than the fifteen
+# characters that the kernel keeps of a process's name.
 _CONTAINER_PROGRAMS = frozenset(
     (
         *("conmon", "podman", "podman-compose", "docker", "docker-compose", "containerd-shim", "nerdctl"),
         *("lxc-start", "lxc", "incus", "systemd-nspawn", "distrobox", "toolbox", "kubectl"),
     )
 )
-# The kernel keeps fifteen characters of a process's name.
-_NAME_CHARACTERS = 15
 _IN_A_LINE = re.compile(
     r"(?:^|[\s;&|({\"'/])(?P<program>docker|podman|nerdctl|docker-compose|podman-compose)\s+"
     r"(?:compose\s|container\s)?.{0,200}?\b(?:run|start|up|exec|create)\b"
@@ -42,8 +41,6 @@ _SNAP = re.compile(r"snap\.(?P<snap>[a-z0-9-]+)(?:_[a-z0-9]+)?\.")
 # Source: systemd.generator(7), podman-systemd.unit(5).
 _SOURCE = re.compile(r"^SourcePath=(?P<path>/\S+)$", re.MULTILINE)
 _USER_MANAGER = re.compile(r"/user@(?P<uid>[0-9]{1,10})\.service/")
-# More processes of that name are no servers of a host.
-_MOST_SERVERS = 64
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def refusal(
 def missing(unit: str, scope: str) -> str:
     """That there is no such unit, and where Ollama runs in its place, in one sentence."""
     there_is_none = f"there is no {unit} on this host"
-    found = next(iter(_servers()), None)
+    found = next(_servers(), None)
     if found is None:
         return f"{there_is_none}: install Ollama with its systemd unit, or name the unit that runs it"
     named, who = unit_in(found.group), f"pid {found.pid}"
@@ -122,7 +119,7 @@ def _container_program(
     """The program by which a unit runs its own in a container; empty where it does not."""
     if main_pid:
         name = process_name(main_pid)
-        if name in {one[:_NAME_CHARACTERS] for one in _CONTAINER_PROGRAMS}:
+        if name in _CONTAINER_PROGRAMS:
             return name
         if is_server(process_command(serving_pid(main_pid))):
             return ""
@@ -137,12 +134,8 @@ def _container_program(
     return ""
 
 
-def _servers() -> Iterable[ServingProcess]:
+def _servers() -> Iterator[ServingProcess]:
     """The processes of this host that serve Ollama's API."""
-    found = 0
     for pid in pids():
         if "ollama" in process_name(pid) and is_server(process_command(pid)):
-            found += 1
             yield ServingProcess(pid, control_group(pid))
-            if found >= _MOST_SERVERS:
-                return

@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placeme
     Decision,
     View,
     decide,
+    takes_projector,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import (
     BatchStep,
@@ -317,6 +318,35 @@ def test_a_projector_needs_a_gibibyte_beside_it(
 ) -> None:
     model = replace(MODEL, projector_bytes=800 * MIB, architecture=architecture)
     assert decided([gpu(free_gib)], model, **changes).projector_on_gpu is on_gpu
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "is_integrated", "above_gib", "on_integrated", "takes"),
+    [
+        (10 * GIB + 1, False, 10, True, True),
+        (10 * GIB, False, 10, True, False),
+        (1, False, 10, True, False),
+        # Whose memory is not known is taken for large.
+        (0, False, 10, True, True),
+        (1, False, 0, True, True),
+        (24 * GIB, True, 0, True, True),
+        (24 * GIB, True, 0, False, False),
+        (24 * GIB, False, 0, False, True),
+        (1 * GIB, True, 10, True, False),
+    ],
+)
+def test_some_versions_put_a_projector_on_no_small_or_integrated_gpu(
+    free_bytes: int, is_integrated: bool, above_gib: int, on_integrated: bool, takes: bool
+) -> None:
+    rules = replace(PlacementRules(), projector_above_bytes=above_gib * GIB, projector_on_integrated=on_integrated)
+    one = SchedulerGpu(0, 24 * GIB, free_bytes, integrated=is_integrated)
+    assert takes_projector(one, free_bytes, rules) is takes
+    model = replace(MODEL, projector_bytes=1)
+    others = [one, gpu(24, integrated=is_integrated and on_integrated)]
+    no_headroom = replace(rules, projector_headroom_bytes=0)
+    if free_bytes:
+        decision = decided(others, model, rules=no_headroom, spread=True, system_free_bytes=0)
+        assert (decision.placement, decision.projector_on_gpu) == ((0, 1), takes)
 
 
 @pytest.mark.parametrize("total_bytes", [24 * GIB, 0])

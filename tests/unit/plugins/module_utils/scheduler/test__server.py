@@ -695,6 +695,25 @@ def test_before_0_30_models_on_the_cpu_do_not_evict_each_other() -> None:
     assert (outcome.evicted, after.loaded) == ((), ("llama3.2:1b", "qwen3:8b"))
 
 
+@pytest.mark.parametrize(
+    ("version", "gpus", "request_", "evicted"),
+    [
+        ("0.12.7", (), LoadRequest(), ("llama3.2:1b",)),
+        ("0.12.6", (), LoadRequest(), ()),
+        # Only where there is no GPU at all.
+        ("0.12.7", (24,), LoadRequest(num_gpu=0), ()),
+        ("0.12.7", (24,), LoadRequest(), ()),
+    ],
+)
+def test_some_versions_evict_for_each_model_on_a_host_without_a_gpu(
+    version: str, gpus: tuple[int, ...], request_: LoadRequest, evicted: tuple[str, ...]
+) -> None:
+    start, first = old_server(*gpus, version=version).load(scheduler_model_of("llama3.2:1b"), request_)
+    after, outcome = start.load(scheduler_model_of("qwen3:8b"), request_)
+    assert (first.evicted, outcome.evicted) == ((), evicted)
+    assert len(after.loaded) == 2 - len(evicted)
+
+
 def test_before_0_30_a_model_that_does_not_start_is_not_loaded() -> None:
     start = replace(old_server(LLAMA_ARG_FIT="off"), engine=SizedEngine())
     after, outcome = start.load(scheduler_model_of("llama3.2:1b"))

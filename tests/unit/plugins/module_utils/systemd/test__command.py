@@ -42,6 +42,18 @@ def test_a_command_is_run_in_a_known_language_without_expanding_anything():
     assert module.asked["expand_user_and_vars"] is False
 
 
+@pytest.mark.parametrize("unit", ["../x.service", "ollama"])
+def test_what_is_no_service_is_refused_before_anything_is_run(unit):
+    class Failing(Module):
+        def fail_json(self, msg):
+            raise SystemExit(msg)
+
+    module = Failing((0, "", ""))
+    module.params["unit"] = unit
+    with pytest.raises(SystemExit, match=r"is not the name of a systemd service: write it like ollama\.service"):
+        runner(module)
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), PermissionError(13, "denied")])
 def test_a_program_that_cannot_be_run_is_an_answer(error):
     assert runner(Module(error))(["/bin/sh"]) == Completed(127, "", error.strerror)

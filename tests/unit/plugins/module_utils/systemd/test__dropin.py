@@ -166,16 +166,35 @@ def test_an_environment_file_that_goes_while_it_is_read_is_one_sentence(world, m
         apply(FakeSystemd(), content=TEXT.format(2))
 
 
-def test_a_former_version_that_cannot_be_read_is_one_sentence(world, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("Input/output error")])
+def test_a_former_version_that_cannot_be_read_is_one_sentence(world, monkeypatch, error):
     for number in (1, 2):
         made = apply(FakeSystemd(), content=TEXT.format(number))
 
     def torn(*_arguments):
-        raise OSError(5, "Input/output error")
+        raise error
 
     monkeypatch.setattr(_dropin._former, "former", torn)
     with pytest.raises(DropinError, match=r"the former drop-in .* cannot be read: Input/output error"):
         apply(FakeSystemd(), "restored", taken_back=made.change)
+
+
+def test_a_record_that_cannot_be_written_refuses_the_change_and_leaves_no_trace(world):
+    (world / "state").mkdir()
+    (world / "state" / "written").write_text("a file")
+    with pytest.raises(DropinError, match=r"written/zz-gpufleet.conf.json cannot be written: .*; nothing was changed"):
+        apply(FakeSystemd(), content=TEXT.format(1))
+    assert not path(world).exists()
+    assert list((world / "state" / "former" / NAME).iterdir()) == []
+
+
+def test_drop_ins_of_others_stay_where_an_old_one_of_ours_goes(world):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    names = ("aa.conf", "readme", "zzz.conf")
+    for name in names:
+        (path(world).parent / name).write_text("[Service]\n")
+    apply(FakeSystemd(), content=TEXT.format(2), name="zzzz.conf")
+    assert sorted(file.name for file in path(world).parent.iterdir()) == [*names, "zzzz.conf"]
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(world):

@@ -76,6 +76,19 @@ def test_a_service_of_the_system_is_named_to_a_user(processes):
     assert "Ollama runs as llm.service (pid 7)" in missing("ollama.service", "user")
 
 
+def test_the_first_server_is_named_past_processes_that_are_none(processes):
+    group = "/system.slice/{}.service"
+    processes[5] = ("ollama", ("ollama", "run", "x"), group.format("client"))
+    processes[6] = ("bash", SERVE, group.format("shell"))
+    processes[7] = ("ollama", SERVE, group.format("first"))
+    processes[8] = ("ollama", SERVE, group.format("second"))
+    assert "Ollama runs as first.service (pid 7)" in missing("ollama.service", "system")
+
+
+def test_the_kernel_keeps_the_names_of_all_programs_that_run_containers_whole():
+    assert max(map(len, _elsewhere._CONTAINER_PROGRAMS)) <= 15
+
+
 def test_a_process_that_has_ended_meanwhile_is_none(processes):
     processes[7] = ("ollama", (), "")
     assert "install Ollama with its systemd unit, or name" in missing("ollama.service", "system")

@@ -23,6 +23,11 @@ def test_where_nothing_was_kept_nothing_is_known(directory):
     assert _former.former(directory, "20260101T000000.000000Z") is None
 
 
+def test_a_file_in_the_folders_place_holds_no_version(directory, tmp_path):
+    (tmp_path / "former").write_text("a file")
+    assert (_former.changes(directory), _former.newest(directory)) == ([], None)
+
+
 def keep(directory, *texts, most=5, rollout=""):
     for text in texts:
         number = max(map(_former.number_of, _former.changes(directory)), default=0) + 1

@@ -569,3 +569,18 @@ def test_the_last_command_that_starts_a_service_is_named(monkeypatch):
     found = _inspection._started_since(SimpleNamespace(started_at_s=2.0), SimpleNamespace(path="/d/zz.conf"), commands)
     monkeypatch.undo()
     assert found == "ExecStart in /u3:3"
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), ValueError("it is too large")])
+def test_whatever_cannot_be_read_is_told_and_of_a_former_version_nothing(world, monkeypatch, error):
+    with_secrets(world)
+    monkeypatch.setattr(_inspection, "newest_former", lambda where: fail(error))
+    assert world.look(WANTED_WITH_BOTH).problems == ()
+    for name, told in (
+        ("environment_files", "an environment file cannot be read: "),
+        ("with_secret_file", "the secret values of our drop-in cannot be read: "),
+        ("unit_files", "a file of ollama.service cannot be read: "),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(_inspection, name, lambda *_arguments: fail(error))
+            assert world.look(WANTED_WITH_BOTH).problems == (f"{told}{error}; run as root (become)",)

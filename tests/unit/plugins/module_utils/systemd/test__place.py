@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place imp
     is_unproven,
     place,
     read_record,
+    reason_of,
     unproven_change,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import MARKER, parted
@@ -155,3 +156,17 @@ def test_a_file_that_cannot_be_read_is_named(where, monkeypatch, suffix):
     write(path, TEXT)
     with pytest.raises(DropinError, match=f"{path} cannot be read: .* is larger than 3 bytes"):
         current(where)
+
+
+def test_without_root_a_benchmarks_name_tells(where, monkeypatch):
+    def closed(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(_former, "changes", closed)
+    assert not is_benchmarks(where)
+    assert is_benchmarks(where.named(BENCHMARK_DROPIN))
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("too large"), OSError("no reason")])
+def test_why_something_failed_is_said_in_words(error):
+    assert reason_of(error) == {OSError: error.args[-1], ValueError: "too large"}[type(error)]

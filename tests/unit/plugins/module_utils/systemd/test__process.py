@@ -110,6 +110,7 @@ SERVE = ("/usr/local/bin/ollama", "serve")
         (("ollama",), False),
         (("/bin/sh", "-c", "ollama serve"), False),
         (("server", "serve"), False),
+        (("nice", "python3", "ollama", "serve"), False),
         ((), False),
     ],
 )

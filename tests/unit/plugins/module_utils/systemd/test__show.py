@@ -424,7 +424,7 @@ def test_the_scripts_among_the_programs_of_a_unit_are_read(tmp_path):
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "link").symlink_to("script")
-    names = [str(tmp_path / name) for name in (*texts, "absent", "link", "link")]
+    names = [str(tmp_path / name) for name in ("absent", "no\0name", *texts, "link", "link")]
     assert _show.script_texts(names) == {
         str(tmp_path / "script"): texts["script"],
         str(tmp_path / "longest"): texts["longest"],
@@ -454,6 +454,7 @@ def test_of_many_programs_eight_are_looked_at(tmp_path):
         ({"MemoryMax": "infinity", "MemoryHigh": "infinity"}, None),
         ({"MemoryMax": "18446744073709551615"}, None),
         ({"MemoryMax": str((1 << 60) - 1)}, (1 << 60) - 1),
+        ({"MemoryMax": str(1 << 60)}, None),
         ({"MemoryMax": "[not set]"}, None),
         ({}, None),
     ],
