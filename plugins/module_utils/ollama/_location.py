@@ -43,7 +43,7 @@ class Location:
     """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit.
 
     user: of the unit, empty where it names none. main_pid: 0 where no process runs. proxies: what it goes to
-    registries by.
+    registries by. certificates: a file of those that it trusts, empty for the host's.
     """
 
     models_path: str
@@ -53,6 +53,7 @@ class Location:
     user: str
     main_pid: int
     proxies: Proxies = field(default_factory=Proxies)
+    certificates: str = ""
 
 
 def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
@@ -70,6 +71,8 @@ def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
         user=properties.get("User", ""),
         main_pid=whole_number(properties.get("MainPID")) or 0,
         proxies=proxies_of(environment),
+        # Source: Go's crypto/x509, root_unix.go.
+        certificates=environment.get("SSL_CERT_FILE", ""),
     )
 
 

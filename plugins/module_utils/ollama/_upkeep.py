@@ -94,7 +94,7 @@ class ModelStep:
 class Upkeep:
     """The server of a host, what it has installed and loaded, and where. layers: by model; empty where unreadable.
 
-    proxies: what it goes to registries by.
+    proxies: what it goes to registries by. certificates: a file of those that it trusts, empty for the host's.
     """
 
     api: Api
@@ -103,6 +103,7 @@ class Upkeep:
     loaded: tuple[str, ...]
     layers: Mapping[str, Sequence[Layer]]
     proxies: Proxies = field(default_factory=Proxies)
+    certificates: str = ""
 
     def digest_of(self, name: str) -> str:
         """Of an installed model; empty where it is not."""
@@ -124,7 +125,8 @@ def upkeep_of(run: Run, scope: str, unit: str) -> Upkeep:
         raise UpkeepError(f"systemd knows no {unit} here: install Ollama first, or name its unit")
     api = server_api(unit, location.main_pid, location.api_url, ANSWER_SECONDS)
     try:
-        return replace(upkeep_at(api, location.models_path), proxies=location.proxies)
+        seen = upkeep_at(api, location.models_path)
+        return replace(seen, proxies=location.proxies, certificates=location.certificates)
     except ApiError as error:
         if location.main_pid:
             raise
@@ -197,7 +199,7 @@ def pinned(wish: Wish) -> str:
 
 
 def registry_of(host: Upkeep, step: ModelStep) -> Registry:
-    return Registry(step.wish.name, step.wish.insecure, host.proxies)
+    return Registry(step.wish.name, step.wish.insecure, host.proxies, host.certificates)
 
 
 def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:

@@ -56,6 +56,11 @@ def test_the_variables_that_name_a_proxy(located, tmp_path, environment, proxies
     assert located(**running(tmp_path, PATH="/bin", **environment)).proxies.variables == proxies
 
 
+def test_the_file_of_certificates_is_the_one_of_the_process(located, tmp_path):
+    assert located().certificates == ""
+    assert located(**running(tmp_path, SSL_CERT_FILE="/etc/ssl/own.pem")).certificates == "/etc/ssl/own.pem"
+
+
 def test_asks_systemctl_once_and_by_a_list():
     asked = []
 
