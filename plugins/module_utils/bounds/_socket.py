@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import io
@@ -130,7 +131,7 @@ class Connection(http.client.HTTPConnection):
     Only the resolver has times of its own, where the host is a name that must be asked for.
     may_be_near: whether it may lead to this machine or to its own link, where others listen only for those that are there:
     a cloud's metadata, a service's administration. is_near: whether it has. By a proxy it does not lead here: where a name
-    leads to is then the proxy's to know, and to refuse.
+    leads to is then the proxy's to know, and to refuse. certificates: a file of those that are trusted besides the host's.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Connection(http.client.HTTPConnection):
         max_bytes: int,
         may_be_near: bool = True,
         proxy: Proxy | None = None,
+        certificates: str = "",
     ) -> None:
         # What is left out of the Host header, and taken where the URL has no port.
         self.default_port = http.client.HTTPS_PORT if is_tls else http.client.HTTP_PORT
@@ -149,6 +151,7 @@ class Connection(http.client.HTTPConnection):
         self._is_tls = is_tls
         self._may_be_near = may_be_near
         self._proxy = proxy
+        self._certificates = certificates
         self.is_near = False
         self._budget = Budget(timeout_s, max_bytes)
 
@@ -163,7 +166,7 @@ class Connection(http.client.HTTPConnection):
                 if self._proxy is not None:
                     self._tunnel(plain, self._proxy)
                 plain.settimeout(self._budget.left_s())
-                plain = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+                plain = _context(self._certificates).wrap_socket(plain, server_hostname=self.host)
         except BaseException:
             plain.close()
             raise
@@ -216,6 +219,15 @@ class Connection(http.client.HTTPConnection):
         super().putrequest(method, whole, skip_host, skip_accept_encoding)
         if asks and asks.authorization:
             self.putheader("Proxy-Authorization", asks.authorization)
+
+
+def _context(certificates: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    # What cannot be read is left out, as Go does it.
+    with contextlib.suppress(OSError):
+        if certificates:
+            context.load_verify_locations(certificates)
+    return context
 
 
 def _place(host: str, port: int | None) -> str:

@@ -110,11 +110,15 @@ class RegistryManifest:
 
 @dataclass
 class Registry:
-    """The registry of one model, asked within one time for all. `insecure`: by plain HTTP, as Ollama then does."""
+    """The registry of one model, asked within one time for all. `insecure`: by plain HTTP, as Ollama then does.
+
+    proxies, certificates: by which proxy, and trusting whom besides the host's own, as its service does.
+    """
 
     name: str
     insecure: bool = False
     proxies: Proxies = field(default_factory=Proxies)
+    certificates: str = ""
     _deadline: float = field(default_factory=lambda: time.monotonic() + MODEL_SECONDS)
     _text_bytes: int = 0
     _fetched_bytes: int = 0
@@ -258,6 +262,7 @@ class Registry:
                 max_bytes + 2 * _HEADERS_BYTES,
                 may_be_near,
                 proxy,
+                self.certificates,
             )
             try:
                 target = parts.path + (f"?{parts.query}" if parts.query else "")

@@ -95,7 +95,7 @@ class ModelStep:
 class Upkeep:
     """The server of a host, what it has installed and loaded, and where. layers: by model; empty where unreadable.
 
-    proxies: what it goes to registries by.
+    proxies: what it goes to registries by. certificates: a file of those that it trusts, empty for the host's.
     """
 
     api: Api
@@ -104,6 +104,7 @@ class Upkeep:
     loaded: tuple[str, ...]
     layers: Mapping[str, Sequence[Layer]]
     proxies: Proxies = field(default_factory=Proxies)
+    certificates: str = ""
 
     def digest_of(self, name: str) -> str:
         """Of an installed model; empty where it is not."""
@@ -125,7 +126,9 @@ def upkeep_of(run: Run, scope: str, unit: str) -> Upkeep:
         raise UpkeepError(f"systemd knows no {unit} here: install Ollama first, or name its unit")
     api = server_api(unit, location.main_pid, location.api_url, ANSWER_SECONDS)
     try:
-        return replace(upkeep_at(api, location.models_path), proxies=proxies_of(location.environment))
+        seen, environment = upkeep_at(api, location.models_path), location.environment
+        # Source of the certificates: Go crypto/x509, root_unix.go; empty for those of the host.
+        return replace(seen, proxies=proxies_of(environment), certificates=environment.get("SSL_CERT_FILE", ""))
     except ApiError as error:
         if location.main_pid:
             raise
@@ -198,7 +201,7 @@ def pinned(wish: Wish) -> str:
 
 
 def registry_of(host: Upkeep, step: ModelStep) -> Registry:
-    return Registry(step.wish.name, step.wish.insecure, host.proxies)
+    return Registry(step.wish.name, step.wish.insecure, host.proxies, host.certificates)
 
 
 def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:

@@ -215,20 +215,19 @@ class TestProxy:
     NAME = "registry.test"
 
     @pytest.fixture(params=["http", "https"])
-    def scheme(self, request, front, certificate, monkeypatch):
+    def scheme(self, request, front, certificate):
         if request.param == "https":
             front.speak_tls(certificate)
-            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         return request.param
 
     @pytest.fixture
-    def beyond(self, front, tmp_path, scheme):
+    def beyond(self, front, tmp_path, scheme, certificate):
         """`beyond(proxy)` is the registry of a model as a service sees it that goes by this proxy."""
         publish(front, "team/model", "v1", small_model(tmp_path), {"num_ctx": 1024})
 
         def look(url, **environment):
             proxies = proxies_of({f"{scheme.upper()}_PROXY": url, **environment})
-            return Registry(f"{self.NAME}:{front.port}/team/model:v1", scheme == "http", proxies)
+            return Registry(f"{self.NAME}:{front.port}/team/model:v1", scheme == "http", proxies, str(certificate))
 
         return look
 
@@ -303,8 +302,9 @@ class TestProxy:
 
 def test_a_certificate_that_the_host_does_not_trust(front, registry, certificate):
     front.speak_tls(certificate)
-    with pytest.raises(RegistryError, match=r"the host does not trust its certificate \(self.signed certificate\)"):
-        Registry(registry.name).manifest()
+    for file in ("", "/nope"):
+        with pytest.raises(RegistryError, match=r"the host does not trust its certificate \(self.signed certificate\)"):
+            Registry(registry.name, certificates=file).manifest()
 
 
 def test_what_is_too_long_is_not_read(front, registry, monkeypatch):

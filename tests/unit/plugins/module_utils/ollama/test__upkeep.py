@@ -15,6 +15,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _upkeep
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._location import Location
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import proxies_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep import (
     UNDESCRIBED,
@@ -384,3 +385,15 @@ def test_a_unit_that_does_not_run(tmp_path):
 def test_a_server_that_is_down_is_told(tmp_path):
     with pytest.raises(ApiError, match="Connection refused"):
         upkeep_at(Api("http://127.0.0.1:1", 5), str(tmp_path))
+
+
+def test_proxies_and_certificates_are_those_of_the_service(running, monkeypatch):
+    api, models = running
+    environment = {"HTTPS_PROXY": "http://p:3128", "SSL_CERT_FILE": "/etc/ssl/own.pem"}
+    for variables, proxy, certificates in (({}, None, ""), (environment, "p", "/etc/ssl/own.pem")):
+        place = Location(str(models), api.url, None, exists=True, user="", main_pid=0, environment=variables)
+        monkeypatch.setattr(_upkeep, "locate", lambda *_asked, place=place: place)
+        monkeypatch.setattr(_upkeep, "server_api", lambda *_asked: api)
+        seen = upkeep_of(lambda command: Completed(0, "", ""), "system", "ollama.service")
+        found = seen.proxies("https", "registry.example.org", None)
+        assert (found and found.host, seen.certificates) == (proxy, certificates)
