@@ -98,7 +98,7 @@ def dropped_words(gpu: NamedGpu, reason: str) -> str:
     why = (
         f": it says: {reason}"
         if reason
-        else " and does not say why: look at the driver, and whether it answers nvidia-smi"
+        else " and does not say why: look at its driver, and whether the libraries for it were installed with Ollama (lib/ollama)"
     )
     return f"GPU {gpu.name} ({gpu.uuid}) is not used by the Ollama that runs{why}"
 
