@@ -160,6 +160,20 @@ def unmeasured_note(gpu: UnmeasuredGpu, rules: VersionRules, environment: Mappin
     )
 
 
+def left_note(device: GpuDevice, answer: Admission, rules: VersionRules, environment: Mapping[str, str]) -> str:
+    """What to say of an NVIDIA GPU that CUDA leaves and Vulkan may reach; empty where it does not.
+
+    Source: ollama issue 13981: a GT 720 by Vulkan.
+    """
+    is_left = not answer.library and not answer.fails and vendor_of(device.vendor).library == CUDA
+    if not is_left or not _has_vulkan(rules, environment) or _is_dropped_as_integrated(VULKAN, device, rules, environment):
+        return ""
+    return (
+        f"Ollama {rules.version} computes on it by Vulkan all the same where the host has NVIDIA's Vulkan driver: "
+        "OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+    )
+
+
 def _has_vulkan(rules: VersionRules, environment: Mapping[str, str]) -> bool:
     """Whether a version with this environment looks for GPUs by Vulkan."""
     if not rules.gpus.has_vulkan or requested_library(environment, rules) not in (None, VULKAN):

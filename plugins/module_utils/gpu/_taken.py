@@ -70,6 +70,11 @@ def is_taken(log: ServerLog, gpu: NamedGpu) -> bool | None:
     return None if named and not gpu.is_told_from_others else False
 
 
+def library_of(log: ServerLog, gpu: NamedGpu) -> str:
+    """The library by which the server named the GPU; empty where it named it by none."""
+    return next((one.library for one in log.devices or () if _is_same(one.id, one.pci_id, gpu)), "")
+
+
 def uncounted(log: ServerLog, gpus: Iterable[NamedGpu]) -> list[ComputeDevice]:
     """The devices on which the server computes that are surely none of these GPUs.
 
