@@ -348,7 +348,8 @@ problems:
   type: list
   elements: str
 notes:
-  description: What is worth knowing and nothing to repair, one sentence each, as that the service will not start at boot.
+  description: What is worth knowing and nothing to repair, one sentence each, as that the service will not start at boot,
+    or that a file sets variables outside of its [Service] section.
   returned: always
   type: list
   elements: str

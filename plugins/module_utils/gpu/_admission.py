@@ -64,7 +64,7 @@ def admission(
     Source: ollama discover/runner.go (GPUDevices, filterIntegratedGPUs), discover/cuda_compat.go, discover/amd.go
     (filterUnsupportedROCmDevices, rocmGFXTargetOverride) of 0.33.0-rc2 and before.
     """
-    requested = requested_library(environment)
+    requested = requested_library(environment, rules)
     own = vendor_of(device.vendor).library
     by_own = _by_own_library(own, device, rules, environment, driver_version)
     if requested is not None and requested != own:
@@ -81,12 +81,16 @@ def admission(
     )
 
 
-def requested_library(environment: Mapping[str, str]) -> str | None:
-    """The only library that OLLAMA_LLM_LIBRARY leaves; None where it leaves all, "" where it leaves none."""
+def requested_library(environment: Mapping[str, str], rules: VersionRules) -> str | None:
+    """The only library that OLLAMA_LLM_LIBRARY leaves; None where it leaves all, "" where it leaves none.
+
+    Source: ollama llm/server.go (0.10.0 to 0.12.3, StartRunner), discover/runner.go (since 0.12.4), issue 10833.
+    """
     text = cleaned(environment.get("OLLAMA_LLM_LIBRARY", ""))
     if not text or text.startswith(_WITHOUT_RESTRICTION):
         return None
-    return next((library for start, library in _LIBRARY_FOLDERS if text.startswith(start)), "")
+    other = "" if rules.gpus.heeds_unknown_library else None
+    return next((library for start, library in _LIBRARY_FOLDERS if text.startswith(start)), other)
 
 
 def is_integrated(device: GpuDevice) -> bool:
@@ -156,9 +160,23 @@ def unmeasured_note(gpu: UnmeasuredGpu, rules: VersionRules, environment: Mappin
     )
 
 
+def left_note(device: GpuDevice, answer: Admission, rules: VersionRules, environment: Mapping[str, str]) -> str:
+    """What to say of an NVIDIA GPU that CUDA leaves and Vulkan may reach; empty where it does not.
+
+    Source: ollama issue 13981: a GT 720 by Vulkan.
+    """
+    is_left = not answer.library and not answer.fails and vendor_of(device.vendor).library == CUDA
+    if not is_left or not _has_vulkan(rules, environment) or _is_dropped_as_integrated(VULKAN, device, rules, environment):
+        return ""
+    return (
+        f"Ollama {rules.version} computes on it by Vulkan all the same where the host has NVIDIA's Vulkan driver: "
+        "OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+    )
+
+
 def _has_vulkan(rules: VersionRules, environment: Mapping[str, str]) -> bool:
     """Whether a version with this environment looks for GPUs by Vulkan."""
-    if not rules.gpus.has_vulkan or requested_library(environment) not in (None, VULKAN):
+    if not rules.gpus.has_vulkan or requested_library(environment, rules) not in (None, VULKAN):
         return False
     enabled = boolean(environment.get("OLLAMA_VULKAN"))
     is_enabled = rules.gpus.vulkan_by_default if enabled is None else enabled

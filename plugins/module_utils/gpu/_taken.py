@@ -70,6 +70,11 @@ def is_taken(log: ServerLog, gpu: NamedGpu) -> bool | None:
     return None if named and not gpu.is_told_from_others else False
 
 
+def library_of(log: ServerLog, gpu: NamedGpu) -> str:
+    """The library by which the server named the GPU; empty where it named it by none."""
+    return next((one.library for one in log.devices or () if _is_same(one.id, one.pci_id, gpu)), "")
+
+
 def uncounted(log: ServerLog, gpus: Iterable[NamedGpu]) -> list[ComputeDevice]:
     """The devices on which the server computes that are surely none of these GPUs.
 
@@ -98,7 +103,7 @@ def dropped_words(gpu: NamedGpu, reason: str) -> str:
     why = (
         f": it says: {reason}"
         if reason
-        else " and does not say why: look at the driver, and whether it answers nvidia-smi"
+        else " and does not say why: look at its driver, and whether the libraries for it were installed with Ollama (lib/ollama)"
     )
     return f"GPU {gpu.name} ({gpu.uuid}) is not used by the Ollama that runs{why}"
 

@@ -19,6 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission imp
     counted_free_bytes,
     counted_note,
     is_integrated,
+    left_note,
     unmeasured_note,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
@@ -161,6 +162,8 @@ def host_from_facts(
             for note in [unmeasured_note(gpu, rules, environment)]
             if note
         ]
+        noted = _by_reason((gpu, left_note(gpu, answer, rules, environment)) for gpu, answer in answers)
+        estimated += [f"{gpus}: {note}; the plan is an estimate" for gpus, _verb, note in noted]
     remedies = [f"{gpus}: {reason}" for gpus, _verb, reason in left]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     unseen = [gpu for gpu in host.devices if gpu not in seen and gpu.problems and not gpu.is_usable]
@@ -217,9 +220,11 @@ def host_from_facts(
 
 
 def _as_said(said: Said, gpu: GpuDevice, by_rules: Admission) -> Admission:
-    """A GPU that the running server took is in use, whatever the rules say of it; by Vulkan the plan stays an estimate."""
+    """A GPU that the running server took is in use, whatever the rules say of it; by Vulkan the plan is an estimate."""
     if by_rules.library == VULKAN or by_rules.fails or not said.takes(gpu):
         return by_rules
+    if said.library(gpu) == VULKAN:
+        return Admission(VULKAN, "the Ollama that runs computes on it by Vulkan, by which no load was measured")
     return Admission(vendor_of(gpu.vendor).library)
 
 

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import 
     NamedGpu,
     dropped_words,
     is_taken,
+    library_of,
     uncounted,
     why_not,
 )
@@ -45,6 +46,10 @@ class Said:
     def takes(self, gpu: GpuDevice) -> bool | None:
         """Whether the server took the GPU when it was started; None where that is not known."""
         return is_taken(self.log, _named(gpu))
+
+    def library(self, gpu: GpuDevice) -> str:
+        """By which library the server computes on the GPU; empty where that is not known."""
+        return library_of(self.log, _named(gpu))
 
 
 @dataclass(frozen=True)

@@ -117,13 +117,40 @@ class Conflict:
 
 
 def service_settings(text: str) -> list[Directive]:
-    """The settings of the [Service] sections, continued lines joined.
+    """The settings of the [Service] sections, continued lines joined."""
+    return [directive for section, directive in _settings(text) if section == "Service"]
+
+
+def misplaced(files: Iterable[UnitFile]) -> list[str]:
+    """One sentence for each file that sets variables where systemd passes them over, outside of [Service].
+
+    Sections of others, as those of podman's generator, begin with X-. Source: ollama issue 4771; systemd.unit(5).
+    """
+    found = []
+    for file in files:
+        outside = [
+            (section, directive)
+            for section, directive in _settings(file.text)
+            if section != "Service" and not section.startswith("X-")
+            if directive.key in ("Environment", "EnvironmentFile") and directive.value
+        ]
+        for section, directive in outside[:1]:
+            where = f"in [{section}]" if section else "before any section"
+            found.append(
+                f"{file.path}:{directive.line} sets {directive.key}= {where}, where systemd passes it over: "
+                "put it under a line [Service]"
+            )
+    return found
+
+
+def _settings(text: str) -> list[tuple[str, Directive]]:
+    """All settings with the section that each stands in, empty before the first, continued lines joined.
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
     continued one is skipped, the backslash of a continued line counts as a space, the end of the file ends it, one byte
     order mark is skipped; src/basic/fileio.c (read_line_full): what ends a line.
     """
-    settings = []
+    settings: list[tuple[str, Directive]] = []
     text = _BYTE_ORDER_MARK.sub("", text, count=1)
     section = ""
     pending: list[str] = []
@@ -142,8 +169,8 @@ def service_settings(text: str) -> list[Directive]:
             section = line[1:-1] if line.endswith("]") else ""
             continue
         key, separator, value = line.partition("=")
-        if separator and section == "Service":
-            settings.append(Directive(key.strip(" \t"), value.strip(" \t"), first, number))
+        if separator:
+            settings.append((section, Directive(key.strip(" \t"), value.strip(" \t"), first, number)))
     return settings
 
 

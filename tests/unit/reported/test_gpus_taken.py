@@ -14,9 +14,12 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._amdgpu import read_amdgpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._kernel_files import SystemMemory
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._from_numbers import header_from_numbers
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import read_server_log
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Experience
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, header
 
@@ -128,6 +131,37 @@ def test_a_plan_uses_the_gpus_that_ollama_uses(
 def test_a_gpu_on_which_every_load_fails_is_hidden() -> None:
     plan = planned(nvidia("Tesla V100-SXM2-16GB", "7.0", 16384), "535.288.01", "0.30.0")
     assert plan.environment["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+# Source: ollama issue 13981: CUDA has no code for the GPU, and the server names it by Vulkan.
+@pytest.mark.parametrize(
+    ("version", "environment", "by", "basis", "used"),
+    [
+        ("0.33.0", {}, "", "estimate", 1),
+        ("0.33.0", {"OLLAMA_VULKAN": "0"}, "", "exact", 1),
+        ("0.33.0", {}, "Vulkan", "estimate", 2),
+        ("0.33.0", {}, "CUDA", "exact", 2),
+        ("0.33.0", {}, "cpu", "exact", 1),
+    ],
+)
+def test_a_gpu_that_cuda_leaves_and_vulkan_may_take(
+    version: str, environment: dict[str, str], by: str, basis: str, used: int
+) -> None:
+    old, own = {**GT_710[0], "uuid": "GPU-old"}, {**nvidia("RTX 3060", "8.6", 12288)[0], "uuid": "GPU-own"}
+    taken = [("GPU-own", "CUDA"), *([("GPU-old", by)] if by != "cpu" else [])]
+    lines = ['msg="server config" env="map[]"', f'msg="Listening on 127.0.0.1:11434 (version {version})"']
+    lines += [f'msg="inference compute" id={uuid} library={library} pci_id=""' for uuid, library in taken]
+    log = read_server_log([f"time=2026-01-30T10:00:00.000Z level=INFO source=x.go:1 {line}" for line in lines])
+    plan = plan_host(
+        gpu={"driver_version": "580.95", "system_memory_total_bytes": 64 * GIB, "devices": [old, own]},
+        models=[{"name": "qwen2.5:7b", "header": header("qwen2.5:7b")}],
+        wanted=[WantedModel("qwen2.5:7b", requests=2)],
+        policy=Policy(operator_environment=environment),
+        version=version,
+        experience=Experience(said=Said(log)) if by else Experience(),
+    )
+    assert (plan.basis, len(plan.gpus)) == (basis, used)
+    assert any("by Vulkan" in warning for warning in plan.warnings) is (basis == "estimate")
 
 
 def test_a_plan_that_rests_on_vulkan_is_an_estimate() -> None:

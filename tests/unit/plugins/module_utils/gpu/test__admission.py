@@ -356,7 +356,9 @@ def test_unified_memory_by_the_environment_counts_what_the_system_has(
     ],
 )
 def test_the_library_that_is_asked_for(value: str, library: str | None) -> None:
-    assert requested_library({"OLLAMA_LLM_LIBRARY": value}) == library
+    assert requested_library({"OLLAMA_LLM_LIBRARY": value}, rules("0.33.0")) == library
+    # Source: ollama llm/server.go of 0.12.3, availableLibs[requested]: what names no folder is passed over.
+    assert requested_library({"OLLAMA_LLM_LIBRARY": value}, rules("0.12.3")) == (library or None)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedenc
     dropin_directories,
     dropins_in_order,
     expand_unit_specifiers,
+    misplaced,
     overrides,
     service_settings,
     unit_environment,
@@ -294,3 +295,20 @@ def test_a_unit_as_people_write_them_is_read_as_systemd_reads_it() -> None:
         "OLLAMA_SCHED_SPREAD": "1",
         "OLLAMA_X": "1",
     }
+
+
+# Sources: ollama issue 4771; podman's generator leaves the quadlet's own settings in the unit, behind X-.
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('Environment="OLLAMA_HOST=0.0.0.0"\n', "x.conf:1 sets Environment= before any section"),
+        ("# ours\n\n[Unit]\nEnvironment=A=1\nEnvironment=B=1\n[Service]\n", "x.conf:4 sets Environment= in [Unit]"),
+        ("[service]\nEnvironmentFile=/etc/default/ollama\n", "x.conf:2 sets EnvironmentFile= in [service]"),
+        ("[Service]\nEnvironment=A=1\n[Install]\nWantedBy=x\n", ""),
+        ("[X-Container]\nEnvironment=A=1\n[Service]\n", ""),
+        ("Environment=\n", ""),
+    ],
+)
+def test_variables_outside_of_their_section_are_told(text, place):
+    found = misplaced([UnitFile("x.conf", DROP_IN, text)])
+    assert [one.partition(",")[0] for one in found] == ([place] if place else [])
