@@ -33,7 +33,8 @@ GPU_MIB = 1024 * 1024
 class Row:
     """One run on one GPU of it, sizes in MiB; `second_`: of the context that predicts, which lies on the last GPU.
 
-    kv_mib: of full attention and of windows. grown_mib: buffers that were found too small for the first whole batch; host: of both contexts together.
+    kv_mib: of full attention and of windows. grown_mib: buffers that were found too small for the first whole batch; host:
+    of both contexts together.
     """
 
     engine: str
