@@ -159,6 +159,10 @@ models:
       description: Elements per token that the widest product with weights of half precision copies.
       type: int
       sample: 12288
+    largest_tensor_bytes:
+      description: The largest tensor of a layer, which the engine copies where it computes for layers on the CPU.
+      type: int
+      sample: 61931520
     parameters:
       description: Other parameters of the Modelfile that change memory or placement.
       type: dict

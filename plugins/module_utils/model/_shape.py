@@ -114,7 +114,7 @@ class ModelShape:
     tower: of the projector, None where it has none or nothing is known of it.
     ahead_bytes: weights of layers that only predict further tokens, which are not loaded without need.
     half_row_elements: elements per token of operands and result that the widest product with weights of half precision
-    copies, which have the multiplying library make them.
+    copies, which have the multiplying library make them. largest_tensor_bytes: of layers, in a CUDA buffer.
     numbers: the whole numbers of the architecture's metadata, without its prefix. parameters: of the Modelfile,
     where they change memory or placement.
     """
@@ -153,6 +153,7 @@ class ModelShape:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     ahead_bytes: int = 0
     half_row_elements: int = 0
+    largest_tensor_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Raises: ValueError when a field is of another kind, out of bounds, or contradicts another one."""
@@ -221,7 +222,7 @@ class ModelShape:
         """
         if not isinstance(plain, Mapping):
             raise ValueError(f"a model's shape is {type(plain).__name__}, expected a mapping")
-        values = {"tower": None, "ahead_bytes": 0, "half_row_elements": 0, **plain}
+        values = {"tower": None, "ahead_bytes": 0, "half_row_elements": 0, "largest_tensor_bytes": 0, **plain}
         missing = [one.name for one in fields(cls) if one.name not in values]
         unknown = sorted(set(values) - {one.name for one in fields(cls)})
         if missing or unknown:
@@ -304,6 +305,7 @@ class _Weights:
     ahead_bytes: int = 0
     repacked_bytes: int = 0
     tensor_count: int = 0
+    largest_bytes: int = 0
 
 
 def _placed_weights(
@@ -331,6 +333,7 @@ def _placed_weights(
             # Layers that only predict further tokens ahead are not loaded.
             if layer < used_layers:
                 weights.layer_bytes[layer] += size_bytes
+                weights.largest_bytes = max(weights.largest_bytes, size_bytes)
             else:
                 weights.ahead_bytes += size_bytes
             continue
@@ -525,4 +528,5 @@ def shape_from_header(
         parameters=dict(parameters or {}),
         ahead_bytes=weights.ahead_bytes,
         half_row_elements=_half_row_elements(tensors, metadata.integer("expert_used_count", default=1)),
+        largest_tensor_bytes=weights.largest_bytes,
     )

@@ -36,7 +36,7 @@ PREDICTING_BLOCKS = "nextn_predict_layers"
 # Tensor of a layer that compresses older tokens: a row for each of those that become one.
 COMPRESSOR = "attn_compressor_ape.weight"
 # Where so few become one, rows overlap and an indexer chooses among them.
-# Source: llama.cpp src/llama-kv-cache-dsv4.cpp, DSV4_CSA_RATIO (b10362 to b11434)
+# Source: llama.cpp src/llama-kv-cache-dsv4.cpp, DSV4_CSA_RATIO (b10068 to b11434)
 OVERLAPPING_RATIO = 4
 
 
@@ -155,7 +155,7 @@ def _compressed_bytes(
     """A window of tokens, what older ones are compressed into, and the indexer's keys; keys alone, which are the values too.
 
     What will be compressed is kept in single precision with its scores.
-    Source: llama.cpp src/llama-kv-cache-dsv4.cpp (b10362 to b11434).
+    Source: llama.cpp src/llama-kv-cache-dsv4.cpp (b10068 to b11434).
     """
     ratio, sized = compression(shape, layer), tensor_bytes if on_cpu else cuda_tensor_bytes
     cached = [(layer.key_width, layout.sliding)]

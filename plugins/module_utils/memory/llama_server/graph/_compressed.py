@@ -4,7 +4,7 @@
 """Layers of DeepSeek V4: several residual streams, a window of tokens, and what older tokens are compressed into.
 
 Of every few tokens each layer makes one row, some layers of many more; an indexer chooses among the rows of the former.
-Source: llama.cpp src/models/deepseek4.cpp and src/llama-kv-cache-dsv4.cpp (b10362 to b11434).
+Source: llama.cpp src/models/deepseek4.cpp and src/llama-kv-cache-dsv4.cpp (b10068 to b11434).
 """
 
 from __future__ import annotations

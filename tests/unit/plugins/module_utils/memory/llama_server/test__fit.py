@@ -215,3 +215,16 @@ def test_without_a_layer_the_first_gpu_still_computes_for_the_cpu() -> None:
     assert units.pool_bytes == units.alone.gpus[0].pool_bytes > 0
     first, _second = units.on_gpus([0, 0, 33], units.computes([0, 0, 33]))
     assert first.total_bytes == 0
+
+
+def test_what_the_first_gpu_is_handed_is_the_largest_tensor_whatever_its_type() -> None:
+    plain = shape("llama3.1_8b")
+    # ffn_down of some layers is of Q6_K, and most other tensors of Q4_K.
+    assert plain.largest_tensor_bytes == 14336 * 4096 * 210 // 256
+    untold = replace(plain, name="untold", largest_tensor_bytes=0)
+    # Keys and values of 8 heads of 128 for 4096 tokens beside it; more of them where they are quantised.
+    cache = 2 * 1024 * 4096
+    halves, quantised = LoadSettings(4096, 1), LoadSettings(4096, 1, kv_cache_type="q8_0")
+    assert unit_sums(plain, halves).copied_bytes == plain.largest_tensor_bytes + 2 * cache
+    assert unit_sums(plain, quantised).copied_bytes == plain.largest_tensor_bytes + 1.5 * cache * 34 // 32
+    assert unit_sums(untold, halves).copied_bytes < unit_sums(plain, halves).copied_bytes

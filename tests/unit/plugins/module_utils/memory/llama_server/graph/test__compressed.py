@@ -31,13 +31,13 @@ from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.
 
 GIB = 1 << 30
 NAME = "deepseek-v4-flash:284b"
-# MiB of the compute buffer. b10488's sources of it are those of b10361, which was measured.
+# MiB of the compute buffer, as b10068, b10361 and b10488 have it alike.
 OLDER = [
     ((4096, 1, 512, "f16", "auto"), 253.5907),
     ((4096, 3, 1024, "q8_0", "auto"), 615.0505),
     ((4096, 3, 1024, "f16", "off"), 951.9764),
 ]
-# MiB on each of two GPUs of 24 GiB: cache, compute buffer.
+# MiB on each of two GPUs of 24 GiB: cache, compute buffer; those of b10488 were measured with b10361.
 TWO_GPUS = [
     ("b10488", (4096, 1, 512, "f16", "auto"), [(37.2813, 283.3623), (37.8593, 507.855)]),
     ("b10488", (32768, 3, 1024, "q8_0", "auto"), [(224.5362, 847.8076), (238.7163, 1297.6689)]),
