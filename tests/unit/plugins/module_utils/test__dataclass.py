@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass as ours
 
 
-def classes(decorator: Callable[..., Any]) -> dict[str, Any]:
+def classes(dataclass: Callable[..., Any]) -> dict[str, Any]:
     """The same classes, made by a decorator."""
 
-    @decorator(frozen=True)
+    @dataclass(frozen=True)
     class Single:
         size: int
 
-    @decorator(frozen=True)
+    @dataclass(frozen=True)
     class Card:
         name: str
         size: int = 8
@@ -30,11 +30,11 @@ def classes(decorator: Callable[..., Any]) -> dict[str, Any]:
         def doubled(self) -> int:
             return 2 * self.size
 
-    @decorator(frozen=True)
+    @dataclass(frozen=True)
     class Named(Card):
         label: str = ""
 
-    @decorator(frozen=True)
+    @dataclass(frozen=True)
     class Checked:
         size: int
 
@@ -45,14 +45,14 @@ def classes(decorator: Callable[..., Any]) -> dict[str, Any]:
         def __hash__(self) -> int:
             return 7
 
-    @decorator(frozen=True)
+    @dataclass(frozen=True)
     class Nothing:
         pass
 
     return {one.__name__: one for one in (Single, Card, Named, Checked, Nothing)}
 
 
-OURS, PYTHONS = classes(dataclass), classes(dataclasses.dataclass)
+OURS, PYTHONS = classes(ours), classes(dataclasses.dataclass)
 MADE = {
     "one field": lambda of: of["Single"](3),
     "defaults": lambda of: of["Card"]("a"),
@@ -93,7 +93,7 @@ def test_what_has_no_value_is_refused_and_what_is_wrong_is_too() -> None:
 
 
 def test_one_that_is_not_frozen_is_pythons_own() -> None:
-    @dataclass
+    @ours
     class Counter:
         count: int = 0
 

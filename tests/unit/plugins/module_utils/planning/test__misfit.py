@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Demand, Goal
@@ -18,7 +19,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 
 GIB = 1 << 30
-CACHE = {"f16": 4, "q8_0": 2, "q4_0": 1}
+CACHE = MappingProxyType({"f16": 4, "q8_0": 2, "q4_0": 1})
 
 
 class RoomJudge:
