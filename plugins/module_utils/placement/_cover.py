@@ -10,7 +10,7 @@ from dataclasses import field
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import Problem
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import UNBOUNDED, Problem
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Cover:
     """The problem for some patterns, and where in it things stand.
 
     `uses`: the column of each pattern. `shorts` and `short_hosts`: those of the slots and the hosts that a model lacks.
+    Without `integer` it is the problem that a solver prices; without `levels` too it is never worse than with whole numbers,
+    whatever other patterns there are.
     """
 
     def __init__(
@@ -75,14 +77,19 @@ class Cover:
         *,
         survive: bool,
         integer: bool = True,
+        levels: bool = True,
     ) -> None:
         self.demands = demands
         self.groups = groups
         self.patterns = patterns
         self.problem = Problem()
         self._integer = integer
+        self._levels = levels
+        # Where the rows of the groups alone bound them, the prices of these are all that counts.
         self.uses = [
-            self.problem.column(upper=float(len(groups[one.group].hosts)), integer=integer)
+            self.problem.column(
+                upper=float(len(groups[one.group].hosts)) if integer else UNBOUNDED, integer=integer
+            )
             for one in patterns
         ]
         self.shorts = {demand.name: self.problem.column() for demand in demands}
@@ -129,10 +136,9 @@ class Cover:
         for column, cost in costs.items():
             self.problem.costs[column] = cost
 
-    def keep(self, costs: Mapping[int, float], most: float) -> None:
-        """From now on let this be no worse."""
-        if costs:
-            self.problem.row(costs, most=most)
+    def keep(self, costs: Mapping[int, float], most: float) -> int | None:
+        """From now on let this be no worse; the row that sees to it, None where nothing can make it worse."""
+        return self.problem.row(costs, most=most) if costs else None
 
     def _add_hosts(self) -> None:
         terms: dict[int, dict[int, float]] = {}
@@ -170,6 +176,11 @@ class Cover:
         holding = self._holding[demand.name]
         slots = {one: self.patterns[one].slots[demand.name] for one in holding}
         missing = self.shorts_without_one[demand.name] = self.problem.column()
+        if not self._levels:
+            terms = {self.uses[one]: float(count) for one, count in slots.items()}
+            row = self.problem.row({**terms, missing: 1.0}, least=float(demand.requests))
+            self.survival_rows[demand.name] = row
+            return
         levels = sorted(set(slots.values()))
         # Which number of slots none of its hosts exceeds.
         is_most = {level: self.problem.column(upper=1.0, integer=self._integer) for level in (0, *levels)}

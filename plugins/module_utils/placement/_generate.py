@@ -15,11 +15,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover i
     HostPattern,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import Solution, Solve
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import Solve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._patterns import Patterns, Worth
 
 # Sets of all kinds of hosts together that are simply all asked for; each takes the planner some hundredths of a second.
 MOST_ENUMERATED = 600
+# So many sets of a group at the most are added at once to close the gap of an objective.
+MOST_WITHIN = 100
 # What a missing slot costs the solver more than hosts and moves together, for each step of priority.
 PENALTY = 100.0
 # What comes second counts as little, so that of sets that are as good for the first the better one is found.
@@ -45,6 +47,7 @@ class Generator:
         for index, group in enumerate(groups):
             self._of_kind.setdefault(group.kind, []).append(index)
         self.patterns: dict[tuple[int, frozenset[str], int], HostPattern] = {}
+        self.has_every_set = False
 
     def pattern(self, group: int, names: frozenset[str], parallel: int) -> HostPattern:
         """The pattern of a group that holds a set with this parallel value."""
@@ -83,7 +86,8 @@ class Generator:
     def generate(self, solve: Solve, is_time_out: Callable[[], bool]) -> bool:
         """Makes the patterns; whether none is missing that the solver would have wanted."""
         self.add_held()
-        if self._every_one():
+        self.has_every_set = self._every_one()
+        if self.has_every_set:
             return True
         for kind, patterns in enumerate(self._kinds):
             for name in sorted(self._allowed(kind)):
@@ -127,14 +131,12 @@ class Generator:
             if not solution.prices:
                 return False
             found, is_certain = False, True
-            for index in self._asked_groups(objective):
-                group = self._groups[index]
-                patterns = self._kinds[group.kind]
-                worths, least_worth = self._worths(index, cover, solution, objective)
-                names, is_best = patterns.best_set(worths, least_worth, is_time_out)
-                is_certain = is_certain and is_best
-                if names and self._add_largest(group.kind, patterns, names):
-                    found = True
+            for_move, for_host = (1.0, MINOR) if objective == MOVES else (MINOR, 1.0)
+            for index in self.asked_groups(for_moves=objective == MOVES):
+                is_new, is_best = self.add_best(
+                    index, cover, solution.prices, for_move, for_host, is_time_out
+                )
+                is_certain, found = is_certain and is_best, found or is_new
             if not found:
                 return is_certain
         return False
@@ -153,24 +155,60 @@ class Generator:
                 costs[cover.shorts_without_one[demand.name]] = PENALTY / 2
         return costs
 
-    def _asked_groups(self, objective: str) -> list[int]:
-        """One group of those for which a set is worth the same."""
+    def asked_groups(self, *, for_moves: bool) -> list[int]:
+        """One group of those for which a set is worth the same, `for_moves` where moves cost something."""
         alike: dict[object, int] = {}
         for index, group in enumerate(self._groups):
             values = tuple(sorted(group.values.items()))
             key: tuple[object, ...] = (group.kind, group.may_hold, values)
-            if objective == MOVES:
+            if for_moves:
                 key = (*key, group.held.models, group.held.installed)
             alike.setdefault(key, index)
         return list(alike.values())
 
+    def add_best(
+        self,
+        index: int,
+        cover: Cover,
+        prices: Sequence[float],
+        for_move: float,
+        for_host: float,
+        is_time_out: Callable[[], bool],
+    ) -> tuple[bool, bool]:
+        """Adds the set that is worth most on a host of a group; whether it is new, and whether no other is worth more.
+
+        `for_move` and `for_host`: what these cost.
+        """
+        group = self._groups[index]
+        patterns = self._kinds[group.kind]
+        worths, least_worth = self._worths(index, cover, prices, for_move, for_host)
+        names, is_best = patterns.best_set(worths, least_worth, is_time_out)
+        return bool(names) and self._add_largest(group.kind, patterns, names), is_best
+
+    def add_within(
+        self,
+        index: int,
+        cover: Cover,
+        prices: Sequence[float],
+        for_move: float,
+        for_host: float,
+        slack: float,
+        is_time_out: Callable[[], bool],
+    ) -> bool:
+        """Adds the sets whose worth is at most so much below what they cost; whether these are all."""
+        group = self._groups[index]
+        patterns = self._kinds[group.kind]
+        worths, least_worth = self._worths(index, cover, prices, for_move, for_host)
+        sets, is_all = patterns.sets_within(worths, least_worth - slack, MOST_WITHIN, is_time_out)
+        for names in sets:
+            self._add_largest(group.kind, patterns, names)
+        return is_all
+
     def _worths(
-        self, index: int, cover: Cover, solution: Solution, objective: str
+        self, index: int, cover: Cover, prices: Sequence[float], for_move: float, for_host: float
     ) -> tuple[Mapping[str, Worth], float]:
         """What each model is worth on a host of the group, and what a host costs."""
-        group, prices = self._groups[index], solution.prices
-        for_move = 1.0 if objective == MOVES else MINOR
-        for_host = MINOR if objective == MOVES else 1.0
+        group = self._groups[index]
         worths = {}
         for demand in self._demands:
             name = demand.name

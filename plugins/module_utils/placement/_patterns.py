@@ -170,7 +170,7 @@ class Patterns:
         if not valued:
             return best.names, True
         least = self.holds.least_parallel
-        most = max(min(max(self._requests[name] for name in valued), self.holds.most_parallel), least)
+        most = self._most_parallel(valued)
         promises = []
         for parallel in range(least, most + 1):
             items = self._items(valued, parallel)
@@ -183,13 +183,65 @@ class Patterns:
                 return best.names, False
         return best.names, True
 
-    def _items(self, worths: Mapping[str, Worth], parallel: int) -> list[tuple[float, int, str]]:
-        """Worth, least bytes and name of the models that fit alone, those that are worth most for a byte first."""
+    def sets_within(
+        self, worths: Mapping[str, Worth], least_worth: float, most: int, is_time_out: Callable[[], bool]
+    ) -> tuple[list[frozenset[str]], bool]:
+        """The sets that are worth no less than this, `most` of them at the most; and whether these are all."""
+        found: dict[frozenset[str], None] = {}
+        names = sorted(worths)
+        for parallel in range(self.holds.least_parallel, self._most_parallel(names) + 1):
+            items = self._items(worths, parallel, every=True)
+            if not self._collect(found, items, parallel, least_worth, most, is_time_out):
+                return list(found), False
+        return list(found), True
+
+    def _collect(
+        self,
+        found: dict[frozenset[str], None],
+        items: Sequence[tuple[float, int, str]],
+        parallel: int,
+        least_worth: float,
+        most: int,
+        is_time_out: Callable[[], bool],
+    ) -> bool:
+        """Adds the sets that are worth enough with this parallel value; whether there was room and time for all."""
+        stack: list[tuple[int, frozenset[str], float, int]] = [(0, frozenset(), 0.0, 0)]
+        while stack:
+            if is_time_out():
+                return False
+            index, names, value, size = stack.pop()
+            if value + _knapsack(items[index:], self.holds.room_bytes - size) < least_worth - EPSILON:
+                continue
+            if index == len(items):
+                if names and names not in found:
+                    if len(found) == most:
+                        return False
+                    found[names] = None
+                continue
+            item_value, item_size, name = items[index]
+            stack.append((index + 1, names, value, size))
+            more = names | {name}
+            if len(more) <= self.holds.most_models and self.is_safe(more, parallel):
+                stack.append((index + 1, more, value + item_value, size + item_size))
+        return True
+
+    def _most_parallel(self, names: Collection[str]) -> int:
+        """The most that is of use for any of these models."""
+        most = max((self._requests[name] for name in names), default=1)
+        return max(min(most, self.holds.most_parallel), self.holds.least_parallel)
+
+    def _items(
+        self, worths: Mapping[str, Worth], parallel: int, *, every: bool = False
+    ) -> list[tuple[float, int, str]]:
+        """Worth, least bytes and name of the models that fit alone, those that are worth most for a byte first.
+
+        `every`: those too that are worth nothing.
+        """
         items = []
         for name, worth in worths.items():
             value = worth.per_slot * self.slots(name, parallel) + worth.at_all
             size = self.least_bytes(name, parallel)
-            if value > EPSILON and size <= self.holds.room_bytes:
+            if (every or value > EPSILON) and size <= self.holds.room_bytes:
                 items.append((value, size, name))
         return sorted(items, key=lambda item: (-item[0] / max(item[1], 1), item[2]))
 
@@ -228,6 +280,8 @@ def _knapsack(items: Sequence[tuple[float, int, str]], room: int) -> float:
     """What items are worth at the most that have room together, the last one in part."""
     worth = 0.0
     for value, size, _name in items:
+        if value <= 0.0:
+            break
         if size >= room:
             return worth + (value * room / size if size > 0 and room > 0 else 0.0)
         worth += value

@@ -31,6 +31,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._generat
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import Solve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._patterns import Patterns
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._prover import Proof, Prover
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._widen import Widener
 
 # Of so many parallel values at the most the one is chosen that leaves most room.
 MOST_LEVELS = 12
@@ -113,8 +114,17 @@ def place(fleet: Fleet, solve: Solve, limits: Limits, *, survive: bool) -> Place
     ]
     started = limits.clock()
     generator = Generator(fleet.demands, fleet.groups, kinds, survive=survive)
-    is_complete = generator.generate(solve, lambda: limits.clock() - started > limits.pattern_seconds)
-    used, gaps = _cover(fleet, generator, kinds, provers, solve, limits, survive=survive)
+
+    def is_late() -> bool:
+        return limits.clock() - started > limits.pattern_seconds
+
+    is_complete = generator.generate(solve, is_late)
+    wider = (
+        None
+        if generator.has_every_set
+        else Widener(fleet.demands, fleet.groups, generator, solve, is_late, survive=survive)
+    )
+    used, gaps = _cover(fleet, generator, wider, kinds, provers, solve, limits, survive=survive)
     hosts, unlike = _proven(fleet, used, provers)
     if unlike:
         return _without_likeness(fleet, unlike, solve, limits, survive=survive)
@@ -137,6 +147,7 @@ def _useful_requests(demands: Sequence[FleetDemand], host: FleetHost) -> dict[st
 def _cover(
     fleet: Fleet,
     generator: Generator,
+    wider: Widener | None,
     kinds: Sequence[Patterns],
     provers: Sequence[Prover],
     solve: Solve,
@@ -145,11 +156,12 @@ def _cover(
     survive: bool,
 ) -> tuple[list[tuple[HostPattern, int]], list[Gap]]:
     """The patterns that are used, and how often."""
-    until = limits.clock() + limits.solver_seconds
     patterns = list(generator.patterns.values())
     cover = Cover(fleet.demands, fleet.groups, patterns, survive=survive)
-    best = best_of(cover, (MOVES, HOSTS, CHANGES), solve, limits.clock, until, survive=survive)
-    used = _used(cover, best)
+    objectives = (MOVES, HOSTS, CHANGES)
+    until = limits.clock() + limits.solver_seconds
+    best = best_of(cover, objectives, solve, limits.clock, until, survive=survive, wider=wider)
+    used = _used(best)
     if not used:
         return [], list(best.gaps)
     roomier = _roomier(fleet, used, generator, kinds, provers)
@@ -157,9 +169,9 @@ def _cover(
     return within, list(best.gaps)
 
 
-def _used(cover: Cover, best: Best) -> list[tuple[HostPattern, int]]:
-    counts = [round(best.values[column]) for column in cover.uses]
-    return [(pattern, count) for pattern, count in zip(cover.patterns, counts) if count]
+def _used(best: Best) -> list[tuple[HostPattern, int]]:
+    counts = [round(best.values[column]) for column in best.cover.uses]
+    return [(pattern, count) for pattern, count in zip(best.cover.patterns, counts) if count]
 
 
 def _roomier(
@@ -224,7 +236,7 @@ def _with_room(
         best = best_of(cover, (CHANGES, FULLNESS), solve, clock, max(until, clock() + 2.0), survive=survive)
     except TimeoutError:
         return list(used)
-    return _used(cover, best) or list(used)
+    return _used(best) or list(used)
 
 
 def _counts(used: Sequence[tuple[HostPattern, int]]) -> dict[tuple[int, frozenset[str]], int]:

@@ -125,8 +125,8 @@ def _gap(gap: Gap) -> str:
         "changes": "hosts changed",
     }
     return (
-        f"the solver ran out of time (gpufleet_solver_seconds): {gap.reached:.0f} {of.get(gap.objective, gap.objective)}, "
-        f"and {max(gap.bound, 0):.0f} may be possible"
+        f"not proven to be the best: {gap.reached:.0f} {of.get(gap.objective, gap.objective)}, and {max(gap.bound, 0):.0f} may "
+        "be possible (gpufleet_solver_seconds gives the solver more time)"
     )
 
 

@@ -94,9 +94,9 @@ def _count_of_more(
         if cover.patterns[column].group >= len(fleet.groups)
     }
     try:
-        if stages.least("demand", short, 1) > 1e-6:
+        if stages.least("demand", lambda _cover: short, 1) > 1e-6:
             return 0
-        return round(stages.least(HOSTS, new, 0))
+        return round(stages.least(HOSTS, lambda _cover: new, 0))
     except TimeoutError:
         return 0
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._choose import Gap, best_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._choose import (
+    MOST_ROUNDS,
+    Gap,
+    best_of,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import (
     HOSTS,
     MOVES,
@@ -82,3 +86,7 @@ def test_where_nothing_is_found_in_time_it_is_said_what_to_raise() -> None:
 
     with pytest.raises(TimeoutError, match="raise gpufleet_solver_seconds"):
         chosen(cover(4), (MOVES,), never)
+
+
+def test_so_often_patterns_are_added_for_an_objective() -> None:
+    assert MOST_ROUNDS == 3

@@ -142,6 +142,13 @@ def test_no_set_is_worth_more_than_the_best(
     ]
     assert worth(names) == pytest.approx(max([0.0, *map(worth, every)]))
 
+    fitting = {one for one in every if some.largest(one)}
+    for least_worth in (-5.0, 0.0, 5.0):
+        found, is_all = some.sets_within(worths, least_worth, 99, lambda: False)
+        assert is_all
+        assert len(found) == len(set(found))
+        assert set(found) == {one for one in fitting if worth(one) >= least_worth}
+
 
 def test_a_set_that_is_not_worth_what_a_host_costs_is_none() -> None:
     some = patterns(Boxes(20, {"a": 4}), 5)
@@ -151,3 +158,12 @@ def test_a_set_that_is_not_worth_what_a_host_costs_is_none() -> None:
 
 def test_where_time_runs_out_the_answer_is_not_certain() -> None:
     assert patterns(Boxes(20, {"a": 4})).best_set({"a": Worth(1.0, 0.0)}, 0.0, lambda: True)[1] is False
+
+
+def test_no_more_sets_are_looked_for_than_asked_for_and_no_longer() -> None:
+    some = patterns(Boxes(20, {"a": 1, "b": 1, "c": 1}))
+    worths = dict.fromkeys("abc", Worth(0.0, 1.0))
+    assert [len(found) for found in some.sets_within(worths, 1.0, 7, lambda: False)[:1]] == [7]
+    found, is_all = some.sets_within(worths, 1.0, 6, lambda: False)
+    assert (len(found), is_all) == (6, False)
+    assert some.sets_within(worths, 1.0, 7, lambda: True) == ([], False)
