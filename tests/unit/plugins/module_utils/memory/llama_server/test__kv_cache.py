@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     Cells,
     cells,
+    compression,
     each_cache,
     kinds_of_cache,
     layer_cache,
@@ -22,6 +23,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import AS_FIRST_READ
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.llama_server.graph.reserved import (
+    architectures,
+    shape_of,
+)
 
 PLAIN = shape("llama3.1:8b")
 SLIDING = shape("gemma3:4b")
@@ -135,6 +140,31 @@ def test_latent_attention_keeps_one_row_for_keys_and_values():
     assert layer.key_width == 576
     for turned in (False, True):
         assert layer_cache(LATENT, 0, ONE, "f16", transposed_values=turned).total_bytes == 576 * 4096 * 2
+
+
+# Elements of a key, and of an indexer's; rows of 2 bytes, kept tokens of 4 with their scores.
+KEY, INDEXER = 512, 128
+
+
+@pytest.mark.parametrize(
+    ("index", "ratio", "kept"),
+    [
+        # A window of 128 tokens beside a batch of 512, in cells of 256.
+        (0, 0, 2 * KEY * 768),
+        # A row of every 4 tokens, an indexer's of each, and 8 tokens of double width kept for both.
+        (2, 4, 2 * KEY * (768 + 1024) + 2 * INDEXER * 1024 + 2 * 4 * 8 * 2 * (KEY + INDEXER)),
+        # A row of every 128 tokens, rounded up to 256 of them, and 128 tokens kept.
+        (3, 128, 2 * KEY * (768 + 256) + 2 * 4 * 128 * KEY),
+    ],
+)
+def test_older_tokens_are_compressed_into_rows(index, ratio, kept):
+    shape = shape_of("deepseek-v4-flash:284b", architectures()["deepseek-v4-flash:284b"])
+    assert compression(shape, shape.layers[index]) == ratio
+    for slots in (1, 3):
+        layout = cells(shape, 4096, slots, 512)
+        for on_cpu in (False, True):
+            cache = layer_cache(shape, index, layout, "f16", transposed_values=False, on_cpu=on_cpu)
+            assert cache == KvCache(sliding_window_bytes=slots * kept)
 
 
 def test_an_indexer_keeps_keys_and_where_attention_is_not_latent_values():
