@@ -45,6 +45,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape impor
 
 NO_ROUTING = Routing()
 UNLESS_NORMED = "unless_normed"
+# The gate of a shared expert is a SiLU divided by what it is of, where others have a sigmoid.
+# Source: llama.cpp src/models/qwen2moe.cpp (b10488)
+DIVIDES_GATE = frozenset(("qwen2moe",))
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,9 @@ def _opened(context: Context, form: Form, source: Tensor, shared: Tensor) -> Ten
     """The shared expert's result, gated where it has a gate."""
     if "ffn_gate_inp_shexp.weight" in form:
         scores = product(context, 1, source)
-        opened = elementwise(elementwise(scores), scores)
+        opened = elementwise(scores)
+        if context.shape.architecture in DIVIDES_GATE:
+            opened = elementwise(opened, scores)
         shared = elementwise(shared, opened)
     return shared
 

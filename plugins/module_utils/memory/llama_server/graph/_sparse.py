@@ -87,7 +87,7 @@ def _chosen(context: Context, form: Form, layer: LayerShape, compressed: Tensor,
     key = operation((length, 1, tokens), matrix, key)
     stored(context, view(key, (length, tokens)), context.input("indexer key rows", (tokens,), LONG_INDEX_BYTES))
     weights = product(context, heads, normed)
-    weights = operation((heads, each, 1, slots), view(weights, (heads, each, 1, slots)))
+    weights = elementwise(view(weights, (heads, each, 1, slots)))
     mask = context.input("indexer mask", (cells, each, 1, slots), HALF_BYTES)
     scores = operation((cells, each, 1, slots), view(query, (length, heads, each, slots)), weights, mask)
     count = min(cells, number("attention.indexer.top_k"))
@@ -160,7 +160,8 @@ def _over_blocks(context: Context, style: Style, form: Form, index: int, normed:
             (query, mask),
             padding_bytes=half_precision_copy_bytes(context, layer, is_latent=False) // context.slots,
         )
-        seen = reshaped(operation(seen.shape, permuted(seen, 0, 1, 3, 2)), width, each)
+        by_token = permuted(seen, 0, 1, 3, 2)
+        seen = reshaped(operation(by_token.shape, by_token), width, each)
         result = seen if result is None else operation((width, result.shape[1] + each), result, seen)
     if result is None:
         raise ValueError("a context has at least one slot")

@@ -384,3 +384,17 @@ def test_a_graph_of_unknowns_is_as_large_as_its_layouts_own(layers):
     whole = build(LLAMA, layout, Attention.FLASH, cache_type="f16", layers=range(32)).graph
     assert most == (whole.node_count, whole.node_count + whole.leafs)
     assert graph.node_count <= whole.node_count
+
+
+def test_a_run_of_four_kinds_that_came_before_tells_nothing_new():
+    # Five layers with a window and one without: kinds 0 and 5. The last layer counts again.
+    assert _compute._runs_of_kinds(GEMMA3, range(12)) == [0, 0, 0, 0, 5, 0, 0, 0, 5]
+    assert _compute._runs_of_kinds(GEMMA3, range(11)) == [0, 0, 0, 0, 5, 0, 0, 0, 0]
+    assert _compute._runs_of_kinds(GEMMA3, range(0)) == []
+
+
+def test_what_operations_read_and_none_makes_is_counted_once_where_it_is_shared():
+    graph = build(LLAMA, cells(LLAMA, 4096, 1, 512), Attention.FLASH, cache_type="f16", layers=range(32)).graph
+    # Of each layer nine weights and two caches; tokens, their table and their embeddings, positions, a mask, where keys and
+    # values go, which rows are wanted; the last norm and the output.
+    assert graph.leafs == 32 * (9 + 2) + 3 + 5 + 2

@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_setti
     LoadSettings,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server import _pool
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import Cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
@@ -282,3 +283,33 @@ def test_what_sorting_takes_adds_up(cells, tokens, piece_bytes):
 def test_weights_that_cublas_is_handed_add_up(lengths, element_bytes, dequantised_bytes):
     shape = replace(LLAMA, numbers={"expert_used_count": 3}, forms=((("a.weight", lengths),),))
     assert _pool._dequantised_bytes(shape, LAYOUT, 0, element_bytes) == dequantised_bytes
+
+
+MINIMAX = replace(
+    LLAMA,
+    architecture="minimax-m3",
+    numbers={"attention.indexer.key_length": 1, "attention.indexer.head_count": 5},
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "attention", "copies", "masks"),
+    [
+        # Of four-byte numbers for each cell and token: a mask for each layer and request in flight, a score for each head.
+        (MINIMAX, Attention.FLASH, 1, 32 + 5),
+        (MINIMAX, Attention.FLASH, 4, 4 * 32 + 5),
+        (MINIMAX, Attention.PLAIN, 1, 0),
+        (replace(MINIMAX, architecture="glm-dsa"), Attention.FLASH, 1, 0),
+        (replace(MINIMAX, architecture="unheard of"), Attention.FLASH, 1, 0),
+    ],
+)
+def test_how_far_a_buffer_grows_adds_up(shape, attention, copies, masks):
+    found = _pool._grown_bytes(shape, LAYOUT, attention, list(shape.layers), copies)
+    assert found == 4 * 200 * 60 * masks
+
+
+def test_without_layers_there_is_no_pool():
+    settings = LoadSettings(4096, 1)
+    ways = {"backend": settings.backend, "engine": settings.engine}
+    assert _pool.pool_bytes(LLAMA, LAYOUT, Attention.FLASH, range(0), **ways) == 0
+    assert _pool.pool_bytes(LLAMA, LAYOUT, Attention.FLASH, range(1), **ways) > 0

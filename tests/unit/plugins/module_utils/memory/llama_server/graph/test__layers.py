@@ -206,8 +206,8 @@ SHARED = {"ffn_up_shexp.weight": (WIDTH, HIDDEN), "ffn_down_shexp.weight": (HIDD
         (EXPERTS, 0),
         # A shared one is up, its activation, down, and the sum of both.
         ({**EXPERTS, **SHARED}, 4),
-        # Gated it has a score, its sigmoid and sum over itself, and a product.
-        ({**EXPERTS, **SHARED, "ffn_gate_inp_shexp.weight": (WIDTH, 1)}, 4 + 4),
+        # Gated it has a score, its sigmoid, and a product.
+        ({**EXPERTS, **SHARED, "ffn_gate_inp_shexp.weight": (WIDTH, 1)}, 4 + 3),
         # On a shorter row: down to it and up from it.
         ({**EXPERTS, "ffn_latent_down.weight": (WIDTH, 32), "ffn_latent_up.weight": (32, WIDTH)}, 2),
     ],
