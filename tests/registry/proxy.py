@@ -79,8 +79,8 @@ class Handler(BaseHTTPRequestHandler):
     def _refuses(self) -> bool:
         self.server.asked.append(self.requestline)
         wanted = f"Basic {base64.b64encode(self.server.login.encode()).decode()}" if self.server.login else None
-        is_in = self.headers.get("Proxy-Authorization") == wanted
-        status = self.server.status or (0 if is_in else 407)
+        given = self.headers.get("Proxy-Authorization")
+        status = self.server.status or (0 if given == wanted else 401 if given and self.command == "CONNECT" else 407)
         if status:
             self.send_error(status)
         return bool(status)

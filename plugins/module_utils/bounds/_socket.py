@@ -32,7 +32,8 @@ class ProxyRefusal(OSError):
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"it answers {status} {reason[:_REASON_CHARACTERS]}".rstrip())
-        self.wants_login = status == http.client.PROXY_AUTHENTICATION_REQUIRED
+        # tinyproxy 1.11.1 answers 407 where there is no login, and 401 where there is another one.
+        self.wants_login = status in (http.client.PROXY_AUTHENTICATION_REQUIRED, http.client.UNAUTHORIZED)
 
 
 @dataclass(frozen=True)
