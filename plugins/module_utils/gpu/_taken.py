@@ -106,8 +106,8 @@ def dropped_words(gpu: NamedGpu, reason: str) -> str:
     why = (
         f": it says: {reason}"
         if reason
-        else " and does not say why: restart it where the GPU's driver came later; else look whether lib/ollama has the libraries "
-        "for it, and whether the unit lets its user open the device (PrivateDevices=, DeviceAllow=, groups video and render)"
+        else " and does not say why: restart it where the GPU's driver came later; else look whether lib/ollama has the libraries"
+        " for it, and whether the unit lets its user open the device (PrivateDevices=, DeviceAllow=, groups video and render)"
     )
     return f"GPU {gpu.name} ({gpu.uuid}) is not used by the Ollama that runs{why}"
 
