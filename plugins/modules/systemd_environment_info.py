@@ -349,7 +349,7 @@ problems:
   elements: str
 notes:
   description: What is worth knowing and nothing to repair, one sentence each, as that the service will not start at boot,
-    or that a file sets variables outside of its [Service] section.
+    that a file sets variables outside of its [Service] section, or that the unit hides every GPU.
   returned: always
   type: list
   elements: str

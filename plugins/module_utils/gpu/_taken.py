@@ -99,11 +99,15 @@ def why_not(log: ServerLog, gpu: NamedGpu) -> str:
 
 
 def dropped_words(gpu: NamedGpu, reason: str) -> str:
-    """That the running server does not use a GPU, in a clause."""
+    """That the running server does not use a GPU, in a clause.
+
+    Source of what else it may be: ollama issues 14874, 14927 and pull request 6736; nixpkgs issue 331069.
+    """
     why = (
         f": it says: {reason}"
         if reason
-        else " and does not say why: look at its driver, and whether the libraries for it were installed with Ollama (lib/ollama)"
+        else " and does not say why: restart it where the GPU's driver came later; else look whether lib/ollama has the libraries"
+        " for it, and whether the unit lets its user open the device (PrivateDevices=, DeviceAllow=, groups video and render)"
     )
     return f"GPU {gpu.name} ({gpu.uuid}) is not used by the Ollama that runs{why}"
 

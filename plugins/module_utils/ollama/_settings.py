@@ -213,7 +213,7 @@ def _value_problem(name: str, setting: Setting, text: str, release: Release | No
         )
     if setting.kind == CACHE_TYPE:
         types = _CACHE_TYPES_OF_OLLAMA if release and release < _LLAMA_SERVER else _CACHE_TYPES_OF_LLAMA_CPP
-        if text not in types:
+        if text.lower() not in types:
             return f"{name}={text} is no type of KV cache: choose one of {', '.join(types)}"
     if setting.kind == HOST:
         return _host_problem(name, text)

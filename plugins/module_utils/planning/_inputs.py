@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     same_model,
     short_name,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     Host,
@@ -30,6 +31,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host imp
     usable_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    KV_CACHE_TYPES,
     QUANTISED_TYPES,
     Policy,
     WantedModel,
@@ -359,7 +361,14 @@ def _with_operators_values(policy: Policy) -> Policy:
                 f"operator_environment sets {variable} to '{given[variable]}', expected a whole number"
             ) from None
     if "OLLAMA_KV_CACHE_TYPE" in given:
-        values["kv_cache_types"] = (given["OLLAMA_KV_CACHE_TYPE"],)
+        # Source: ollama llm/server.go (0.10.0 to 0.33.0-rc2): it reads the type in small letters.
+        kv_cache_type = cleaned(given["OLLAMA_KV_CACHE_TYPE"]).lower() or "f16"
+        if kv_cache_type not in KV_CACHE_TYPES:
+            raise ValueError(
+                f"operator_environment sets OLLAMA_KV_CACHE_TYPE to '{given['OLLAMA_KV_CACHE_TYPE']}', with which nothing is "
+                f"planned: choose one of {', '.join(KV_CACHE_TYPES)}"
+            )
+        values["kv_cache_types"] = (kv_cache_type,)
     if settings_from_environment(given).flash_attention is False:
         values["kv_cache_types"] = _without_flash(values.get("kv_cache_types", policy.kv_cache_types))
     if "OLLAMA_SCHED_SPREAD" in given:

@@ -21,6 +21,9 @@ FRAGMENT = "fragment"
 DROP_IN = "drop-in"
 ENVIRONMENT_FILE = "environment file"
 _END_OF_LINE = re.compile(r"\r\n|\n\r|[\n\r\0]")
+# Source: systemd v252 src/basic/parse-util.c, parse_boolean; another value is passed over.
+_YES = frozenset(("1", "yes", "y", "true", "t", "on"))
+_NO = frozenset(("0", "no", "n", "false", "f", "off"))
 _BYTE_ORDER_MARK = re.compile("^\ufeff", re.MULTILINE)
 
 
@@ -141,6 +144,21 @@ def misplaced(files: Iterable[UnitFile]) -> list[str]:
                 "put it under a line [Service]"
             )
     return found
+
+
+def hiding_devices(files: Iterable[UnitFile]) -> list[str]:
+    """One sentence where the unit hides all devices, GPUs among them, from the service. Source: nixpkgs issue 331069."""
+    last = None
+    for file in files:
+        for directive in service_settings(file.text):
+            if directive.key == "PrivateDevices" and directive.value.lower() in _YES | _NO:
+                last = (file.path, directive)
+    if last is None or last[1].value.lower() in _NO:
+        return []
+    path, found = last
+    return [
+        f"{path}:{found.line} sets PrivateDevices={found.value}, which hides every GPU from Ollama: set it to no to use them"
+    ]
 
 
 def _settings(text: str) -> list[tuple[str, Directive]]:

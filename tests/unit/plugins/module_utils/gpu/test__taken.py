@@ -75,7 +75,7 @@ def test_which_gpus_the_server_took(lines, taken):
     [
         ([TOO_OLD, OTHER, NO_GPU], "(device=Tesla P40, compute=6.1, driver=535, required_driver=570 or newer)"),
         ([OTHER.replace("c5:00", "0a:00"), NO_GPU], "dropping integrated GPU (description=Radeon 780M, pci_id=0000:0a:00.0)"),
-        ([NO_GPU], "look at its driver, and whether the libraries for it were installed with Ollama (lib/ollama)"),
+        ([NO_GPU], "whether the unit lets its user open the device (PrivateDevices=, DeviceAllow=, groups video and render)"),
     ],
 )  # fmt: skip
 def test_why_a_gpu_is_not_used_is_the_servers_own_reason(lines, sentence):

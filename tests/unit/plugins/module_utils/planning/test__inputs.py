@@ -262,6 +262,8 @@ def test_the_service_will_have_what_others_set_and_what_the_operator_does_but_no
         ({"OLLAMA_MAX_LOADED_MODELS": "2"}, "max_loaded_models", 2),
         ({"OLLAMA_CONTEXT_LENGTH": "8192"}, "context_length", 8192),
         ({"OLLAMA_KV_CACHE_TYPE": "q4_0"}, "kv_cache_types", ("q4_0",)),
+        ({"OLLAMA_KV_CACHE_TYPE": " 'Q8_0'"}, "kv_cache_types", ("q8_0",)),
+        ({"OLLAMA_KV_CACHE_TYPE": ""}, "kv_cache_types", ("f16",)),
         ({"OLLAMA_KV_CACHE_TYPE": "q4_0", "OLLAMA_FLASH_ATTENTION": "on"}, "kv_cache_types", ("q4_0",)),
         ({"OLLAMA_KV_CACHE_TYPE": "f16", "OLLAMA_FLASH_ATTENTION": "false"}, "kv_cache_types", ("f16",)),
         ({"OLLAMA_SCHED_SPREAD": "1"}, "spread", "always"),

@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedenc
     dropin_directories,
     dropins_in_order,
     expand_unit_specifiers,
+    hiding_devices,
     misplaced,
     overrides,
     service_settings,
@@ -312,3 +313,19 @@ def test_a_unit_as_people_write_them_is_read_as_systemd_reads_it() -> None:
 def test_variables_outside_of_their_section_are_told(text, place):
     found = misplaced([UnitFile("x.conf", DROP_IN, text)])
     assert [one.partition(",")[0] for one in found] == ([place] if place else [])
+
+
+# Source: nixpkgs issue 331069. systemd v252 src/basic/parse-util.c, parse_boolean.
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["PrivateDevices=yes"], ["a.conf:2 sets PrivateDevices=yes"]),
+        (["PrivateDevices=no", "\nPrivateDevices=TRUE"], ["b.conf:3 sets PrivateDevices=TRUE"]),
+        (["PrivateDevices=yes", "PrivateDevices=no"], []),
+        (["PrivateDevices=on", "PrivateDevices="], ["a.conf:2 sets PrivateDevices=on"]),
+        (["PrivateTmp=yes"], []),
+    ],
+)
+def test_a_unit_that_hides_every_gpu_is_told(texts, told):
+    files = [UnitFile(f"{name}.conf", DROP_IN, f"[Service]\n{text}\n") for name, text in zip("ab", texts)]
+    assert [one.partition(",")[0] for one in hiding_devices(files)] == told
