@@ -215,7 +215,8 @@ def delta_attention(context: Context, form: Form, source: Tensor) -> Tensor:
     output = operation(by_head, view(result, by_head))
     stored(context, view(result, (length, length, heads, slots)))
     context.graph.outside_nodes += 1
-    gate = reshaped(full_rank("ssm_g", reshaped(source, source.shape[0], tokens)), length, heads, tokens)
+    rows = _by_token(context, _by_slot(context, source))
+    gate = reshaped(full_rank("ssm_g", rows), length, heads, tokens)
     normed = norm(context, form, "ssm_norm", reshaped(output, length, heads, tokens))
     mixed = operation((width, tokens), elementwise(normed, elementwise(gate)))
     return product(context, form["attn_output.weight"][1], mixed)
