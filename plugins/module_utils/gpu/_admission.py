@@ -174,6 +174,20 @@ def left_note(device: GpuDevice, answer: Admission, rules: VersionRules, environ
     )
 
 
+def hidden_note(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> str:
+    """What to say of a GPU hidden from CUDA or ROCm that Vulkan, which their variables do not bind, may reach; else empty.
+
+    Source: ollama issue 17080: with CUDA_VISIBLE_DEVICES=0 the second RTX 4090 by Vulkan; Vulkan knows no MIG instances.
+    """
+    is_whole = not device.mig_mode and device.mig_parent_uuid is None
+    if not is_whole or not _has_vulkan(rules, environment) or _is_dropped_as_integrated(VULKAN, device, rules, environment):
+        return ""
+    return (
+        f"it is hidden, and Ollama {rules.version} computes on it by Vulkan all the same where the host has a Vulkan driver for "
+        "it: OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+    )
+
+
 def _has_vulkan(rules: VersionRules, environment: Mapping[str, str]) -> bool:
     """Whether a version with this environment looks for GPUs by Vulkan."""
     if not rules.gpus.has_vulkan or requested_library(environment, rules) not in (None, VULKAN):

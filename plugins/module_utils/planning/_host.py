@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission imp
     admission,
     counted_free_bytes,
     counted_note,
+    hidden_note,
     is_integrated,
     left_note,
     unmeasured_note,
@@ -138,7 +139,7 @@ def host_from_facts(
     ours = any(name in managed_environment and name not in environment for vendor in VENDORS for name in vendor.shown_by)
     restriction = {} if ours else environment if described else host.visibility
     seen, seen_notes = _seen(host, restriction, described=described, everything=ours)
-    said = said or Said()
+    said, looked_at = said or Said(), seen
     dropped = dropped_of(said, [gpu for gpu in seen if not _fault(gpu)])
     gone = {gpu.uuid for gpu in dropped}
     seen = [gpu for gpu in seen if gpu.uuid not in gone]
@@ -183,6 +184,13 @@ def host_from_facts(
         f"GPU {gpu.pci_bus_id} ({gpu.vendor}) could not be measured and is not planned with: {gpu.message}"
         for gpu in host.unmeasured
     ]
+    concealed = [
+        gpu
+        for gpu in (*(one for one in host.devices if one not in looked_at), *excluded, *failing)
+        if gpu.is_usable and (said.log.devices is None or said.library(gpu))
+    ]
+    noted = _by_reason((gpu, hidden_note(gpu, rules, environment)) for gpu in concealed)
+    estimated += [f"{gpus}: {note}; the plan is an estimate" for gpus, _verb, note in noted]
     left_out = len(too_many) + host.devices_left_out
     if left_out:
         warnings.append(

@@ -133,6 +133,38 @@ def test_a_gpu_on_which_every_load_fails_is_hidden() -> None:
     assert plan.environment["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
+# Source: ollama issue 17080: of two RTX 4090 CUDA_VISIBLE_DEVICES hides one, and the server names it by Vulkan.
+@pytest.mark.parametrize(
+    ("version", "more", "by", "basis"),
+    [
+        ("0.33.0", {}, None, "estimate"),
+        ("0.33.0", {}, "Vulkan", "estimate"),
+        ("0.33.0", {}, "", "exact"),
+        ("0.33.0", {"OLLAMA_VULKAN": "0"}, None, "exact"),
+        ("0.33.0", {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}, None, "exact"),
+        ("0.24.0", {}, None, ""),
+    ],
+)
+def test_a_gpu_that_is_hidden_from_cuda_alone(version: str, more: dict[str, str], by: str | None, basis: str) -> None:
+    cards = nvidia("RTX 4090", "8.9", 24564, 2)
+    places = {"GPU-a": "0000:01:00.0", "GPU-b": "0000:06:00.0"}
+    devices = [{**card, "uuid": uuid, "pci_bus_id": place} for card, (uuid, place) in zip(cards, places.items())]
+    lines = ['msg="server config" env="map[CUDA_VISIBLE_DEVICES:GPU-a]"', f'msg="Listening on [::]:11434 (version {version})"']
+    taken = [("CUDA", places["GPU-a"]), *([(by, places["GPU-b"])] if by else [])]
+    lines += [f'msg="inference compute" id=0 library={library} pci_id={place}' for library, place in taken]
+    log = read_server_log([f"time=2026-07-21T10:00:00.000Z level=INFO source=x.go:1 {line}" for line in lines])
+    plan = plan_host(
+        gpu={"driver_version": "580.95", "system_memory_total_bytes": 64 * GIB, "devices": devices},
+        models=[{"name": "qwen2.5:7b", "header": header("qwen2.5:7b")}],
+        wanted=[WantedModel("qwen2.5:7b", requests=2)],
+        policy=Policy(operator_environment={"CUDA_VISIBLE_DEVICES": "GPU-a", **more}),
+        version=version,
+        experience=Experience() if by is None else Experience(said=Said(log)),
+    )
+    assert basis in ("", plan.basis)
+    assert any("OLLAMA_VULKAN=0" in warning for warning in plan.warnings) is (basis == "estimate")
+
+
 # Source: ollama issue 13981: CUDA has no code for the GPU, and the server names it by Vulkan.
 @pytest.mark.parametrize(
     ("version", "environment", "by", "basis", "used"),

@@ -68,6 +68,10 @@ def host(facts, on_gpu_fault="fail", environment=None, managed_environment=None,
     )
 
 
+# A GPU hidden from CUDA may be reached by Vulkan, of which tests/unit/reported/test_gpus_taken.py says more.
+NO_VULKAN = {"OLLAMA_VULKAN": "0"}
+
+
 def test_gpus_are_planned_in_the_order_ollama_sees_them():
     planned = host(facts(device(0), device(1), visible_devices=("GPU-1", "GPU-0")))
     assert [gpu.index for gpu in planned.gpus] == [1, 0]
@@ -92,7 +96,7 @@ def test_a_gpu_that_the_operator_hides_stays_hidden():
     chosen = {"CUDA_VISIBLE_DEVICES": "GPU-1"}
     planned = host(
         facts(device(0), device(1), visible_devices=("GPU-1",), visibility=chosen),
-        environment=chosen,
+        environment={**chosen, **NO_VULKAN},
         managed_environment=chosen,
     )
     assert [gpu.index for gpu in planned.gpus] == [1]
@@ -120,7 +124,7 @@ def test_what_hides_gpus_is_obeyed_and_named_where_it_hides_all(value, seen, wor
     told = facts(*devices, visible_devices=tuple(seen), visibility=environment)
     if is_described:
         told = {"devices": [gpu.to_dict() for gpu in devices]}
-    planned = host(told, environment=environment)
+    planned = host(told, environment={**environment, **NO_VULKAN})
     assert [gpu.uuid for gpu in planned.gpus] == seen
     assert len(planned.warnings) == bool(words)
     assert all(words in warning for warning in planned.warnings)
@@ -128,7 +132,7 @@ def test_what_hides_gpus_is_obeyed_and_named_where_it_hides_all(value, seen, wor
 
 def test_what_hides_the_gpus_of_one_vendor_says_nothing_of_another():
     cards = (device(0), device(1, vendor="amd", name="MI210", gfx_target="gfx90a"))
-    environment = {"CUDA_VISIBLE_DEVICES": "-1"}
+    environment = {"CUDA_VISIBLE_DEVICES": "-1", **NO_VULKAN}
     planned = host({"devices": [gpu.to_dict() for gpu in cards]}, environment=environment)
     assert [gpu.index for gpu in planned.gpus] == [1]
     (warning,) = planned.warnings
@@ -188,7 +192,7 @@ class TestAGpuWithAFault:
             host(facts(device(0), faulty))
 
     def test_is_hidden_from_ollama_where_it_may_be_excluded(self, faulty):
-        planned = host(facts(device(0), faulty), on_gpu_fault="exclude")
+        planned = host(facts(device(0), faulty), on_gpu_fault="exclude", environment=NO_VULKAN)
         assert [gpu.index for gpu in planned.gpus] == [0]
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
         (warning,) = planned.warnings
@@ -219,14 +223,14 @@ def test_of_several_faults_the_first_is_said():
     faulty = [device(number, problems=(f"GPU {number} is hot.", "and slow")) for number in (1, 2)]
     with pytest.raises(ValueError, match=r"cannot be planned for: GPU 1 \(.*\): GPU 1 is hot; repair it"):
         host(facts(device(0), *faulty))
-    planned = host(facts(device(0), *faulty), on_gpu_fault="exclude")
+    planned = host(facts(device(0), *faulty), on_gpu_fault="exclude", environment=NO_VULKAN)
     assert [warning.split(": ")[-1] for warning in planned.warnings] == ["GPU 1 is hot", "GPU 2 is hot"]
 
 
 def test_a_hidden_gpu_that_can_still_be_used_is_no_fault():
     hot = device(1, problems=("GPU 1 is hot.",))
     for hidden in (device(1), hot):
-        planned = host(facts(device(0), hidden, visible_devices=("GPU-0",)))
+        planned = host(facts(device(0), hidden, visible_devices=("GPU-0",)), environment=NO_VULKAN)
         assert ([gpu.index for gpu in planned.gpus], planned.warnings) == ([0], ())
 
 

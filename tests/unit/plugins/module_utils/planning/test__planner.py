@@ -336,7 +336,7 @@ class TestTheOperatorsOwnValues:
             ({"OLLAMA_NUM_PARALLEL": "many"}, "sets OLLAMA_NUM_PARALLEL to 'many', expected a whole number"),
             ({"OLLAMA_NUM_PARALLEL": "0"}, "sets OLLAMA_NUM_PARALLEL to '0', which leaves the choice to Ollama"),
             ({"OLLAMA_NUM_PARALLEL": "-1"}, "num_parallel must be a whole number from 1"),
-            ({"OLLAMA_KV_CACHE_TYPE": "f8"}, "kv_cache_types must be one of f16, q8_0, q4_0, found 'f8'"),
+            ({"OLLAMA_KV_CACHE_TYPE": "f8"}, "to 'f8', with which nothing is planned: choose one of f16"),
         ],
     )
     def test_that_make_no_sense_are_refused(self, plan, own, sentence):
