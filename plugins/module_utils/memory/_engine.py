@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
-    first_context,
     host_estimate,
     split_computes,
+    whole_compute_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
     KV_CACHE_TYPES,
@@ -131,7 +131,7 @@ class MemoryEngine:
     ) -> tuple[int, ...]:
         """Compute buffer of each GPU while all units lie on GPUs; it depends on which units those are."""
         if len(free_bytes) == 1 or not any(free_bytes):
-            return (first_context(shape, settings).gpus[0].compute_bytes,) * len(free_bytes)
+            return (whole_compute_bytes(shape, settings),) * len(free_bytes)
         key = (id(shape), settings, *bounds_of(shape.block_count + 1, free_bytes))
         known = self._computes.get(key)
         if known is None:

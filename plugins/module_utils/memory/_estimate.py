@@ -71,6 +71,7 @@ __all__ = (
     "host_estimate",
     "split",
     "split_computes",
+    "whole_compute_bytes",
 )
 
 # What a CUDA process holds on a GPU besides its buffers: context, modules, cuBLAS. A bound until measured.
@@ -187,11 +188,18 @@ def first_context(shape: ModelShape, settings: LoadSettings) -> ModelMemory:
         layers=shape.block_count + 1,
         weights_bytes=_weights_bytes(shape, range(shape.block_count + 1)),
         kv_cache=_cache(shape, load, range(shape.block_count)),
-        compute_bytes=compute_bytes(
-            shape, load.layout, load.attention, load.cache_type, engine=settings.engine
-        ),
+        compute_bytes=whole_compute_bytes(shape, settings),
     )
     return replace(beside, gpus=(gpu,))
+
+
+def whole_compute_bytes(shape: ModelShape, settings: LoadSettings) -> int:
+    """The compute buffer of a model that lies wholly on one GPU.
+
+    Raises: Refused when the engine cannot start it so.
+    """
+    load = _resolved(shape, settings)
+    return compute_bytes(shape, load.layout, load.attention, load.cache_type, engine=settings.engine)
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import Attention
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
+    INDEXER_KEYS,
     PREDICTING_BLOCKS,
     Cells,
     cells,
@@ -145,9 +146,9 @@ def pattern_of(shape: ModelShape, indices: range) -> Pattern:
     That follows from a layer's own kind and that of the one before it, which may not be finished when it begins. What
     several layers read is given up after the last of them: so it matters too which kinds are yet to come.
     """
-    if _reads_from_afar(shape, indices) or any(has_indexer(shape, shape.layers[one]) for one in indices):
+    if _reads_from_afar(shape, indices) or _has_indexer_in(shape, indices):
         return Pattern(indices, range(len(indices)))
-    kinds = [kind_of_layer(shape, index) for index in indices]
+    kinds = _first_of_kind(shape)[indices.start : indices.stop]
     traits: list[tuple[object, ...]] = []
     to_come: frozenset[object] = frozenset()
     for kind in reversed(kinds):
@@ -167,6 +168,11 @@ def pattern_of(shape: ModelShape, indices: range) -> Pattern:
             built.append(position)
         order.append(numbers[pair])
     return Pattern([indices[position] for position in built], order)
+
+
+def _has_indexer_in(shape: ModelShape, indices: range) -> bool:
+    """Whether any of these layers chooses which cells its attention sees."""
+    return shape.number(INDEXER_KEYS) > 0 and any(has_indexer(shape, shape.layers[one]) for one in indices)
 
 
 def layers_of_kinds(shape: ModelShape, *, times: int) -> list[int]:
@@ -215,7 +221,8 @@ def units_of(shape: ModelShape, numbers: range) -> Units:
     here = layers_on(shape, numbers)
     if (
         shape.number(PER_LAYER_INPUTS)
-        or any(shape.layers[index].is_recurrent or has_indexer(shape, shape.layers[index]) for index in here)
+        or any(shape.layers[index].is_recurrent for index in here)
+        or _has_indexer_in(shape, here)
         or any(layer.cache_layer not in (None, index) for index, layer in enumerate(shape.layers))
     ):
         return Units((numbers.start, numbers.stop), numbers)
@@ -228,8 +235,9 @@ def _runs_of_kinds(shape: ModelShape, indices: range) -> list[int]:
     seen = set()
     chosen = []
     recent: tuple[int, ...] = ()
+    kinds = _first_of_kind(shape)
     for index in indices:
-        recent = (*recent[-3:], kind_of_layer(shape, index))
+        recent = (*recent[-3:], kinds[index])
         if recent not in seen or index == indices[-1]:
             seen.add(recent)
             chosen.append(recent[-1])
@@ -378,7 +386,7 @@ def _has_operations_by_layout(shape: ModelShape) -> bool:
 
     An indexer chooses among cells, as many as there are or fewer.
     """
-    return any(has_indexer(shape, layer) for layer in shape.layers)
+    return _has_indexer_in(shape, range(shape.block_count))
 
 
 def _forms_of(shape: ModelShape, layout: Cells, engine: EngineRules) -> tuple[bool, ...]:

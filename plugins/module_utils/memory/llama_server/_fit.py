@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
     beside_units,
     first_context,
+    whole_compute_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
@@ -106,7 +107,7 @@ class UnitSums:
         176 buffers measured and at the median 0.1 GiB above (tests/data/engine_memory_multi_gpu.csv, `ngl=L-1layer`).
         Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph, op_offload (b10488).
         """
-        whole = self.alone.gpus[0].compute_bytes
+        whole = whole_compute_bytes(self.shape, self.settings)
         return (whole + (self.copied_bytes if with_cpu else 0), *[whole] * (gpu_count - 1))
 
     def computes(self, bounds: Sequence[int]) -> tuple[int, ...]:

@@ -91,13 +91,17 @@ def _scheduled(
             if source.is_scratch:
                 source.device = device
                 scratches.append(source)
-        wanted = [one for one in node.sources if _home(one) != device and (one, device) not in copied]
+        far = [one for one in node.sources if _home(one) != device]
+        wanted = [one for one in far if (one, device) not in copied]
         if device != current or (most_copies and count >= most_copies and wanted):
             current, start, count = device, len(steps), 0
+        if not far:
+            steps.append((node, node.sources))
+            continue
         count += len(wanted)
         here = []
         for source in node.sources:
-            if _home(source) == device:
+            if source not in far:
                 here.append(source)
                 continue
             copy = copied.get((source, device))

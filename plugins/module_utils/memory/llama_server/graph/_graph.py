@@ -26,7 +26,8 @@ class Tensor:
     shape: four lengths, the row first. root: the tensor whose memory a view shows. reuses: whether the operation may
     write over an operand. is_plain: whether it lies without gaps in its own order. padding_bytes: room beyond its data.
     device: the GPU that must run it, None where any may. writes: whether it is an operation that writes into its root.
-    is_scratch: a leaf of the GPU's own, which has room from the beginning and gives it up when it was read.
+    is_scratch: a leaf of the GPU's own, which has room from the beginning and gives it up when it was read. is_view: whether
+    it shows memory of another tensor, and is no operation.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Tensor:
         "is_input",
         "is_plain",
         "is_scratch",
+        "is_view",
         "padding_bytes",
         "reuses",
         "root",
@@ -72,14 +74,10 @@ class Tensor:
         self.device = device
         self.writes = writes
         self.is_scratch = is_scratch
+        self.is_view = root is not None and root is not OUTSIDE and not writes
         self.visited = False
         self.children = 0
         self.views = 0
-
-    @property
-    def is_view(self) -> bool:
-        """Whether it shows memory of another tensor, and is no operation."""
-        return self.root is not None and self.root is not OUTSIDE and not self.writes
 
     @property
     def data_bytes(self) -> int:
