@@ -44,6 +44,9 @@ def decided(files, texts=None, wanted=("A", "B")):
         ("env --unset=A -uB ollama serve", ["A", "B"]),
         ("env -i PATH=/bin ollama serve", ["A", "B"]),
         ("env A=${A} B=$B ollama serve", []),
+        ("env A=$AZ/x B=$Ba ollama serve", ["A", "B"]),
+        ("env A=$A9 B=${B_} ollama serve", ["A", "B"]),
+        ("env A=$AAA B=$Bz0 ollama serve", ["A", "B"]),
         ("/bin/sh -c 'A=9 exec ollama serve'", ["A"]),
         ("/bin/bash -euc 'export A=9; exec ollama serve'", ["A"]),
         ("/bin/bash -lc 'export A=9; exec ollama serve'", ["A"]),
@@ -77,6 +80,12 @@ def decided(files, texts=None, wanted=("A", "B")):
 )
 def test_a_command_may_set_a_variable_again(command, names):
     assert decided([unit(command)]) == [(name, PATH, 2) for name in names]
+
+
+def test_only_what_starts_the_service_is_a_command():
+    others = "ExecReload=env A=1 x\nExecStartPre=env A=1 x\nExecStartPost=env A=1 x\nExecStop=env A=1 x\nUser=env\n"
+    text = f"[Service]\nEnvironment=A=1\n{others}ExecStart=env B=1 ollama serve\n"
+    assert decided([UnitFile(PATH, FRAGMENT, text)]) == [("B", PATH, 8)]
 
 
 def test_an_empty_command_takes_those_before_it_back():

@@ -107,6 +107,8 @@ def test_a_mark_among_the_newest_is_not_read_again(journalctl):
         ("a b c d", "c d e", [("a", "b"), ("c", "d", "e")]),
         ("a b a b", "a b a b", [(), ("a", "b", "a", "b")]),
         ("a b", "c d", [("a", "b"), ("c", "d")]),
+        ("a c z", "c d e", [("a", "c", "z"), ("c", "d", "e")]),
+        ("a c b", "c d e", [("a", "c", "b"), ("c", "d", "e")]),
         ("a c", "c c d", [("a",), ("c", "c", "d")]),
         ("a a a", "a b", [("a", "a"), ("a", "b")]),
     ],

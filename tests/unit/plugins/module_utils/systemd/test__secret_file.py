@@ -32,6 +32,7 @@ REFERENCE = "EnvironmentFile=/etc/systemd/system/o.service.d/zz.env"
         (["Environment=A_KEY=x", "LimitNOFILE=1"], [REFERENCE, "LimitNOFILE=1"], {"A_KEY": "x"}),
         ([r'Environment="A=a\"b\\c\nd" A_KEY=x'], [r'Environment="A=a\"b\\c\nd"', REFERENCE], {"A_KEY": "x"}),
         (["Environment=A_KEY=x", "Environment=A_KEY="], ["Environment=A_KEY="], None),
+        (["Environment=A_KEY=x", "Environment=A_KEY"], [REFERENCE, "Environment=A_KEY"], {"A_KEY": "x"}),
         (
             ["Environment=A=1 \\", "# why", "  A_KEY=x", "B=2"],
             ['Environment="A=1"', REFERENCE, "B=2"],

@@ -311,6 +311,17 @@ def test_of_a_machines_id_64_characters_count(ids, place, differs):
     assert len(found) == 1 + differs
 
 
+def test_a_service_of_another_user_is_another_one_and_of_the_system_it_is_not(ids, monkeypatch):
+    ids("one")
+    state = parse_unit_state("o.service", {})
+    found = {}
+    for user in (7, 8):
+        monkeypatch.setattr(_show.os, "geteuid", lambda of=user: of)
+        for scope in ("system", "user"):
+            found.setdefault(scope, set()).add(_show.service_id(scope, state))
+    assert {scope: len(of_it) for scope, of_it in found.items()} == {"system": 1, "user": 2}
+
+
 def test_a_service_of_an_unknown_machine_has_no_id(ids, monkeypatch):
     ids("one")
     monkeypatch.setattr(_show, "MACHINE_ID", "/nowhere")
