@@ -139,6 +139,14 @@ def test_what_hides_the_gpus_of_one_vendor_says_nothing_of_another():
     assert warning.startswith("GPU 0 (NVIDIA GeForce RTX 4090, GPU-0) is not seen by the service: CUDA_VISIBLE_DEVICES='-1'")
 
 
+def test_gpus_that_are_described_are_planned_in_that_order_whosoever_they_are():
+    """Of a service that hides none; where one hides some, Ollama's own order is known, vendor by vendor."""
+    cards = [device(0, vendor="amd", gfx_target="gfx90a").to_dict(), device(1).to_dict()]
+    assert [gpu.index for gpu in host({"devices": cards}).gpus] == [0, 1]
+    hiding = {"CUDA_VISIBLE_DEVICES": "0"}
+    assert [gpu.index for gpu in host({"devices": cards}, environment=hiding).gpus] == [1, 0]
+
+
 def test_of_a_described_card_in_instances_cuda_shows_one():
     card = device(0, mig_mode=True)
     instances = [device(1 + n, uuid=f"MIG-{n}", mig_parent_uuid="GPU-0") for n in range(2)]
