@@ -23,7 +23,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     same_model,
     short_name,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import PLANNED_VARIABLES
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     Host,
@@ -362,7 +361,7 @@ def _with_operators_values(policy: Policy) -> Policy:
             ) from None
     if "OLLAMA_KV_CACHE_TYPE" in given:
         # Source: ollama llm/server.go (0.10.0 to 0.33.0-rc2): it reads the type in small letters.
-        kv_cache_type = cleaned(given["OLLAMA_KV_CACHE_TYPE"]).lower() or "f16"
+        kv_cache_type = settings_from_environment(given).kv_cache_type
         if kv_cache_type not in KV_CACHE_TYPES:
             raise ValueError(
                 f"operator_environment sets OLLAMA_KV_CACHE_TYPE to '{given['OLLAMA_KV_CACHE_TYPE']}', with which nothing is "
