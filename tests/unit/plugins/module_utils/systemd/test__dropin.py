@@ -354,6 +354,13 @@ def test_an_old_name_of_our_dropin_goes_with_the_new_one_and_comes_back_with_it(
     assert back.told.endswith(": no zzzz.conf; zz-gpufleet.conf with A=1, HF_TOKEN=********.")
 
 
+@pytest.mark.parametrize("name", ["aa.conf", "zzzz.conf"])
+def test_an_old_name_of_our_dropin_goes_wherever_it_sorts(world, name):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    apply(FakeSystemd(), content=TEXT.format(2), name=name)
+    assert [file.name for file in path(world).parent.iterdir()] == [name]
+
+
 def test_a_benchmark_leaves_our_dropin_and_is_left(world):
     apply(FakeSystemd(), content=TEXT.format(1), rollout="r-1")
     for name in ("zzz-gpufleet-benchmark.conf", "zzz-mine.conf"):
