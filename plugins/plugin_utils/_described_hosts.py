@@ -56,7 +56,8 @@ class DescribedHosts:
     def _values(self, name: str) -> tuple[dict[str, Any], tuple[Any, ...]]:
         """The variables of the role that are given for a host, resolved, and what is equal where they are."""
         raw, resolved = raw_variables(self._hostvars, name), self._hostvars[name]
-        values, key = {}, []
+        values: dict[str, Any] = {}
+        key: list[tuple[str, Any]] = []
         for variable in VARIABLES:
             if variable not in raw:
                 continue
