@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Callable, Mapping, Protocol
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import (
     SURVIVE,
