@@ -28,6 +28,7 @@ SLOTS = 2
 # A request takes a second or two, so that a restart meets requests in flight.
 OLLAMA = {"throughput": {"time_scale": 0.5, "output_tokens": 64}}
 CARD = {"gpus": "rtx3060_12gb", "models": {MODEL: None}, "ollama": OLLAMA}
+MANIFESTS = "/usr/share/ollama/.ollama/models/manifests/registry.ollama.ai"
 TASKS = CHECKOUT / "docs" / "examples" / "placing" / "tasks"
 UNIT = Path(__file__).parent / "haproxy_in_container.conf"
 MOUNT = f"--volume={UNIT}:/etc/systemd/system/haproxy.service.d/container.conf:ro"
@@ -185,9 +186,17 @@ def litellm() -> Path:
     return program
 
 
+# A name without its tag, which a file of LiteLLM knows for an alias of the one with it.
+BARE = "llama3.2"
+
+
 def test_litellm_loads_its_file_and_routes_by_it(make_hosts, litellm):
     fleet = Fleet(make_hosts(a=CARD, balancer=ROUTER), "litellm")
-    fleet.variables.update(ollama_router_hosts=["a"], ollama_router_path="/root/litellm.yaml")
+    fleet.host.shell(f"cd {MANIFESTS}/library/{BARE} && cp 3b latest")
+    wanted = [{"name": BARE, "context_length": 4096, "requests": SLOTS}]
+    fleet.variables.update(
+        ollama_router_hosts=["a"], ollama_router_path="/root/litellm.yaml", ollama_plan_wanted=wanted
+    )
     fleet.write_inventory()
     first = fleet.run(CHECKOUT / "playbooks" / "site.yml")
     assert first.return_code == 0, first.output
@@ -197,6 +206,7 @@ def test_litellm_loads_its_file_and_routes_by_it(make_hosts, litellm):
     config = fleet.folder / "litellm.yaml"
     config.write_text(fleet.router.read("/root/litellm.yaml"))
     (deployment,) = yaml.safe_load(config.read_text())["model_list"]
+    assert deployment["model_name"] == f"{BARE}:latest"
     assert deployment["litellm_params"]["max_parallel_requests"] == SLOTS
     assert deployment["model_info"]["max_input_tokens"] == 4096
 
@@ -208,17 +218,21 @@ def test_litellm_loads_its_file_and_routes_by_it(make_hosts, litellm):
     key = "sk-router-test-1f0c7a7d5f1e4c1c9a55"
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": key}
     log = (fleet.folder / "litellm.log").open("w+")
+    answers = {}
     with subprocess.Popen(command, stdout=log, stderr=log, env=environment) as proxy:
         try:
-            body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}).encode()
-            url = f"http://127.0.0.1:{port}/v1/chat/completions"
-            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-            answer = asked_when_up(urllib.request.Request(url, body, headers), proxy)
+            for name in (f"{BARE}:latest", BARE, MODEL):
+                body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+                url = f"http://127.0.0.1:{port}/v1/chat/completions"
+                headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+                answers[name] = asked_when_up(urllib.request.Request(url, body, headers), proxy)
         finally:
             proxy.terminate()
     log.seek(0)
-    assert answer.get("choices"), log.read()
-    assert answer["choices"][0]["message"]["content"]
+    for name in (f"{BARE}:latest", BARE):
+        assert answers[name].get("choices"), log.read()
+        assert answers[name]["choices"][0]["message"]["content"]
+    assert "error" in answers[MODEL]
 
 
 def asked_when_up(request: urllib.request.Request, program: subprocess.Popen[bytes]) -> dict:

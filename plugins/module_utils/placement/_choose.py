@@ -57,8 +57,11 @@ class Wider(Protocol):
     def cover(self) -> Cover:
         """The problem with all patterns so far, in whole numbers."""
 
-    def bound(self, name: str, costs_of: CostsOf, kept: Sequence[Kept]) -> float:
-        """Adds what the solver's prices ask for; what the objective is at least, whatever patterns there are."""
+    def bound(self, name: str, costs_of: CostsOf, kept: Sequence[Kept]) -> float | None:
+        """Adds what the solver's prices ask for; what the objective is at least, whatever patterns there are.
+
+        None where there was no time to know.
+        """
 
     def add_within(self, slack: float) -> bool:
         """Adds what a solution may have that is at most so much above the bound; whether it is all there is."""
@@ -138,8 +141,10 @@ class Stages:
     def _solved_widely(self, wider: Wider, name: str, costs_of: CostsOf, left: int) -> tuple[float, float]:
         """The same with patterns that are added for it; the bound is of all patterns, those too that are never made."""
         price = self._in_its_time(partial(wider.bound, name, costs_of, self._kept))
-        least = float(math.ceil(price - TOLERANCE))
         reached, of_these = self._solved(costs_of, left, self._widened(wider))
+        if price is None:
+            return reached, of_these
+        least = float(math.ceil(price - TOLERANCE))
         for _round in range(MOST_ROUNDS):
             if reached <= least + TOLERANCE or reached > of_these + TOLERANCE:
                 break

@@ -133,7 +133,7 @@ def place(fleet: Fleet, solve: Solve, limits: Limits, *, survive: bool) -> Place
         hosts=tuple(sorted(hosts, key=lambda host: list(fleet.hosts).index(host.name))),
         supplies=tuple(_supply(demand, hosts, fleet) for demand in fleet.demands),
         gaps=tuple(gaps),
-        is_complete=is_complete,
+        is_complete=is_complete and (wider is None or wider.is_complete),
         survives=survive,
         kinds=tuple(kinds),
     )

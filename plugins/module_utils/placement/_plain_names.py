@@ -30,8 +30,10 @@ def plain_names(names: Collection[str], stand_ins: Mapping[str, str]) -> dict[st
 
 
 def _plain(name: str, stand_ins: Mapping[str, str], digits: int) -> str:
-    table: dict[str, str | int | None] = {**stand_ins}
-    plain = read_back = re.sub(f"[^{_TAKEN}]", "_", name.translate(str.maketrans(table)))
+    plain = name
+    for character, stand_in in stand_ins.items():
+        plain = plain.replace(character, stand_in)
+    plain = read_back = re.sub(f"[^{_TAKEN}]", "_", plain)
     for character, stand_in in stand_ins.items():
         read_back = read_back.replace(stand_in, character)
     if name and read_back == name and not _DIGEST.search(name):

@@ -45,14 +45,18 @@ class Widener:
         self._solve = solve
         self._is_time_out = is_time_out
         self._survive = survive
+        self.is_complete = True
         self._priced: tuple[Cover, Sequence[float], float, float] | None = None
 
     def cover(self) -> Cover:
         """The problem with all patterns so far, in whole numbers."""
         return self._cover(is_relaxed=False)
 
-    def bound(self, name: str, costs_of: CostsOf, kept: Sequence[Kept]) -> float:
-        """Adds what the solver's prices ask for; what the objective is at least, whatever patterns there are."""
+    def bound(self, name: str, costs_of: CostsOf, kept: Sequence[Kept]) -> float | None:
+        """Adds what the solver's prices ask for; what the objective is at least, whatever patterns there are.
+
+        None where there was no time to know, which `is_complete` then tells too.
+        """
         self._priced = None
         while not self._is_time_out():
             cover = self._cover(is_relaxed=True)
@@ -74,12 +78,14 @@ class Widener:
                     index, cover, prices, for_move, for_host, self._is_time_out
                 )
                 if not is_best:
-                    return 0.0
+                    self.is_complete = False
+                    return None
                 is_found = is_found or is_new
             if not is_found:
                 self._priced = cover, prices, for_move, for_host
                 return max(solution.objective, 0.0)
-        return 0.0
+        self.is_complete = False
+        return None
 
     def add_within(self, slack: float) -> bool:
         """Adds what a solution may have that is at most so much above the bound; whether it is all there is."""
