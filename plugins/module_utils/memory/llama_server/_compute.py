@@ -657,6 +657,32 @@ def _nodes_on(
     ).graph.nodes
 
 
+@lru_cache(maxsize=256)
+def runs_flash_elsewhere(shape: ModelShape, engine: EngineRules) -> tuple[tuple[int, int], ...]:
+    """Layers of which flash attention runs where a later unit lies, if that is a GPU and they are on the CPU; and that unit.
+
+    What no weights bind runs where the operation after it does, unless a GPU runs the one before: in a hybrid that may be
+    the next layer's, which reads its states early.
+    Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph, pass 2 (b10488).
+    """
+    if knowledge(shape) is not Knowledge.KNOWN or not any(layer.is_recurrent for layer in shape.layers):
+        return ()
+    nodes, units = _nodes_by_unit(shape, Attention.FLASH, HALF_PRECISION, True, engine)
+    found = []
+    written, follows = None, False
+    for node, unit in zip(nodes, units):
+        if node.is_view or (unit is None and node.root is not None):
+            continue
+        if unit is None:
+            follows = True
+            continue
+        if written is not None and follows and unit > written:
+            found.append((written, unit))
+        is_cache = node.root is not None and unit < shape.block_count and shape.layers[unit].attention != "none"
+        written, follows = (unit if is_cache else None), False
+    return tuple(found)
+
+
 def _from_afar_bytes(
     shape: ModelShape, layout: Cells, attention: Attention, cache_type: str, units: range
 ) -> int:

@@ -31,7 +31,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start impo
     Loadable,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
+    compute_bytes,
     devices_compute_bytes,
+    runs_flash_elsewhere,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._flash import (
     Attention,
@@ -54,6 +56,7 @@ EXPERT_TENSOR = "_exps"
 # Of a layer's quantised cache on the CPU the first GPU had up to 1.44 times as much beside its whole graph (gemma3:12b and
 # hunyuan:0.5b, half of their layers there, v0.5.0).
 QUANTISED_CACHE_TIMES = 1.5
+
 
 @dataclass(frozen=True)
 class UnitSums:
@@ -110,32 +113,52 @@ class UnitSums:
         whole = whole_compute_bytes(self.shape, self.settings)
         return (whole + (self.copied_bytes if with_cpu else 0), *[whole] * (gpu_count - 1))
 
+    def loses_flash(self, first: int) -> bool:
+        """Whether the engine does without flash attention because of layers before this unit, which lie on the CPU.
+
+        Where it is left to the engine, flash attention of all layers must run where they lie.
+        Source: llama.cpp src/llama-context.cpp, resolve_fused_ops (b11218); lfm2:350m with 6 and 8 of 17 units on the GPU.
+        """
+        settings = self.settings
+        is_left = settings.flash_attention == "auto" and not settings.is_quantised
+        if not first or not is_left or _resolved(self.shape, settings)[1] is not Attention.FLASH:
+            return False
+        return any(layer < first <= unit for layer, unit in runs_flash_elsewhere(self.shape, settings.engine))
+
     def computes(self, bounds: Sequence[int]) -> tuple[int, ...]:
         """Compute buffer of each GPU with the units from one bound to the next, while the GPUs take turns.
 
         Of a first GPU that computes for the CPU too it is the bound.
         """
         layout, attention = _resolved(self.shape, self.settings)
+        loses_flash = self.loses_flash(bounds[0])
+        if loses_flash:
+            attention = Attention.PLAIN_ROWS
         here = tuple(range(first, last) for first, last in zip(bounds, bounds[1:]))
-        computes = devices_compute_bytes(
-            self.shape, layout, attention, self.settings.kv_cache_type, here, 1, self.settings.engine
-        )
+        kind, engine = self.settings.kv_cache_type, self.settings.engine
+        computes = devices_compute_bytes(self.shape, layout, attention, kind, here, 1, engine)
         if not bounds[0]:
             return computes
-        return (*self.computes_bound(1, with_cpu=True), *computes[1:])
+        (bound,) = self.computes_bound(1, with_cpu=True)
+        if loses_flash:
+            bound = compute_bytes(self.shape, layout, attention, kind, engine=engine) + self.copied_bytes
+        return (bound, *computes[1:])
 
     def on_gpus(self, bounds: Sequence[int], computes: Sequence[int]) -> list[GpuMemory]:
         """What each GPU holds with the units from one bound to the next.
 
         The first GPU has a compute buffer without any of them, where it computes for the CPU.
         """
+        pool = self.pool_bytes
+        if self.loses_flash(bounds[0]):
+            pool = beside_units(self.shape, replace(self.settings, flash_attention="off")).gpus[0].pool_bytes
         return [
             GpuMemory(
                 layers=last - first,
                 weights_bytes=self.weights(first, last),
                 kv_cache=self.kv_cache(first, last),
                 compute_bytes=compute if last > first or (bounds[0] and not position) else 0,
-                pool_bytes=self.pool_bytes if last > first else 0,
+                pool_bytes=pool if last > first else 0,
             )
             for position, (first, last, compute) in enumerate(zip(bounds, bounds[1:], computes))
         ]

@@ -108,10 +108,16 @@ def _end_picking_rows(context: Context, current: Tensor) -> Tensor:
 
 
 def _end_norming_first(context: Context, current: Tensor) -> Tensor:
-    """The rows wanted are picked after the last norm."""
+    """The rows wanted are picked after the last norm, whose result is kept for those who predict further tokens.
+
+    Source: llama.cpp src/llama-graph.cpp, llm_graph_result::set_outputs, t_h_nextn (b10068 to b11434).
+    """
     form = dict(context.shape.model_form)
-    current = rows(norm(context, form, "output_norm", current), context.output_rows())
-    return context.graph.expand(product(context, context.shape.vocabulary_size, current))
+    normed = norm(context, form, "output_norm", current)
+    picked = rows(normed, context.output_rows())
+    logits = context.graph.expand(product(context, context.shape.vocabulary_size, picked))
+    context.graph.keep_until_here(normed)
+    return _pooled(context, picked) if context.shape.is_embedding else logits
 
 
 def _pooled(context: Context, current: Tensor) -> Tensor:
@@ -215,6 +221,7 @@ NORMALISED = Routing(normalises=True)
 NORMALISED_SCALED = Routing(normalises_if_told=True, scales=True)
 POST_NORM_ENCODER: dict[str, Any] = {"layer": encoder_layer, "begin": _begin_encoder, "end": _end_encoder}
 ROWS_AT_END: dict[str, Any] = {"resume": _resume_all_tokens, "end": _end_picking_rows}
+ROWS_AFTER_NORM: dict[str, Any] = {"resume": _resume_all_tokens, "end": _end_norming_first}
 
 TRANSFORMER = Architecture()
 EXPERTS = Architecture(Style(routing=NORMALISED))
@@ -230,10 +237,10 @@ NEMOTRON_H = Architecture(
         routing=Routing(normalises_if_told=True, scales=True, squared=True),
     ),
     layer=sole_mixer_layer,
-    **ROWS_AT_END,
+    **ROWS_AFTER_NORM,
 )
 DELTA_NET_HYBRID = Architecture(
-    Style(rows_at_end=True, expands_norm=True, routing=NORMALISED), layer=hybrid_layer, **ROWS_AT_END
+    Style(rows_at_end=True, expands_norm=True, routing=NORMALISED), layer=hybrid_layer, **ROWS_AFTER_NORM
 )
 # A block that predicts one token further, as a model of its own.
 PREDICTING = Architecture(
@@ -262,8 +269,7 @@ ARCHITECTURES = {
     "bailingmoe3": Architecture(
         Style(rows_at_end=True, routing=NORMALISED_SCALED),
         layer=delta_or_latent_layer,
-        resume=_resume_all_tokens,
-        end=_end_norming_first,
+        **ROWS_AFTER_NORM,
     ),
     "bert": Architecture(Style(centred=True, rotates="never"), **POST_NORM_ENCODER),
     "bitnet": TRANSFORMER,
@@ -279,8 +285,7 @@ ARCHITECTURES = {
             rows_at_end=True,
             routing=Routing(normalises_if_told=True),
         ),
-        resume=_resume_all_tokens,
-        end=_end_norming_first,
+        **ROWS_AFTER_NORM,
     ),
     "command-r": Architecture(Style(centred=True, parallel="feed_forward_residual")),
     "dbrx": Architecture(Style(centred=True, routing=NORMALISED)),
@@ -319,7 +324,7 @@ ARCHITECTURES = {
         begins_with_output=True,
     ),
     "gemma4": Architecture(
-        layer=gemma4_layer, begin=begin_gemma4, resume=resume_gemma4, end=_end_picking_rows
+        layer=gemma4_layer, begin=begin_gemma4, resume=resume_gemma4, end=_end_norming_first
     ),
     "glm-dsa": SPARSE_LATENT,
     "glm4": TRANSFORMER,
@@ -342,8 +347,7 @@ ARCHITECTURES = {
     "hunyuan_vl": Architecture(Style(norms_after_rotation=True)),
     "hy_v3": Architecture(
         Style(rows_at_end=True, routing=NORMALISED_SCALED),
-        resume=_resume_all_tokens,
-        end=_end_norming_first,
+        **ROWS_AFTER_NORM,
     ),
     "hy_v3/predicting": PREDICTING_LIKE_A_LAYER,
     "internlm2": TRANSFORMER,

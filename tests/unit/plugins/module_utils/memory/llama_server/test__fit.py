@@ -15,6 +15,9 @@ from statistics import median
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
+    runs_flash_elsewhere,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import (
     _dense_bytes,
     _refitted,
@@ -23,6 +26,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     unit_sums,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import AS_FIRST_READ
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,3 +233,41 @@ def test_what_the_first_gpu_is_handed_is_the_largest_tensor_whatever_its_type() 
     assert unit_sums(plain, halves).copied_bytes == plain.largest_tensor_bytes + 2 * cache
     assert unit_sums(plain, quantised).copied_bytes == plain.largest_tensor_bytes + 1.5 * cache * 34 // 32
     assert unit_sums(untold, halves).copied_bytes < unit_sums(plain, halves).copied_bytes
+
+
+# MiB of caches, states and compute buffer on the GPU that has all units from this one on, the others on the CPU (v0.5.0).
+@pytest.mark.parametrize(("first", "loses", "held_mib"), [(6, True, 381.1689), (7, False, 158.9941)])
+def test_an_attention_layer_before_the_first_recurrent_one_on_a_gpu_costs_flash_attention(
+    first: int, loses: bool, held_mib: float
+) -> None:
+    # granite4:micro-h has attention in layers 5, 15, 25 and 35.
+    model, settings = shape("granite4_micro-h"), LoadSettings(4096, 1, build=parse_build("v0.5.0"))
+    units = unit_sums(model, settings)
+    assert units.loses_flash(first) is loses
+    (gpu,) = units.on_gpus([first, 41], units.computes([first, 41]))
+    held = (gpu.kv_cache.total_bytes + gpu.compute_bytes) / MIB
+    assert held_mib < held < held_mib + 64
+    # The copy of 40 heads' scores in half precision.
+    assert (gpu.pool_bytes > 2 * 40 * 4096 * 512) is loses
+
+
+def test_where_flash_attention_is_not_left_to_the_engine_it_stays() -> None:
+    model = shape("granite4_micro-h")
+    for settings in (LoadSettings(4096, 1, flash_attention="on"), LoadSettings(4096, 1, kv_cache_type="q8_0")):
+        assert not unit_sums(model, settings).loses_flash(6)
+    assert not unit_sums(model, LoadSettings(4096, 1)).loses_flash(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("granite4_micro-h", [5, 15, 25, 35]),
+        # Experts, or a norm, are made before the next layer reads its states; others have none.
+        ("granite4_tiny-h", []),
+        ("qwen3.5_9b", []),
+        ("nemotron-3-nano_30b", []),
+        ("llama3.1_8b", []),
+    ],
+)
+def test_after_which_layers_it_is_lost(name: str, layers: list[int]) -> None:
+    assert runs_flash_elsewhere(shape(name), AS_FIRST_READ) == tuple((layer, layer + 1) for layer in layers)

@@ -98,6 +98,24 @@ def test_layers_that_run_again_lie_elsewhere_with_their_cache_and_send_it_all_to
         assert within(found.compute_bytes, compute_mib, 0.0001)
 
 
+# MiB of the compute buffer of the last of four GPUs, which has the output and no layer (v0.5.0).
+OUTPUT_ALONE = [
+    ("qwen3.5_9b", (4096, 1, 512, "f16", "auto"), 40.9634),
+    ("qwen3.5_9b", (4096, 8, 2048, "f16", "off"), 167.7036),
+    ("gemma4_e4b", (4096, 1, 512, "f16", "auto"), 26.0103),
+    ("gemma4_e4b", (4096, 8, 2048, "f16", "off"), 108.0786),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "compute_mib"), OUTPUT_ALONE)
+def test_a_gpu_with_the_output_alone_normalises_all_tokens_and_keeps_them(
+    name: str, row: tuple[Any, ...], compute_mib: float
+) -> None:
+    last = split(stored_shape(name), LoadSettings(*row, parse_build("v0.5.0")), [80 * GIB] * 3 + [8 * GIB])[-1]
+    assert last.layers == 1
+    assert within(last.compute_bytes, compute_mib, 0)
+
+
 # Their per-layer inputs are read piece by piece; the biases of their experts by the numbers of these.
 SHOW_PIECES, READ_INDICES = ("gemma3n", "gemma4"), ("gpt-oss",)
 MODELS = [*STEMS, *architectures()]
