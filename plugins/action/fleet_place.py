@@ -33,7 +33,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._remedies import remedies
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import names_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.report._next_command import pattern_of
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import shown
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._described_hosts import DescribedHosts
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._fleet_module import FleetModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._highs import solver
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._report_folder import write_files
@@ -62,9 +64,11 @@ class ActionModule(FleetModule):
         may_hold = {demand.name: self._matching(demand, options["hosts"], variables) for demand in demands}
         survive, seconds = lost_hosts(options["survive"]), solver_seconds(options["solver_seconds"])
         solve = solver()
+        described = DescribedHosts(variables, [demand.name for demand in demands])
         if options["check_only"]:
-            return {}
-        found, left_out = read_hosts(options["hosts"], demands, may_hold, variables["hostvars"])
+            hosts = [name for name in options["hosts"] if described.inputs_json(name) is None]
+            return {"to_read": [pattern_of(name) for name in hosts]}
+        found, left_out = read_hosts(options["hosts"], demands, may_hold, variables["hostvars"], described)
         try:
             outcome = placed(
                 demands,
@@ -143,8 +147,9 @@ def read_hosts(
     demands: Sequence[FleetDemand],
     may_hold: Mapping[str, frozenset[str]],
     hostvars: Mapping[str, Mapping[str, Any]],
+    described: DescribedHosts,
 ) -> tuple[dict[str, Found], dict[str, str]]:
-    """What the play has read of each host; and why others take no part."""
+    """What the play has read of each host, or what describes it; and why others take no part."""
     spreads = sorted({demand.spread for demand in demands if demand.spread})
     found, left_out = {}, {}
     # Of hosts that are described alike the text is the same, which with many models is most of the memory.
@@ -152,7 +157,8 @@ def read_hosts(
     named: dict[str, str] = {}
     for name in hosts:
         variables = hostvars[name]
-        read = variables.get("ollama_plan_result") or {}
+        text = described.inputs_json(name)
+        read = {"inputs_json": text} if text else variables.get("ollama_plan_result") or {}
         if read.get("unreachable"):
             left_out[name] = shown(f"it cannot be reached: {read.get('msg', '')}"[:500])
             continue

@@ -85,11 +85,11 @@ class ActionModule(HostModule):
         if boolean(given.get("role_variables", False)):
             values = given_values((*SPECS[ROLE]["main"], *PRIVATE), task_vars or {}, self._templar.template)
             # Before the options, which have other names.
-            refusals = self._refusals(task_vars or {}, values)
+            refusals = refusals_of(task_vars or {}, values)
             if refusals:
                 return {**result, "failed": True, "msg": "; ".join(refusals)}
             given = {**plan_options(values, ARGUMENT_SPEC), **given}
-        options = _validated(given)
+        options = validated(given)
         read = self._read(options, task_vars)
         if read.get("failed") or read.get("unreachable"):
             return {**read, **result}
@@ -99,7 +99,8 @@ class ActionModule(HostModule):
         name = str((task_vars or {}).get("inventory_hostname", "host"))
         if options["only_inputs"] and not read.get("failures"):
             forget_options(self._task)
-            text = json.dumps(placement_inputs(options, parts(read)), separators=(",", ":"))
+            observed = (read.get("planned_for") or {}).get("observed") or []
+            text = json.dumps(placement_inputs(options, parts(read), observed), separators=(",", ":"))
             return {**result, "changed": False, "inputs_json": text}
         kept = Path(C.DEFAULT_LOCAL_TMP) / "gpufleet-plans"
         outcome = answer(options, read, name, lambda inputs: planned_once(kept, inputs, plan_of), pulls)
@@ -142,9 +143,6 @@ class ActionModule(HostModule):
             return Pulls(), told
         return pulls_of(asked, told), {**read, TO_COME: told.get("descriptions") or []}
 
-    def _refusals(self, task_vars: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-        return settings_by_fact(task_vars) + unknown_variables(task_vars) + unfit_values(ROLE, values)
-
     def _read(self, options: Mapping[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         if not options["gather"]:
             return {}
@@ -186,7 +184,12 @@ class ActionModule(HostModule):
         return {name: seen[name] for name in (*COMPARED, "failed", "unreachable", "msg") if name in seen}
 
 
-def _validated(given: Mapping[str, Any]) -> dict[str, Any]:
+def refusals_of(variables: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Why a host with these variables, of which the role's have these values, is not planned, one sentence each."""
+    return settings_by_fact(variables) + unknown_variables(variables) + unfit_values(ROLE, values)
+
+
+def validated(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options with their types and defaults.
 
     Raises: AnsibleActionFail where one does not fit.

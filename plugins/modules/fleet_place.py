@@ -12,7 +12,8 @@ version_added: 1.0.0
 description:
   - Decides which host holds which models with how many slots, so that every demand is met by plans that the planner calls
     safe. It reads what M(gpufleet.ollama.ollama_plan) has left of each host of the play with
-    O(gpufleet.ollama.ollama_plan#module:only_inputs=true).
+    O(gpufleet.ollama.ollama_plan#module:only_inputs=true). Hosts that are described whole by their variables of the role
+    P(gpufleet.ollama.ollama_plan#role) need no task of their own, which of many hosts saves most of the time.
   - Demands of a higher priority are met first. Of the placements that meet as much, and survive the loss of a host where
     O(survive=1), the one with the fewest models to pull and to load is taken, then that on the fewest hosts, that which
     changes the fewest of them, and that which leaves most memory free.
@@ -114,4 +115,10 @@ file:
   description: The file that was written.
   returned: when O(file) is given
   type: str
+to_read:
+  description: >-
+    The hosts, as patterns, that are not described whole, so that the module M(gpufleet.ollama.ollama_plan) has to read them.
+  returned: when O(check_only=true)
+  type: list
+  elements: str
 """

@@ -146,6 +146,13 @@ ansible_facts:
           returned: always
           type: int
           sample: 61203283968
+        system_memory_limit_bytes:
+          description:
+            - What O(unit) may take of the host's memory, in bytes, by C(MemoryMax=) or C(MemoryHigh=) of the unit.
+            - Null where it may take all of it.
+          returned: always
+          type: int
+          sample: 34359738368
         visibility:
           description:
             - The variables of the service that decide which GPUs it sees, as far as they are set.
@@ -203,6 +210,13 @@ ansible_facts:
               returned: always
               type: str
               sample: gfx1100
+            rocm_node:
+              description:
+                - An AMD GPU's number among ROCm's nodes, by which C(HSA_OVERRIDE_GFX_VERSION_1) and its like name it.
+                - Processors are counted too. Null of others.
+              returned: always
+              type: int
+              sample: 1
             memory_total_bytes:
               description: Memory of the device, in bytes. Null when it is not told.
               returned: always

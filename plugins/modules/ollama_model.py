@@ -267,7 +267,7 @@ def main() -> None:
                 "free_bytes": host.free_bytes(),
                 "models_path": host.models_path,
                 "no_room": no_room,
-                "descriptions": _descriptions(steps) if module.params["describe"] else [],
+                "descriptions": _descriptions(host, steps) if module.params["describe"] else [],
             }
         before = [_line(step.name, host.digest_of(step.name)) for step in steps]
         _finish(module, host, steps, before, result)
@@ -324,14 +324,14 @@ def _line(name: str, digest: str) -> str:
     return f"{name} {digest[:12]}\n" if digest else ""
 
 
-def _descriptions(steps: list[ModelStep]) -> list[dict[str, Any]]:
+def _descriptions(host: Upkeep, steps: list[ModelStep]) -> list[dict[str, Any]]:
     """Of the models that are to come; what of one cannot be told is its note."""
     found = []
     for step in steps:
         if step.action in ("", REMOVE):
             continue
         try:
-            found.append(described(step))
+            found.append(described(host, step))
         except UNDESCRIBED as error:
             step.note = step.note or str(error)
     return found

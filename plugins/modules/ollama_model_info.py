@@ -190,6 +190,11 @@ missing:
   type: list
   elements: str
   sample: []
+ids:
+  description: The ID that the server gives to each model of O(names) that it has, C(ollama list) shows its first 12 digits.
+  returned: success
+  type: dict
+  sample: {"gemma3:4b": "a2af6cc3eb7fa8be8504abaf9b04e88f17a119ec3f04a3addf55f92841195f5a"}
 loaded:
   description:
     - The models that are loaded, as the server reports them. Its sizes are lower bounds.

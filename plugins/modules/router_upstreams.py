@@ -80,7 +80,7 @@ upstreams:
       type: list
       elements: str
     id:
-      description: The name in paths, without slashes.
+      description: The name in paths, without slashes; it depends on no other model.
       type: str
     upstream:
       description: The name in the router's file.
@@ -92,7 +92,7 @@ upstreams:
       description: The context length that every request may have, in tokens; 0 where it is not known.
       type: int
     servers:
-      description: Its hosts with C(host), C(address) and C(slots).
+      description: Its hosts with C(host), C(id) (the name in the router's file), C(address) and C(slots).
       type: list
       elements: dict
 notes:

@@ -4,6 +4,7 @@
 """Prints what a run over many hosts costs, beside a playbook that only does what an admin would script by hand.
 
 python tests/bench/fleet.py [--hosts 1000] [--real 50] [--rounds 3] [--forks 10] [--settings] [--far MS ...] [--check]
+python tests/bench/fleet.py --changed HOSTS [--rounds 3] [--forks 10]
 
 1. Executions: modules run on each of the real hosts (systemd in containers, over ssh) where nothing changes, counted at
    the connection, and how many bytes are sent for each.
@@ -12,9 +13,12 @@ python tests/bench/fleet.py [--hosts 1000] [--real 50] [--rounds 3] [--forks 10]
    --settings also other forks, and without what ansible.cfg sets, one after the other. With --far also with hosts whose
    answers come later by so many ms.
 3. Growth: the same on stand-ins, whose connection answers at once with what a real host answered: what is left is the
-   control node's own work. Memory is that of the largest process, and its growth is held to the promise from 100
-   hosts on: before that, what a run keeps of a host still fits into memory that the process has taken to start.
+   control node's own work. Memory is that of the largest process, and held to the promise between the two largest
+   fleets: in small ones what a run keeps of a host still fits into memory that the process has taken to start.
 4. The report of the largest fleet, made of the facts of tests/report/fleet.py.
+
+With --changed nothing of that but site.yml and the playbook by hand where a value changes, each on so many hosts of its
+own: from the start to a service that was restarted and looked at.
 
 With --check it fails where a figure is worse than the project promises. Booting hosts needs root.
 """
@@ -53,7 +57,8 @@ MIB = 1 << 20
 MOST_EXECUTIONS = {SITE: 1, DRIFT: 1}
 MOST_TIMES_BY_HAND = 1.0  # on the clock, and of the control node's processors for each host
 MOST_SENT_KIB = 450
-MOST_GROWTH = 1.2  # of time per host from the small fleet to the largest, of memory from the middle one on
+MOST_GROWTH = 1.1  # of time per host from the small fleet to the largest
+MOST_KIB_FOR_A_HOST_MORE = 40  # of the largest process, which is another one in larger fleets
 MOST_REPORT_SECONDS, MOST_REPORT_BYTES = 5.0, 5 * MIB
 
 
@@ -79,6 +84,9 @@ class Verdict:
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.changed:
+        print_changed(arguments)
+        return
     verdict = Verdict()
     with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as name:
         answers = Path(name, "answers")
@@ -118,6 +126,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--settings", action="store_true", help="also time other settings of Ansible")
     parser.add_argument(
         "--far", type=int, nargs="*", default=[], metavar="MS", help="also time hosts a round trip away"
+    )
+    parser.add_argument(
+        "--changed", type=int, default=0, help="only hosts where a value changes, so many of each"
     )
     parser.add_argument("--check", action="store_true", help="fail where a promise is broken")
     return parser.parse_args()
@@ -218,34 +229,71 @@ def print_times(inventory: Path, arguments: argparse.Namespace, verdict: Verdict
         for name, (playbook, options) in runs.items():
             costs[name].append(play(playbook, inventory, arguments.forks, *options))
     print(f"\nnothing to change on {arguments.real} hosts over ssh, {arguments.forks} forks, load {load()}")
+    ratios = print_costs(costs)
+    for name in ("site.yml, one batch", "drift.yml"):
+        verdict.hold(f"wall time of {name} in times of that by hand", ratios[name], MOST_TIMES_BY_HAND)
+    return ratios
+
+
+def print_costs(costs: Mapping[str, Sequence[Cost]]) -> dict[str, float]:
+    """A line for each playbook whose runs took turns; the medians of their wall times in times of that by hand."""
     print("run                          wall s (each round)           times by hand    CPU s, control node")
-    base, ratios = costs["by hand"], {}
+    ratios = {}
     for name, took in costs.items():
-        ratio = ratios[name] = statistics.median(one.wall_seconds / by.wall_seconds for one, by in zip(took, base))
+        pairs = zip(took, costs["by hand"])
+        ratios[name] = statistics.median(one.wall_seconds / by.wall_seconds for one, by in pairs)
         cpu = statistics.median(one.cpu_seconds for one in took)
         walls = " ".join(f"{one.wall_seconds:6.1f}" for one in took)
-        print(f"{name:28} {walls:30} {ratio:12.2f} {cpu:22.1f}")
-        if name in ("site.yml, one batch", "drift.yml"):
-            verdict.hold(f"wall time of {name} in times of that by hand", ratio, MOST_TIMES_BY_HAND)
+        print(f"{name:28} {walls:30} {ratios[name]:12.2f} {cpu:22.1f}")
     return ratios
+
+
+def print_changed(arguments: argparse.Namespace) -> None:
+    """Both playbooks in turn, each on hosts of its own, with a value that is another in each round."""
+    costs: dict[str, list[Cost]] = collections.defaultdict(list)
+    with real_hosts(2 * arguments.changed) as inventory:
+        names = sorted(yaml.safe_load(inventory.read_text())["all"]["hosts"])
+        ours, by_hand = ",".join(names[::2]), ",".join(names[1::2])
+        # The playbook by hand expects it, as site.yml makes it where both run on the same hosts.
+        folder = "path=/etc/systemd/system/ollama.service.d state=directory mode=0755"
+        ansible = Path(sys.executable).with_name("ansible")
+        run(
+            [ansible, "-i", inventory, "all", "--limit", by_hand, "-m", "ansible.builtin.file", "-a", folder],
+            {},
+        )
+        for number in range(arguments.rounds + 1):
+            requests = 3 + number % 2
+            environment = {"OLLAMA_MAX_LOADED_MODELS": "2", "OLLAMA_NUM_PARALLEL": str(requests)}
+            runs: dict[str, tuple[Path, str, dict[str, Any]]] = {
+                "by hand": (BY_HAND, by_hand, {"by_hand_environment": environment}),
+                "site.yml, one batch": (
+                    SITE,
+                    ours,
+                    {"ollama_plan_requests": requests, "gpufleet_serial": "100%"},
+                ),
+            }
+            for name, (playbook, limit, variables) in runs.items():
+                options = ("--limit", limit, "-e", json.dumps(variables))
+                cost = play(playbook, inventory, arguments.forks, *options)
+                if number:  # the first one finds hosts as they were made
+                    costs[name].append(cost)
+    print(f"\na changed value on {arguments.changed} hosts over ssh, {arguments.forks} forks, load {load()}")
+    print_costs(costs)
 
 
 def print_far(inventory: Path, arguments: argparse.Namespace, milliseconds: int) -> None:
     """The playbooks in turn on the same hosts, whose answers come a round trip later."""
-    print(f"\nevery answer {milliseconds} ms later    wall s (each round)           times by hand")
     proxy = f"-o ProxyCommand='{sys.executable} {HERE / 'far.py'} {milliseconds} %h %p'"
     path = f"ansible_control_path=/dev/shm/gpufleet-hosts/far-{milliseconds}-%%C"
-    costs: dict[str, list[float]] = collections.defaultdict(list)
+    costs: dict[str, list[Cost]] = collections.defaultdict(list)
     for _round in range(arguments.rounds):
         for name, playbook in (("by hand", BY_HAND), ("site.yml, one batch", SITE), ("drift.yml", DRIFT)):
             options = ONE_BATCH if playbook == SITE else ()
-            cost = play(
-                playbook, inventory, arguments.forks, *options, "-e", path, ANSIBLE_SSH_EXTRA_ARGS=proxy
-            )
-            costs[name].append(cost.wall_seconds)
-    for name, took in costs.items():
-        ratio = statistics.median(one / by for one, by in zip(took, costs["by hand"]))
-        print(f"{name:28} {' '.join(f'{one:6.1f}' for one in took):30} {ratio:12.2f}")
+            environment = {"ANSIBLE_SSH_EXTRA_ARGS": proxy}
+            cost = play(playbook, inventory, arguments.forks, *options, "-e", path, **environment)
+            costs[name].append(cost)
+    print(f"\nevery answer {milliseconds} ms later, load {load()}")
+    print_costs(costs)
 
 
 def print_settings(inventory: Path, arguments: argparse.Namespace) -> None:
@@ -298,8 +346,8 @@ def print_growth(
         if playbook != BY_HAND and arguments.hosts > MIDDLE_FLEET:
             time_growth = times[arguments.hosts] / times[SMALL_FLEET]
             verdict.hold(f"growth of time per host of {playbook.name}", time_growth, MOST_GROWTH)
-            memory_growth = memories[arguments.hosts] / memories[half]
-            verdict.hold(f"growth of memory per host of {playbook.name}", memory_growth, MOST_GROWTH)
+            memory_kib = memories[arguments.hosts] / 1024
+            verdict.hold(f"KiB for a host more of {playbook.name}", memory_kib, MOST_KIB_FOR_A_HOST_MORE)
     return cpu_ms
 
 

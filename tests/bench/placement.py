@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Times the placement of 20 and 40 models on 1,000 hosts of 12 kinds, and prints what was placed and what was proven.
 
-With --playbook also place.yml over as many described hosts, whose reading takes most of the time.
+With --playbook also place.yml over as many described hosts.
 """
 
 from __future__ import annotations

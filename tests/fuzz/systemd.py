@@ -36,7 +36,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedenc
     with_dropin,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
-    container_of,
+    container_in,
+    control_group,
     parse_socket_table,
     process_environment,
     process_name,
@@ -138,7 +139,7 @@ def _proc(data: bytes) -> None:
     proc = str(_PROC.path)
     json.dumps([process.to_dict() for process in unit_processes(42, proc)])
     unit_of(42, proc)
-    container_of(42, proc)
+    container_in(control_group(42, proc))
     process_environment(42, proc)
     process_name(42, proc)
     parse_socket_table(files["net/tcp"].decode("ascii", "replace"))

@@ -4,7 +4,7 @@
 
 """A front before a registry that answers blobs with a redirect, as Ollama expects it, and makes faults on the way.
 
-    python3 front.py PORT [BACKEND_PORT] [FAULTS.json]
+    python3 front.py PORT [BACKEND_PORT] [FAULTS.json] [CERTIFICATE_AND_KEY.pem]
 
 Without a backend it keeps what is pushed to it, as far as a push and a pull ask for it. The faults are read anew at each
 request: `{"cut_after": BYTES, "cuts": TIMES}` closes the connection, `{"stall_after": BYTES, "stall_seconds": S}`,
@@ -18,6 +18,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import ssl
 import sys
 import threading
 import time
@@ -44,6 +45,7 @@ class Front(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, str]] = []
         self.cuts = 0
         self.given: dict[str, Any] = {}
+        self.scheme = "http"
         self._faults = faults
 
     @property
@@ -59,6 +61,13 @@ class Front(ThreadingHTTPServer):
     def start(self) -> Front:
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
+
+    def speak_tls(self, certificate: Path) -> None:
+        """certificate: a file with its key too."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.scheme = "https"
 
     def stop(self) -> None:
         self.shutdown()
@@ -101,7 +110,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith(DIRECT):
             self._direct(faults, asked)
         elif "/blobs/" in self.path and self.command == "GET" and not faults.get("no_redirect"):
-            place = faults.get("redirect", f"http://127.0.0.1:{self.server.port}{DIRECT}{self.path}")
+            # Another host than the one that was asked, where it is one of this machine.
+            asked_as = self.headers.get("Host", "localhost").replace("localhost", "127.0.0.1")
+            place = faults.get("redirect", f"{self.server.scheme}://{asked_as}{DIRECT}{self.path}")
             self._answer(307, {"Location": place})
         else:
             status, headers, body = self.server.fetch("GET", self.path, {"Accept": self.headers.get("Accept", "*/*")}, None)
@@ -188,6 +199,7 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    Front(
-        int(given[0]), int(given[1]) if len(given) > 1 else 0, Path(given[2]) if len(given) > 2 else None
-    ).serve_forever()
+    own = Front(int(given[0]), int(given[1]) if len(given) > 1 else 0, Path(given[2]) if len(given) > 2 else None)
+    if len(given) > 3:
+        own.speak_tls(Path(given[3]))
+    own.serve_forever()

@@ -143,9 +143,9 @@ def _bar(left: int, top: int, card_bytes: int, held: Sequence[tuple[str, int]]) 
         fits = len(label) * LETTER < width
         parts += [
             f'<rect x="{start:.1f}" y="{top}" width="{width:.1f}" height="30" fill="{COLOURS[name]}"/>',
-            _text(
-                start + (8 if fits else width + 4), top + 20, label, size=12, fill="#fff" if fits else "#222"
-            ),
+            _text(start + 8, top + 20, label, size=12, fill="#fff")
+            if fits
+            else _text(start, top + 46, label, size=12),
         ]
         start += width
     return parts

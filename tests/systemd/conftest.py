@@ -145,6 +145,12 @@ class Host:
                 assert time.monotonic() < deadline, f"{self.name} did not boot"
             time.sleep(0.2)
 
+    def disconnect(self) -> None:
+        """Take the host off the network, so that nothing of it answers."""
+        pid = hosts.engine.inspect(self.fleet.container(self.name))["State"]["Pid"]
+        command = ["nsenter", f"--target={pid}", "--net", "ip", "link", "set", "eth0", "down"]
+        subprocess.run(command, check=True, capture_output=True)
+
     def make_writable(self, path: str) -> None:
         """Remount what was mounted read-only, which a host cannot do from within."""
         pid = hosts.engine.inspect(self.fleet.container(self.name))["State"]["Pid"]

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import time
 
 import pytest
+import yaml
 from ansible_collections.gpufleet.ollama.tests.registry.models import small_model
 
 from .conftest import CHECKOUT, PATIENCE_SECONDS
@@ -71,6 +74,20 @@ def faults(host, **made):
     host.write(FAULTS, json.dumps(made))
 
 
+def filled(host, model, backend):
+    """Has a front on the host, before a registry or alone (`0`), with a model that the host itself has not."""
+    host.write("/root/front.py", (CHECKOUT / "tests/registry/front.py").read_text())
+    host.run("systemd-run", "--unit=front", "python3", "/root/front.py", "5001", backend, FAULTS)
+    put_file(host, FILE, model)
+    host.shell("until python3 -c 'import socket; socket.create_connection((\"localhost\", 5001))'; do sleep 0.2; done")
+    digest = f"sha256:{host.run('sha256sum', FILE).split()[0]}"
+    host.run("python3", "-c", PUT, f"/api/blobs/{digest}", FILE)
+    ask(host, "POST", "/api/create", {"model": NAME, "files": {"model.gguf": digest}, "stream": False})
+    ask(host, "POST", "/api/push", {"model": NAME, "insecure": True, "stream": False})
+    ask(host, "DELETE", "/api/delete", {"model": NAME})
+    assert installed(host) == {}
+
+
 @pytest.fixture
 def registry(make_host, tmp_path):
     """`registry()` is a host whose registry has a model, which the host itself has not; its file lies there too."""
@@ -79,16 +96,7 @@ def registry(make_host, tmp_path):
         host = make_host(**{**CARD, **settings})
         host.write("/etc/docker/registry/config.yml", OPEN)
         host.shell("systemctl restart docker-registry")
-        host.write("/root/front.py", (CHECKOUT / "tests/registry/front.py").read_text())
-        host.run("systemd-run", "--unit=front", "python3", "/root/front.py", "5001", "5000", FAULTS)
-        put_file(host, FILE, small_model(tmp_path))
-        host.shell("until python3 -c 'import socket; socket.create_connection((\"localhost\", 5001))'; do sleep 0.2; done")
-        digest = f"sha256:{host.run('sha256sum', FILE).split()[0]}"
-        host.run("python3", "-c", PUT, f"/api/blobs/{digest}", FILE)
-        ask(host, "POST", "/api/create", {"model": NAME, "files": {"model.gguf": digest}, "stream": False})
-        ask(host, "POST", "/api/push", {"model": NAME, "insecure": True, "stream": False})
-        ask(host, "DELETE", "/api/delete", {"model": NAME})
-        assert installed(host) == {}
+        filled(host, small_model(tmp_path), "5000")
         return host
 
     return make
@@ -197,3 +205,115 @@ def test_a_disk_that_is_too_small_is_told_before_anything_comes(registry):
     assert run.return_code != 0
     assert "the disk of /usr/share/ollama/.ollama/models has no room" in run.output
     assert have(host, SOURCE).return_code == 0
+
+
+def test_a_disk_that_fills_up_in_the_middle_costs_a_sentence_and_what_came_is_kept(registry):
+    store = "/usr/share/ollama/.ollama/models"
+    host = registry(run_options=(f"--tmpfs={store}:size=600k,mode=0777",))
+    faults(host, rate=15_000)
+    task = {"gpufleet.ollama.ollama_model": {"models": [SOURCE], "keep_free_bytes": 0, "slice_seconds": 3}}
+    running = host.start(host._write_playbook([task], {}))
+    host.shell(f"until ls {store}/blobs/*-partial-0; do sleep 0.2; done; sleep 2")
+    host.shell(f"cat /dev/zero > {store}/filler || true")
+    output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
+    assert running.returncode != 0, output
+    assert "no space left on device; the disk is full: make room and run it again" in " ".join(output.split())
+    assert installed(host) == {}
+    assert host.shell(f"ls {store}/blobs").count("-partial-") > 0
+    # Still full: it is told before anything comes.
+    again = have(host, SOURCE)
+    assert again.return_code != 0
+    assert f"the disk of {store} has no room" in again.output
+    faults(host)
+    host.shell(f"rm {store}/filler")
+    resumed = have(host, SOURCE)
+    assert (resumed.return_code, list(installed(host))) == (0, [NAME]), resumed.output
+
+
+def test_site_pulls_a_wanted_model_that_is_installed_as_another_than_is_pinned(registry, tmp_path):
+    host = registry()
+
+    def make(seed):
+        """The digest of a model of that name, made on the host."""
+        path = f"/srv/{seed}.gguf"
+        put_file(host, path, small_model(tmp_path, seed))
+        digest = f"sha256:{host.run('sha256sum', path).split()[0]}"
+        host.run("python3", "-c", PUT, f"/api/blobs/{digest}", path)
+        ask(host, "POST", "/api/create", {"model": NAME, "files": {"model.gguf": digest}, "stream": False})
+        return installed(host)[NAME]
+
+    pinned = make(2)
+    ask(host, "POST", "/api/push", {"model": NAME, "insecure": True, "stream": False})
+    assert make(3) != pinned
+    settings = {**SETTINGS, "ollama_pull_models": [{**SOURCE, "digest": pinned[:12]}]}
+    applied = host.playbook("site", **settings)
+    assert applied.return_code == 0, applied.output
+    assert installed(host) == {NAME: pinned}
+    assert host.playbook("site", **settings).changed == 0
+
+
+THROTTLED = [{"hosts": "ollama", "gather_facts": False, "tasks": [ROLE]}]
+
+
+def test_no_more_hosts_pull_at_once_than_may(make_hosts, tmp_path):
+    hosts = make_hosts(**{name: {"gpus": "rtx3060_12gb"} for name in "abc"})
+    model = small_model(tmp_path)
+    for host in hosts:
+        filled(host, model, "0")
+        faults(host, rate=len(model) // 8)
+    settings = {"ollama_pull_models": [SOURCE], "ollama_pull_keep_free_bytes": 0, "ollama_pull_throttle": 2}
+    playbook = tmp_path / "pull.yml"
+    playbook.write_text(yaml.safe_dump([{**THROTTLED[0], "vars": settings}]))
+    running = hosts[0].start(playbook)
+    pulling = []
+    while running.poll() is None:
+        pulling.append(sum("-partial" in host.shell("ls /usr/share/ollama/.ollama/models/blobs") for host in hosts))
+        time.sleep(0.1)
+    assert running.returncode == 0, running.communicate()[0]
+    assert max(pulling) == 2, pulling
+    assert [list(installed(host)) for host in hosts] == [[NAME]] * 3
+
+
+PROXY = """
+Port 3128
+Listen 0.0.0.0
+Timeout 60
+BasicAuth user hunter2
+"""
+BEYOND = "registry.internal"
+KIND = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+
+
+def test_the_look_goes_by_the_proxy_of_the_service(make_hosts, tmp_path):
+    """Debian's tinyproxy, which alone knows the registry's name, by plain HTTP and by TLS."""
+    host, gate = make_hosts(a={"gpus": "rtx3060_12gb"}, gate={"gpus": "rtx3060_12gb", "packages": ("tinyproxy",)})
+    key, signed = tmp_path / "key", tmp_path / "signed"
+    subject = ("-subj", f"/CN={BEYOND}", "-addext", f"subjectAltName=DNS:{BEYOND}")
+    subprocess.run(["openssl", "req", *KIND, *subject, "-keyout", key, "-out", signed], check=True, capture_output=True)
+    filled(gate, small_model(tmp_path), "0")
+    gate.write("/root/pair.pem", key.read_text() + signed.read_text())
+    gate.run("systemd-run", "python3", "/root/front.py", "5002", "5001", "/root/none.json", "/root/pair.pem")
+    gate.shell(f"echo 127.0.0.1 {BEYOND} >> /etc/hosts")
+    gate.write("/etc/tinyproxy/tinyproxy.conf", PROXY)
+    gate.shell("systemctl restart tinyproxy")
+    cafile = host.run("python3", "-c", "import ssl; print(ssl.get_default_verify_paths().openssl_cafile)").strip()
+    host.write(cafile, signed.read_text())
+
+    def planned(port, login):
+        url = f"http://{login}{gate.shell('hostname -I').split()[0]}:3128"
+        given = host.service({"HTTP_PROXY": url, "https_proxy": url, "NO_PROXY": "127.0.0.0/8,.example.com"})
+        assert given.return_code == 0, given.output
+        name = f"{BEYOND}:{port}/team/model:v1"
+        wanted = {"ollama_plan_wanted": [{"name": name, "context_length": 2048, "requests": 2}]}
+        source = {"ollama_pull_models": [{"name": name, "insecure": port == 5001}]}
+        run = host.playbook("plan", **{**SETTINGS, **wanted, **source})
+        assert "hunter" not in run.output
+        return run
+
+    for port in (5001, 5002):
+        shown = planned(port, "user:hunter2@")
+        assert shown.return_code == 0, shown.output
+        assert f"to pull: {BEYOND}:{port}/team/model:v1, 0 MiB" in shown.output
+    refused = planned(5002, "user:hunter3@")
+    assert refused.return_code != 0
+    assert "wants a login but does not take that of the variable" in " ".join(refused.output.split())

@@ -56,6 +56,20 @@ OBSTACLES = [
         "systemd does not load ollama.service, its state is masked",
     ),
     (
+        "systemctl disable --now ollama; mv /etc/systemd/system/ollama.service /etc/systemd/system/llm.service; "
+        "systemctl daemon-reload; systemctl enable --now llm",
+        "systemctl disable --now llm; mv /etc/systemd/system/llm.service /etc/systemd/system/ollama.service; "
+        "systemctl daemon-reload; systemctl enable --now ollama",
+        "there is no ollama.service on this host, Ollama runs as llm.service (pid ",
+    ),
+    (
+        "printf '#!/bin/sh\\nexit 0\\n' >/usr/bin/docker; chmod 755 /usr/bin/docker; systemctl stop ollama; "
+        "printf '[Service]\\nType=oneshot\\nRestart=no\\nRemainAfterExit=yes\\nExecStart=\\n"
+        f"ExecStart=/usr/bin/docker compose up -d\\n' >{D}/docker.conf",
+        f"rm {D}/docker.conf; systemctl daemon-reload; systemctl start ollama",
+        "ollama.service runs its program in a container (docker)",
+    ),
+    (
         "systemctl disable --now ollama",
         "systemctl enable --now ollama",
         "ollama.service is stopped and disabled, so that somebody wants it not to run",

@@ -51,6 +51,7 @@ class Fleet:
 
     def __init__(self, hosts, kind: str) -> None:
         self.host, self.router, self.folder = hosts[0], hosts[-1], hosts[0].folder
+        self.hosts = {host.name: host for host in hosts}
         self.addresses = {host.name: host.shell("hostname -I").split()[0] for host in hosts}
         self.extra = self.folder / "extra.yml"
         self.variables = {
@@ -78,6 +79,14 @@ class Fleet:
         running = self.host.start(playbook, "-i", str(self.extra), *arguments)
         output, _unused = running.communicate(timeout=PATIENCE_SECONDS)
         return Run(running.returncode, output)
+
+    def lose(self, name: str, how: str) -> None:
+        """Takes a host away without a word, from now on."""
+        host = self.hosts[name]
+        if how == "refused":
+            host.shell("systemctl mask --now --runtime ollama & systemctl kill --signal=KILL ollama; wait")
+        else:
+            host.disconnect()
 
     def ask(self) -> int:
         """The status of one streamed answer; one that ends too early counts as 0."""
@@ -144,6 +153,29 @@ def test_a_restart_loses_no_request_and_what_is_too_much_waits_or_is_told_to_com
     statuses = fleet.loaded_while(stop, 6 * SLOTS)
     assert statuses[200] > 0
     assert set(statuses) == ({200} if kind == "haproxy" else {200, 503}), statuses
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_a_host_that_is_lost_loses_only_what_it_was_answering(make_hosts, kind, how):
+    fleet = Fleet(make_hosts(a=CARD, b=CARD, c=CARD, balancer=ROUTER), kind)
+    first = fleet.run(CHECKOUT / "playbooks" / "site.yml")
+    assert first.return_code == 0, first.output
+    told = fleet.run(fleet.playbook)
+    assert told.return_code == 0, told.output
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        # One slot of those that remain is left free.
+        load = pool.submit(fleet.loaded_while, stop, 2 * SLOTS - 1)
+        time.sleep(4)
+        fleet.lose("b", how)
+        time.sleep(12)
+        stop.set()
+        statuses = load.result()
+    lost = sum(count for status, count in statuses.items() if status != 200)
+    assert statuses[200] > 4 * SLOTS, statuses
+    assert lost <= SLOTS, statuses
+    assert set(statuses) <= {200, 0, 502, 503, 504}, statuses
 
 
 def test_a_file_that_the_router_does_not_take_is_not_put_in_place_and_a_reload_that_fails_is_taken_back(make_hosts):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The gpufleet.ollama developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An HTTP connection with one deadline and one number of bytes for all that its peer may do."""
+"""An HTTP connection with one deadline and one number of bytes for all that its peer, and a proxy before it, may do."""
 
 from __future__ import annotations
 
@@ -12,11 +12,39 @@ import ipaddress
 import socket
 import ssl
 import time
+from dataclasses import field
 from typing import Any
+
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
+
+# Of what a proxy says beside its status.
+_REASON_CHARACTERS = 80
+_NOT_TO_BE_SENT = "it lies on this machine or its own link, where no other may send anybody"
 
 
 class TooLong(OSError):
     """The peer has sent more bytes than may be read."""
+
+
+class ProxyRefusal(OSError):
+    """The proxy does not let the request through; the message is what it answers. wants_login: whether for want of a login."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"it answers {status} {reason[:_REASON_CHARACTERS]}".rstrip())
+        self.wants_login = status == http.client.PROXY_AUTHENTICATION_REQUIRED
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An HTTP proxy. variable: which names it. authorization: its Proxy-Authorization header; empty without a login."""
+
+    variable: str
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"the proxy {_place(self.host, self.port)} (the service's {self.variable})"
 
 
 class Budget:
@@ -101,7 +129,8 @@ class Connection(http.client.HTTPConnection):
 
     Only the resolver has times of its own, where the host is a name that must be asked for.
     may_be_near: whether it may lead to this machine or to its own link, where others listen only for those that are there:
-    a cloud's metadata, a service's administration. is_near: whether it has.
+    a cloud's metadata, a service's administration. is_near: whether it has. By a proxy it does not lead here: where a name
+    leads to is then the proxy's to know, and to refuse.
     """
 
     def __init__(
@@ -112,12 +141,14 @@ class Connection(http.client.HTTPConnection):
         timeout_s: float,
         max_bytes: int,
         may_be_near: bool = True,
+        proxy: Proxy | None = None,
     ) -> None:
         # What is left out of the Host header, and taken where the URL has no port.
         self.default_port = http.client.HTTPS_PORT if is_tls else http.client.HTTP_PORT
         super().__init__(host, self.default_port if port is None else port)
         self._is_tls = is_tls
         self._may_be_near = may_be_near
+        self._proxy = proxy
         self.is_near = False
         self._budget = Budget(timeout_s, max_bytes)
 
@@ -129,6 +160,8 @@ class Connection(http.client.HTTPConnection):
         plain = self._connected()
         try:
             if self._is_tls:
+                if self._proxy is not None:
+                    self._tunnel(plain, self._proxy)
                 plain.settimeout(self._budget.left_s())
                 plain = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
         except BaseException:
@@ -137,13 +170,15 @@ class Connection(http.client.HTTPConnection):
         self.sock = BoundedSocket(plain, self._budget)
 
     def _connected(self) -> socket.socket:
-        """A socket to the first address of the host that answers."""
+        """A socket to the first address that answers, of the host or of the proxy before it."""
         failure: OSError | None = None
-        addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        for family, kind, protocol, _name, address in addresses:
-            self.is_near = is_near(str(address[0]))
+        host, port = (self._proxy.host, self._proxy.port) if self._proxy else (self.host, self.port)
+        if self._proxy and not self._may_be_near and _is_near_by_name(self.host):
+            raise OSError(errno.EPERM, _NOT_TO_BE_SENT)
+        for family, kind, protocol, _name, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            self.is_near = not self._proxy and is_near(str(address[0]))
             if self.is_near and not self._may_be_near:
-                failure = OSError(errno.EPERM, "it lies on this machine or its own link, where no other may send anybody")
+                failure = OSError(errno.EPERM, _NOT_TO_BE_SENT)
                 continue
             plain = socket.socket(family, kind, protocol)
             try:
@@ -155,7 +190,46 @@ class Connection(http.client.HTTPConnection):
                 failure = error
             else:
                 return plain
-        raise failure or OSError(f"{self.host} has no address")
+        raise failure or OSError(f"{host} has no address")
+
+    def _tunnel(self, plain: socket.socket, proxy: Proxy) -> None:
+        """Have the proxy connect to the host. Source: RFC 9110, 9.3.6 (CONNECT). Raises: ProxyRefusal."""
+        place = _place(self.host, self.port)
+        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        bounded = BoundedSocket(plain, self._budget)
+        bounded.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
+        answer = http.client.HTTPResponse(bounded, method="CONNECT")  # type: ignore[arg-type]
+        try:
+            answer.begin()
+            if answer.status != http.client.OK:
+                raise ProxyRefusal(answer.status, answer.reason)
+        finally:
+            # What comes next is the host's.
+            answer.close()
+
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
+        """A proxy that is to ask itself, and not only to connect, is told where."""
+        asks = self._proxy if not self._is_tls else None
+        whole = f"http://{_place(self.host, None if self.port == self.default_port else self.port)}{url}" if asks else url
+        super().putrequest(method, whole, skip_host, skip_accept_encoding)
+        if asks and asks.authorization:
+            self.putheader("Proxy-Authorization", asks.authorization)
+
+
+def _place(host: str, port: int | None) -> str:
+    """Host and port as in a URL."""
+    name = host if host.isascii() else host.encode("idna").decode("ascii")
+    return (f"[{name}]" if ":" in name else name) + (f":{port}" if port is not None else "")
+
+
+def _is_near_by_name(host: str) -> bool:
+    """Whether a host that only a proxy looks up says by itself that it is near."""
+    try:
+        return is_near(host)
+    except ValueError:
+        return host.rstrip(".").endswith("localhost")
 
 
 def is_near(address: str) -> bool:

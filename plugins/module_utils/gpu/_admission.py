@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, gib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, UnmeasuredGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import vendor_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._values import boolean, cleaned
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._capability import capability_of
@@ -21,6 +21,16 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases
 MAX_INTEGRATED_OWN_BYTES = 4 * GIB
 MIN_INTEGRATED_SHARED_BYTES = 8 * GIB
 MIN_SHARED_FOR_OWN = 4
+
+# Source: ollama CMakePresets.json and llama/server/CMakePresets.json (JetPack 5, JetPack 6; 0.10.0 to 0.33.0-rc2),
+# scripts/install.sh; issues 9503 and 18067.
+_JETSONS = ((7, 2), (8, 7))
+_JETSONS_WITHOUT_A_BUILD = ((5, 3), (6, 2))
+_JETSONS_BUILD = (
+    "Ollama uses it where its build for the JetPack was installed with it, as its installer does for JetPack 5 and 6: look for "
+    "'library=CUDA' in the journal of its start"
+)
+_INTEL_PROCESSORS_PLACE = "00:02.0"
 
 UNIFIED_MEMORY = "GGML_CUDA_ENABLE_UNIFIED_MEMORY"
 CUDA, ROCM, VULKAN = "CUDA", "ROCm", "Vulkan"
@@ -128,8 +138,41 @@ def counted_note(
     )
 
 
-def _overrides(device: GpuDevice) -> tuple[str, str]:
-    return f"{_OVERRIDE}_{device.index}", _OVERRIDE
+def unmeasured_note(gpu: UnmeasuredGpu, rules: VersionRules, environment: Mapping[str, str]) -> str:
+    """What to say of a GPU without measured memory on which Ollama may compute all the same; empty where it does not.
+
+    Intel's processors have theirs at one place, and Ollama drops it where it drops integrated ones.
+
+    Source: Linux drivers/gpu/drm/i915 (the first function of device 2 on bus 0); ollama issues 13286 and 12720.
+    """
+    if vendor_of(gpu.vendor).library != VULKAN or not _has_vulkan(rules, environment):
+        return ""
+    is_processors = gpu.pci_bus_id.endswith(_INTEL_PROCESSORS_PLACE)
+    if is_processors and rules.gpus.drops_integrated and not boolean(environment.get("OLLAMA_IGPU_ENABLE")):
+        return ""
+    return (
+        f"Ollama {rules.version} computes on it where the host has a Vulkan driver for it, and may put models there whose room "
+        "is not known: OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+    )
+
+
+def _has_vulkan(rules: VersionRules, environment: Mapping[str, str]) -> bool:
+    """Whether a version with this environment looks for GPUs by Vulkan."""
+    if not rules.gpus.has_vulkan or requested_library(environment) not in (None, VULKAN):
+        return False
+    enabled = boolean(environment.get("OLLAMA_VULKAN"))
+    is_enabled = rules.gpus.vulkan_by_default if enabled is None else enabled
+    return is_enabled and cleaned(environment.get("GGML_VK_VISIBLE_DEVICES", "")) != "-1"
+
+
+def _numbered(device: GpuDevice) -> str:
+    """The variable that overrides the target of this GPU alone.
+
+    Source: ROCR-Runtime libhsakmt/src/topology.c, topology_sysfs_get_node_props: by its number among all nodes that the process
+    may use, before ROCR_VISIBLE_DEVICES hides any. Processors come first, of which a host that is only described has one.
+    """
+    node = device.index + 1 if device.rocm_node is None else device.rocm_node
+    return f"{_OVERRIDE}_{node}"
 
 
 def is_read_by_rocm(override: str) -> bool:
@@ -144,13 +187,11 @@ def is_read_by_rocm(override: str) -> bool:
     )
 
 
-def rocm_target(device: GpuDevice, environment: Mapping[str, str]) -> str | None:
-    """The target for which ROCm takes a GPU: its own, or what HSA_OVERRIDE_GFX_VERSION makes of it."""
-    for name in _overrides(device):
-        target = overridden_target(cleaned(environment.get(name, "")))
-        if target:
-            return target
-    return device.gfx_target
+def rocm_target(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> str | None:
+    """The target for which Ollama takes a GPU: its own, or what HSA_OVERRIDE_GFX_VERSION makes of it."""
+    asked = (_numbered(device), _OVERRIDE) if rules.gpus.takes_numbered_override else (_OVERRIDE,)
+    name = next((one for one in asked if one in environment), "")
+    return overridden_target(cleaned(environment.get(name, ""))) or device.gfx_target
 
 
 def overridden_target(text: str) -> str | None:
@@ -185,9 +226,15 @@ def _by_cuda(
     device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], driver_version: str | None
 ) -> Admission:
     capability = capability_of(device.compute_capability)
-    # A Jetson's own builds come with JetPack and ask for no driver.
+    if device.integrated and capability in _JETSONS_WITHOUT_A_BUILD:
+        return Admission(
+            None,
+            f"its compute capability is {device.compute_capability}, and of Jetsons Ollama has builds for 7.2 and 8.7 only, "
+            "which no driver and no setting changes",
+        )
+    # A Jetson's own builds ask for no driver.
     if device.integrated and (capability is None or capability >= (5, 0)):
-        return Admission(CUDA)
+        return Admission(CUDA, _JETSONS_BUILD if capability in _JETSONS else "")
     asked = cleaned(environment.get("OLLAMA_LLM_LIBRARY", ""))
     left = [build for build in rules.gpus.cuda if _is_left(build, asked)]
     if not left:
@@ -231,7 +278,14 @@ def _is_left(build: CudaBuild, asked: str) -> bool:
 
 
 def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> Admission:
-    unread = next((name for name in _overrides(device) if name in environment and not is_read_by_rocm(environment[name])), "")
+    unread = next(
+        (
+            name
+            for name, value in environment.items()
+            if re.fullmatch(rf"{_OVERRIDE}(_[0-9]+)?", name) and not is_read_by_rocm(value)
+        ),
+        "",
+    )
     if unread:
         return Admission(
             None, f"{unread}={environment[unread]:.40} is no version such as 10.3.0, and with it ROCm finds no GPU at all: "
@@ -243,8 +297,23 @@ def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, s
             None, f"it has {gib(own)} of its own, and Ollama {rules.version} skips AMD GPUs with less than "
             f"{gib(rules.gpus.rocm_least_bytes)}: set more aside for it in the firmware, or upgrade Ollama"
         )  # fmt: skip
-    target = rocm_target(device, environment)
+    own_number = _numbered(device)
+    run_by = next((name for name in (own_number, _OVERRIDE) if name in environment), "")
+    run_as = overridden_target(cleaned(environment.get(run_by, "")))
+    if run_as and device.gfx_target and _generation(run_as) != _generation(device.gfx_target):
+        beside = f"set {own_number}={_version_of(device.gfx_target)} beside it"
+        return Admission(
+            None, f"{run_by}={environment[run_by]:.40} has it run code of another generation than its own, {device.gfx_target}, "
+            f"which fails: {'correct it' if run_by == own_number else beside}",
+            fails=True,
+        )  # fmt: skip
+    target = rocm_target(device, rules, environment)
     if target is None or target in rules.gpus.rocm_targets:
+        if run_by == own_number and device.rocm_node is None:
+            return Admission(
+                ROCM,
+                f"{own_number} is taken to be meant for it, while its number among ROCm's nodes is not known",
+            )
         if _may_be_dropped(device, rules, environment):
             return Admission(
                 ROCM,
@@ -254,12 +323,19 @@ def _by_rocm(device: GpuDevice, rules: VersionRules, environment: Mapping[str, s
             )
         return Admission(ROCM)
     near = _nearest_target(target, rules)
+    is_asked = rules.gpus.takes_numbered_override or own_number not in environment
+    unasked = "" if is_asked else f", and asks {_OVERRIDE} alone, not {own_number}"
     hint = (
         f"; HSA_OVERRIDE_GFX_VERSION={near} in ollama_plan_operator_environment has it taken for a similar one"
         if near
         else ""
     )
-    return Admission(None, f"ROCm as Ollama {rules.version} brings it has no code for {target}{hint}")
+    return Admission(None, f"ROCm as Ollama {rules.version} brings it has no code for {target}{unasked}{hint}")
+
+
+def _generation(target: str) -> str:
+    """What two targets have in common of which one runs the other's code: gfx10 of gfx1030, gfx9 of gfx90a."""
+    return target[:-2]
 
 
 def _nearest_target(target: str, rules: VersionRules) -> str:
@@ -271,7 +347,12 @@ def _nearest_target(target: str, rules: VersionRules) -> str:
     near = min(
         (one for one in rules.gpus.rocm_targets if len(one) == 7 and one[:-1] == target[:-1]), default=""
     )
-    match = re.fullmatch(r"gfx([0-9]+)([0-9a-f])([0-9a-f])", near)
+    return _version_of(near)
+
+
+def _version_of(target: str) -> str:
+    """A target as HSA_OVERRIDE_GFX_VERSION writes it, such as 10.3.0; empty for none."""
+    match = re.fullmatch(r"gfx([0-9]+)([0-9a-f])([0-9a-f])", target)
     return f"{match[1]}.{int(match[2], 16)}.{int(match[3], 16)}" if match else ""
 
 
@@ -279,12 +360,7 @@ def _reaches_by_vulkan(
     own: str, device: GpuDevice, rules: VersionRules, environment: Mapping[str, str], requested: str | None
 ) -> bool:
     # NVIDIA's Vulkan driver is seldom on a server, and a GPU too old for CUDA is so for it: nothing is planned by it unasked.
-    if not rules.gpus.has_vulkan or (own == CUDA and requested != VULKAN) or requested not in (None, VULKAN):
-        return False
-    enabled = boolean(environment.get("OLLAMA_VULKAN"))
-    if not (rules.gpus.vulkan_by_default if enabled is None else enabled):
-        return False
-    if cleaned(environment.get("GGML_VK_VISIBLE_DEVICES", "")) == "-1":
+    if (own == CUDA and requested != VULKAN) or not _has_vulkan(rules, environment):
         return False
     return not _is_dropped_as_integrated(VULKAN, device, rules, environment)
 
@@ -294,7 +370,7 @@ def _is_dropped_as_integrated(
 ) -> bool:
     # Vulkan tells of every GPU that shares the system's memory that it is integrated (ggml_vulkan's "uma: 1").
     called_so = device.integrated if library == VULKAN else is_integrated(device)
-    target = rocm_target(device, environment)
+    target = rocm_target(device, rules, environment)
     if library == ROCM and device.integrated and target in rules.gpus.dropped_targets:
         called_so = True
     if not rules.gpus.drops_integrated or not called_so:
@@ -318,7 +394,7 @@ def _may_be_dropped(device: GpuDevice, rules: VersionRules, environment: Mapping
         and device.integrated
         and not is_integrated(device)
         and boolean(environment.get("OLLAMA_IGPU_ENABLE")) is None
-        and rocm_target(device, environment) not in rules.gpus.integrated_targets
+        and rocm_target(device, rules, environment) not in rules.gpus.integrated_targets
     )
 
 

@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._source import
 )
 
 AMD_VENDOR_ID = 0x1002
+DEV = Path("/dev")
 _DRM = "class/drm"
 _KFD = "class/kfd/kfd"
 # /sys/class/kfd/kfd/proc of a busy host; more are not read.
@@ -38,11 +39,12 @@ _APU_METRICS_FORMATS = (2, 3)
 
 @dataclass(frozen=True)
 class KfdNode:
-    """A GPU in KFD's topology, in ROCm's own order.
+    """A GPU in KFD's topology, in ROCm's own order; `number` counts the processors' nodes too.
 
     Source: Linux drivers/gpu/drm/amd/amdkfd/kfd_topology.c, properties of a node and of its memory banks.
     """
 
+    number: int
     gpu_id: int
     bus_id: str
     gfx_target: str | None
@@ -56,17 +58,26 @@ def read(system: SystemMemory, sys: Path) -> SourceFacts:
 
     Raises: SourceUnavailable where it drives no GPU.
     """
-    devices = read_amdgpu(system, sys)
+    devices = read_amdgpu(system, sys, DEV if sys == SYS else None)
     if not devices:
-        raise SourceUnavailable("the amdgpu driver drives no GPU here")
+        raise SourceUnavailable(
+            "the device files of the GPUs that amdgpu drives are not in /dev/dri, as in a container that was not given them"
+            if _cards(sys)
+            else "the amdgpu driver drives no GPU here"
+        )
     return SourceFacts("amdgpu in sysfs", devices)
 
 
-def read_amdgpu(system: SystemMemory, sys: Path = SYS) -> tuple[GpuDevice, ...]:
-    """All AMD GPUs that the amdgpu driver answers for, in KFD's order, then in that of their addresses."""
-    nodes = {node.bus_id: node for node in read_kfd(sys)}
+def read_amdgpu(system: SystemMemory, sys: Path = SYS, dev: Path | None = None) -> tuple[GpuDevice, ...]:
+    """All AMD GPUs that the amdgpu driver answers for, in KFD's order, then in that of their addresses.
+
+    `dev`: where their device files lie, by which they are used; None not to look. A container sees in sysfs all GPUs of
+    its machine, and has the files of those that it was given.
+    """
+    nodes = {node.bus_id: node for node in (read_kfd(sys) if dev is None or (dev / "kfd").exists() else ())}
     rank = {bus_id: place for place, bus_id in enumerate(nodes)}
-    cards = sorted(_cards(sys), key=lambda card: (rank.get(card[0], len(rank)), card[0]))
+    there = [card for card in _cards(sys) if dev is None or _is_given(card[1], dev)]
+    cards = sorted(there, key=lambda card: (rank.get(card[0], len(rank)), card[0]))
     return tuple(
         _device(index, bus_id, folder, nodes.get(bus_id), system, sys)
         for index, (bus_id, folder) in enumerate(cards)
@@ -115,6 +126,7 @@ def _node(gpu_id: int, folder: Path) -> KfdNode:
         parse_properties(read_text(path) or "") for path in sorted(folder.glob("mem_banks/*/properties"))
     ]
     return KfdNode(
+        number=int(folder.name),
         gpu_id=gpu_id,
         bus_id=f"{properties.get('domain', 0):04x}:{bus:02x}:{slot:02x}.{location & 7}",
         gfx_target=gfx_target(properties.get("gfx_target_version", 0)),
@@ -138,6 +150,12 @@ def _cards(sys: Path) -> list[tuple[str, Path]]:
     return sorted(found.items())
 
 
+def _is_given(folder: Path, dev: Path) -> bool:
+    """Whether the device file of a card is here; a card that has none needs none."""
+    files = [path.name for path in folder.glob("drm/renderD*")]
+    return not files or any((dev / "dri" / name).exists() for name in files)
+
+
 def _device(
     index: int, bus_id: str, folder: Path, node: KfdNode | None, system: SystemMemory, sys: Path
 ) -> GpuDevice:
@@ -147,7 +165,7 @@ def _device(
     problems = []
     if node is None:
         problems.append(
-            f"GPU {bus_id} is not known to KFD, so that ROCm cannot use it; look for kfd in the kernel log"
+            f"GPU {bus_id} is not known to KFD, so that ROCm cannot use it; look for kfd in the kernel log, and for /dev/kfd"
         )
     memory = _shared_memory(folder, node, system) if integrated else _own_memory(folder)
     if memory["memory_free_bytes"] is None:
@@ -165,6 +183,7 @@ def _device(
         vendor="amd",
         name=read_text(folder / "product_name") or f"AMD GPU {device_id} ({target or 'gfx unknown'})",
         gfx_target=target,
+        rocm_node=node.number if node else None,
         integrated=integrated,
         unified_memory=integrated,
         display_attached=_display_attached(folder),

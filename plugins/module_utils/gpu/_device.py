@@ -40,7 +40,8 @@ class GpuDevice:
     """One GPU, or one MIG instance of a GPU; sizes in bytes, None where no source could tell.
 
     `memory_own_bytes`, `memory_shared_bytes`: of an AMD GPU that is part of the processor what is set aside for it
-    (VRAM), and what it may map of the system's memory (GTT); None of others.
+    (VRAM), and what it may map of the system's memory (GTT); None of others. `rocm_node`: an AMD GPU's number among
+    ROCm's nodes, of which the processors are the first.
     """
 
     index: int
@@ -51,6 +52,7 @@ class GpuDevice:
     architecture: str | None = None
     compute_capability: str | None = None
     gfx_target: str | None = None
+    rocm_node: int | None = None
     memory_total_bytes: int | None = None
     memory_free_bytes: int | None = None
     memory_used_bytes: int | None = None
@@ -141,7 +143,8 @@ class UnmeasuredGpu:
 class HostGpus:
     """All GPUs of one host at one time; `gathered_at` is ISO 8601 in UTC, sizes are bytes.
 
-    `devices_left_out`: how many more the host has than are told.
+    `devices_left_out`: how many more the host has than are told. `system_memory_limit_bytes`: what the service may take of
+    it, None for all.
     """
 
     gathered_at: str
@@ -152,6 +155,7 @@ class HostGpus:
     cuda_driver_version: str | None = None
     system_memory_total_bytes: int | None = None
     system_memory_available_bytes: int | None = None
+    system_memory_limit_bytes: int | None = None
     visibility: Mapping[str, str] = dataclasses.field(default_factory=dict)
     devices: tuple[GpuDevice, ...] = ()
     visible_devices: tuple[str, ...] = ()

@@ -17,7 +17,13 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._visibility_en
     combined,
     service_environment,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import USER, Run
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
+    USER,
+    Run,
+    SystemdError,
+    memory_limit_bytes,
+    unit_properties,
+)
 
 DEADLINE_SECONDS = 30.0
 
@@ -39,6 +45,14 @@ def gpu_facts(
             deadline_seconds=deadline_seconds,
             sources=sources,
             notes=(note,) if note else (),
+            memory_limit_bytes=_memory_limit_bytes(run, scope, unit),
         )
     )
     return bounded(found).to_dict()
+
+
+def _memory_limit_bytes(run: Run, scope: str, unit: str) -> int | None:
+    try:
+        return memory_limit_bytes(unit_properties(run, scope, unit))
+    except (SystemdError, OSError):
+        return None

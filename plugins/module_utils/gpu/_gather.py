@@ -46,13 +46,17 @@ _NO_GPU = "no GPU was found: no source reports one, and none is on the PCI bus"
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be gathered: whose memory is ours, with which environment, from which sources."""
+    """What is to be gathered: whose memory is ours, with which environment, from which sources.
+
+    memory_limit_bytes: of system memory for the service, None where there is none.
+    """
 
     owner: Owner
     environment: Mapping[str, str] = field(default_factory=dict)
     deadline_seconds: float = 30.0
     sources: Collection[str] = SOURCES
     notes: tuple[str, ...] = ()
+    memory_limit_bytes: int | None = None
     proc: Path = PROC
     sys: Path = SYS
 
@@ -95,6 +99,7 @@ def gather(request: Request) -> HostGpus:
         cuda_driver_version=nvidia.get("cuda_driver_version"),
         system_memory_total_bytes=system.total_bytes,
         system_memory_available_bytes=system.available_bytes,
+        system_memory_limit_bytes=request.memory_limit_bytes,
         visibility=_visibility.restricting(request.environment),
         devices=devices,
         visible_devices=seen.uuids,

@@ -11,7 +11,11 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._vendors import VENDORS
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import CPU, ServerLog
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import (
+    CPU,
+    ComputeDevice,
+    ServerLog,
+)
 
 # As the drift of a host names it.
 GPU_DROPPED = "gpu dropped"
@@ -21,6 +25,8 @@ _PCI_ID = re.compile(
     re.IGNORECASE,
 )
 _IDS = ("GPU-", "MIG-")
+VULKAN = "Vulkan"
+_INTEL = "Intel"
 # The domain has four digits or eight.
 _END_OF_A_PCI_ID = len("0000:01:00.0")
 _MOST_REASONS = 2
@@ -62,6 +68,22 @@ def is_taken(log: ServerLog, gpu: NamedGpu) -> bool | None:
     if any(place_of(device.pci_id) is None and not device.id.startswith(_IDS) for device in named):
         return None
     return None if named and not gpu.is_told_from_others else False
+
+
+def uncounted(log: ServerLog, gpus: Iterable[NamedGpu]) -> list[ComputeDevice]:
+    """The devices on which the server computes that are surely none of these GPUs.
+
+    Vulkan names an Intel GPU so, and it may have no place; of those no plan knows the memory.
+    """
+    known = list(gpus)
+    others = []
+    for device in log.devices or ():
+        if device.library == CPU or any(_is_same(device.id, device.pci_id, gpu) for gpu in known):
+            continue
+        is_placed = place_of(device.pci_id) is not None and all(place_of(gpu.pci_bus_id) for gpu in known)
+        is_named = device.library == VULKAN and _INTEL in device.description
+        others += [device] if is_placed or is_named else []
+    return others
 
 
 def why_not(log: ServerLog, gpu: NamedGpu) -> str:

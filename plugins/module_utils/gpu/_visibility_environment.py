@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import process_environment
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import server_environment
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     Run,
     SystemdError,
@@ -28,7 +28,7 @@ def service_environment(run: Run, scope: str, unit: str) -> tuple[dict[str, str]
     if not state.main_pid:
         return shown, None
     try:
-        return process_environment(state.main_pid), None
+        return server_environment(state.main_pid), None
     except OSError:
         return shown, f"the environment of {unit}'s main process may not be read: that of the unit is taken"
 

@@ -145,8 +145,6 @@ def _graph_note(shape: ModelShape) -> str:
     if known is Knowledge.KNOWN:
         return ""
     bound = "that of a common transformer and half as much again"
-    if shape.runs > 1:
-        return f"the layers of {shape.name} run {shape.runs} times: its compute buffer is counted as {bound}"
     if known is Knowledge.NONE:
         bound = "all results of its widest layer thrice"
     return (

@@ -58,7 +58,8 @@ class Traits:
     `num_loops` says, each time with a cache of their own. `reads_embeddings_in_place`: its output is made with the token
     embeddings where they lie, on the host. `takes_back`: where tokens are predicted ahead, its states before each of them
     are kept; src/llama-arch.cpp, llm_arch_supports_rs_rollback. `needs_even_batch`: later builds abort on a batch
-    that slots cannot share evenly.
+    that slots cannot share evenly. `compresses`: its layers keep a window of tokens and rows that older ones are
+    compressed into.
     """
 
     is_encoder: bool = False
@@ -77,6 +78,7 @@ class Traits:
     repeats_layers: bool = False
     reads_embeddings_in_place: bool = False
     takes_back: bool = False
+    compresses: bool = False
 
     @property
     def skips_predictions(self) -> bool:
@@ -93,6 +95,7 @@ ARCHITECTURES: Mapping[str, Traits] = {
     "cohere2": Traits(sliding=SlidingPattern(4)),
     "cohere2moe": Traits(sliding=SlidingPattern(4, dense_first=True)),
     "deepseek32": Traits(has_no_prediction_cache=True),
+    "deepseek4": Traits(sliding=SlidingPattern(0), has_no_prediction_cache=True, compresses=True),
     "dream": Traits(is_encoder=True),
     "eurobert": Traits(is_encoder=True, is_headless=True),
     "exaone-moe": Traits(sliding=SlidingPattern(4, default_window=128)),

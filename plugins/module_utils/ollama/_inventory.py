@@ -14,18 +14,19 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import json_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import ModelShape
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _store
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError, shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
     InstalledModel,
     ModelError,
     UnplannableError,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key, short_name
 
 DISK, API = "disk", "api"
 SOURCES = (DISK, API)
 _MAX_NAMED = 5
+_ID_CHARACTERS = 80
 
 # No more models are planned for a host, and what is known of them travels to the control node: some 4 KB each, 6 KB of
 # the largest that is published.
@@ -58,7 +59,8 @@ class Inventory:
 
     unplannable: reason by name, damaged models among them. missing: names asked for that are not installed. damaged:
     sentences on models that cannot be read. unseen: sentences on models that are there and not told. problems: sentences
-    on everything else. loaded: None when the server does not answer.
+    on everything else. loaded: None when the server does not answer. ids: of the models that were asked for or read first,
+    as the server lists them.
     """
 
     source: str
@@ -71,14 +73,16 @@ class Inventory:
     problems: list[str] = field(default_factory=list)
     version: str | None = None
     loaded: list[dict[str, Any]] | None = None
+    ids: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """An installed model that has not been read yet."""
+    """An installed model that has not been read yet. id: as the server lists it; empty of one on the disk."""
 
     name: str
     read: Callable[[], InstalledModel]
+    id: str = ""
 
 
 def gather(
@@ -110,6 +114,8 @@ def gather(
         inventory.unseen += notes
     if api_report.ok:
         _ask_state(inventory, api)
+    asked = {name_key(name) for name in (*names, *first)}
+    inventory.ids = {entry.name: entry.id for entry in listed or () if entry.id and entry.name.lower() in asked}
     _read(inventory, entries, names, first)
     return inventory
 
@@ -135,7 +141,10 @@ def _listed(api: Api) -> tuple[list[_Entry] | None, SourceReport]:
         tags = api.tags()
     except ApiError as error:
         return None, SourceReport(API, False, str(error))
-    entries = [_Entry(short_name(tag["name"]), partial(_told_by, api, tag)) for tag in tags]
+    entries = [
+        _Entry(short_name(tag["name"]), partial(_told_by, api, tag), shown(tag.get("digest") or "", _ID_CHARACTERS))
+        for tag in tags
+    ]
     return entries, SourceReport(API, True, f"{api.url} lists {_models(len(entries))}")
 
 

@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
+from dataclasses import field
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._numbers import whole_number
@@ -20,7 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignmen
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     PROC,
-    process_environment,
+    server_environment,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import (
     USER,
@@ -33,8 +34,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
 # Home of the user that Ollama's installer makes. Source: ollama v0.33.0-rc2, scripts/install.sh.
 INSTALLER_HOME = "/usr/share/ollama"
 
-# Source: golang.org/x/net/http/httpproxy, FromEnvironment, by which Ollama's transport goes.
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _EXEC_PATH = re.compile(r"\{ path=(/[^;]*?) ;")
 _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 
@@ -43,8 +42,8 @@ _ENVIRONMENT_FILE = re.compile(r"(?<!\S)(/\S+) \(ignore_errors=(?:yes|no)\)")
 class Location:
     """What a unit says of its server. executable: None when unknown. exists: whether there is such a unit.
 
-    user: of the unit, empty where it names none. main_pid: 0 where no process runs. proxies: the names of its variables
-    that name a proxy.
+    user: of the unit, empty where it names none. main_pid: 0 where no process runs. environment: of its process,
+    which may hold a password.
     """
 
     models_path: str
@@ -53,7 +52,7 @@ class Location:
     exists: bool
     user: str
     main_pid: int
-    proxies: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
@@ -70,7 +69,7 @@ def locate(run: Run, scope: str, unit: str, proc: str = PROC) -> Location:
         exists=exists,
         user=properties.get("User", ""),
         main_pid=whole_number(properties.get("MainPID")) or 0,
-        proxies=tuple(name for name in _PROXIES if environment.get(name)),
+        environment=environment,
     )
 
 
@@ -86,7 +85,7 @@ def _environment(properties: Mapping[str, str], proc: str) -> Mapping[str, str]:
     main_pid = whole_number(properties.get("MainPID"))
     if main_pid:
         try:
-            return process_environment(main_pid, proc)
+            return server_environment(main_pid, proc)
         except OSError:
             pass  # not ours to read: the unit says nearly the same
     environment = dict(parse_shown_environment(properties.get("Environment", "")))

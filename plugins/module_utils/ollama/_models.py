@@ -81,6 +81,7 @@ def read_models(
         "models": [shape.to_dict() for shape in inventory.models],
         "unplannable": [{"name": name, "reason": why} for name, why in inventory.unplannable.items()],
         "missing": inventory.missing,
+        "ids": inventory.ids,
         "loaded": inventory.loaded,
         "version": version,
         "models_path": path,

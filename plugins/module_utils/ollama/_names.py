@@ -20,6 +20,15 @@ _HOST, _NAMESPACE = re.compile(_PART % (".:", 349)), re.compile(_PART % ("", 79)
 _MODEL_OR_TAG = re.compile(_PART % (".", 79))
 
 
+_PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
+
+
+def pin_of(digest: str) -> str:
+    """The digits of a digest that a model is pinned to, 12 to 64 of them; empty of what is none."""
+    found = _PIN.fullmatch(digest.strip().lower())
+    return found[1] if found else ""
+
+
 def is_name(host: str, namespace: str, model: str, tag: str) -> bool:
     """Whether Ollama takes these parts for a model's name; others it reports as a bad manifest name and passes over.
 

@@ -49,6 +49,15 @@ _REMEDIES = (
         "no space left on device",
         "the disk is full: make room and run it again",
     ),
+    ("disk quota exceeded", "the quota of the service's user is used up: raise it, or make room, and run it again"),
+    ("permission denied", "the service's user may not write there: make the folder its own (chown), or set OLLAMA_MODELS"),
+    ("read-only file system", "the disk cannot be written: mount it anew, or set OLLAMA_MODELS to one that can"),
+    (
+        "failed to verify certificate",
+        "the host does not trust the registry's certificate, or that of a proxy before it: give the host that of who signed it",
+    ),
+    ("proxyconnect", "the proxy of the service does not answer: look at HTTPS_PROXY and HTTP_PROXY of its unit"),
+    ("Proxy Authentication Required", "the proxy of the service wants a login: put it into the proxy variable of its unit"),
     (
         "digest mismatch",
         "what came is another file than the manifest names and was thrown away: run it again, or repair the registry",

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a registry tells of a model that is not here yet: its manifest, and its header by ranged requests.
 
-It is asked from the host that is to have the model, whose way to the registry is the one that a pull will take. Without
-credentials and proxies: a registry that wants either is one that cannot be looked at, although Ollama may pull from it.
+It is asked from the host that is to have the model and by its service's proxies, which is the way that a pull will take.
+Without credentials: a registry that wants some is one that cannot be looked at, although Ollama may pull from it.
 
 Source: ollama v0.33.0-rc2, server/images.go (pullModelManifest), server/download.go; the OCI distribution
 specification v1.1, "Pulling manifests" and "Pulling blobs"; RFC 9110, 14 (ranges).
@@ -24,7 +24,12 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._json import read_json
-from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import Connection, TooLong
+from ansible_collections.gpufleet.ollama.plugins.module_utils.bounds._socket import (
+    Connection,
+    Proxy,
+    ProxyRefusal,
+    TooLong,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import shown
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import joined, read_header_from
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._installed import (
@@ -43,6 +48,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     name_parts,
     short_name,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import Proxies, ProxyError
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets import masked_text
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
@@ -108,6 +114,7 @@ class Registry:
 
     name: str
     insecure: bool = False
+    proxies: Proxies = field(default_factory=Proxies)
     _deadline: float = field(default_factory=lambda: time.monotonic() + MODEL_SECONDS)
     _text_bytes: int = 0
     _fetched_bytes: int = 0
@@ -189,10 +196,12 @@ class Registry:
         if answer.status == status:
             return
         if answer.status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
-            raise RegistryError(f"{answer.host} answers {answer.status}: it lets only those in who log in, {self._login(answer)}")
+            raise RegistryError(
+                f"{answer.host} answers {answer.status}{answer.through}: it lets only those in who log in, {self._login(answer)}"
+            )
         # What stands behind a redirect is none of the registry's words.
         said = f": {shown(masked_text(_error_in(answer.body)), 200)}" if answer.host == self.host else ""
-        raise RegistryError(f"{answer.host} answers {answer.status}{said}")
+        raise RegistryError(f"{answer.host} answers {answer.status}{answer.through}{said}")
 
     def _login(self, answer: _Answer) -> str:
         """Whether Ollama may be one of those: it signs with a key of its own, for a realm of the registry's own host alone.
@@ -234,11 +243,13 @@ class Registry:
     def _exchange(self, url: str, max_bytes: int, headers: Mapping[str, str], may_be_near: bool = True) -> _Answer:
         left = self._deadline - time.monotonic()
         host = self.host
+        proxy: Proxy | None = None
         try:
             parts = urlsplit(url)
             host = shown(parts.netloc.rpartition("@")[2], MAX_SHOWN_HOST)
             if left <= 0:
                 raise TimeoutError(f"not all was told within {MODEL_SECONDS:g} seconds")
+            proxy = self.proxies(parts.scheme, parts.hostname or "", parts.port)
             connection = Connection(
                 parts.hostname or "",
                 parts.port,
@@ -246,11 +257,14 @@ class Registry:
                 min(left, ANSWER_SECONDS),
                 max_bytes + 2 * _HEADERS_BYTES,
                 may_be_near,
+                proxy,
             )
             try:
                 target = parts.path + (f"?{parts.query}" if parts.query else "")
                 connection.request("GET", target, headers={"Accept": MANIFEST_TYPE, **headers})
                 response = connection.getresponse()
+                if proxy and response.status == http.client.PROXY_AUTHENTICATION_REQUIRED:
+                    raise ProxyRefusal(response.status, response.reason)
                 is_whole_file = response.status == http.client.OK and "Range" in headers
                 is_unread = 300 <= response.status < 400 or (is_whole_file and (response.length or 0) > max_bytes)
                 body = b"" if is_unread else _whole(response, max_bytes)
@@ -262,17 +276,26 @@ class Registry:
                     response.getheader("Content-Range") or "",
                     connection.is_near,
                     response.getheader("WWW-Authenticate") or "",
+                    _through(proxy),
                 )
             finally:
                 connection.close()
         except http.client.IncompleteRead as error:
-            raise _BrokenOffError(f"{host} answers half: {error}") from error
+            raise _BrokenOffError(f"{host} answers half{_through(proxy)}: {error}") from error
         except ConnectionError as error:
-            raise _BrokenOffError(f"{host} cannot be asked: {_reason(error)}") from error
+            raise _BrokenOffError(f"{host} cannot be asked{_through(proxy)}: {_reason(error)}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             if isinstance(error, RegistryError):
                 raise
-            raise RegistryError(f"{host} cannot be asked: {shown(masked_text(_reason(error)), 200)}") from error
+            if isinstance(error, ProxyRefusal) and error.wants_login and proxy:
+                login = "but does not take that of the variable" if proxy.authorization else "and the variable has none"
+                raise RegistryError(f"{host} cannot be asked{_through(proxy)}: it wants a login {login}") from error
+            reason = shown(masked_text(_reason(error)), 200)
+            raise RegistryError(f"{host} cannot be asked{_through(proxy)}: {reason}") from error
+
+
+def _through(proxy: Proxy | None) -> str:
+    return f" through {proxy}" if proxy else ""
 
 
 def manifest_in(body: bytes, name: str) -> RegistryManifest:
@@ -309,6 +332,7 @@ class _Answer:
     content_range: str
     is_near: bool = False
     challenge: str = ""
+    through: str = ""
 
 
 class _Pieces:
@@ -393,10 +417,12 @@ def _error_in(body: bytes) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, TooLong):
+    if isinstance(error, (TooLong, ProxyError, ProxyRefusal)):
         return str(error)
     if isinstance(error, TimeoutError):
         return str(error) or "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the host does not trust its certificate ({error.verify_message}): give the host that of who signed it"
     if isinstance(error, ssl.SSLError):
         return f"{error.reason or error}: a registry that speaks plain HTTP needs insecure: true"
     if isinstance(error, OSError) and error.strerror:

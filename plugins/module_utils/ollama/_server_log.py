@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
@@ -58,6 +58,8 @@ _DEVICE_INFO = re.compile(
 )
 _BUILD = re.compile(r"common_params_print_info: build (?P<build>[0-9]{1,9}) ")
 _LISTENING = re.compile(r"Listening on \S+ \(version (?P<version>[^()]{1,80})\)")
+# Source: llama.cpp common/log.cpp (LOG_COL_DEFAULT and others), which LLAMA_LOG_COLORS turns on.
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}m")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,3})?) (?P<unit>B|KiB|MiB|GiB|TiB)\Z")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _TIME = re.compile(r"(?P<date>\d{4}-\d\d-\d\d)T(?P<h>\d\d):(?P<m>\d\d):(?P<s>\d\d(?:\.\d{1,9})?)")
@@ -98,10 +100,13 @@ _HINTS_ONLY = frozenset(
     ("libDirs", "OLLAMA_LIBRARY_PATH", "extra_envs", "supported", "archs", "time", "level", "source", "msg")
 )
 # With these a load begins, and ends within moments. Source: llama.cpp b10488 tools/server/server.cpp.
+_CONFIG = 'msg="server config"'
 STARTING = 'msg="starting llama-server"'
 LOADED_LINES = ("srv  llama_server: model loaded", "main: model loaded")
 _STARTING = frozenset(("starting llama-server", "starting llama server", "starting runner"))
 _FAILING = frozenset(("Load failed", "failed to load model metadata"))
+# Of a model that was loaded; all are unloaded for it.
+_OUT_OF_MEMORY = "runtime OOM detected; expiring loaded models to clear memory before next request"
 _EVICTING = frozenset(
     (
         "llama-server model predicted to exceed available memory, evicting",
@@ -302,6 +307,9 @@ def read_server_log(*parts: Iterable[str]) -> ServerLog:
     for part in parts:
         reading.begin_part()
         for line in part:
+            if _CONFIG in line:
+                # A script may start one server after another.
+                reading = _Reading()
             reading.take(line)
     return reading.result()
 
@@ -332,6 +340,11 @@ class _Load:
         self.gpu_ids: list[str] = []
         self.devices: dict[str, EngineDevice] = {}
         self.sizes: dict[tuple[str, str, str, int], float] = {}
+
+    def take_asked(self, layers: int | None) -> None:
+        """How many layers are to lie on GPUs, which before 0.30 a runner's command line does not say."""
+        if layers is not None and self.launched.num_gpu < 0:
+            self.launched = replace(self.launched, num_gpu=layers)
 
     def take_engine_line(self, line: str) -> None:
         if "buffer size" in line:
@@ -417,10 +430,12 @@ class _Reading:
         self.victims.clear()
 
     def take(self, line: str) -> None:
+        if "\x1b" in line:
+            line = _COLOUR.sub("", line)
         if "msg=" not in line or "source=" not in line:
             if self.load:
                 self._take_engine_line(self.load, line)
-        elif 'msg="server config"' in line:
+        elif _CONFIG in line:
             config = find_server_config([line[:_MOST_OF_A_LONG_LINE]]) or {}
             self.settings = {
                 name: masked(name, config[name])[:_MOST_OF_A_NAME]
@@ -458,6 +473,13 @@ class _Reading:
             self._end(whole_number(fields.get("count")), fields)
         elif message in _FAILING:
             self._fail(fields)
+        elif message == _OUT_OF_MEMORY:
+            self._fail(fields)
+            self.loaded.clear()
+        elif message.startswith("offloaded ") and self.load:
+            self.load.take_engine_line(message)
+        elif message == "loading model" and self.load:
+            self.load.take_asked(whole_number(fields.get("requested")))
         elif message == "template selection":
             self._name(fields)
         elif message in _EVICTING or message.endswith(_EVICTING_BEFORE_0_30):

@@ -26,8 +26,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._health imp
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     Socket,
     pids,
-    process_environment,
     process_name,
+    server_environment,
     tcp_sockets,
     unit_of,
     unit_processes,
@@ -53,7 +53,7 @@ def server_url(state: UnitState) -> str:
     environment = dict(state.environment)
     if state.main_pid:
         with contextlib.suppress(OSError):
-            environment = process_environment(state.main_pid)
+            environment = server_environment(state.main_pid)
     return url_of_host(environment.get("OLLAMA_HOST", ""))
 
 

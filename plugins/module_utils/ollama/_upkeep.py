@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
@@ -28,8 +27,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     is_name,
     name_key,
     name_parts,
+    pin_of,
     short_name,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import Proxies, proxies_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._pulling import (
     Told,
 )
@@ -52,7 +53,6 @@ PULL, CREATE, REMOVE = "pull", "create", "remove"
 ANSWER_SECONDS = 60.0
 # Why a model that could be pulled cannot be described for a plan.
 UNDESCRIBED = (RegistryError, ModelError, UnplannableError)
-_PIN = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 # Ollama keeps the file that it is given until it has written one of its own from it.
 _COPIES_OF_A_FILE = 2
 
@@ -95,7 +95,7 @@ class ModelStep:
 class Upkeep:
     """The server of a host, what it has installed and loaded, and where. layers: by model; empty where unreadable.
 
-    proxies: the names of its variables that name a proxy.
+    proxies: what it goes to registries by.
     """
 
     api: Api
@@ -103,7 +103,7 @@ class Upkeep:
     installed: dict[str, str]
     loaded: tuple[str, ...]
     layers: Mapping[str, Sequence[Layer]]
-    proxies: tuple[str, ...] = ()
+    proxies: Proxies = field(default_factory=Proxies)
 
     def digest_of(self, name: str) -> str:
         """Of an installed model; empty where it is not."""
@@ -125,7 +125,7 @@ def upkeep_of(run: Run, scope: str, unit: str) -> Upkeep:
         raise UpkeepError(f"systemd knows no {unit} here: install Ollama first, or name its unit")
     api = server_api(unit, location.main_pid, location.api_url, ANSWER_SECONDS)
     try:
-        return replace(upkeep_at(api, location.models_path), proxies=location.proxies)
+        return replace(upkeep_at(api, location.models_path), proxies=proxies_of(location.environment))
     except ApiError as error:
         if location.main_pid:
             raise
@@ -188,30 +188,28 @@ def _step(host: Upkeep, wish: Wish) -> ModelStep:
 def pinned(wish: Wish) -> str:
     if not wish.digest:
         return ""
-    found = _PIN.fullmatch(wish.digest.strip().lower())
-    if found is None:
+    pin = pin_of(wish.digest)
+    if not pin:
         raise UpkeepError(
             f"model {short_name(wish.name)}: digest is {shown(wish.digest, 80)!r}, expected the 12 to 64 hex digits that "
             "'ollama list' or /api/tags shows as its ID"
         )
-    return found[1]
+    return pin
 
 
-def _by_proxy(host: Upkeep, wish: Wish) -> str:
-    """What a look without the service's proxy may have missed."""
-    name = next((one for one in host.proxies if one.lower().startswith("https") != wish.insecure), "")
-    return f"; the service goes by the proxy of its {name}, which this look does not" if name else ""
+def registry_of(host: Upkeep, step: ModelStep) -> Registry:
+    return Registry(step.wish.name, step.wish.insecure, host.proxies)
 
 
 def _pull(host: Upkeep, step: ModelStep, pin: str) -> ModelStep:
     """Raises: UpkeepError where the registry has no such model, or another one than the pin names."""
     step = replace(step, action=PULL)
     try:
-        manifest = Registry(step.wish.name, step.wish.insecure).manifest()
+        manifest = registry_of(host, step).manifest()
     except UnknownModelError as error:
         raise UpkeepError(f"model {step.name}: {error}") from error
     except RegistryError as error:
-        return replace(step, note=f"its size is not known before it comes: {error}{_by_proxy(host, step.wish)}")
+        return replace(step, note=f"its size is not known before it comes: {error}")
     if pin and not manifest.digest.startswith(pin):
         raise UpkeepError(
             f"model {step.name}: the registry has {manifest.digest[:12]} under this name, and digest pins {pin[:12]}: the tag "
@@ -270,9 +268,17 @@ def _missing_bytes(models_path: str, layer: Layer) -> int:
     return max(layer.size_bytes - held, 0)
 
 
+def _needed_bytes(host: Upkeep, steps: Sequence[ModelStep]) -> int:
+    """What is to come of all models together: a file that two of them have comes once."""
+    coming = [step for step in steps if step.action and not step.is_done]
+    files = {layer.digest: layer for step in coming if step.manifest for layer in step.manifest.files}
+    made = sum(step.missing_bytes or 0 for step in coming if step.manifest is None)
+    return made + sum(_missing_bytes(host.models_path, layer) for layer in files.values())
+
+
 def room(host: Upkeep, steps: Sequence[ModelStep], keep: Collection[str], keep_free_bytes: int) -> tuple[int, str]:
     """What is to come, in bytes, and one sentence where the disk has no room for it, after what is to be removed."""
-    needed = sum(step.missing_bytes or 0 for step in steps if not step.is_done)
+    needed = _needed_bytes(host, steps)
     going = [name for name in host.layers if name_key(name) in {name_key(s.name) for s in steps if s.action == REMOVE}]
     coming = {layer.digest for step in steps if step.manifest for layer in step.manifest.files}
     free = host.free_bytes() + freed_bytes(going, host.layers, coming)
@@ -281,14 +287,13 @@ def room(host: Upkeep, steps: Sequence[ModelStep], keep: Collection[str], keep_f
     return needed, no_room(host.models_path, needed, free, keep_free_bytes, rest, stay, coming)
 
 
-def described(step: ModelStep) -> dict[str, Any]:
+def described(host: Upkeep, step: ModelStep) -> dict[str, Any]:
     """The shape of a model that is not here yet, for a plan, from its header in the registry or in the file.
 
     Raises: RegistryError, ModelError, UnplannableError.
     """
     if step.action == PULL and step.manifest is not None:
-        registry = Registry(step.wish.name, step.wish.insecure)
-        return registry.model(step.manifest).shape().to_dict()
+        return registry_of(host, step).model(step.manifest).shape().to_dict()
     if step.action == CREATE:
         header = read_header(step.wish.file)
         family = str(header["metadata"].get("general.architecture", ""))

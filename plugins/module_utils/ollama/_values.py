@@ -21,6 +21,8 @@ _WHITE_SPACE = " \t\n\v\f\r\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".jo
 # Source: Go src/net (SplitHostPort): without a match it is an error.
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<name>[^\[\]:]*)):(?P<port>[^:\[\]]*)")
 
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9_.])?")
+
 
 def cleaned(value: str) -> str:
     """A value as Ollama takes it: without white space around it, then without quotes around it.
@@ -82,8 +84,12 @@ class Address:
 
     @property
     def can_be_listened_on(self) -> bool:
-        """Whether the host is an address or may be a name; what holds brackets or two colons is neither."""
-        return not re.search(r"[\[\]:]", self.host) or _ip(self.host.partition("%")[0]) is not None
+        """Whether the host is an address or may be a name, which `*` is not, nor a number.
+
+        Source: Go src/net/dnsclient.go (isDomainName), without which no name is looked up.
+        """
+        is_name = _NAME.fullmatch(self.host) and not re.fullmatch(r"[0-9.]+", self.host)
+        return not self.host or bool(is_name) or _ip(self.host.partition("%")[0]) is not None
 
 
 def address(value: str) -> Address:

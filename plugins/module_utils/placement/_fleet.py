@@ -18,7 +18,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Group, Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import useful_slots
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmarked import (
+    measured_overhead,
+    useful_slots,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import (
     BETTER_WITH_LESS_BYTES,
     VARIATION_BYTES,
@@ -26,6 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice i
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import available_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
     Demand,
+    Experience,
     Inputs,
     read_inputs,
     read_models,
@@ -36,6 +40,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     policy_from_dict,
     unknown_model,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import said_from_info
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import observed_from_list
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen_on_host import seen_on_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import (
     service_from_info,
 )
@@ -322,6 +329,7 @@ def _host(
     raw = found.inputs
     policy = policy_from_dict(raw.get("policy") or {})
     service = service_from_info(raw.get("service") or {})
+    said = said_from_info(raw.get("server") or {})
     inputs = read_inputs(
         gpu=raw.get("gpu"),
         models=(),
@@ -330,6 +338,7 @@ def _host(
         version=raw.get("version"),
         service=service,
         unplannable={},
+        experience=Experience(said=said),
     )
     own = models.of_host[name]
     is_read = bool(raw.get("is_read"))
@@ -343,6 +352,15 @@ def _host(
         if demand.name in may_hold
     )
     exact = replace(inputs, demands=asked)
+    gpu, measured = raw.get("gpu") or {}, raw.get("measured") or {}
+    # What raises the memory that a plan of this host foretells raises it here.
+    exact = replace(
+        exact,
+        observed=seen_on_host(exact, said, observed_from_list(raw.get("observed") or ())).observed,
+        runner_overhead_bytes=(
+            measured_overhead(exact, gpu, measured) if policy.use_measured_memory else None
+        ),
+    )
     running = settings_from_environment(service.running) if service.running else None
     loaded = {name_key(str(item.get("name", ""))) for item in raw.get("loaded") or ()}
     planned = {name_key(one) for one in found.planned}
@@ -361,7 +379,7 @@ def _host(
         values=dict(found.values or {}),
         held=held,
         fingerprints={name: known[name][0] for name in may_hold},
-        useful=useful_slots(exact, raw.get("gpu") or {}, raw.get("measured") or {}),
+        useful=useful_slots(exact, gpu, measured),
     )
 
 
@@ -411,6 +429,8 @@ def _kind(host: FleetHost) -> str:
         sorted(inputs.explicit.items()),
         sorted(host.fingerprints.items()),
         sorted(host.useful.items()),
+        sorted(map(repr, inputs.observed)),
+        inputs.runner_overhead_bytes,
     )
     return repr(alike)
 

@@ -187,8 +187,10 @@ def _roomier(
                 continue
             one = generator.pattern(pattern.group, pattern.names, parallel)
             proof = provers[kind].proof(pattern.names, parallel)
-            key = (pattern.group, pattern.names, parallel)
-            roomier[key] = replace(one, free_share=proof.free_share if proof else 0.0)
+            # A load that was seen to take more than foretold may be unsafe with fewer slots alone.
+            if proof is not None:
+                key = (pattern.group, pattern.names, parallel)
+                roomier[key] = replace(one, free_share=proof.free_share)
     return list(roomier.values())
 
 

@@ -48,7 +48,10 @@ class Prover:
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
         self._demands = {demand.model.name: demand for demand in inputs.demands}
-        self._judge = judge_for(inputs)
+        # A plan goes by what was seen and measured on the host only where it is safe by the rules as well.
+        by_the_rules = [replace(inputs, observed=())] if inputs.observed else []
+        by_the_rules += [replace(inputs, runner_overhead_bytes=None)] if inputs.runner_overhead_bytes is not None else []
+        self._judges = [judge_for(one) for one in (inputs, *by_the_rules)]
         self._least_memories: dict[str, LeastMemory] = {}
         policy = inputs.policy
         self.names = frozenset(self._demands)
@@ -116,8 +119,8 @@ class Prover:
         ):
             return None
         goal = replace(goal_for(inputs), parallels=(parallel,))
-        choice = best_choice((self._judge,), goal)
+        choice = best_choice(self._judges, goal)
         asked = max((demand.wanted.context_length or 0 for demand in demands if demand.wanted), default=0)
         if choice is None or choice.candidate.context_length < asked:
             return None
-        return Chosen(inputs, self._judge, goal, choice)
+        return Chosen(inputs, self._judges[0], goal, choice)

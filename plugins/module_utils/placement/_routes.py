@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     short_name,
     unlike,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._plain_names import plain_names
 
 # What routers take in their files without quotes; a model of another name is left out, because a host may choose it.
 # LiteLLM puts an environment variable where a name begins with os.environ/ (its docs, proxy/configs).
@@ -86,7 +87,7 @@ def full_address(address: str, port: int) -> str:
 def upstreams(backends: Sequence[RoutedHost]) -> tuple[list[dict[str, Any]], list[str]]:
     """Each model with exactly the hosts that hold it, and what is left out, one sentence each.
 
-    `id` is the model's name in paths, `upstream` in names of the router's own. Plain data for templates.
+    `id` is the model's name in paths and a host's in the router's file, `upstream` the model's there. Plain data for templates.
     """
     models: dict[str, str] = {}
     servers: dict[str, list[dict[str, Any]]] = {}
@@ -106,31 +107,24 @@ def upstreams(backends: Sequence[RoutedHost]) -> tuple[list[dict[str, Any]], lis
                 {"host": one.name, "address": one.address, "slots": one.slots[model]}
             )
             contexts.setdefault(key, []).append(one.contexts.get(model, 0))
+    plain_hosts = plain_names([one.name for one in backends], {})
+    in_paths = plain_names(list(models.values()), {"/": "--"})
+    in_files = plain_names(list(models.values()), {"/": "--", ":": "_"})
     found: list[dict[str, Any]] = []
-    ids: set[str] = set()
-    taken: set[str] = set()
     for key, name in sorted(models.items()):
         bare = [name[: -len(":latest")]] if key.endswith(":latest") else []
         found.append(
             {
                 "model": name,
                 "names": [name, *bare],
-                "id": _unlike(name.replace("/", "--"), ids),
-                "upstream": _unlike("ollama_" + re.sub(r"[^A-Za-z0-9.-]", "_", name), taken),
+                "id": in_paths[name],
+                "upstream": f"ollama_{in_files[name]}",
                 "slots": sum(server["slots"] for server in servers[key]),
                 "context_length": min(contexts[key]),
-                "servers": servers[key],
+                "servers": [{**server, "id": plain_hosts[server["host"]]} for server in servers[key]],
             }
         )
     return found, notes
-
-
-def _unlike(name: str, taken: set[str]) -> str:
-    """The name, made unlike those that are taken. nginx does not tell upper from lower case in names of upstreams."""
-    while name.lower() in taken:
-        name += "_"
-    taken.add(name.lower())
-    return name
 
 
 def mark(routed: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import gathered, parts
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._hardware import gone_gpus, hardware
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
+    Experience,
     loaded_from_list,
     unplannable_from_list,
 )
@@ -31,9 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_
 )
 
 # What a plan is asked with that is not read into anything before.
-PLAIN_INPUTS = ("gpu", "models", "wanted", "version", "measured", "use_measured_memory", "server")
-# Of all inputs those that are read into something when they are planned with.
-READ_INPUTS = ("wanted", "server")
+PLAIN_INPUTS = ("gpu", "models", "wanted", "version", "measured", "server")
 
 NOTHING_TO_PULL = Pulls()
 
@@ -70,6 +69,11 @@ def answer(
         accepted = options["on_gpu_fault"] == "exclude"
         told["hardware"] = hardware(told["plan"], read, gone_is_accepted=accepted)
         told["obstacles"] = obstacles(service, told["plan"]["environment"])
+        if not options["apply"]:
+            # Whoever applies the plan is refused it with the same words.
+            in_the_way = [f"the plan cannot be applied: {sentence}" for sentence in told["obstacles"]]
+            told["plan"]["warnings"] = [*in_the_way, *told["plan"]["warnings"]]
+            told["warnings"] = [*(f"{host_name}: {warning}" for warning in in_the_way), *told["warnings"]]
         told["obstacles"] += [pulls.no_room] if pulls.no_room else []
         told["stopped"] = str(service.get("stopped") or "")
     if pulls.models:
@@ -125,16 +129,19 @@ def plan_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The `plan` of inputs that are plain data, or as `msg` why there is none."""
     try:
         plan = plan_host(
-            **{
-                name: inputs[name]
-                for name in (*PLAIN_INPUTS, "loaded", "unplannable")
-                if name not in READ_INPUTS
-            },
+            gpu=inputs["gpu"],
+            models=inputs["models"],
             wanted=wanted_from_list(inputs["wanted"]),
             policy=policy_from_dict(inputs["policy"]),
+            version=inputs["version"],
             service=Service(**inputs["service"]),
-            said=said_from_info(inputs["server"]),
-            observed=observed_from_list(inputs["observed"]),
+            unplannable=inputs["unplannable"],
+            experience=Experience(
+                loaded=inputs["loaded"],
+                said=said_from_info(inputs["server"]),
+                observed=observed_from_list(inputs["observed"]),
+                measured=inputs["measured"],
+            ),
         )
     except ValueError as error:
         return {"msg": str(error)}

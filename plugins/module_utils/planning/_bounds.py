@@ -14,12 +14,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._simulati
     Peak,
     Simulation,
     Verdict,
+    beyond_system_memory,
+    evicts_without_gpu,
     simulates,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import View, decide
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import Server
-from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import Era
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import CPU_EVICTION_BUG, Era
 
 
 class Bounds:
@@ -92,11 +94,8 @@ class Bounds:
         server = self._simulation.server(candidate)
         if least_bytes + server.margin_bytes + self._simulation.headroom_bytes > free_bytes:
             return True
-        usable = free_bytes - server.cuda_context_bytes
-        return (
-            self._simulation.predicted_bytes(model, candidate)
-            > usable * server.rules.placement.load_percent // 100
-        )
+        limit_bytes = server.rules.placement.load_limit_bytes(free_bytes - server.cuda_context_bytes)
+        return self._simulation.predicted_bytes(model, candidate) > limit_bytes
 
     def _knows_least(self, candidate: Candidate) -> bool:
         return (
@@ -180,6 +179,9 @@ class Bounds:
     def _in_system_memory(
         self, models: Sequence[SchedulerModel], count: int, candidate: Candidate
     ) -> Verdict:
+        rules = self._simulation.server(candidate).rules
+        if count > 1 and rules.has_bug(CPU_EVICTION_BUG):
+            return Verdict(False, reason=evicts_without_gpu(rules))
         taken = []
         for model in models:
             alone = self._simulation.alone(model, candidate)
@@ -191,9 +193,8 @@ class Bounds:
         available = self._simulation.host.system_memory_available_bytes
         if needed <= available:
             return Verdict(True)
-        names = ", ".join(name for _size, name in largest)
         return Verdict(
-            False, reason=f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
+            False, reason=beyond_system_memory([name for _size, name in largest], needed, available)
         )
 
     def _bound_on_one_gpu(self, peaks: Sequence[Peak], count: int, server: Server) -> Verdict:
@@ -232,7 +233,7 @@ class Bounds:
             peak.options,
             View(
                 (gpu,),
-                (max(free_bytes - server.cuda_context_bytes, 0),),
+                (free_bytes - server.cuda_context_bytes,),
                 self._simulation.host.system_memory_available_bytes,
             ),
             rules,

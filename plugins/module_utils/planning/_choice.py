@@ -241,9 +241,7 @@ def _operators(inputs: Inputs, goal: Goal, judge: Judge) -> Chosen | None:
 def _nothing_fits(inputs: Inputs, judge: Judge) -> Chosen:
     """The least of everything, for a host on which there is nothing that could be planned for."""
     goal = goal_for(inputs)
-    candidate = Candidate(
-        min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[0], goal.spreads[0]
-    )
+    candidate = replace(goal.least, kv_cache_type=goal.kv_cache_types[0])
     reason = "no installed model fits" if inputs.others else ""
     return Chosen(inputs, judge, goal, Choice(candidate, goal.least_loaded), unsafe=reason)
 
@@ -254,7 +252,4 @@ def _free(inputs: Inputs) -> Goal:
 
 
 def _why_not(judge: Judge, goal: Goal) -> str:
-    candidate = Candidate(
-        min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1], goal.spreads[0]
-    )
-    return verdict_of(judge, goal, candidate, 1).reason
+    return verdict_of(judge, goal, goal.least, 1).reason

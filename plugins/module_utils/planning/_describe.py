@@ -14,7 +14,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._side_files import side_files_note
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
+    Host,
+    available_bytes,
+    total_bytes,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
     GpuShare,
@@ -87,8 +91,8 @@ def planned_gpus(judge: Judge, server: Server) -> tuple[PlannedGpu, ...]:
             uuid=gpu.uuid,
             pci_bus_id=gpu.pci_bus_id,
             name=gpu.name,
-            total_bytes=gpu.memory_total_bytes or 0,
-            others_bytes=(gpu.memory_total_bytes or 0) - available_bytes(gpu),
+            total_bytes=total_bytes(gpu),
+            others_bytes=total_bytes(gpu) - available_bytes(gpu),
             planned_bytes=available_bytes(gpu) - free,
             free_bytes=free,
             engine_margin_bytes=server.margin_bytes,

@@ -53,8 +53,13 @@ def names_of(wanted: Iterable[Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def placement_inputs(options: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
-    """What a plan would be made from, as a placement over many hosts takes it: of models only those that are wanted."""
+def placement_inputs(
+    options: Mapping[str, Any], host: Mapping[str, Any], observed: Iterable[Any] = ()
+) -> dict[str, Any]:
+    """What a plan would be made from, as a placement over many hosts takes it: of models only those that are wanted.
+
+    `observed`: what the host remembers of loads that took more than foretold.
+    """
     found = gathered(options, host)
     wanted = set(map(name_key, names_of(options["wanted"])))
 
@@ -72,6 +77,8 @@ def placement_inputs(options: Mapping[str, Any], host: Mapping[str, Any]) -> dic
         "service": {name: found["service"][name] for name in OF_THE_SERVICE if name in found["service"]},
         "policy": {**policy, "operator_environment": masked_option(options["operator_environment"])},
         "measured": found["measured"],
+        "server": found["server"],
+        "observed": list(observed),
         "service_id": str(found["service"].get("service_id") or ""),
         "is_read": bool(host["gpu"]),
     }

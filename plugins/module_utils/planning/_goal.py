@@ -25,7 +25,8 @@ class Goal:
     """What the search is to reach, and what it may try.
 
     `wanted`: whether `models` are to stay loaded together; otherwise any of them is to be served.
-    `parallels` hold the demand first, then smaller values. `context_lengths` are in tokens per request.
+    `parallels` hold the demand first, then smaller values. `context_lengths` are in tokens per request. `kv_cache_types`:
+    the best first. `spreads`: whole models first.
     `least_loaded`: how many models are to be loaded at once at least, where none is wanted by name.
     `longest_because`: why no longer context is tried.
     """
@@ -38,6 +39,13 @@ class Goal:
     spreads: tuple[bool, ...]
     least_loaded: int = 1
     longest_because: str = ""
+
+    @property
+    def least(self) -> Candidate:
+        """Of the settings that may be tried those that take least, on whole GPUs where they may."""
+        return Candidate(
+            min(self.parallels), min(self.context_lengths), self.kv_cache_types[-1], self.spreads[0]
+        )
 
     def settings(self) -> Iterator[Candidate]:
         """All settings that may be tried."""
@@ -156,7 +164,7 @@ def _useful(demands: Sequence[Demand], untold: int) -> int:
 def _doubled(least: int, most: int) -> tuple[int, ...]:
     """`least`, the powers of two between, and `most` itself."""
     powers = [1 << exponent for exponent in range(most.bit_length())]
-    return tuple(sorted({least, most, *(power for power in powers if least < power < most)}))
+    return tuple(sorted({least, most, *(power for power in powers if power > least)}))
 
 
 def _spreads(policy: Policy, gpu_count: int) -> tuple[bool, ...]:

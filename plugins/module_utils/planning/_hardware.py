@@ -62,7 +62,10 @@ def _is_newer(version: str, than: str) -> bool:
 def hardware(plan: Mapping[str, Any], read: Mapping[str, Any], *, gone_is_accepted: bool) -> dict[str, Any]:
     """What the roles are told of it; nothing is to be remembered where the GPUs were described and not read."""
     before, gpus = read.get("planned_for") or {}, read.get("planned_gpus")
-    version = str((read.get("models") or {}).get("version") or plan["version"])
+    models = read.get("models") or {}
+    # Of a version that is not known nobody can say that it is another one.
+    assumed = (before.get("version") if models else None) or plan["version"]
+    version = str(models.get("version") or assumed)
     # A server that has loaded nothing has not said which build it runs.
     build, known = (read.get("server") or {}).get("engine_build"), before.get("engine_build")
     is_same_version = before.get("version") == version

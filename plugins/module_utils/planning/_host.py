@@ -11,12 +11,15 @@ from dataclasses import field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
+from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import (
+    VULKAN,
     Admission,
     admission,
     counted_free_bytes,
     counted_note,
     is_integrated,
+    unmeasured_note,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import (
     MAX_DEVICES,
@@ -36,6 +39,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said imp
     DroppedGpu,
     Said,
     dropped_of,
+    uncounted_words,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import VersionRules
 
@@ -76,7 +80,7 @@ class Host:
         """
 
         def changed(gpu: GpuDevice) -> GpuDevice:
-            free = min(max(0, available_bytes(gpu) + by_bytes), gpu.memory_total_bytes or 0)
+            free = min(max(0, available_bytes(gpu) + by_bytes), total_bytes(gpu))
             return replace(gpu, memory_free_bytes=free, memory_ours_bytes=0)
 
         if position is not None:
@@ -92,9 +96,14 @@ class Host:
         )
 
 
+def total_bytes(gpu: GpuDevice) -> int:
+    """What the GPU has; 0 where that could not be read."""
+    return gpu.memory_total_bytes or 0
+
+
 def available_bytes(gpu: GpuDevice) -> int:
     """What a plan may count on: free memory and what Ollama gives back, never more than the GPU has."""
-    return min(gpu.memory_available_bytes or 0, gpu.memory_total_bytes or 0)
+    return min(gpu.memory_available_bytes or 0, total_bytes(gpu))
 
 
 def usable_bytes(gpu: GpuDevice) -> int:
@@ -102,7 +111,7 @@ def usable_bytes(gpu: GpuDevice) -> int:
 
     Source: ollama discover/llama_server.go (TotalMemory); issue 18201: 94.97 of an RTX PRO 6000's 95.59 GiB.
     """
-    return max(0, (gpu.memory_total_bytes or 0) - (gpu.memory_reserved_bytes or 0))
+    return max(0, total_bytes(gpu) - (gpu.memory_reserved_bytes or 0))
 
 
 def host_from_facts(
@@ -122,8 +131,8 @@ def host_from_facts(
 
     Raises: ValueError for malformed facts, and for a GPU with a fault where the policy is to fail.
     """
-    described = isinstance(facts, Mapping) and "visible_devices" not in facts
-    host = HostGpus.from_dict(_completed(facts))
+    told = _completed(facts)
+    described, host = "visible_devices" not in told, HostGpus.from_dict(told)
     # What an earlier plan hid is looked at again; what the operator hides stays hidden.
     ours = any(name in managed_environment and name not in environment for vendor in VENDORS for name in vendor.shown_by)
     restriction = {} if ours else environment if described else host.visibility
@@ -144,6 +153,14 @@ def host_from_facts(
     estimated = [
         f"{gpus}: {reason}; the plan is an estimate" for gpus, _verb, reason in _by_reason(uncertain)
     ]
+    estimated += [f"{one}; the plan is an estimate" for one in uncounted_words(said, host.devices)]
+    if said.log.devices is None:
+        estimated += [
+            f"GPU {gpu.pci_bus_id} ({gpu.vendor}): {note}; the plan is an estimate"
+            for gpu in host.unmeasured
+            for note in [unmeasured_note(gpu, rules, environment)]
+            if note
+        ]
     remedies = [f"{gpus}: {reason}" for gpus, _verb, reason in left]
     healthy = [gpu for gpu in in_use if not _fault(gpu)]
     unseen = [gpu for gpu in host.devices if gpu not in seen and gpu.problems and not gpu.is_usable]
@@ -170,10 +187,15 @@ def host_from_facts(
         )
     total = host.system_memory_total_bytes or 0
     available = host.system_memory_available_bytes
+    limit = host.system_memory_limit_bytes
     counted = [
         f"{gpus}: {note}"
         for gpus, _verb, note in _by_reason((gpu, counted_note(gpu, rules, environment, available)) for gpu in healthy)
     ]
+    if limit is not None and not healthy:
+        warnings.append(
+            f"the service may take {gib(limit)} of system memory, by MemoryMax= or MemoryHigh= of its unit: raise it to use more"
+        )
     return Host(
         gpus=tuple(
             replace(
@@ -184,7 +206,7 @@ def host_from_facts(
             for gpu in healthy
         ),
         system_memory_total_bytes=total,
-        system_memory_available_bytes=(total if available is None else available),
+        system_memory_available_bytes=min(total if available is None else available, _MOST_BYTES if limit is None else limit),
         environment=_visibility(healthy, [*excluded, *too_many, *untold, *failing]),
         warnings=(*warnings, *estimated, *counted),
         libraries={gpu.uuid: answer.library for gpu, answer in answers if answer.library},
@@ -195,8 +217,8 @@ def host_from_facts(
 
 
 def _as_said(said: Said, gpu: GpuDevice, by_rules: Admission) -> Admission:
-    """A GPU that the running server took is in use, whatever the rules say of it."""
-    if by_rules.library or by_rules.fails or not said.takes(gpu):
+    """A GPU that the running server took is in use, whatever the rules say of it; by Vulkan the plan stays an estimate."""
+    if by_rules.library == VULKAN or by_rules.fails or not said.takes(gpu):
         return by_rules
     return Admission(vendor_of(gpu.vendor).library)
 
@@ -213,7 +235,7 @@ def _completed(facts: Any) -> dict[str, Any]:
     if not isinstance(untold, int):
         raise ValueError(f"GPU facts has {untold!r:.80} as 'devices_left_out', expected a number of GPUs")
     untold = max(0, untold) + len(devices) - len(completed)
-    for name in ("system_memory_total_bytes", "system_memory_available_bytes"):
+    for name in ("system_memory_total_bytes", "system_memory_available_bytes", "system_memory_limit_bytes"):
         _check_size("GPU facts", name, facts.get(name))
     return {"gathered_at": "", **facts, "devices": completed, "devices_left_out": untold}
 
@@ -268,7 +290,7 @@ def _hidden_words(
         hidden = [gpu for gpu in usable if gpu.vendor == vendor.name]
         by = hiding(vendor, restriction)
         if by and hidden and not any(gpu.vendor == vendor.name for gpu in seen):
-            gpus, verb, why = _by_reason((gpu, by) for gpu in hidden)[0]
+            [(gpus, verb, why)] = _by_reason((gpu, by) for gpu in hidden)
             words.append(f"{gpus} {verb} not seen by the service: {why} names none of them; unset it, or name them by UUID")
     return words
 
@@ -288,10 +310,15 @@ def _without_full_stop(sentence: str) -> str:
 def _visibility(healthy: Sequence[GpuDevice], excluded: Sequence[GpuDevice]) -> dict[str, str]:
     """The variables that hide the excluded GPUs; an index that no GPU has hides all of a vendor."""
     return {
-        vendor.hidden_by: ",".join(gpu.uuid for gpu in healthy if gpu.vendor == vendor.name) or "-1"
+        vendor.hidden_by: ",".join(_named(gpu) for gpu in healthy if gpu.vendor == vendor.name) or "-1"
         for vendor in VENDORS
         if vendor.hidden_by and any(gpu.vendor == vendor.name for gpu in excluded)
     }
+
+
+def _named(gpu: GpuDevice) -> str:
+    """A GPU as its vendor's variable names it: an AMD card without an id of its own has its number alone."""
+    return str(gpu.index) if gpu.uuid == gpu.pci_bus_id else gpu.uuid
 
 
 def _by_reason(reasons: Iterable[tuple[GpuDevice, str]]) -> list[tuple[str, str, str]]:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
@@ -76,6 +76,21 @@ class Demand:
 
     model: SchedulerModel
     wanted: WantedModel | None = None
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What has become of models on the host, as far as is known.
+
+    `loaded`: context lengths of the models that are loaded at the moment, by name. `said`: what the running server said of
+    itself. `observed`: loads of former starts that took more than foretold. `measured`: the result of a benchmark, empty
+    where there is none.
+    """
+
+    loaded: Mapping[str, int] = field(default_factory=dict)
+    said: Said = field(default_factory=Said)
+    observed: Sequence[Observed] = ()
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,16 +167,15 @@ def read_inputs(
     version: str | None,
     service: Service,
     unplannable: Mapping[str, str],
-    loaded: Iterable[str] = (),
-    said: Said | None = None,
+    experience: Experience | None = None,
 ) -> Inputs:
     """The inputs of a plan, checked against each other.
 
-    loaded: names of the models that are loaded now. said: what the running server said of itself.
+    `experience`: of it what is loaded and what the running server said of its GPUs counts here.
 
     Raises: ValueError in one sentence that says what is wrong and what to do.
     """
-    policy = _with_operators_values(policy)
+    policy, experience = _with_operators_values(policy), experience or Experience()
     warnings: list[str] = []
     if version is not None and not isinstance(version, str):
         raise ValueError(f"the version of Ollama is {version!r:.80}, expected a text like 0.33.0")
@@ -181,9 +195,9 @@ def read_inputs(
         environment=environment,
         managed_environment=service.managed,
         rules=version_rules,
-        said=holding_for(said or Said(), version, environment),
+        said=holding_for(experience.said, version, environment),
     )
-    models, left_out = _kept(models, [*(wish.name for wish in wanted), *loaded])
+    models, left_out = _kept(models, [*(wish.name for wish in wanted), *experience.loaded])
     if left_out:
         warnings.append(
             f"{left_out} of {len(models) + left_out} installed models are left out: at most {MAX_MODELS} are planned, those "

@@ -83,13 +83,10 @@ class Judge:
         """What becomes of the model when nothing else is loaded."""
         return self.simulation.alone(model, candidate).outcome
 
-    def any_order(
-        self, models: Sequence[SchedulerModel], candidate: Candidate, *, says_why: bool = True
-    ) -> Verdict:
-        """Whether these models are safe together in whatever order they are loaded.
+    def any_order(self, models: Sequence[SchedulerModel], candidate: Candidate) -> Verdict:
+        """Whether these models are safe together in whatever order they are loaded; it may not say why they are not.
 
-        Where the bound says no, every order of a few models is simulated. Without says_why it may be found sooner that
-        they are not, and the verdict have no reason.
+        Where the bound says no, every order of a few models is simulated.
         """
         models = self.runners(models, candidate)
         if len(models) < 2:
@@ -98,23 +95,25 @@ class Judge:
         if bound.is_safe or loads_of_all_orders(len(models)) > MOST_SIMULATED_LOADS:
             return bound
         return self.simulation.in_all_orders(
-            self.server(candidate), models, (), has_room=self._has_room(candidate, says_why=says_why)
+            self.server(candidate), models, (), has_room=self._has_room(candidate)
         )
 
-    def _has_room(self, candidate: Candidate, *, says_why: bool) -> HasRoom | None:
-        if says_why:
-            return None
+    def _has_room(self, candidate: Candidate) -> HasRoom:
+        """By which it is found sooner that models are not safe, but not why."""
         return lambda server, models: self._bounds.has_room(server, models, candidate)
 
     def some_order(
-        self, models: Sequence[SchedulerModel], candidate: Candidate, *, says_why: bool = True
+        self, models: Sequence[SchedulerModel], candidate: Candidate, *, says_why: bool = False
     ) -> Verdict:
-        """Whether there is an order in which these models are safe together, and which; says_why: see any_order()."""
+        """Whether there is an order in which these models are safe together, and which.
+
+        says_why: the verdict has a reason where they are not, which takes longer to find.
+        """
         models = self.runners(models, candidate)
         verdict, orders = Verdict(True), list(self._orders(models, candidate))
         for number, order in enumerate(orders, 1):
             # The reason is that of the last order.
-            has_room = self._has_room(candidate, says_why=says_why and number == len(orders))
+            has_room = None if says_why and number == len(orders) else self._has_room(candidate)
             verdict = self.simulation.in_order(self.server(candidate), order, (), has_room=has_room)
             if verdict.is_safe:
                 return verdict
@@ -123,7 +122,7 @@ class Judge:
     def is_safe_in(self, order: Sequence[str], candidate: Candidate) -> bool:
         """Whether the models of these names are safe together when they are loaded in this order."""
         models = {model.name: model for model in self.simulation.models}
-        has_room = self._has_room(candidate, says_why=False)
+        has_room = self._has_room(candidate)
         server, models_in_order = self.server(candidate), [models[name] for name in order]
         return self.simulation.in_order(server, models_in_order, (), has_room=has_room).is_safe
 
@@ -140,12 +139,12 @@ class Judge:
             return 0
         if not all(self.alone(model, candidate).is_safe for model in models):
             return 0
-        if loaded > 1 and not self.any_combination(models, loaded, candidate, says_why=False).is_safe:
+        if loaded > 1 and not self.any_combination(models, loaded, candidate).is_safe:
             return 0
         while (
             loaded < most
             and not self._bounds.rules_out(models, loaded + 1, candidate)
-            and self.any_combination(models, loaded + 1, candidate, says_why=False).is_safe
+            and self.any_combination(models, loaded + 1, candidate).is_safe
         ):
             loaded += 1
         return loaded
@@ -156,14 +155,14 @@ class Judge:
         count: int,
         candidate: Candidate,
         *,
-        says_why: bool = True,
+        says_why: bool = False,
     ) -> Verdict:
-        """Whether any `count` of these models are safe together in any order; says_why: see any_order()."""
+        """Whether any `count` of these models are safe together in any order; says_why: see some_order()."""
         models = self.runners(models, candidate)
         bound = self._bounds.verdict(models, count, candidate)
         if bound.is_safe or not simulates(len(models), count):
             return bound
-        has_room = self._has_room(candidate, says_why=says_why)
+        has_room = None if says_why else self._has_room(candidate)
         for chosen in combinations(models, count):
             verdict = self.simulation.in_all_orders(self.server(candidate), chosen, (), has_room=has_room)
             if not verdict.is_safe:
@@ -195,7 +194,7 @@ class Judge:
             )
             judge = self.on(replace(self.host, gpus=(gpu,)))
             is_hopeless = judge.is_hopeless(models, candidate, len(models))
-            if not is_hopeless and judge.any_order(models, candidate, says_why=False).is_safe:
+            if not is_hopeless and judge.any_order(models, candidate).is_safe:
                 enough, high = middle * GIB, middle - 1
             else:
                 low = middle + 1

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib, gib_above
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Demand
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import Judge
@@ -17,7 +16,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy i
     KV_CACHE_TYPES,
     LEAST_CONTEXT_LENGTH,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._search import (
     best_choice,
     some_choice,
@@ -64,32 +62,24 @@ def _remedies(judge: Judge, goal: Goal) -> list[str]:
     if plain:
         remedies.append(f"a context of {plain.candidate.context_length} tokens (ollama_plan_context_length)")
     for kv_cache_type in quantized:
-        choice = best_choice((judge,), replace(least, kv_cache_types=(kv_cache_type,)))
-        choice = choice or best_choice((judge,), replace(smaller, kv_cache_types=(kv_cache_type,)))
+        whole = best_choice((judge,), replace(least, kv_cache_types=(kv_cache_type,)))
+        choice = whole or best_choice((judge,), replace(smaller, kv_cache_types=(kv_cache_type,)))
         if choice and (plain is None or choice.candidate.context_length > plain.candidate.context_length):
-            remedies.append(_quantized_sentence(choice, goal))
+            shorter = "" if whole else f" with a context of {choice.candidate.context_length} tokens"
+            remedies.append(f"a {kv_cache_type} KV cache{shorter} (ollama_plan_kv_cache_types)")
             break
     return [*judge.host.remedies, *remedies, _other_host(judge, goal)]
 
 
-def _quantized_sentence(choice: Choice, goal: Goal) -> str:
-    candidate = choice.candidate
-    with_context = ""
-    if candidate.context_length < min(goal.context_lengths):
-        with_context = f" with a context of {candidate.context_length} tokens"
-    return f"a {candidate.kv_cache_type} KV cache{with_context} (ollama_plan_kv_cache_types)"
-
-
 def _other_host(judge: Judge, goal: Goal) -> str:
-    candidate = Candidate(min(goal.parallels), min(goal.context_lengths), goal.kv_cache_types[-1])
     if not judge.host.gpus:
-        in_all = judge.system_memory_bytes(goal.models, candidate)
+        in_all = judge.system_memory_bytes(goal.models, goal.least)
         return (
             "another model"
             if in_all is None
             else f"a host with {gib_above(in_all)} of system memory available"
         )
-    needed = judge.bytes_of_one_gpu(goal.models, candidate)
+    needed = judge.bytes_of_one_gpu(goal.models, goal.least)
     return "a host with more GPU memory" if needed is None else f"a host with one GPU of {gib(needed)} free"
 
 
@@ -104,7 +94,7 @@ def _least(goal: Goal, demands: Sequence[Demand] | None) -> Goal:
 def _smaller(context_length: int) -> tuple[int, ...]:
     lengths = []
     while context_length > LEAST_CONTEXT_LENGTH:
-        context_length = max(LEAST_CONTEXT_LENGTH, 1 << ((context_length - 1).bit_length() - 1))
+        context_length = 1 << ((context_length - 1).bit_length() - 1)
         lengths.append(context_length)
     return tuple(sorted(lengths))
 

@@ -57,8 +57,8 @@ def verdict_of(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> V
     """Whether the goal's models are safe under these settings, with so many of them loaded at once."""
     if goal.wanted:
         # Where the order matters, the reason is that of the order.
-        verdict = judge.any_order(goal.models, candidate, says_why=False)
-        in_order = verdict if verdict.is_safe else judge.some_order(goal.models, candidate)
+        verdict = judge.any_order(goal.models, candidate)
+        in_order = verdict if verdict.is_safe else judge.some_order(goal.models, candidate, says_why=True)
         if in_order.is_safe and not verdict.is_safe:
             return replace(in_order, reason=f"it is safe only when loaded as {', '.join(in_order.order)}")
         return in_order
@@ -66,7 +66,7 @@ def verdict_of(judge: Judge, goal: Goal, candidate: Candidate, loaded: int) -> V
         verdict = judge.alone(model, candidate)
         if not verdict.is_safe:
             return verdict
-    return judge.any_combination(goal.models, loaded, candidate)
+    return judge.any_combination(goal.models, loaded, candidate, says_why=True)
 
 
 def _settings_limit(
@@ -111,7 +111,7 @@ def _models_limit(judge: Judge, goal: Goal, choice: Choice, others: Sequence[Sch
             ),
             default=None,
         )
-        verdict = judge.any_combination(runners, value, candidate)
+        verdict = judge.any_combination(runners, value, candidate, says_why=True)
         return Limit(MODELS, value, verdict.is_safe, smallest, verdict.reason or "so many are not asked for")
     keys = {model.key for model in goal.models}
     candidates = sorted(

@@ -31,7 +31,7 @@ class ObservedEngine(MemoryEngine):
     def start(self, model: Loadable, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         started = super().start(model, launch, free_bytes)
         observed = self._observed.get(key_of(model.shape.digest if model.shape else "", launch))
-        if observed is None or started.failure or len(observed.more_bytes) > len(started.memory.gpus):
+        if observed is None or len(observed.more_bytes) > len(started.memory.gpus):
             return started
         key = (observed.key, launch, launch.details, free_bytes)
         if key not in self._raised:

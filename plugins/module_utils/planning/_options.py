@@ -55,7 +55,6 @@ INPUTS = {
     "service": {"type": "dict", "default": {}},
     "measured": {"type": "dict", "default": {}},
     "server": {"type": "dict", "default": {}},
-    "use_measured_memory": {"type": "bool", "default": False},
 }
 
 # How it is planned; the names are the fields of `Policy`.
@@ -79,6 +78,7 @@ POLICY = {
     "num_parallel": {"type": "int"},
     "max_loaded_models": {"type": "int"},
     "context_length": {"type": "int"},
+    "use_measured_memory": {"type": "bool", "default": False},
     "operator_environment": {"type": "dict", "default": {}},
 }
 

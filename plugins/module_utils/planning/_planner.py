@@ -18,7 +18,11 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._benchmar
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen, chosen_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import Described, described
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs, read_inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
+    Experience,
+    Inputs,
+    read_inputs,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._next_steps import limits_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._observed_engine import OBSERVED
@@ -30,8 +34,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan imp
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._reasons import reasons_for
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import Observed
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen_on_host import (
     SeenOnHost,
     is_safe_by_the_rules,
@@ -49,6 +51,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._warnings
     client_warnings,
     model_warnings,
     plan_warnings,
+    projector_warnings,
     service_warnings,
 )
 
@@ -61,23 +64,18 @@ def plan_host(
     policy: Policy | None = None,
     version: str | None = None,
     service: Service | None = None,
-    loaded: Mapping[str, int] | None = None,
     unplannable: Mapping[str, str] | None = None,
-    measured: Mapping[str, Any] | None = None,
-    use_measured_memory: bool = False,
-    said: Said | None = None,
-    observed: Sequence[Observed] = (),
+    experience: Experience | None = None,
 ) -> Plan:
     """The plan for one host.
 
     `gpu`: facts of gpu_facts, or a description with the same keys. `models`: what ollama_model_info returns, or
-    descriptions. `service`: what it runs with now, and who set it. `loaded`: context
-    lengths of the models that are loaded at the moment, by name. `unplannable`: why other installed models cannot be
-    planned, by name. `measured`: the result of a benchmark of this host. `said`: what the running server
-    said of itself. `observed`: loads of former starts that took more than foretold.
+    descriptions. `service`: what it runs with now, and who set it. `unplannable`: why other installed models cannot be
+    planned, by name. `experience`: what has become of models on this host.
 
     Raises: ValueError in one sentence, where the inputs make no sense or nothing can be planned.
     """
+    experience = experience or Experience()
     with _uncollected():
         inputs = read_inputs(
             gpu=gpu,
@@ -87,15 +85,14 @@ def plan_host(
             version=version,
             service=service or Service(),
             unplannable=unplannable or {},
-            loaded=loaded or {},
-            said=said or Said(),
+            experience=experience,
         )
-        seen = seen_on_host(inputs, said or Said(), observed)
+        seen = seen_on_host(inputs, experience.said, experience.observed)
         chosen = _chosen(replace(inputs, observed=seen.observed))
         if seen.observed and not is_safe_by_the_rules(chosen, inputs):
             # What a server prints makes nothing safe.
             chosen = _chosen(inputs)
-        lesson = lesson_of(chosen, gpu, measured or {}, use_memory=use_measured_memory)
+        lesson = lesson_of(chosen, gpu, experience.measured)
         if lesson.inputs is not None:
             chosen = _chosen(lesson.inputs)
         shown = described(chosen)
@@ -105,8 +102,8 @@ def plan_host(
         ]
         # What was observed goes before the rules in the plan alone.
         engine = None if chosen.inputs.observed else chosen.judge.simulation.engine
-        today = today_of(chosen.inputs, said or Said(), engine)
-        return _in_words(chosen, lesson, shown, next_steps, loaded or {}, seen, today)
+        today = today_of(chosen.inputs, experience.said, engine)
+        return _in_words(chosen, lesson, shown, next_steps, experience.loaded, seen, today)
 
 
 def _chosen(inputs: Inputs) -> Chosen:
@@ -217,6 +214,7 @@ def _warnings(
         *chosen.warnings,
         *lesson.warnings,
         *plan_warnings(chosen, shown.models),
+        *projector_warnings(chosen),
     ]
     for demand in inputs.demands:
         warnings += model_warnings(demand, chosen.choice.candidate, inputs.rules, inputs.policy.requests)

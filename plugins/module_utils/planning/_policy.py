@@ -52,7 +52,8 @@ class Policy:
     """How a plan is to be made; sizes in bytes, context lengths in tokens per request.
 
     `num_parallel`, `max_loaded_models` and `context_length` are the operator's own values: they win over
-    what the search finds, and are checked.
+    what the search finds, and are checked. `use_measured_memory`: whether to plan with the memory that a benchmark
+    measured runners to take, in place of the allowance for the CUDA context.
     """
 
     requests: int = DEFAULT_REQUESTS
@@ -69,6 +70,7 @@ class Policy:
     num_parallel: int | None = None
     max_loaded_models: int | None = None
     context_length: int | None = None
+    use_measured_memory: bool = False
     operator_environment: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -10,14 +10,18 @@ from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import gib_or_mib
-from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import name_key, short_name
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names import (
+    name_key,
+    pin_of,
+    short_name,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import names_of
 
 _PRESENT = "present"
 
 
 def to_look_up(options: Mapping[str, Any], read: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The models that are to be had and that nobody has seen on the host, as `ollama_model` takes them.
+    """The models that are to be had and that nobody has seen on the host as they are pinned, as `ollama_model` takes them.
 
     They are the wanted ones; where none is wanted, those of `pull_models`, which otherwise say only where a wanted one comes
     from. `read`: what `ollama_host_info` returned, without `models` where it was not to look.
@@ -32,8 +36,20 @@ def to_look_up(options: Mapping[str, Any], read: Mapping[str, Any]) -> list[dict
     here = {
         name_key(str(one.get("name", ""))) for part in ("models", "unplannable") for one in found.get(part) or ()
     }
-    lacking = {name_key(name): name for name in asked if name_key(name) not in here}
+    ids = {name_key(name): digest for name, digest in (found.get("ids") or {}).items()}
+    lacking = {
+        key: name
+        for key, name in ((name_key(name), name) for name in asked)
+        if key not in here or (key in ids and _is_another(ids[key], sources.get(key, {})))
+    }
     return [{**sources.get(key, {}), "name": name, "state": _PRESENT} for key, name in lacking.items()]
+
+
+def _is_another(installed_id: str, source: Mapping[str, Any]) -> bool:
+    """Whether another model is installed than is pinned. Of a file the pin is the file's, and what was made of it stays."""
+    digest = str(source.get("digest") or "")
+    pin = pin_of(digest)
+    return bool(digest) and not source.get("file") and not (pin and installed_id.startswith(pin))
 
 
 def _source(model: Any) -> dict[str, Any]:
@@ -80,11 +96,11 @@ def pulls_of(asked: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> P
         models=tuple(_pinned(sources[name_key(model["name"])], model) for model in coming),
         told=(*(f"to pull: {name}{size}" for name, size in zip(names, sizes)), *([room] if coming else [])),
         warnings=(
-            *(f"{name} is not installed yet{size}: planned by the header of what is to come" for name, size in zip(names, sizes)),
+            *(f"{name} has yet to be pulled{size}: planned by the header of what is to come" for name, size in zip(names, sizes)),
             *([no_room] if no_room else []),
         ),
         failures=tuple(
-            f"model '{name}' is wanted and not installed, and cannot be planned before it is: {model['note']}; pull it with "
+            f"model '{name}' is wanted and has yet to be pulled, and cannot be planned before: {model['note']}; pull it with "
             "the role ollama_pull first"
             for name, model in zip(names, coming)
             if name_key(name) not in described

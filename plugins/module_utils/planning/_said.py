@@ -12,9 +12,11 @@ from typing import Any
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import (
+    VULKAN,
     NamedGpu,
     dropped_words,
     is_taken,
+    uncounted,
     why_not,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import (
@@ -27,6 +29,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings i
 _DECIDING = ("OLLAMA_LLM_LIBRARY", "OLLAMA_IGPU_ENABLE", "OLLAMA_VULKAN", "HSA_OVERRIDE_GFX_VERSION")
 # Of these Ollama prints a default where nothing sets them.
 _PRINTED_ANYWAY = frozenset(("OLLAMA_VULKAN",))
+_LEAVING = {VULKAN: "OLLAMA_VULKAN=0 in ollama_plan_operator_environment"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,15 @@ def dropped_of(said: Said, gpus: Sequence[GpuDevice]) -> tuple[DroppedGpu, ...]:
             reason = why_not(said.log, named)
             dropped.append(DroppedGpu(gpu.index, gpu.uuid, gpu.name, reason, dropped_words(named, reason)))
     return tuple(dropped)
+
+
+def uncounted_words(said: Said, gpus: Sequence[GpuDevice]) -> list[str]:
+    """One clause for each device that the server computes on and that is none of the GPUs of the host."""
+    return [
+        f"Ollama also computes on {device.description or device.name} by {device.library}, of which no free memory is known, "
+        f"and may put models there: {_LEAVING.get(device.library, 'hide it from the service')} has it left"
+        for device in uncounted(said.log, map(_named, gpus))
+    ]
 
 
 def _named(gpu: GpuDevice) -> NamedGpu:

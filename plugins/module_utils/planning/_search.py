@@ -86,14 +86,14 @@ def _best_for_wanted(judges: Sequence[Judge], goal: Goal) -> Choice | None:
 
 
 def _wanted_in_any_order(judges: Sequence[Judge], goal: Goal, candidate: Candidate) -> Choice | None:
-    if not all(judge.any_order(goal.models, candidate, says_why=False).is_safe for judge in judges):
+    if not all(judge.any_order(goal.models, candidate).is_safe for judge in judges):
         return None
     return Choice(candidate, len(judges[0].runners(goal.models, candidate)))
 
 
 def _wanted_in_some_order(judges: Sequence[Judge], goal: Goal, candidate: Candidate) -> Choice | None:
     """In the order that the first judge finds."""
-    verdict = judges[0].some_order(goal.models, candidate, says_why=False)
+    verdict = judges[0].some_order(goal.models, candidate)
     if verdict.is_safe and all(judge.is_safe_in(verdict.order, candidate) for judge in judges[1:]):
         return Choice(candidate, len(verdict.order), verdict.order)
     return None

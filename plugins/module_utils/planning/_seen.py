@@ -290,7 +290,7 @@ def observed_from_list(items: Any) -> tuple[Observed, ...]:
                     engine_build=None if build is None else int(build), more_bytes=more, **texts, **numbers
                 )
             )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"what was observed of loads is not in the form that was written: {error}"
         ) from error
@@ -309,9 +309,9 @@ def together(remembered: Iterable[Observed], now: Iterable[Observed], version: s
 
 
 def _larger(first: Observed, second: Observed) -> Observed:
-    count = max(len(first.more_bytes), len(second.more_bytes))
-    each = [[*one.more_bytes, *[(0, 0, 0)] * (count - len(one.more_bytes))] for one in (first, second)]
-    return replace(second, more_bytes=tuple(tuple(map(max, one, other)) for one, other in zip(*each)))
+    fewer, more = sorted((first.more_bytes, second.more_bytes), key=len)
+    larger = (tuple(map(max, one, other)) for one, other in zip(fewer, more))
+    return replace(second, more_bytes=(*larger, *more[len(fewer) :]))
 
 
 def observed_of(rows: Iterable[SeenLoad]) -> tuple[Observed, ...]:

@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._evidence import evidence_of
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import total_bytes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Inputs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
@@ -44,7 +45,7 @@ def seen_on_host(inputs: Inputs, said: Said, remembered: Sequence[Observed]) -> 
     if not said.log.models and not remembered:
         return SeenOnHost()
     models = [*(demand.model for demand in inputs.demands), *inputs.others]
-    most = [gpu.memory_total_bytes or 0 for gpu in inputs.host.gpus]
+    most = list(map(total_bytes, inputs.host.gpus))
     rows = compared(said.log, models, MemoryEngine(), inputs.rules, most)
     names: dict[str, str] = {}
     for model in models:

@@ -19,17 +19,26 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidat
     PLANNED_VARIABLES,
     Candidate,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import Host, available_bytes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
+    Host,
+    available_bytes,
+    total_bytes,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
     SchedulerGpu,
     SchedulerModel,
     predicted_bytes,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import takes_projector
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server import (
     LoadOutcome,
     Server,
     start_server,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
+    CPU_EVICTION_BUG,
+    VersionRules,
 )
 
 # Every order of loading is tried where that takes at most so many loads; beyond them a bound decides.
@@ -255,17 +264,20 @@ class Simulation:
     def _failure(self, server: Server, model: SchedulerModel, outcome: LoadOutcome) -> str:
         """What is not safe about the server after this load; empty where all is well."""
         if outcome.failure:
-            return f"{model.name} does not start: {outcome.failure.rstrip('.')}"
+            return f"{model.name} does not start: {_clause(outcome.failure)}"
         if outcome.evicted:
-            return f"{model.name} evicts {', '.join(outcome.evicted)}"
+            by_bug = not self.gpus and server.rules.has_bug(CPU_EVICTION_BUG)
+            because = f": {evicts_without_gpu(server.rules)}" if by_bug else ""
+            return f"{model.name} evicts {', '.join(outcome.evicted)}{because}"
         if not self.gpus:
             return self._system_memory_failure(server)
         if outcome.spilled or not outcome.placement:
-            why = outcome.explanation[-1].rstrip(".") if outcome.explanation else "it uses no GPU"
+            why = _clause(outcome.explanation[-1]) if outcome.explanation else "it uses no GPU"
             return f"{model.name} does not lie wholly in GPU memory: {why}"
         if outcome.refitted:
             return f"the usual split of {model.name} over the GPUs does not fit, and the engine's other one may not last"
-        if model.projector_bytes and not outcome.projector_on_gpu:
+        takes = [takes_projector(gpu, gpu.total_bytes, server.rules.placement) for gpu in self.gpus]
+        if model.projector_bytes and not outcome.projector_on_gpu and any(takes):
             return f"the projector of {model.name} lies on the CPU"
         return self._headroom_failure(server)
 
@@ -297,8 +309,7 @@ class Simulation:
         available = self.host.system_memory_available_bytes
         if needed <= available:
             return ""
-        names = ", ".join(server.loaded)
-        return f"{names} need {gib(needed)} of system memory, and {gib(available)} are available"
+        return beyond_system_memory(server.loaded, needed, available)
 
     def predicted_bytes(self, model: SchedulerModel, candidate: Candidate) -> int:
         """What Ollama predicts for a model, without the surcharge of a batch."""
@@ -306,11 +317,31 @@ class Simulation:
         return predicted_bytes(model, server.context_length(model), server.slots(model))
 
 
+def beyond_system_memory(names: Sequence[str], needed_bytes: int, available_bytes: int) -> str:
+    """That models need more system memory than there is, in a clause."""
+    need = "needs" if len(names) == 1 else "need"
+    return f"{', '.join(names)} {need} {gib(needed_bytes)} of system memory, and {gib(available_bytes)} are available"
+
+
+def evicts_without_gpu(rules: VersionRules) -> str:
+    """That a version keeps one model where there is no GPU, in a clause."""
+    return (
+        f"without a GPU Ollama {rules.version} evicts whatever is loaded for each further model ({CPU_EVICTION_BUG.issue}): "
+        "upgrade it to 0.13.1 or newer"
+    )
+
+
+def _clause(sentence: str) -> str:
+    """A sentence as it stands behind a colon; one that begins with a name keeps its capital."""
+    begins_with_a_name = sentence.partition(" ")[0] not in ("It", "The")
+    return (sentence if begins_with_a_name else sentence[0].lower() + sentence[1:]).rstrip(".")
+
+
 def scheduler_gpu(gpu: GpuDevice, library: str) -> SchedulerGpu:
     """A GPU as the simulation takes it: with all the memory free that a plan may count on."""
     return SchedulerGpu(
         index=gpu.index,
-        total_bytes=gpu.memory_total_bytes or 0,
+        total_bytes=total_bytes(gpu),
         free_bytes=available_bytes(gpu),
         library=library,
         integrated=gpu.integrated,

@@ -181,7 +181,7 @@ def slots_or_context(ends: str) -> str:
 def both_ends(chosen: Chosen) -> str:
     """`1 x 32768 or 4 x 8192`: the longest context of a single slot and that of the plan; empty where they are the same."""
     candidate = chosen.choice.candidate
-    if candidate.parallel == 1 or not chosen.goal.models or chosen.unsafe:
+    if candidate.parallel == 1 or chosen.unsafe:
         return ""
     for length in sorted(chosen.goal.context_lengths, reverse=True):
         if length <= candidate.context_length:
@@ -195,7 +195,7 @@ def both_ends(chosen: Chosen) -> str:
 def _is_safe(chosen: Chosen, candidate: Candidate) -> bool:
     models = chosen.goal.models
     if chosen.goal.wanted:
-        return chosen.judge.some_order(models, candidate, says_why=False).is_safe
+        return chosen.judge.some_order(models, candidate).is_safe
     return chosen.judge.most_loaded(models, candidate, chosen.choice.loaded, chosen.choice.loaded) > 0
 
 

@@ -25,6 +25,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
     effective_context,
     has_single_slot,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._placement import takes_projector
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server_settings import (
     FOREVER_SECONDS,
     ServerSettings,
@@ -223,3 +224,20 @@ def plan_warnings(chosen: Chosen, planned: Sequence[PlannedModel]) -> list[str]:
         if model.basis == "estimate"
     ]
     return warnings
+
+
+def projector_warnings(chosen: Chosen) -> list[str]:
+    """That images are read by the CPU, where the version puts no projector on these GPUs; text is not slowed down."""
+    rules = chosen.inputs.rules
+    gpus = chosen.judge.simulation.gpus
+    seeing = [model.name for model in chosen.goal.models if model.projector_bytes]
+    if (
+        not seeing
+        or not gpus
+        or any(takes_projector(gpu, gpu.total_bytes, rules.placement) for gpu in gpus)
+    ):
+        return []
+    return [
+        f"{', '.join(seeing)}: images are read by the CPU, since Ollama {rules.version} puts no projector on such a GPU: upgrade "
+        "it to 0.31.2 or newer"
+    ]

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import CARDS, Card
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._describe import (
     loaded_in_order,
     planned_gpus,
@@ -195,8 +193,7 @@ def _cell(judge: Judge, goal: Goal, context_length: int, parallel: int) -> Cell:
     step = replace(goal, parallels=(parallel,), context_lengths=(context_length,))
     choice = best_choice((judge,), step)
     if choice is None:
-        candidate = Candidate(parallel, context_length, goal.kv_cache_types[-1], goal.spreads[0])
-        return Cell(context_length, parallel, _why(judge, goal, candidate))
+        return Cell(context_length, parallel, _why(judge, step))
     _models, server = loaded_in_order(judge, _order(judge, goal, choice), choice.candidate)
     taken = sum(gpu.planned_bytes for gpu in planned_gpus(judge, server))
     return Cell(context_length, parallel, FITS, taken, one_order=bool(choice.order))
@@ -208,9 +205,9 @@ def _order(judge: Judge, goal: Goal, choice: Choice) -> Sequence[Any]:
     return [by_name[name] for name in choice.order] or models
 
 
-def _why(judge: Judge, goal: Goal, candidate: Candidate) -> str:
-    server, seen = judge.simulation.telling_server(candidate), {TIGHT}
-    for model in judge.load_order(goal.models, candidate):
+def _why(judge: Judge, step: Goal) -> str:
+    server, seen = judge.simulation.telling_server(step.least), {TIGHT}
+    for model in judge.load_order(step.models, step.least):
         server, outcome = server.load(model)
         seen |= {FAILS} if outcome.failure else {SPILLS} if outcome.spilled else {EVICTS} if outcome.evicted else set()
     return next(how for how in (FAILS, SPILLS, EVICTS, TIGHT) if how in seen)
@@ -227,8 +224,7 @@ def _beyond(judge: Judge, goal: Goal, plan: Mapping[str, Any] | None) -> str:
         step = replace(goal, parallels=(parallel,), context_lengths=(context_length,))
         choice = best_choice((judge,), step)
         if choice is None:
-            candidate = Candidate(parallel, context_length, goal.kv_cache_types[-1], goal.spreads[0])
-            verdict = judge.some_order(goal.models, candidate)
+            verdict = judge.some_order(goal.models, step.least, says_why=True)
             return f"{parallel} x {context_length} tokens do not fit: {verdict.reason}"
         if choice.order and not plan["order_matters"]:
             return (
@@ -241,15 +237,13 @@ def _beyond(judge: Judge, goal: Goal, plan: Mapping[str, Any] | None) -> str:
 def _smallest(inputs: Inputs, goal: Goal, asked: int) -> Iterator[Smallest]:
     """For one, two and four of a card the smallest that would do in any order of loading, where it is one yet smaller."""
     least = replace(goal, parallels=goal.parallels[:1], context_lengths=(asked,))
-    before = math.inf
+    cards = sorted(CARDS, key=lambda card: card.usable_bytes)
     for count in COUNTS:
         step = replace(least, spreads=(False,) if count == 1 else (False, True))
-        for card in sorted(CARDS, key=lambda card: card.usable_bytes):
-            if card.usable_bytes >= before:
-                break
-            if _does(replace(inputs, host=_host(inputs, card, count)), step):
-                before = card.usable_bytes
-                yield Smallest(count, card.name, card.usable_bytes)
+        found = next((one for one in cards if _does(replace(inputs, host=_host(inputs, one, count)), step)), None)
+        if found:
+            yield Smallest(count, found.name, found.usable_bytes)
+            cards = [one for one in cards if one.usable_bytes < found.usable_bytes]
 
 
 def _does(inputs: Inputs, goal: Goal) -> bool:

@@ -107,13 +107,12 @@ class Beliefs:
         single: list[list[int]] = [[] for _unused in self.gpus]
         for runner, sought in zip(self.runners, self._sought):
             reports = self._reports(runner, sought)
-            if 1 < len(runner.placement) == len(self.gpus):
+            if len(runner.placement) == len(self.gpus):
                 whole += reports
-                continue
-            # Several GPUs of one library beside another library's: each is taken to answer for itself.
-            for report in reports:
-                for position, free in zip(runner.placement, report):
-                    single[position].append(free)
+            else:  # several GPUs of one library beside another library's: each is taken to answer for itself
+                for report in reports:
+                    for position, free in zip(runner.placement, report):
+                        single[position].append(free)
         combined = _combinations([list(dict.fromkeys(reports)) for reports in single])
         oldest_is_whole = len(self.runners[0].placement) == len(self.gpus)
         return whole + combined if oldest_is_whole else combined + whole
@@ -124,11 +123,10 @@ class Beliefs:
         Source: ollama llm/llama_server.go, GetDeviceInfos() and memoryParsingWriter (v0.33.0-rc2).
         """
         numbered = list(zip(runner.placement, sought))
-        lines = len(runner.free_at_load_bytes)
-        reports = [tuple(self._report(runner, position, number, lines) for position, number in numbered)]
-        if len(numbered) > 1:
-            reports.append(tuple(self._report(runner, position, number, 1) for position, number in numbered))
-        return reports
+        return [
+            tuple(self._report(runner, position, number, lines) for position, number in numbered)
+            for lines in dict.fromkeys((len(runner.free_at_load_bytes), 1))
+        ]
 
     def _report(self, runner: Runner, position: int, number: int, lines_read: int) -> int:
         free = self.gpus[position].total_bytes

@@ -44,7 +44,7 @@ def fit_targets_bytes(
         given = settings.fit_targets_bytes
         return tuple(given[min(position, len(given) - 1)] for position in range(gpu_count))
     target = rules.fit_target_bytes
-    if projector_on_gpu:
+    if projector_on_gpu and rules.projector_pads_fit:
         target = -(-(model.projector_bytes + rules.projector_headroom_bytes) // MIB) * MIB
     return (target,) * gpu_count
 

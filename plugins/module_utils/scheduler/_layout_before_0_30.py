@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory
@@ -13,7 +14,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30
     MINIMUM_GPU_BYTES,
     BelievedMemory,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu
+from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import SchedulerGpu, by_library
 
 NO_GPU = GpuMemory()
 # Steps of the search for the smallest share of the free memory that still holds all layers.
@@ -54,15 +55,12 @@ def lay_out(
     Source: ollama llm/memory.go, pickBestFullFitByLibrary(); llm/server.go, assignLayers() (0.11.8).
     """
     best = Layout((), (), False)
-    if num_gpu == 0:
-        return best
     count_all = len(memory.layers_bytes) + 1
-    asked = min(num_gpu, count_all) if num_gpu >= 0 else count_all
-    for group in _libraries(gpus):
+    asked = count_all if num_gpu < 0 else min(num_gpu, count_all)
+    for group in by_library(gpus):
         order = sorted(group, key=lambda i: (gpus[i].integrated, -free_bytes[i]))
-        counts = [len(order)] if spread else range(1, len(order) + 1)
-        for count in counts:
-            chosen = order[:count]
+        # The first one, the first two, ..., all.
+        for chosen in [order] if spread else accumulate([position] for position in order):
             free = [free_bytes[i] for i in chosen]
             fill = _fill_go_engine if is_go_engine else _fill_formula
             held = fill(memory, free, asked, overhead_bytes)
@@ -83,13 +81,6 @@ def _layout(chosen: Sequence[int], held: Sequence[GpuMemory], asked: int) -> Lay
     return Layout(tuple(position for position, _gpu in pairs), tuple(gpu for _i, gpu in pairs), is_whole)
 
 
-def _libraries(gpus: Sequence[SchedulerGpu]) -> list[list[int]]:
-    groups: dict[str, list[int]] = {}
-    for position, gpu in enumerate(gpus):
-        groups.setdefault(gpu.library, []).append(position)
-    return list(groups.values())
-
-
 def _fill_formula(
     memory: BelievedMemory, free_bytes: Sequence[int], asked: int, overhead_bytes: int
 ) -> list[GpuMemory]:
@@ -100,21 +91,18 @@ def _fill_formula(
     several = len(free_bytes) > 1
     full_graph = memory.partial_graph_bytes if several else memory.graph_bytes
     graph = max(memory.partial_graph_bytes, full_graph)
-    used = [0] * len(free_bytes)
+    used: dict[int, int] = {}
     held: list[list[int]] = [[] for _unused in free_bytes]
-    room: list[int] = []
     for position, free in enumerate(free_bytes):
-        first = 0 if room else memory.first_gpu_bytes
-        if free < overhead_bytes + first + graph + MINIMUM_GPU_BYTES + 2 * memory.buffer_bytes:
-            continue
-        room.append(position)
-        used[position] = MINIMUM_GPU_BYTES + memory.buffer_bytes + first
-    first_room = room[0] if room else None
+        first = 0 if used else memory.first_gpu_bytes
+        needed = MINIMUM_GPU_BYTES + memory.buffer_bytes + first
+        if free >= overhead_bytes + needed + memory.buffer_bytes + graph:
+            used[position] = needed
+    room = list(used)
+    first_room = next(iter(used), None)
     sizes = memory.layers_bytes
     layers = 0
-    for index in range(len(sizes) - 1, -1, -1):
-        if layers >= asked:
-            break
+    for index in list(reversed(range(len(sizes))))[:asked]:
         while room:
             position = room[index % len(room)]
             if free_bytes[position] > overhead_bytes + used[position] + graph + sizes[index]:
@@ -132,7 +120,6 @@ def _fill_formula(
             if free_bytes[position] > overhead_bytes + used[position] + graph + memory.last_bytes
         ]
         if fitting:
-            used[fitting[0]] += memory.last_bytes
             held[fitting[0]].append(len(sizes))
         else:
             is_whole = False
@@ -153,16 +140,16 @@ def _fill_go_engine(
     Source: ollama llm/server.go, createLayout(), assignLayers() and findBestFit() (0.11.11).
     """
     reserved = MINIMUM_GPU_BYTES + overhead_bytes + memory.graph_bytes
-    room = [max(free - reserved, 0) for free in free_bytes]
+    room = [free - reserved for free in free_bytes]
     whole = [*memory.layers_bytes, memory.last_bytes]
     for sizes in (whole, whole[:-1]):
         wanted = min(asked, len(sizes))
         held = _greedy(sizes, room, wanted, 1.0)
         most = sum(len(one) for one in held)
-        if most >= wanted or len(sizes) < len(whole):
+        if most >= wanted:
             break
     low, high = 0.0, 1.0
-    for _unused in range(BALANCING_STEPS if len(room) > 1 and most else 0):
+    for _unused in range(BALANCING_STEPS if len(room) > 1 else 0):
         middle = (low + high) / 2
         tried = _greedy(sizes, room, wanted, middle)
         if sum(len(one) for one in tried) == most:
@@ -180,7 +167,7 @@ def _greedy(sizes: Sequence[int], room: Sequence[int], asked: int, capacity: flo
     held: list[list[int]] = [[] for _unused in room]
     device = len(room) - 1
     left = int(room[device] * capacity)
-    for index in reversed(range(max(len(sizes) - asked, 0), len(sizes))):
+    for index in reversed(range(len(sizes) - asked, len(sizes))):
         while sizes[index] > left:
             device -= 1
             if device < 0:

@@ -24,6 +24,14 @@ class SchedulerGpu:
     compute_capability: str | None = None
 
 
+def by_library(gpus: Sequence[SchedulerGpu]) -> list[list[int]]:
+    """The positions of the GPUs of each library."""
+    groups: dict[str, list[int]] = {}
+    for position, gpu in enumerate(gpus):
+        groups.setdefault(gpu.library, []).append(position)
+    return list(groups.values())
+
+
 @dataclass(frozen=True)
 class SchedulerModel:
     """What the scheduler knows of a model; `key` is its blob, which tags may share. Sizes in bytes.
@@ -144,15 +152,11 @@ def _prediction_bytes_per_token(shape: ModelShape) -> int:
     heads = [layer.head_count for layer in shape.layers]
     # Without the key a model's KV heads are its heads, but Ollama counts one.
     has_kv_heads = "attention.head_count_kv" in shape.numbers
-    fewest_kv_heads = min((layer.head_count_kv for layer in shape.layers), default=0) if has_kv_heads else 0
-    return prediction_bytes_per_token(
-        shape.block_count, fewest_kv_heads, shape.embedding_length, max(heads, default=0)
-    )
+    fewest_kv_heads = min(layer.head_count_kv for layer in shape.layers) if has_kv_heads else 1
+    return prediction_bytes_per_token(shape.block_count, fewest_kv_heads, shape.embedding_length, max(heads))
 
 
 def _whole_number(value: object) -> int | None:
-    if isinstance(value, bool) or value is None:
-        return None
     try:
         return int(str(value))
     except ValueError:

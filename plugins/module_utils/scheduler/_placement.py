@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model i
     Options,
     SchedulerGpu,
     SchedulerModel,
+    by_library,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
@@ -31,29 +32,18 @@ class View:
     def available_bytes(self, position: int) -> int:
         """What is free for a model that has this GPU alone."""
         free = self.free_bytes[position]
-        if self.gpus[position].integrated and self.system_free_bytes:
-            return min(free, self.system_free_bytes)
-        return free
+        return min(free, self.system_free_bytes or free) if self.gpus[position].integrated else free
 
     def available_to(self, placement: Sequence[int]) -> int:
         """Free memory of several GPUs together; integrated ones have no more than the system has free."""
         shared = sum(self.free_bytes[one] for one in placement if self.gpus[one].integrated)
         discrete = sum(self.free_bytes[one] for one in placement if not self.gpus[one].integrated)
-        if shared and 0 < self.system_free_bytes < shared:
-            shared = self.system_free_bytes
-        return discrete + shared
+        return discrete + min(shared, self.system_free_bytes or shared)
 
     def usable_bytes(self, position: int) -> int:
         """What Ollama takes for a GPU's memory where it asks for its size."""
         total, free = self.gpus[position].total_bytes, self.free_bytes[position]
-        return total if not free or 0 < total < free else free
-
-    def libraries(self) -> list[list[int]]:
-        """Positions of the GPUs of each library."""
-        groups: dict[str, list[int]] = {}
-        for position, gpu in enumerate(self.gpus):
-            groups.setdefault(gpu.library, []).append(position)
-        return list(groups.values())
+        return min(free or total, total or free)
 
 
 @dataclass(frozen=True)
@@ -61,16 +51,16 @@ class Decision:
     """Where a model goes and how: positions in the list of GPUs, empty for the CPU; sizes in bytes.
 
     `predicted_bytes` includes the surcharge of the batch. `must_evict`: it does not start beside what is
-    loaded.
+    loaded. `is_alone`: one GPU was picked out of several.
     """
 
     placement: tuple[int, ...]
-    is_alone: bool
     batch: int
     predicted_bytes: int
     available_bytes: int
     must_evict: bool
     projector_on_gpu: bool
+    is_alone: bool = False
 
 
 def decide(
@@ -91,7 +81,7 @@ def decide(
     """
     predicted = model.file_bytes + model.prediction_bytes_per_token * options.total_context
     placement, is_alone = _select_gpus(options, view, rules, predicted, spread=spread)
-    available = view.available_bytes(placement[0]) if is_alone else view.available_to(placement)
+    available = view.available_to(placement)
     if model.is_embedding:
         batch = min(options.num_batch or rules.embedding_batch, options.total_context)
     elif options.num_batch is not None:
@@ -104,7 +94,6 @@ def decide(
         predicted += rules.surcharge_bytes(batch)
     return Decision(
         placement=placement,
-        is_alone=is_alone,
         batch=batch,
         predicted_bytes=predicted,
         available_bytes=available,
@@ -112,9 +101,10 @@ def decide(
             others_loaded
             and bool(placement)
             and not _is_partial_by_request(model, options)
-            and predicted > available * rules.load_percent // 100
+            and predicted > rules.load_limit_bytes(available)
         ),
         projector_on_gpu=_projector_on_gpu(model, options, view, rules, placement),
+        is_alone=is_alone,
     )
 
 
@@ -126,7 +116,7 @@ def _select_gpus(
         return (), False
     if len(view.gpus) <= 1:
         return tuple(range(len(view.gpus))), False
-    groups = view.libraries()
+    groups = by_library(view.gpus)
     if options.main_gpu is not None:
         candidates = [group[options.main_gpu] for group in groups if 0 <= options.main_gpu < len(group)]
     elif spread:
@@ -136,15 +126,15 @@ def _select_gpus(
             position
             for group in groups
             for position in group
-            if predicted <= view.available_bytes(position) * rules.load_percent // 100
+            if predicted <= rules.load_limit_bytes(view.available_bytes(position))
         ]
     if candidates:
         # Discrete before integrated, then the most available memory, then the first.
         best = max(candidates, key=lambda one: (not view.gpus[one].integrated, view.available_bytes(one)))
         return (best,), True
     has_discrete = [any(not view.gpus[position].integrated for position in group) for group in groups]
-    best = max(range(len(groups)), key=lambda i: (has_discrete[i], view.available_to(groups[i]), -i))
-    return tuple(groups[best]), False
+    most = max(range(len(groups)), key=lambda i: (has_discrete[i], view.available_to(groups[i])))
+    return tuple(groups[most]), False
 
 
 def _batch(options: Options, rules: PlacementRules, predicted: int, available: int) -> int:
@@ -153,7 +143,7 @@ def _batch(options: Options, rules: PlacementRules, predicted: int, available: i
         has_room = not predicted or not available
         has_room = has_room or (
             predicted <= available * step.within_percent // 100
-            and predicted + step.surcharge_bytes <= available * rules.load_percent // 100
+            and predicted + step.surcharge_bytes <= rules.load_limit_bytes(available)
         )
         if options.total_context > step.above_context and has_room:
             return step.batch
@@ -173,7 +163,13 @@ def _batch_without_flash(
 
 
 def _is_partial_by_request(model: SchedulerModel, options: Options) -> bool:
-    return 0 < options.num_gpu < model.block_count + 1
+    return 0 < options.num_gpu <= model.block_count
+
+
+def takes_projector(gpu: SchedulerGpu, free_bytes: int, rules: PlacementRules) -> bool:
+    """Whether a version puts a projector on such a GPU at all, however small it is."""
+    is_large = not 0 < free_bytes <= rules.projector_above_bytes
+    return is_large and (rules.projector_on_integrated or not gpu.integrated)
 
 
 def _projector_on_gpu(
@@ -185,6 +181,8 @@ def _projector_on_gpu(
     if traits(model.architecture).keeps_projector_on_gpu:
         return True
     if _is_partial_by_request(model, options):
+        return False
+    if not all(takes_projector(view.gpus[one], view.usable_bytes(one), rules) for one in placement):
         return False
     needed = model.projector_bytes + rules.projector_headroom_bytes
     return all(not 0 < view.usable_bytes(position) < needed for position in placement)

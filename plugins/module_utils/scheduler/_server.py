@@ -64,6 +64,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._words i
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
+    CPU_EVICTION_BUG,
     RENUMBERED_DEVICE_BUG,
     Era,
     VersionRules,
@@ -155,11 +156,11 @@ class Server:
     settings: ServerSettings
     gpus: tuple[SchedulerGpu, ...]
     system_free_bytes: int
-    cuda_context_bytes: int = CUDA_CONTEXT_BYTES
-    engine: Engine = field(default_factory=MemoryEngine, compare=False, repr=False)
+    cuda_context_bytes: int
+    engine: Engine = field(compare=False)
+    tells: bool
     runners: tuple[Runner, ...] = ()
     now: float = 0.0
-    tells: bool = True
 
     @property
     def max_loaded_models(self) -> int:
@@ -330,11 +331,12 @@ class Server:
         )
         decision = Decision(
             placement=layout.placement,
-            is_alone=len(layout.placement) == 1 < len(gpus),
             batch=launch.batch,
             predicted_bytes=memory.required_bytes,
             available_bytes=sum(free),
-            must_evict=bool(self.runners) and bool(gpus) and not layout.is_whole,
+            must_evict=bool(self.runners)
+            and not layout.is_whole
+            and (bool(gpus) or (not self.gpus and self.rules.has_bug(CPU_EVICTION_BUG))),
             projector_on_gpu=launch.projector_on_gpu and bool(layout.placement),
         )
         if free:
@@ -507,9 +509,9 @@ class Server:
             self.system_free_bytes,
             self.cuda_context_bytes,
             self.engine,
+            self.tells,
             runners,
             self.now,
-            self.tells,
         )
 
     def _failed(self, job: _Job, decision: Decision, started: EngineLoad) -> LoadOutcome:

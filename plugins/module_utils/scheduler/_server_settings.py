@@ -55,14 +55,14 @@ def settings_from_environment(environment: Mapping[str, str]) -> ServerSettings:
     """
     value = {name: cleaned(text) for name, text in environment.items()}
     return ServerSettings(
-        num_parallel=max(1, _uint(value.get("OLLAMA_NUM_PARALLEL"), 1)),
-        max_loaded_models=_uint(value.get("OLLAMA_MAX_LOADED_MODELS"), 0),
-        context_length=_uint(value.get("OLLAMA_CONTEXT_LENGTH"), 0),
+        num_parallel=_uint(value.get("OLLAMA_NUM_PARALLEL", "")) or 1,
+        max_loaded_models=_uint(value.get("OLLAMA_MAX_LOADED_MODELS", "")),
+        context_length=_uint(value.get("OLLAMA_CONTEXT_LENGTH", "")),
         keep_alive_seconds=keep_alive_seconds(value.get("OLLAMA_KEEP_ALIVE", "")),
         kv_cache_type=value.get("OLLAMA_KV_CACHE_TYPE", "").lower() or "f16",
         flash_attention=boolean(environment.get("OLLAMA_FLASH_ATTENTION")),
         spread=bool(boolean(environment.get("OLLAMA_SCHED_SPREAD"))),
-        gpu_overhead_bytes=_uint(value.get("OLLAMA_GPU_OVERHEAD"), 0),
+        gpu_overhead_bytes=_uint(value.get("OLLAMA_GPU_OVERHEAD", "")),
         fit=value.get("LLAMA_ARG_FIT", "").lower() not in _FALSE_OF_LLAMA_CPP,
         fit_targets_bytes=_fit_targets(value.get("LLAMA_ARG_FIT_TARGET", "")),
         fuses=not _whole_number(environment.get("GGML_CUDA_DISABLE_FUSION", "")),
@@ -78,9 +78,8 @@ def keep_alive_seconds(text: str) -> float:
     return FOREVER_SECONDS if nanoseconds < 0 else nanoseconds / NANOSECONDS
 
 
-def _uint(text: str | None, default: int) -> int:
-    number = parse_uint(text) if text else None
-    return default if number is None else number
+def _uint(text: str) -> int:
+    return parse_uint(text) or 0
 
 
 def _whole_number(text: str) -> int:

@@ -82,7 +82,7 @@ def placement_words(
 ) -> tuple[str, ...]:
     """Where Ollama puts a model, and whether it evicts for it."""
     predicted = gib_or_mib(decision.predicted_bytes)
-    limit = gib_or_mib(decision.available_bytes * rules.load_percent // 100)
+    limit = gib_or_mib(rules.load_limit_bytes(decision.available_bytes))
     indexes = _indexes(decision.placement, view)
     where = (
         f"Ollama predicts {predicted} for {name} with batch {decision.batch} and believes "
@@ -117,8 +117,7 @@ def unseen_words(
     if not unseen:
         return ()
     really = ", ".join(
-        f"{gib_or_mib(max(free_bytes[position], 0))} on GPU {view.gpus[position].index}"
-        for position in unseen
+        f"{gib_or_mib(free_bytes[position])} on GPU {view.gpus[position].index}" for position in unseen
     )
     cause = "what models take beyond their logs, or other processes took since, is not counted"
     alone = {runner.placement[0] for runner in runners if len(runner.placement) == 1}

@@ -9,6 +9,7 @@ Three notations meet here: `Environment=` lines of unit files, the `Environment`
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -147,38 +148,31 @@ def parse_assignments(text: str) -> list[Assignment]:
 
 def split_words(text: str) -> Iterator[str]:
     """The words of a unit file's right-hand side, unquoted and unescaped, up to the first malformed one."""
-    position = 0
-    while True:
-        while position < len(text) and text[position] in _WHITESPACE:
-            position += 1
-        if position >= len(text):
-            return
-        try:
-            word, position = _unit_file_word(text, position)
-        except _MalformedError:
-            return
-        yield word
+    with contextlib.suppress(_MalformedError):
+        yield from _unit_file_words(text)
 
 
 def is_well_formed(text: str) -> bool:
     """Whether every word of a unit file's right-hand side can be read and is an assignment."""
-    position = 0
-    while position < len(text):
-        if text[position] in _WHITESPACE:
-            position += 1
-            continue
-        try:
-            word, position = _unit_file_word(text, position)
-        except _MalformedError:
-            return False
-        name, separator, _value = word.partition("=")
-        if not separator or not NAME_PATTERN.match(name):
-            return False
-    return True
+    try:
+        parts = [word.partition("=") for word in _unit_file_words(text)]
+    except _MalformedError:
+        return False
+    return all(separator and NAME_PATTERN.match(name) for name, separator, _value in parts)
 
 
 class _MalformedError(ValueError):
     """The rest of a line cannot be split into words."""
+
+
+def _unit_file_words(text: str) -> Iterator[str]:
+    position = 0
+    while position < len(text):
+        if text[position] in _WHITESPACE:
+            position += 1
+        else:
+            word, position = _unit_file_word(text, position)
+            yield word
 
 
 def _unit_file_word(text: str, position: int) -> tuple[str, int]:
@@ -255,6 +249,7 @@ def parse_shown_environment(text: str) -> list[Assignment]:
 
 
 def _shown_words(text: str) -> Iterator[str]:
+    text = f"{text} "  # every word ends with one
     position = 0
     while position < len(text):
         if text[position] == " ":
@@ -263,8 +258,7 @@ def _shown_words(text: str) -> Iterator[str]:
             word, position = _shown_quoted_word(text, position + 1)
             yield word
         else:
-            end = text.find(" ", position)
-            end = len(text) if end < 0 else end
+            end = text.index(" ", position)
             yield text[position:end]
             position = end
 
@@ -344,7 +338,7 @@ def _environment_file_value(text: str, position: int) -> tuple[str, int]:
         elif quote:
             if character == '"':
                 quote = ""
-            elif character == "\\" and following:
+            elif character == "\\":
                 position += 1
                 if following in '"\\`$':
                     value.append(following)

@@ -47,21 +47,25 @@ def sweep(directory: str) -> None:
     """Removes the unfinished files that killed runs of this user have left in a folder."""
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            if not entry.name.startswith(_UNFINISHED_PREFIX) or not entry.name.endswith(_UNFINISHED_SUFFIX):
-                continue
             with contextlib.suppress(OSError):
-                found = entry.stat(follow_symlinks=False)
-                old = time.time() - found.st_mtime > ABANDONED_AFTER_SECONDS
-                if old and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                if _is_abandoned(entry):
                     os.unlink(entry.path)
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    if not (entry.name.startswith(_UNFINISHED_PREFIX) and entry.name.endswith(_UNFINISHED_SUFFIX)):
+        return False
+    found = entry.stat(follow_symlinks=False)
+    old = time.time() - found.st_mtime > ABANDONED_AFTER_SECONDS
+    return old and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def write_file(path: str, text: Text, mode: int) -> None:
     """Writes a file that is not there yet, whatever the umask, through no symbolic link.
 
-    Raises: OSError when the file cannot be written, or there is one already.
+    Raises: OSError when the file cannot be written, or there is one already, be it a link.
     """
-    _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), text, mode)
+    _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), text, mode)
 
 
 def _write(descriptor: int, text: Text, mode: int) -> None:
@@ -127,7 +131,7 @@ def sync_folder(path: str) -> None:
 
     Raises: OSError when the folder cannot be opened, or the disk failed.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -133,14 +133,14 @@ class Outcome:
     existed: bool
     exists: bool
     formers: int
-    change: str = ""
+    change: str
+    unproven: bool
+    rollouts: tuple[str, ...]
+    complaints: tuple[str, ...]
+    diff: str
     restored: bool = False
     superseded: bool = False
-    unproven: bool = False
     told: str = ""
-    rollouts: tuple[str, ...] = ()
-    complaints: tuple[str, ...] = ()
-    diff: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {

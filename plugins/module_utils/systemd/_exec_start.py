@@ -38,6 +38,7 @@ _LAUNCHERS = frozenset(
 _ENV_WITH_WORD = frozenset(("-C", "--chdir", "-u", "--unset"))
 _ENV_SPLIT = ("-S", "--split-string")
 _ASSIGNED = re.compile(r"(?:^|[\s;&|({\"'])([A-Za-z_][A-Za-z0-9_]*)=([^\n;&|]*)")
+_SOURCED = re.compile(r"(?:^|[\s;&|({])(?:source|\.)\s+[\"']?(?P<path>/[^\s;&|\"')]{1,4096})")
 _UNSET = re.compile(r"(?:^|[\s;&|({])unset\s+(?:-v\s+)?([A-Za-z_][A-Za-z0-9_ ]*)")
 # Before the path of an ExecStart=; systemd.service(5), "Special executable prefixes".
 _PREFIXES = "@-:+!|"
@@ -83,8 +84,28 @@ def scripts(started: Sequence[Command]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
+def sourced(started: Sequence[Command], texts: Mapping[str, str]) -> list[str]:
+    """The paths of the files that the shells and scripts among what the commands start read in."""
+    lines = [line for command in started for line in lines_of(command, texts)]
+    return list(dict.fromkeys(path for line in lines for path in _read_in(line)))
+
+
+def program_of(command: Command) -> str:
+    """The program that a command starts in the end, behind env, nice and their like; empty where it names none."""
+    words = _behind_env(command.words)[1]
+    return words[0] if words else ""
+
+
+def lines_of(command: Command, texts: Mapping[str, str]) -> list[str]:
+    """The lines of a shell that a command gives it or that stand in a script; `texts` as in `decisions`."""
+    words = _behind_env(command.words)[1]
+    line = _shell_line(words)
+    script = texts.get(_script(words), "")
+    return [*([line] if line is not None else []), *script.split("\n")]
+
+
 def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Effect]:
-    """What the commands make of variables; `texts`: the scripts among what they start, by path."""
+    """What the commands make of variables; `texts`: the scripts among what they start and what these read in, by path."""
     found: list[Effect] = []
     for command in started:
         by_env, words = _behind_env(command.words)
@@ -92,10 +113,12 @@ def decisions(started: Sequence[Command], texts: Mapping[str, str]) -> list[Effe
         line = _shell_line(words)
         if line is not None:
             found += [Effect(name, gone, command.file, command.line) for name, gone in _in_line(line)]
+            found += _of_sourced(line, texts)
         script = _script(words)
         if script in texts:
             for number, line in enumerate(texts[script].split("\n"), start=1):
                 found += [Effect(name, gone, script, number) for name, gone in _in_line(line)]
+                found += _of_sourced(line, texts)
     return found
 
 
@@ -206,6 +229,18 @@ def _in_line(line: str) -> Iterator[tuple[str, bool]]:
     for found in _UNSET.finditer(line):
         for name in found[1].split():
             yield name, True
+
+
+def _read_in(line: str) -> list[str]:
+    return [] if line.lstrip().startswith("#") else [match["path"] for match in _SOURCED.finditer(line)]
+
+
+def _of_sourced(line: str, texts: Mapping[str, str]) -> Iterator[Effect]:
+    """What the files make of variables that a line reads in; what they read in themselves is not looked at."""
+    for path in _read_in(line):
+        for number, read in enumerate(texts.get(path, "").split("\n"), start=1):
+            for name, gone in _in_line(read):
+                yield Effect(name, gone, path, number)
 
 
 def _refers(value: str, name: str) -> bool:

@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differenc
     under_other_names,
     unit_differences,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._elsewhere import missing, refusal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._place import (
     DropinError,
     Place,
@@ -51,10 +52,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedenc
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import (
     Process,
-    container_of,
-    pids,
-    process_environment,
-    process_name,
+    server_environment,
     tcp_sockets,
     unit_processes,
 )
@@ -81,8 +79,6 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     unit_state,
 )
 
-# Programs that run a service's real process elsewhere, in a container: their environment is not Ollama's.
-_CONTAINER_PROGRAMS = frozenset(("conmon", "podman", "docker", "containerd-shim", "nerdctl", "lxc-start"))
 # A main process that ends while it is looked at is looked for again so often.
 _LOOKS = 3
 _BETWEEN_LOOKS_S = 0.2
@@ -328,7 +324,7 @@ def inspection(
     resolved = variables(environment, external)
     found_conflicts: tuple[Conflict, ...] = ()
     if asked:
-        decided = _exec_start.decisions(sight.started, script_texts(_exec_start.scripts(sight.started)))
+        decided = _exec_start.decisions(sight.started, _texts(sight.started))
         found_conflicts = (
             *conflicts(environment, resolved, where.path, asked.environment, _of_other_runs(remaining, where)),
             *_exec_start.conflicts(decided, asked.environment),
@@ -355,7 +351,7 @@ def inspection(
             if wanted and state.exists
             else ()
         ),
-        refusals=tuple(_refusals(state, where)),
+        refusals=tuple(_refusals(sight)),
         problems=tuple(problems),
         notes=tuple(_notes(state)),
         stopped=_stopped(state),
@@ -521,7 +517,7 @@ def _state_and_process(
         if not state.main_pid:
             break
         try:
-            return state, process_environment(state.main_pid)
+            return state, server_environment(state.main_pid)
         except PermissionError:
             problems.append(
                 f"the environment of process {state.main_pid} of {unit} may not be read: "
@@ -537,41 +533,31 @@ def _state_and_process(
     return state, None
 
 
-def _refusals(state: UnitState, where: Place) -> list[str]:
+def _texts(started: Sequence[_exec_start.Command]) -> dict[str, str]:
+    """The scripts by which a unit is started, and what these read in, by path."""
+    texts = script_texts(_exec_start.scripts(started))
+    return {**script_texts(_exec_start.sourced(started, texts), are_sourced=True), **texts}
+
+
+def _refusals(sight: UnitSight) -> list[str]:
     """The reasons for which this collection does not manage the unit."""
+    state, where = sight.state, sight.where
     refusals = []
     if not state.exists:
-        refusals.append(_missing(state))
+        refusals.append(missing(where.unit, where.scope))
     elif state.load_state != "loaded":
         detail = f" ({state.load_error})" if state.load_error else ""
         refusals.append(
             f"systemd does not load {state.unit}, its state is {state.load_state}{detail}: repair the unit first"
         )
-    if state.main_pid and process_name(state.main_pid) in _CONTAINER_PROGRAMS:
-        refusals.append(
-            f"{state.unit} runs its program in a container ({process_name(state.main_pid)}, "
-            f"pid {state.main_pid}): its environment is the container's, which gpufleet.ollama does not manage"
-        )
+    texts = _texts(sight.started)
+    elsewhere = refusal(where.unit, state.main_pid, sight.files, texts) if state.exists else ""
+    refusals += [elsewhere] if elsewhere else []
     try:
         current(where)
     except DropinError as error:
         refusals.append(str(error))
     return refusals
-
-
-def _missing(state: UnitState) -> str:
-    for pid in pids():
-        if process_name(pid) == "ollama":
-            group = container_of(pid)
-            if group:
-                return (
-                    f"there is no {state.unit} on this host, Ollama runs in a container (pid {pid}, {group}), "
-                    "which gpufleet.ollama does not manage: set its environment where the container is defined"
-                )
-    return (
-        f"there is no {state.unit} on this host: install Ollama with its systemd unit, "
-        "or name the unit that runs it"
-    )
 
 
 def listening(inspection: Inspection) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ _PATIENCE_SECONDS = 5.0
 # Between the mark and what the server says of it.
 _BEHIND_A_MARK_S = 2.0
 _PIECE_BYTES = 1 << 16
+# Of a line that comes again and again so many are held against the newest.
+_MOST_OVERLAPS = 64
 _INVOCATION = re.compile("[0-9a-f]{32}")
 _MOMENT = re.compile(r"[0-9]{1,12}\.[0-9]{1,9} ")
 
@@ -76,11 +78,21 @@ def parts_of_invocation(
         if is_whole:
             return JournalParts((latest,))
         with reader.started("--output=cat", match) as first:
-            begin, _ended = _read(first, FIRST_BYTES, _PATIENCE_SECONDS)
-        places = _places(reader, match, marks, place_begins, latest, deadline)
+            text, _ended = _read(first, FIRST_BYTES, _PATIENCE_SECONDS)
+        begin = _before(_lines(text, False), latest)
+        places = _places(reader, match, marks, place_begins, begin, latest, deadline)
     except OSError:
         return JournalParts()
-    return JournalParts((_lines(begin, False), *places, latest), is_whole=False)
+    return JournalParts((begin, *places, latest), is_whole=False)
+
+
+def _before(begin: Sequence[str], latest: Sequence[str]) -> tuple[str, ...]:
+    """The first lines without those that are among the newest too, where both reach into each other."""
+    found = [number for number, line in enumerate(begin) if latest and line == latest[0]]
+    for number in found[:_MOST_OVERLAPS]:
+        if begin[number:] == latest[: len(begin) - number]:
+            return tuple(begin[:number])
+    return tuple(begin)
 
 
 def _places(
@@ -88,19 +100,20 @@ def _places(
     match: str,
     marks: Sequence[str],
     place_begins: str,
+    begin: Sequence[str],
     latest: Sequence[str],
     deadline: float,
 ) -> list[tuple[str, ...]]:
-    """What was written before each mark that does not lie in `latest`, the newest marks first, while time is left."""
+    """What was written before each mark that is neither in `begin` nor in `latest`, the newest first, while time is left."""
     if not marks:
         return []
-    seen = sum(line in marks for line in latest)
+    first, seen = (sum(line in marks for line in lines) for lines in (begin, latest))
     arguments = ("--output=short-unix", "--reverse", match, *(f"MESSAGE={mark}" for mark in marks))
     with reader.started(*arguments) as found:
         text, _ended = _read(found, _PIECE_BYTES, _PATIENCE_SECONDS)
     moments = [float(line.split(" ")[0]) for line in _lines(text, True) if _MOMENT.match(line)]
     places: list[tuple[str, ...]] = []
-    for moment in moments[seen : seen + MOST_PLACES]:
+    for moment in moments[seen : len(moments) - first][:MOST_PLACES]:
         if len(places) >= LEAST_PLACES and time.monotonic() >= deadline:
             break
         behind = moment + _BEHIND_A_MARK_S

@@ -8,7 +8,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignments import (
@@ -21,6 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignmen
 FRAGMENT = "fragment"
 DROP_IN = "drop-in"
 ENVIRONMENT_FILE = "environment file"
+_END_OF_LINE = re.compile(r"\r\n|\n\r|[\n\r\0]")
 _BYTE_ORDER_MARK = re.compile("^\ufeff", re.MULTILINE)
 
 
@@ -40,7 +40,7 @@ class Directive:
     key: str
     value: str
     line: int
-    last_line: int = field(compare=False)
+    last_line: int
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ def service_settings(text: str) -> list[Directive]:
 
     Source: systemd v252 src/shared/conf-parser.c (config_parse, parse_line): a comment line inside a
     continued one is skipped, the backslash of a continued line counts as a space, the end of the file ends it, one byte
-    order mark is skipped.
+    order mark is skipped; src/basic/fileio.c (read_line_full): what ends a line.
     """
     settings = []
     text = _BYTE_ORDER_MARK.sub("", text, count=1)
     section = ""
     pending: list[str] = []
     pending_line = 0
-    for number, raw in enumerate([*text.replace("\r\n", "\n").split("\n"), ""], start=1):
+    for number, raw in enumerate([*_END_OF_LINE.split(text), ""], start=1):
         if raw.lstrip(" \t")[:1] in ("#", ";"):
             continue
         first = pending_line or number
@@ -171,7 +171,7 @@ def expand_unit_specifiers(text: str, unit: str) -> str:
 
     Others stay as written. Source: systemd.unit(5), Specifiers.
     """
-    stem = unit.rsplit(".", 1)[0]
+    stem = unit.rpartition(".")[0]
     prefix, _at, instance = stem.partition("@")
     values = {"n": unit, "N": stem, "p": prefix, "i": instance, "%": "%"}
     parts = []
@@ -279,24 +279,28 @@ def conflicts(
     for name in sorted(wanted):
         variable = resolved.get(name)
         if variable is None:
-            removal = _removal_of(environment, name)
-            if removal:
-                message = (
-                    f"{removal.file}:{removal.line} removes {name} again (UnsetEnvironment={removal.entry}): "
-                    f"remove that entry"
-                )
-                found.append(Conflict(name, removal.file, removal.line, message))
-                continue
-            for reset in environment.resets[::-1]:
-                if dropin_path in reset.taken:
-                    found.append(_emptied(name, reset, dropin_path))
-                    break
+            found += _taken_away(name, environment, dropin_path)
         elif variable.origin.file not in (dropin_path, secret_file(dropin_path)):
             mine = variable.origin.file in of_other_runs
             found.append(
                 _held(name, variable.origin) if mine else _overruled(name, variable.origin, dropin_path)
             )
     return found
+
+
+def _taken_away(name: str, environment: UnitEnvironment, dropin_path: str) -> list[Conflict]:
+    """Who takes a variable away, if our drop-in has set it: the first that removes it, else the last that empties all."""
+    removals = (one for one in environment.removals if one.entry.partition("=")[0] == name)
+    removal = next(removals, None)
+    if removal:
+        message = (
+            f"{removal.file}:{removal.line} removes {name} again (UnsetEnvironment={removal.entry}): "
+            f"remove that entry"
+        )
+        return [Conflict(name, removal.file, removal.line, message)]
+    resets = (one for one in reversed(environment.resets) if dropin_path in one.taken)
+    reset = next(resets, None)
+    return [_emptied(name, reset, dropin_path)] if reset else []
 
 
 def _emptied(name: str, reset: Reset, dropin_path: str) -> Conflict:
@@ -306,13 +310,6 @@ def _emptied(name: str, reset: Reset, dropin_path: str) -> Conflict:
         f"{posixpath.basename(reset.file)}"
     )
     return Conflict(name, reset.file, reset.line, message)
-
-
-def _removal_of(environment: UnitEnvironment, name: str) -> Removal | None:
-    for removal in environment.removals:
-        if removal.entry.partition("=")[0] == name:
-            return removal
-    return None
 
 
 def _held(name: str, origin: Origin) -> Conflict:
@@ -353,12 +350,11 @@ def dropin_directories(unit: str, aliases: Sequence[str], unit_path: Sequence[st
     prefixes that end in a dash; then the type's (`service.d`).
     Source: systemd v252 src/shared/dropin.c (unit_file_process_dir, unit_file_find_dropin_paths).
     """
-    names = [unit, *(alias for alias in aliases if alias != unit)]
     found: list[str] = []
-    for name in names:
+    for name in (unit, *aliases):
         variants = _dropin_names(name)
         found.extend(posixpath.join(root, f"{variant}.d") for root in unit_path for variant in variants)
-    kind = unit.rsplit(".", 1)[-1]
+    kind = unit.rpartition(".")[2]
     found.extend(posixpath.join(root, f"{kind}.d") for root in unit_path)
     return list(dict.fromkeys(found))
 

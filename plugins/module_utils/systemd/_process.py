@@ -9,7 +9,7 @@ import contextlib
 import ipaddress
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,7 +32,7 @@ COMMAND_LIMIT_BYTES = 64 * 1024
 COMMANDS_LIMIT_BYTES = 4 * 1024 * 1024
 _UNIT_NAME = re.compile(r".+\.(?:service|scope)\Z")
 _CONTAINER_CGROUP = re.compile(
-    r"[/-](?:docker|libpod|cri-containerd|containerd|crio|lxc|lxc\.payload)[-/:.](?!service)|/kubepods"
+    r"[/-](?:docker|libpod|cri-containerd|containerd|crio|lxc|lxc\.payload)[-/:.](?!service)|/kubepods|/machine\.slice/"
 )
 _TCP_LISTEN = "0A"
 _TCP_ESTABLISHED = "01"
@@ -117,8 +117,8 @@ def _raw_control_group(pid: int, proc: str) -> str:
 
 
 def _below(path: str, manager: str) -> str:
-    root = manager.rsplit("/init.scope", 1)[0].rstrip("/")
-    return path[len(root) :] if root and path.startswith(root + "/") else path
+    root = manager.removesuffix("/init.scope").rstrip("/")
+    return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 def unit_of(pid: int, proc: str = PROC) -> str | None:
@@ -134,10 +134,47 @@ def unit_in(group: str) -> str | None:
     return None
 
 
-def container_of(pid: int, proc: str = PROC) -> str | None:
-    """The control group that shows a process to run in a container; None when it does not."""
-    group = control_group(pid, proc)
-    return group if _CONTAINER_CGROUP.search(group) else None
+def container_in(group: str) -> bool:
+    """Whether the path of a control group is that of a container."""
+    return bool(_CONTAINER_CGROUP.search(group))
+
+
+def process_command(pid: int, proc: str = PROC) -> tuple[str, ...]:
+    """The command line of a process; empty when it is gone."""
+    try:
+        text = _read(f"{proc}/{pid}/cmdline", COMMAND_LIMIT_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ()
+    return tuple(text.rstrip("\0").split("\0")) if text else ()
+
+
+def is_server(command: Sequence[str]) -> bool:
+    """Whether a command line is that of a program named like Ollama that serves its API.
+
+    Source: ollama cmd/cmd.go (serveCmd, Aliases); NixOS wraps the program as `.ollama-wrapped`.
+    """
+    for position, word in enumerate(command[:2]):
+        name = word.rpartition("/")[2].lstrip(".")
+        if name.startswith("ollama") and command[position + 1 : position + 2] in (("serve",), ("start",)):
+            return True
+    return False
+
+
+def serving_pid(main_pid: int, proc: str = PROC) -> int:
+    """The process of a unit that serves Ollama's API: its main one, or one that a script as main process waits for."""
+    if is_server(process_command(main_pid, proc)):
+        return main_pid
+    return next(
+        (process.pid for process in unit_processes(main_pid, proc) if is_server(process.command)), main_pid
+    )
+
+
+def server_environment(main_pid: int, proc: str = PROC) -> dict[str, str]:
+    """The environment that a unit's server was started with.
+
+    Raises: OSError when the process is gone or may not be read.
+    """
+    return process_environment(serving_pid(main_pid, proc), proc)
 
 
 def pids(proc: str = PROC) -> list[int]:
@@ -158,7 +195,7 @@ def unit_processes(main_pid: int, proc: str = PROC) -> list[Process]:
     # The main process first: it is never one of those beyond.
     for pid in sorted(pids(proc), key=lambda pid: pid != main_pid):
         other = _raw_control_group(pid, proc)
-        if other == group or other.startswith(group + "/"):
+        if f"{other}/".startswith(f"{group}/"):
             process = _process(pid, proc, min(COMMAND_LIMIT_BYTES, left_bytes))
             if process:
                 found.append(process)
@@ -219,7 +256,7 @@ def parse_socket_table(text: str) -> list[Socket]:
     Source: Linux Documentation/networking/proc_net_tcp.rst (addresses are 32-bit words in host order).
     """
     sockets = []
-    for line in text.splitlines()[1:]:
+    for line in text.splitlines():
         fields = line.split()
         if len(fields) < 10 or fields[3] not in (_TCP_LISTEN, _TCP_ESTABLISHED):
             continue

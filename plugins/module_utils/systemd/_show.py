@@ -49,6 +49,7 @@ MAX_SCRIPTS = 8
 SCRIPT_LIMIT_BYTES = 64 * 1024
 JOURNALS = ("/run/log/journal", "/var/log/journal")  # systemd-journald.service(8)
 MACHINE_ID = "/etc/machine-id"
+_UNLIMITED_BYTES = 1 << 60  # older ones print what 64 bits hold for infinity
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 _PROPERTIES = (
@@ -71,6 +72,8 @@ _PROPERTIES = (
     "Job",
     "EnvironmentFiles",
     "ExecStart",
+    "MemoryMax",
+    "MemoryHigh",
 )
 
 
@@ -224,6 +227,15 @@ def parse_unit_state(unit: str, properties: Mapping[str, str]) -> UnitState:
     )
 
 
+def memory_limit_bytes(properties: Mapping[str, str]) -> int | None:
+    """How much system memory a unit's processes may take together; None where nothing limits them.
+
+    Source: systemd.resource-control(5): beyond MemoryHigh= they are slowed down, beyond MemoryMax= they are killed.
+    """
+    limits = [whole_number(properties.get(name)) for name in ("MemoryMax", "MemoryHigh")]
+    return min((limit for limit in limits if limit is not None and limit < _UNLIMITED_BYTES), default=None)
+
+
 def _int(text: str | None) -> int:
     return whole_number(text) or 0
 
@@ -333,8 +345,11 @@ def environment_files(
     return found
 
 
-def script_texts(paths: Sequence[str]) -> dict[str, str]:
-    """The text of those files that are scripts and can be read; of a long one nothing."""
+def script_texts(paths: Sequence[str], *, are_sourced: bool = False) -> dict[str, str]:
+    """The text of those files that are scripts and can be read; of a long one nothing.
+
+    `are_sourced`: a script reads them in, for which they need not begin as one.
+    """
     found = {}
     for path in paths[:MAX_SCRIPTS]:
         try:
@@ -342,7 +357,7 @@ def script_texts(paths: Sequence[str]) -> dict[str, str]:
                 content = stream.read(SCRIPT_LIMIT_BYTES + 1)
         except (OSError, ValueError):
             continue
-        if content.startswith(b"#!") and len(content) <= SCRIPT_LIMIT_BYTES:
+        if (are_sourced or content.startswith(b"#!")) and len(content) <= SCRIPT_LIMIT_BYTES:
             found[path] = content.decode("utf-8", "replace")
     return found
 

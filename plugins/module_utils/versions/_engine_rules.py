@@ -30,7 +30,9 @@ class EngineRules:
     handed before it runs, it waits for all of it. gathers_once: the states of all slots are read at once.
     allocates_workspaces: those of cuBLAS are its own. wants_even_batches: some architectures abort on a batch that slots
     cannot share evenly. turns_flash_on: a quantised cache turns flash attention on where that is left to the engine, which
-    refuses it otherwise. allows_for_change: not known, so that what it takes is a bound.
+    refuses it otherwise. turns_in_place, counts_rows_together: a compressing attention turns the last elements of a row where
+    they lie, and counts the rows that a batch makes for all slots together. allows_for_change: not known, so that what it
+    takes is a bound.
     """
 
     keeps_experts: bool = False
@@ -47,6 +49,8 @@ class EngineRules:
     allocates_workspaces: bool = False
     wants_even_batches: bool = False
     turns_flash_on: bool = True
+    turns_in_place: bool = False
+    counts_rows_together: bool = False
     allows_for_change: bool = False
 
 
@@ -76,6 +80,8 @@ CHANGES = (
     Change("clamps_apart", 10488, 10630),
     Change("projects_flat", 10488, 10630),
     Change("turns_whole_query", 10488, 10630),
+    Change("turns_in_place", 10488, 10630),
+    Change("counts_rows_together", 10488, 10630),
     Change("keeps_experts", 10739, 10752),
     Change("hands_over_at_once", 10760, 10865),
     Change("drops_prediction_caches", 10865, 10941),

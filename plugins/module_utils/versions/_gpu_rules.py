@@ -61,10 +61,13 @@ class GpuRules:
     `has_vulkan`: whether a GPU that neither takes can be reached by Vulkan; `vulkan_by_default`: without OLLAMA_VULKAN.
     `rocm_counts_available_memory`: the engine takes the system's available memory for what an AMD GPU that shares it
     has free, whatever was set aside for the GPU. `rocm_least_bytes`: an AMD GPU with less memory of its own is skipped.
+    `takes_numbered_override`: what HSA_OVERRIDE_GFX_VERSION_1 makes of a GPU decides whether it is taken; other releases
+    ask the variable without a number alone.
 
     Source: ollama discover/cuda_compat.go (0.30.0, 0.30.11), discover/amd.go, discover/runner.go (0.30.0, 0.30.1,
     0.33.0-rc2), discover/amd_linux.go (0.10.0, IGPUMemLimit),
-    discover/llama_server.go (cudaArchsRegex), CMakePresets.json and llama/server/CMakePresets.json
+    discover/llama_server.go (cudaArchsRegex), discover/native_probe_linux.go (0.30.0, hsaOverrideGFXTarget),
+    issue 10033, CMakePresets.json and llama/server/CMakePresets.json
     (CMAKE_CUDA_ARCHITECTURES, AMDGPU_TARGETS; compared in every release from 0.10.0 on), envconfig/config.go.
     """
 
@@ -77,6 +80,7 @@ class GpuRules:
     vulkan_by_default: bool = False
     rocm_counts_available_memory: bool = False
     rocm_least_bytes: int = 0
+    takes_numbered_override: bool = False
 
 
 def _capabilities(text: str) -> frozenset[Capability]:
@@ -116,7 +120,7 @@ _ROCM_7 = frozenset(
 
 # One row for each release that changed a rule, the oldest first: each says what it changed of the one before.
 _0_10 = GpuRules((CudaBuild(),), _ROCM_6 | {"gfx900", "gfx906"}, rocm_least_bytes=GIB)
-_0_12_4 = replace(_0_10, rocm_targets=_ROCM_6, rocm_least_bytes=0)
+_0_12_4 = replace(_0_10, rocm_targets=_ROCM_6, rocm_least_bytes=0, takes_numbered_override=True)
 _0_12_11 = replace(_0_12_4, has_vulkan=True)
 _0_18 = replace(_0_12_11, rocm_targets=_ROCM_7 | {"gfx1010", "gfx1012", "gfx1103"})
 _0_30 = replace(
@@ -126,6 +130,7 @@ _0_30 = replace(
     dropped_targets=frozenset(("gfx1151",)),
     vulkan_by_default=True,
     rocm_counts_available_memory=True,
+    takes_numbered_override=False,
 )
 _0_30_1 = replace(_0_30, integrated_targets=frozenset(("gfx1151",)), dropped_targets=frozenset())
 _0_30_11 = replace(

@@ -30,12 +30,15 @@ class PlacementRules:
     `load_percent`: the share of the available memory within which a model loads beside others.
     `batch_steps`: the largest first; where none applies the batch is `default_batch`. `constrained_batch`: without
     flash attention on a GPU of at most `constrained_gpu_bytes`, above `constrained_context`.
-    `projector_headroom_bytes`: what stays free beside a projector. `fit_target_bytes`: what the engine's fit leaves
+    `projector_headroom_bytes`: what stays free beside a projector. `projector_above_bytes`: a GPU with no more than that
+    free takes none, and an integrated one only where `projector_on_integrated`; `projector_pads_fit`: the engine's fit leaves
+    it room. `fit_target_bytes`: what the engine's fit leaves
     free on each GPU. `models_per_gpu`: how many are loaded where nothing says so. `lower_contexts`: what Ollama's
     own choice of a context is lowered to after a failure.
 
     Source: ollama server/sched.go, load(), automaticGenerationBatch(), defaultModelsPerGPU and nextLowerAutoNumCtx();
-    llm/llama_server.go, DefaultEmbeddingNumBatch and mmprojOffloadHeadroom; llama.cpp common/common.h,
+    llm/llama_server.go, DefaultEmbeddingNumBatch, mmprojOffloadHeadroom, limitedMMProjOffloadMemory (0.30.0 to 0.30.10) and
+    shouldDisableMMProjOffload (compared in every release from 0.30.0 on); issues 16496 and 16419; llama.cpp common/common.h,
     fit_params_target. These defaults are those of v0.33.0-rc2.
     """
 
@@ -50,9 +53,16 @@ class PlacementRules:
     constrained_gpu_bytes: int = 8 * GIB
     embedding_batch: int = 2048
     projector_headroom_bytes: int = 1 * GIB
+    projector_above_bytes: int = 0
+    projector_on_integrated: bool = True
+    projector_pads_fit: bool = True
     fit_target_bytes: int = 1024 * MIB
     models_per_gpu: int = 3
     lower_contexts: tuple[int, ...] = (32768, 4096)
+
+    def load_limit_bytes(self, available_bytes: int) -> int:
+        """Within how much of the available memory a model loads beside others."""
+        return available_bytes * self.load_percent // 100
 
     def surcharge_bytes(self, batch: int) -> int:
         """What Ollama adds to its prediction for a batch."""

@@ -94,18 +94,31 @@ CONTEXT_TIERS = ((47 * GIB, 262144), (23 * GIB, 32768))
 # GPU for empty and stacks further models on it until they spill to the CPU.
 RENUMBERED_DEVICE_BUG = KnownBug("https://github.com/ollama/ollama/issues/18349")
 
+# Without a GPU a model is never wholly on one, for which every further one evicts the others.
+# Source: ollama llm/server.go, createLayout and verifyLayout (0.12.7 to 0.13.0), commit 5317202c3.
+CPU_EVICTION_BUG = KnownBug("https://github.com/ollama/ollama/issues/13227")
+
 
 # One row for each release that changed a rule, the oldest first: each says what it changed of the one before.
 _0_10 = VersionRules(Version(0, 10, 0), Era.FORMULA)
 _0_11_11 = replace(_0_10, version=Version(0, 11, 11), era=Era.GO_ENGINE)
-_0_15_5 = replace(_0_11_11, version=Version(0, 15, 5), has_context_tiers=True)
+_0_12_7 = replace(_0_11_11, version=Version(0, 12, 7), bugs=(CPU_EVICTION_BUG,))
+_0_13_1 = replace(_0_12_7, version=Version(0, 13, 1), bugs=())
+_0_15_5 = replace(_0_13_1, version=Version(0, 15, 5), has_context_tiers=True)
 _0_30 = replace(
     _0_15_5,
     version=Version(0, 30, 0),
     era=Era.LLAMA_SERVER,
     bugs=(RENUMBERED_DEVICE_BUG,),
+    placement=PlacementRules(
+        projector_above_bytes=10 * GIB, projector_on_integrated=False, projector_pads_fit=False
+    ),
 )
-ROWS = (_0_10, _0_11_11, _0_15_5, _0_30)
+_0_30_11 = replace(
+    _0_30, version=Version(0, 30, 11), placement=replace(_0_30.placement, projector_above_bytes=0)
+)
+_0_31_2 = replace(_0_30_11, version=Version(0, 31, 2), placement=PlacementRules())
+ROWS = (_0_10, _0_11_11, _0_12_7, _0_13_1, _0_15_5, _0_30, _0_30_11, _0_31_2)
 NEWEST_KNOWN = (0, 33)
 
 

@@ -42,13 +42,15 @@ PHI = {
 }
 
 
-def planned(gib: int, models: list[dict[str, Any]], wanted: tuple[str, ...] = (), **policy: Any) -> Plan:
+def planned(
+    gib: int, models: list[dict[str, Any]], wanted: tuple[str, ...] = (), version: str = "0.33.0", **policy: Any
+) -> Plan:
     return plan_host(
         gpu={"system_memory_total_bytes": gib * GIB, "devices": []},
         models=models,
         wanted=[WantedModel(name) for name in wanted],
         policy=Policy(**policy),
-        version="0.33.0",
+        version=version,
     )
 
 
@@ -86,3 +88,27 @@ def test_a_misfit_asks_for_the_system_memory_that_it_takes(policy: dict[str, Any
 def test_the_cache_that_the_engine_refuses_is_the_remedy_where_there_is_room() -> None:
     with pytest.raises(ValueError, match=r"an? f16 KV cache \(ollama_plan_kv_cache_types\)"):
         planned(8, [PHI], ("phi:2.7b",), operator_environment={"OLLAMA_KV_CACHE_TYPE": "q8_0"})
+
+
+# ollama issue 13227: 512 GB, no GPU, and every model evicts the one before.
+@pytest.mark.parametrize(("version", "most"), [("0.12.6", 2), ("0.13.0", 1), ("0.13.1", 2)])
+def test_a_release_that_keeps_one_model_without_a_gpu_is_planned_so(version: str, most: int) -> None:
+    plan = planned(512, [{"name": name, "header": header(name)} for name in ("gemma3:1b", "qwen2.5:14b")], version=version)
+    assert (plan.safe, plan.max_loaded_models) == (True, most)
+    assert ("issues/13227): upgrade it to 0.13.1" in " ".join(plan.reasons)) is (most == 1)
+
+
+def test_two_wanted_models_of_such_a_release_are_a_misfit_that_names_the_upgrade() -> None:
+    models = [{"name": name, "header": header(name)} for name in ("gemma3:1b", "qwen2.5:14b")]
+    with pytest.raises(ValueError, match=r"evicts gemma3:1b: without a GPU Ollama 0\.13\.0 evicts .* upgrade it to 0\.13\.1"):
+        planned(512, models, ("gemma3:1b", "qwen2.5:14b"), version="0.13.0")
+
+
+# The unit of an appliance (NeuralDrive's ollama.md) lets Ollama have so much, and the kernel kills it beyond.
+def test_a_host_whose_unit_limits_memory_is_planned_within_the_limit() -> None:
+    facts = {"system_memory_total_bytes": 64 * GIB, "system_memory_limit_bytes": 16 * GIB, "devices": []}
+    models = [{"name": name, "header": header(name)} for name in NAMES]
+    plan = plan_host(gpu=facts, models=models, version="0.33.0")
+    assert (plan.safe, plan.max_loaded_models) == (True, 1)
+    assert "and 16.0 GiB are available" in plan.reasons[1]
+    assert any("the service may take 16.0 GiB of system memory" in warning for warning in plan.warnings)

@@ -136,3 +136,37 @@ def test_a_reported_load_with_mtp_is_within_the_bound() -> None:
     (gpu,) = memory.gpus
     assert memory.basis == "estimate"
     assert gpu.kv_cache.total_bytes + gpu.compute_bytes >= (411 + 170 + 581.77) * MIB
+
+
+VISION = {"name": "gemma3:4b", "header": header("gemma3:4b"), "projector_bytes": 933 * MIB}
+W7500 = {"name": "Radeon Pro W7500", "vendor": "amd", "gfx_target": "gfx1102", "memory_total_bytes": 8176 * MIB}
+GB10 = {"name": "NVIDIA GB10", "compute_capability": "12.1", "integrated": True, "unified_memory": True}
+IMAGES_BY_CPU = "images are read by the CPU"
+
+
+# Sources: ollama issues 16496 (a card of 8 GB) and 16419 (a GB10).
+@pytest.mark.parametrize(
+    ("gpu", "version", "is_warned"),
+    [
+        (W7500, "0.30.3", True),
+        (W7500, "0.30.11", False),
+        ({**W7500, "memory_total_bytes": 10240 * MIB}, "0.30.10", True),
+        ({**W7500, "memory_total_bytes": 16368 * MIB}, "0.30.3", False),
+        ({**GB10, "memory_total_bytes": 120 * GIB}, "0.30.0", True),
+        ({**GB10, "memory_total_bytes": 120 * GIB}, "0.31.1", True),
+        ({**GB10, "memory_total_bytes": 120 * GIB}, "0.31.2", False),
+    ],
+)
+def test_a_projector_that_the_version_keeps_off_a_gpu_is_no_spill_and_is_told(
+    gpu: dict[str, Any], version: str, is_warned: bool
+) -> None:
+    plan = plan_host(
+        gpu={"driver_version": "580.95.05", "system_memory_total_bytes": 128 * GIB, "devices": [gpu]},
+        models=[VISION],
+        wanted=[WantedModel("gemma3:4b", requests=1)],
+        version=version,
+    )
+    assert (plan.safe, plan.placement) == (True, "gpu")
+    assert (sum(one.projector_bytes for one in plan.models[0].gpus) == 0) is is_warned
+    said = [warning for warning in plan.warnings if IMAGES_BY_CPU in warning]
+    assert len(said) == is_warned

@@ -84,8 +84,6 @@ ALLOWED_ROWS_OF_EACH_COPY = 2
 ALLOWED_MARGIN = 1.5
 PER_LAYER_INPUTS = "embedding_length_per_layer_input"
 SHARED_CACHES = "attention.shared_kv_layers"
-# Rows of the residual stream's width that a layer which runs again sends or gets, of queries, keys, values and results.
-ROWS_OF_A_LOOP = 4
 
 
 class Knowledge(Enum):
@@ -102,7 +100,7 @@ class Knowledge(Enum):
 @lru_cache(maxsize=1024)
 def knowledge(shape: ModelShape) -> Knowledge:
     """What is known of a model's graph; a header that lacks tensors of its architecture counts as unknown."""
-    is_known = shape.architecture in ARCHITECTURES and shape.runs == 1
+    is_known = shape.architecture in ARCHITECTURES
     if not is_known and any(layer.is_recurrent for layer in shape.layers):
         return Knowledge.NONE
     try:
@@ -297,6 +295,8 @@ def build(
     for position, index in enumerate(pattern.built):
         previous = current
         context.device = context.device_of(index)
+        # Layers that run again have the weights of the first run, and a cache of their own.
+        context.weights_device = context.device_of(index % (shape.block_count // shape.runs))
         form = dict(shape.forms[shape.layers[index].form])
         current = architecture.layer(
             context, architecture.style, form, index, current, index == used[-1]
@@ -310,7 +310,7 @@ def build(
     context.graph.order = (*pattern.order, len(pattern.built))
     context.graph.expand(current)
     context.is_inside = False
-    context.device = context.device_of(shape.block_count)
+    context.device = context.weights_device = context.device_of(shape.block_count)
     if units.stop == shape.block_count + 1:
         architecture.end(context, current)
     return context
@@ -539,6 +539,8 @@ def spreads_unevenly(shape: ModelShape, attention: Attention) -> bool:
         or architecture.style.bare_norms
         or architecture.begins_with_output
         or architecture.copies_views
+        or architecture.spreads
+        or shape.runs > 1
         or any(layer.is_recurrent for layer in shape.layers)
     )
 
@@ -661,8 +663,7 @@ def _from_afar_bytes(
     """A bound of what GPUs hand each other besides the residual stream, in a graph that is not known.
 
     That is the layers' own inputs, which the first GPU computes, and for each of the last layers that share caches the
-    one it reads, which may lie elsewhere unless there is nothing before. Layers that run again have their weights on
-    the first run's GPU and their cache on another: queries, keys, values and what attention makes of them go to and fro.
+    one it reads, which may lie elsewhere unless there is nothing before.
     Source: llama.cpp ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph: a copy for each view (b10488).
     """
     first_sharing = shape.block_count - shape.number(SHARED_CACHES)
@@ -671,9 +672,7 @@ def _from_afar_bytes(
         for index in layers_on(shape, units)
         if index >= first_sharing and units.start > 0
     )
-    again = shape.block_count - shape.block_count // shape.runs
-    elements = shape.number(PER_LAYER_INPUTS) * shape.block_count + ROWS_OF_A_LOOP * again * shape.embedding_length
-    return caches + FLOAT_BYTES * layout.tokens * elements
+    return caches + FLOAT_BYTES * layout.tokens * shape.number(PER_LAYER_INPUTS) * shape.block_count
 
 
 @lru_cache(maxsize=4096)

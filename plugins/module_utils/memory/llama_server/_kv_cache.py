@@ -33,6 +33,11 @@ INDEXER_KEYS = "attention.indexer.key_length"
 INDEXER_TENSORS = "indexer."
 # Key of the header: how many of the last blocks predict further tokens, and never run.
 PREDICTING_BLOCKS = "nextn_predict_layers"
+# Tensor of a layer that compresses older tokens: a row for each of those that become one.
+COMPRESSOR = "attn_compressor_ape.weight"
+# Where so few become one, rows overlap and an indexer chooses among them.
+# Source: llama.cpp src/llama-kv-cache-dsv4.cpp, DSV4_CSA_RATIO (b10362 to b11434)
+OVERLAPPING_RATIO = 4
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ def layer_cache(
             for size in (shape.convolution_state_size, shape.recurrent_state_size)
         )
     attention_bytes = 0
+    if traits(shape.architecture).compresses and layer.cache_layer == index:
+        return KvCache(0, _compressed_bytes(shape, layer, layout, kv_cache_type, on_cpu=on_cpu), recurrent_bytes)
     predicts = index >= shape.block_count - shape.number(PREDICTING_BLOCKS)
     if layer.cache_layer == index or (predicts and layout.ahead):
         widths = _cached_widths(shape, layer, transposed_values)
@@ -125,6 +132,42 @@ def _cached_widths(shape: ModelShape, layer: LayerShape, transposed_values: bool
         return [width for width in (layer.key_width, indexer) if width]
     value = widest_value(shape) if transposed_values else layer.value_width
     return [width for width in (layer.key_width, value, indexer, indexer and layer.value_length) if width]
+
+
+def compression(shape: ModelShape, layer: LayerShape) -> int:
+    """How many older tokens a layer makes one row of; 0 where it forgets them."""
+    return next((lengths[1] for name, lengths in shape.forms[layer.form] if name == COMPRESSOR), 0)
+
+
+def compressed_cells(layout: Cells, ratio: int) -> int:
+    """Rows that tokens are compressed into, for each slot."""
+    return padded(max(1, -(-layout.full // ratio)), CELL_PADDING)
+
+
+def state_rows(ratio: int) -> int:
+    """Tokens that a slot keeps until they are compressed."""
+    return 2 * ratio if ratio == OVERLAPPING_RATIO else ratio
+
+
+def _compressed_bytes(
+    shape: ModelShape, layer: LayerShape, layout: Cells, kv_cache_type: str, *, on_cpu: bool
+) -> int:
+    """A window of tokens, what older ones are compressed into, and the indexer's keys; keys alone, which are the values too.
+
+    What will be compressed is kept in single precision with its scores.
+    Source: llama.cpp src/llama-kv-cache-dsv4.cpp (b10362 to b11434).
+    """
+    ratio, sized = compression(shape, layer), tensor_bytes if on_cpu else cuda_tensor_bytes
+    cached = [(layer.key_width, layout.sliding)]
+    kept = []
+    if ratio:
+        cached.append((layer.key_width, compressed_cells(layout, ratio)))
+        kept.append(layer.key_width)
+    if ratio == OVERLAPPING_RATIO:
+        cached.append((shape.number(INDEXER_KEYS), compressed_cells(layout, ratio)))
+        kept = [2 * length for length in (layer.key_width, shape.number(INDEXER_KEYS))]
+    total = sum(sized(kv_cache_type.upper(), (width, count, layout.slots)) for width, count in cached)
+    return total + sum(2 * sized("F32", (width, state_rows(ratio), layout.slots)) for width in kept)
 
 
 def has_indexer(shape: ModelShape, layer: LayerShape) -> bool:
@@ -156,6 +199,7 @@ def kinds_of_cache(shape: ModelShape) -> tuple[tuple[object, ...], ...]:
             layer.value_width,
             index >= first_predicting,
             layer.form in indexed,
+            compression(shape, layer),
         )
         for index, layer in enumerate(shape.layers)
     )

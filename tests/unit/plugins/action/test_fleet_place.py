@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.action.placement_order import (
 )
 from ansible_collections.gpufleet.ollama.plugins.action.router_upstreams import routes
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._described_hosts import DescribedHosts
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
 GIB = 1 << 30
@@ -50,6 +51,10 @@ def run(action_of):
     return act
 
 
+def described_in(hostvars):
+    return DescribedHosts({"hostvars": hostvars}, [demand.name for demand in DEMANDS])
+
+
 class TestThePlacement:
     def test_is_returned_and_written_as_data_and_as_an_inventory(self, run, tmp_path) -> None:
         result = run(dir=str(tmp_path / "report"), file=str(tmp_path / "placement.yml"))
@@ -65,7 +70,7 @@ class TestThePlacement:
         assert "{{" not in (tmp_path / "placement.yml").read_text()
 
     def test_is_not_made_where_only_the_demand_is_looked_at(self, run) -> None:
-        assert run(check_only=True) == {"changed": False}
+        assert run(check_only=True) == {"changed": False, "to_read": ["h", "gone"]}
 
     @pytest.mark.parametrize(
         ("options", "says"),
@@ -95,7 +100,7 @@ class TestHosts:
             "ollama_plan_wanted": ["a", {"name": "b"}],
             "rack": 7,
         }
-        found, left_out = read_hosts(["h"], DEMANDS, ALL, {"h": variables})
+        found, left_out = read_hosts(["h"], DEMANDS, ALL, {"h": variables}, described_in({"h": variables}))
         assert left_out == {}
         assert found["h"].inputs == {"gpu": {}}
         assert found["h"].may_hold == {"a:latest"}
@@ -107,7 +112,7 @@ class TestHosts:
             name: {"ollama_plan_result": {"inputs_json": json.dumps({"service_id": service})}}
             for name, service in (("a", "x"), ("b", "x"), ("c", ""), ("d", ""), ("e", "y"))
         }
-        found, left_out = read_hosts(list(known), DEMANDS, ALL, known)
+        found, left_out = read_hosts(list(known), DEMANDS, ALL, known, described_in(known))
         assert list(found) == ["a", "c", "d", "e"]
         assert left_out == {
             "b": "a and it are names of one service of one machine: give each its own ollama_override_unit or address, or leave "
@@ -117,7 +122,7 @@ class TestHosts:
     @pytest.mark.parametrize(("rack", "value"), [("r1", "r1"), (0, "0"), (" r1 ", "r1"), (None, ""), ("", "")])
     def test_stand_nowhere_where_the_variable_is_empty(self, rack, value) -> None:
         variables = {"ollama_plan_result": {"inputs_json": "{}"}, "rack": rack}
-        found, _left_out = read_hosts(["h"], DEMANDS, ALL, {"h": variables})
+        found, _left_out = read_hosts(["h"], DEMANDS, ALL, {"h": variables}, described_in({"h": variables}))
         assert found["h"].values == {"rack": value}
 
     @pytest.mark.parametrize(
@@ -133,7 +138,15 @@ class TestHosts:
         ],
     )
     def test_that_were_not_read_are_left_out_with_the_reason(self, variables, says) -> None:
-        assert read_hosts(["h"], DEMANDS, ALL, {"h": variables}) == ({}, {"h": says})
+        found = read_hosts(["h"], DEMANDS, ALL, {"h": variables}, described_in({"h": variables}))
+        assert found == ({}, {"h": says})
+
+    def test_that_are_described_are_not_what_an_earlier_play_has_left_of_them(self) -> None:
+        described = {"ollama_plan_gpu": {"devices": []}, "ollama_plan_model_descriptions": [{"name": "a"}]}
+        known = {"h": {**described, "ollama_plan_result": {"inputs_json": "{}"}, "ollama_report_failure": "old"}}
+        found, left_out = read_hosts(["h"], DEMANDS, ALL, known, described_in(known))
+        assert left_out == {}
+        assert found["h"].inputs["models"] == [{"name": "a"}]
 
 
 @pytest.mark.parametrize(("value", "survive"), [(0, False), ("0", False), (1, True), ("1", True)])

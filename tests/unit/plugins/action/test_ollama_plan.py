@@ -576,7 +576,7 @@ class TestModelsThatLack:
         result, asked = run(self.told(), wanted=["gemma3:4b"], pull_models=[{"name": "gemma3:4b", "insecure": True}])
         assert result["plan"]["load_order"] == ["gemma3:4b"]
         assert result["pulls"]["told"][0] == "to pull: gemma3:4b, 3.0 GiB"
-        assert "gpu01: gemma3:4b is not installed yet, 3.0 GiB: planned by the header of what is to come" in result["warnings"]
+        assert "gpu01: gemma3:4b has yet to be pulled, 3.0 GiB: planned by the header of what is to come" in result["warnings"]
         assert [module for module, _given in asked] == [HOST_INFO, "ollama_model"]
         given = asked[1][1]
         assert (given["look"], given["describe"], given["keep"]) == (True, True, ["gemma3:4b"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Experience
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     policy_from_dict,
@@ -68,7 +69,7 @@ def plan(installed, described):
             policy=policy_from_dict(options),
             version=version,
             service=service,
-            loaded=loaded,
+            experience=Experience(loaded=loaded or {}),
         )
 
     return make

@@ -127,6 +127,6 @@ def test_what_cannot_be_described_is_said(run, name, front):
 
 def test_a_registry_that_tells_for_ever_is_not_listened_to_for_ever(run, name, monkeypatch):
     monkeypatch.setattr(ollama_model, "LOOK_SECONDS", 0.5)
-    monkeypatch.setattr(ollama_model, "described", lambda _step: time.sleep(20))
+    monkeypatch.setattr(ollama_model, "described", lambda _host, _step: time.sleep(20))
     result = run([{"name": name, "insecure": True}], describe=True, _ansible_check_mode=True)
     assert "ollama_model took longer than 0.5 s and was ended" in result["msg"]

@@ -98,7 +98,7 @@ def test_what_cannot_be_done_is_one_sentence(systemd, run_module, options, sente
 
 def test_the_layers_of_a_unit_with_ollamas_own(systemd, run_module, monkeypatch):
     systemd.properties.update(MainPID=str(os.getpid()), Environment="OLLAMA_NUM_PARALLEL=1")
-    monkeypatch.setattr(_inspection, "process_environment", lambda pid: {"OLLAMA_NUM_PARALLEL": "1"})
+    monkeypatch.setattr(_inspection, "server_environment", lambda pid: {"OLLAMA_NUM_PARALLEL": "1"})
     monkeypatch.setattr(_comparison, "journal_of_invocation", lambda invocation: [LINE])
     result = run_module(systemd_environment_info, dropin_content=CONTENT, server_config=True)
     assert [d["layer"] for d in result["differences"] if d["variable"] == "OLLAMA_NUM_PARALLEL"] == [
@@ -165,7 +165,7 @@ def test_a_process_that_may_not_be_read_is_not_in_sync(systemd, run_module, monk
         raise PermissionError
 
     systemd.properties.update(MainPID=str(os.getpid()))
-    monkeypatch.setattr(_inspection, "process_environment", refuse)
+    monkeypatch.setattr(_inspection, "server_environment", refuse)
     result = run_module(systemd_environment_info)
     assert ("may not be read: run as root" in result["unseen"][0], result["in_sync"]) == (True, False)
 
@@ -198,7 +198,7 @@ def process(systemd, monkeypatch):
     """The service's main process, with an environment that the test may change."""
     environment = {"OLLAMA_NUM_PARALLEL": "1", "HF_TOKEN": "hunter2"}
     systemd.properties["MainPID"] = str(os.getpid())
-    monkeypatch.setattr(_inspection, "process_environment", lambda pid: environment)
+    monkeypatch.setattr(_inspection, "server_environment", lambda pid: environment)
     return environment
 
 

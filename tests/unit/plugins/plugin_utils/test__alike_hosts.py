@@ -71,7 +71,6 @@ def host(name: str = "aaaaaaaa", count: int = 2) -> dict[str, Any]:
         "observed": [],
         "unplannable": {},
         "measured": {},
-        "use_measured_memory": False,
     }
 
 

@@ -20,6 +20,12 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     scaled_tokens,
     view,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._compressed import (
+    begin_streams,
+    compressing_layer,
+    end_streams,
+    resume_streams,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._gemma import (
     SPARSE_LAYERS,
     begin_gemma3n,
@@ -41,8 +47,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     delta_or_latent_layer,
     doubly_fed_layer,
     encoder_layer,
+    ends_a_loop,
     hybrid_layer,
     latent_layer,
+    looped_layer,
     parallel_hybrid_layer,
     partial_layer,
     sole_mixer_layer,
@@ -180,7 +188,7 @@ class Architecture:
     """How the graph of an architecture begins, goes on from layer to layer, and ends.
 
     begins_with_output: its first operations read weights that lie with the output. copies_views: layers read pieces of
-    inputs, each of which is copied for itself.
+    inputs, each of which is copied for itself. spreads: a layer's first operations run where the one before it does.
     """
 
     style: Style = PLAIN
@@ -190,6 +198,7 @@ class Architecture:
     end: Callable[[Context, Tensor], Tensor] = _end
     begins_with_output: bool = False
     copies_views: bool = False
+    spreads: bool = False
 
 
 NORMALISED = Routing(normalises=True)
@@ -268,6 +277,14 @@ ARCHITECTURES = {
     "deepseek2": LATENT,
     "deepseek2-ocr": SCALED_EXPERTS,
     "deepseek32": SPARSE_LATENT,
+    "deepseek4": Architecture(
+        Style(routing=Routing(normalises_if_told=True, scales=True, roots=True)),
+        layer=compressing_layer,
+        begin=begin_streams,
+        resume=resume_streams,
+        end=end_streams,
+        spreads=True,
+    ),
     "dots1": SCALED_EXPERTS,
     "ernie4_5": TRANSFORMER,
     "ernie4_5-moe": EXPERTS,
@@ -345,7 +362,7 @@ ARCHITECTURES = {
     "mistral4": LATENT,
     "modern-bert": Architecture(Style(centred=True), **PRE_NORM_ENCODER),
     "mpt": Architecture(Style(centred=True, rotates="never"), begin=_begin_with_positions),
-    "nanbeige": TRANSFORMER,
+    "nanbeige": Architecture(layer=looped_layer),
     "nemotron": CENTRED,
     "nemotron_h": NEMOTRON_H,
     "nemotron_h_moe": NEMOTRON_H,
@@ -388,6 +405,8 @@ def variant(shape: ModelShape, index: int) -> object:
     """What makes a layer differ from others with the same tensors."""
     if shape.architecture == "gemma3n":
         return index < SPARSE_LAYERS
+    if shape.runs > 1:
+        return ends_a_loop(shape, index)
     deep_layers = shape.number("n_deepstack_layers")
     if deep_layers:
         return index < deep_layers

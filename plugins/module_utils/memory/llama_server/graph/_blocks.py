@@ -76,8 +76,8 @@ class Context:
     cache_type: of the KV cache. here: the layers on this device. layer_inputs: what each layer gets
     besides the residual stream, deep_inputs: what the first layers get of an image, chosen_cells: which cells the last
     indexer has chosen, single_mask: the mask in single precision, in models that have it. device:
-    the GPU with the weights at hand, where the graph spans several, and devices: the units of each; is_inside: while
-    layers are built.
+    the GPU with the caches at hand, where the graph spans several, weights_device: that with the weights, if it is another
+    one, and devices: the units of each; is_inside: while layers are built.
     layer_ends: operations and leafs that the graph had after each layer. engine: what this build of it does.
     """
 
@@ -95,6 +95,7 @@ class Context:
     single_mask: Tensor | None = None
     devices: Sequence[range] = ()
     device: int | None = None
+    weights_device: int | None = None
     is_inside: bool = False
     layer_ends: list[tuple[int, int]] = field(default_factory=list)
     _inputs: dict[str, Tensor] = field(default_factory=dict)
@@ -230,7 +231,7 @@ def stored(context: Context, *sources: Tensor) -> Tensor:
 def weighted(context: Context, result: Tensor) -> Tensor:
     """An operation that reads weights, and so runs where they are."""
     context.graph.leafs += 1
-    result.device = context.device
+    result.device = context.device if context.weights_device is None else context.weights_device
     return result
 
 
@@ -624,6 +625,8 @@ def activation(
         activated = elementwise(up)
         if squared:
             activated = elementwise(activated)
+    if "ffn_sub_norm.weight" in form:
+        activated = norm(context, form, "ffn_sub_norm", activated)
     return activated
 
 
@@ -634,7 +637,7 @@ class Routing:
     normalises: the weights are made to sum to one; normalises_if_told: where the header says so.
     scales: they are multiplied by a constant. weighs_chosen_only:
     the soft maximum is taken over the chosen experts. weighs_input: the weight is applied before the experts.
-    squared: the experts' activation is a squared ReLU.
+    squared: the experts' activation is a squared ReLU. roots: scores are roots of what they were.
     """
 
     normalises: bool = False
@@ -643,6 +646,7 @@ class Routing:
     weighs_chosen_only: bool = False
     weighs_input: bool = False
     squared: bool = False
+    roots: bool = False
 
 
 def experts(
@@ -653,10 +657,12 @@ def experts(
     *,
     scores: Tensor | None = None,
     shared: Tensor | None = None,
+    chosen: Tensor | None = None,
 ) -> Tensor:
     """A mixture of experts; the result is a sum over the chosen ones.
 
-    shared: the first half of a shared expert, where that runs right after theirs.
+    shared: the first half of a shared expert, where that runs right after theirs. chosen: which ones, where scores do
+    not say that.
 
     Source: llama.cpp src/llama-graph.cpp, build_moe_ffn (b10488).
     """
@@ -670,14 +676,18 @@ def experts(
     elif "ffn_gate_inp.bias" in form:
         scores = elementwise(scores)
     probabilities = scores if routing.weighs_chosen_only else elementwise(scores)
+    if routing.roots:
+        probabilities = elementwise(probabilities)
     selection = probabilities
     if "exp_probs_b.bias" in form or "exp_probs_b" in form:
         selection = weighted(context, elementwise(probabilities))
     is_grouped = context.shape.number("expert_group_count") > 1
     if routing.weighs_input:
         selection = scores
-    selection = _selected_groups(context, selection, count, tokens)
-    chosen = view(operation((count, tokens), selection, element_bytes=INDEX_BYTES), (used, tokens))
+    is_given = chosen is not None
+    if chosen is None:
+        selection = _selected_groups(context, selection, count, tokens)
+        chosen = view(operation((count, tokens), selection, element_bytes=INDEX_BYTES), (used, tokens))
     weights = operation((1, used, tokens), reshaped(probabilities, 1, count, tokens), chosen)
     if routing.weighs_chosen_only:
         weights = reshaped(elementwise(reshaped(weights, used, tokens)), 1, used, tokens)
@@ -690,7 +700,7 @@ def experts(
     if routing.scales:
         weights = elementwise(weights)
     graph.expand(weights)
-    chosen_by_all = not (is_grouped or routing.weighs_chosen_only or routing.weighs_input)
+    chosen_by_all = not (is_given or is_grouped or routing.weighs_chosen_only or routing.weighs_input)
     if context.keeps_routing and chosen_by_all and _is_chosen_at_once(count):
         graph.keep_past_next(*_between(scores, weights))
     current = reshaped(source, width, 1, tokens)

@@ -47,7 +47,7 @@ def _home(tensor: Tensor) -> int | None:
     """Where a tensor's memory is."""
     if tensor.is_view and tensor.root is not None:
         tensor = tensor.root
-    return HOST if tensor.is_input else tensor.device
+    return HOST if tensor.is_input and not tensor.is_scratch else tensor.device
 
 
 def _span_bytes(tensor: Tensor) -> int:
@@ -70,13 +70,16 @@ def _copy(source: Tensor, device: int) -> Tensor:
     )
 
 
-def _scheduled(nodes: Sequence[Tensor], *, most_copies: int | None) -> tuple[list[Step], list[Tensor]]:
-    """What runs, in order, and what is copied from one GPU to another.
+def _scheduled(
+    nodes: Sequence[Tensor], *, most_copies: int | None
+) -> tuple[list[Step], list[Tensor], list[Tensor]]:
+    """What runs, in order, what is copied from one GPU to another, and what GPUs have of their own from the beginning.
 
     most_copies: after so many a GPU runs what it has copies for before it gets more.
     """
     steps: list[Step] = []
     copies: list[Tensor] = []
+    scratches: list[Tensor] = []
     current, start, count = None, 0, 0
     copied: dict[tuple[Tensor, int], Tensor] = {}
     for node in nodes:
@@ -84,6 +87,10 @@ def _scheduled(nodes: Sequence[Tensor], *, most_copies: int | None) -> tuple[lis
             steps.append((node, node.sources))
             continue
         device = HOST if node.device is None else node.device
+        for source in node.sources:
+            if source.is_scratch:
+                source.device = device
+                scratches.append(source)
         far = [one for one in node.sources if _home(one) != device]
         wanted = [one for one in far if (one, device) not in copied]
         if device != current or (most_copies and count >= most_copies and wanted):
@@ -105,7 +112,7 @@ def _scheduled(nodes: Sequence[Tensor], *, most_copies: int | None) -> tuple[lis
                 start += 2
             here.append(copy)
         steps.append((node, here))
-    return steps, copies
+    return steps, copies, scratches
 
 
 def buffers_bytes(
@@ -137,5 +144,5 @@ def _prepared(
 ) -> tuple[list[Step], list[Tensor]]:
     """What runs, and what takes memory before anything does."""
     assign(nodes)
-    steps, copied = _scheduled(nodes, most_copies=most_copies)
-    return steps, [copy for copy in copied if copy.device != HOST] if copies > 1 else []
+    steps, copied, scratches = _scheduled(nodes, most_copies=most_copies)
+    return steps, [*(copy for copy in copied if copies > 1 and copy.device != HOST), *scratches]

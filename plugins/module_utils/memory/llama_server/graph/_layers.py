@@ -41,7 +41,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     mamba2,
     short_convolution,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import LayerShape, ModelShape
 
 NO_ROUTING = Routing()
 UNLESS_NORMED = "unless_normed"
@@ -159,6 +159,8 @@ def attended(
             result = reshaped(opened, layer.value_length * width, context.tokens)
         else:
             result = elementwise(result, gate)
+    if "attn_sub_norm.weight" in form:
+        result = norm(context, form, "attn_sub_norm", result)
     return output_projection(context, form, result)
 
 
@@ -268,6 +270,25 @@ def transformer_layer(
     if context.deep_inputs is not None and index < context.shape.number("n_deepstack_layers"):
         current = added(current, view(context.deep_inputs, current.shape))
     return current
+
+
+def looped_layer(
+    context: Context, style: Style, form: Form, index: int, source: Tensor, is_last: bool
+) -> Tensor:
+    """One run of a layer; between two runs of them all the residual stream is normalised as at the end.
+
+    Source: llama.cpp src/models/nanbeige.cpp (b10362 to b11434).
+    """
+    current = transformer_layer(context, style, form, index, source, is_last)
+    if not ends_a_loop(context.shape, index) or is_last or context.shape.number("skip_loop_final_norm"):
+        return current
+    context.weights_device = context.device_of(context.shape.block_count)
+    return norm(context, dict(context.shape.model_form), "output_norm", current)
+
+
+def ends_a_loop(shape: ModelShape, index: int) -> bool:
+    """Whether a layer is the last one of all that run again and again."""
+    return (index + 1) % (shape.block_count // shape.runs) == 0
 
 
 def partial_layer(

@@ -30,6 +30,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_serve
     view,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server.graph._graph import (
+    FLOAT_BYTES,
     HALF_BYTES,
     INDEX_BYTES,
     LONG_INDEX_BYTES,
@@ -60,7 +61,9 @@ def sparse_latent_layer(
     if has_indexer(context.shape, layer):
         context.chosen_cells = _chosen(context, form, layer, compressed, normed)
     heads, decompressed = latent_attention_heads(context, form, layer, normed, compressed=compressed)
-    mask = _mask_of_chosen(context, layer)
+    if context.chosen_cells is None:
+        raise ValueError("the first layers have no indexer, and nothing before them has chosen cells")
+    mask = mask_of_chosen(context.mask(layer), context.chosen_cells)
     result = attention(context, layer, heads, decompressed_length=decompressed, mask=mask)
     current = output_projection(context, form, result)
     if is_last:
@@ -92,13 +95,12 @@ def _chosen(context: Context, form: Form, layer: LayerShape, compressed: Tensor,
     return operation(best.shape, best, element_bytes=INDEX_BYTES)
 
 
-def _mask_of_chosen(context: Context, layer: LayerShape) -> Tensor:
-    """The mask of a layer, without the cells that were not chosen."""
-    if context.chosen_cells is None:
-        raise ValueError("the first layers have no indexer, and nothing before them has chosen cells")
-    whole, chosen = context.mask(layer), context.chosen_cells
+def mask_of_chosen(whole: Tensor, chosen: Tensor, zero_bytes: int = FLOAT_BYTES) -> Tensor:
+    """A mask without the cells that were not chosen. zero_bytes: of what shows one that was."""
     count, each, _one, slots = chosen.shape
-    zeros = elementwise(Tensor((1, count, each, slots), is_input=True, is_scratch=True))
+    zeros = elementwise(
+        Tensor((1, count, each, slots), element_bytes=zero_bytes, is_input=True, is_scratch=True)
+    )
     hidden = elementwise(whole)
     shown = Tensor(
         (1, *whole.shape[:2], slots),

@@ -15,8 +15,9 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission imp
     is_integrated,
     overridden_target,
     requested_library,
+    unmeasured_note,
 )
-from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice, UnmeasuredGpu
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,14 +149,17 @@ def test_a_jetson_has_builds_of_its_own(version: str) -> None:
         ("gfx906", "0.12.3", {}, "ROCm", ""),
         ("gfx1034", "0.33.0", {"OLLAMA_VULKAN": "0"}, None, "HSA_OVERRIDE_GFX_VERSION=10.3.0"),
         ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"}, "ROCm", ""),
-        ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_0": "10.3.0"}, "ROCm", ""),
+        # Another generation's code runs on none, whether Ollama takes it or not (ROCm legacy-rocm-build issue 5069).
+        ("gfx1200", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"}, None, "set HSA_OVERRIDE_GFX_VERSION_1=12.0.0 beside it"),
+        ("gfx1100", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_1": "10.3.0"}, None, "its own, gfx1100, which fails: correct it"),
+        ("gfx1100", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "10.3.0", "HSA_OVERRIDE_GFX_VERSION_1": "11.0.0"}, "ROCm", ""),
+        ("gfx90c", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "9.0.8"}, "ROCm", ""),
         ("gfx1032", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": "gfx1030"}, None, "no version such as 10.3.0"),
         ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": "10.3"}, None, "VERSION=10.3 is no version"),
         ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": ""}, None, "correct it or unset it"),
         ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION": "11.0.0 "}, None, "ROCm finds no GPU at all"),
         ("gfx1100", "0.24.0", {"HSA_OVERRIDE_GFX_VERSION_0": "64.0.0"}, None, "VERSION_0=64.0.0"),
         ("gfx1100", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION": "11"}, "Vulkan", "VERSION=11 is no version"),
-        ("gfx1034", "0.33.0", {"HSA_OVERRIDE_GFX_VERSION_1": "10.3.0"}, "Vulkan", "gfx1034"),
         ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "cpu"}, None, "OLLAMA_LLM_LIBRARY=cpu"),
         ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "vulkan"}, "Vulkan", "OLLAMA_LLM_LIBRARY=vulkan"),
         ("gfx1100", "0.33.0", {"OLLAMA_LLM_LIBRARY": "rocm_v7_2"}, "ROCm", ""),
@@ -165,10 +169,87 @@ def test_a_jetson_has_builds_of_its_own(version: str) -> None:
 def test_amd_gpus_are_taken_by_target_or_by_vulkan(
     target: str | None, version: str, environment: dict[str, str], library: str | None, words: str
 ) -> None:
-    answer = admission(amd(target), rules(version), environment, None)
+    answer = admission(amd(target, rocm_node=1), rules(version), environment, None)
     assert answer.library == library
     assert words in answer.reason
     assert bool(answer.reason) is (library != "ROCm")
+
+
+# ROCm counts the processors' nodes too, so that the first GPU of a host with two is 2. Sources: ROCR-Runtime
+# libhsakmt/src/topology.c; ROCT-Thunk-Interface pull request 104; ollama issues 10033 and 8473, discover/native_probe_linux.go.
+@pytest.mark.parametrize(
+    ("node", "version", "number", "library", "words"),
+    [
+        (1, "0.24.0", 1, "ROCm", ""),
+        (2, "0.24.0", 2, "ROCm", ""),
+        (2, "0.24.0", 0, None, "gfx1032"),
+        (2, "0.24.0", 1, None, "gfx1032"),
+        (None, "0.24.0", 1, "ROCm", "number among ROCm's nodes is not known"),
+        (None, "0.24.0", 0, None, "gfx1032"),
+        (1, "0.12.3", 1, None, "asks HSA_OVERRIDE_GFX_VERSION alone, not HSA_OVERRIDE_GFX_VERSION_1"),
+        (1, "0.12.4", 1, "ROCm", ""),
+        (1, "0.30.0", 1, "Vulkan", "asks HSA_OVERRIDE_GFX_VERSION alone, not HSA_OVERRIDE_GFX_VERSION_1"),
+        (1, "0.30.0", 2, "Vulkan", "no code for gfx1032; HSA_OVERRIDE_GFX_VERSION=10.3.0"),
+    ],
+)
+def test_an_override_of_one_gpu_goes_by_its_number_among_rocms_nodes(
+    node: int | None, version: str, number: int, library: str | None, words: str
+) -> None:
+    environment = {f"HSA_OVERRIDE_GFX_VERSION_{number}": "10.3.0"}
+    answer = admission(amd("gfx1032", rocm_node=node), rules(version), environment, None)
+    assert answer.library == library
+    assert words in answer.reason
+
+
+# Sources of the rows: ollama issues 9503 and 18067, jetson-containers issue 877 (a Nano); CMakePresets.json.
+@pytest.mark.parametrize(
+    ("capability", "library", "words"),
+    [
+        ("5.3", None, "builds for 7.2 and 8.7 only"),
+        ("6.2", None, "builds for 7.2 and 8.7 only"),
+        ("7.2", "CUDA", "build for the JetPack"),
+        ("8.7", "CUDA", "build for the JetPack"),
+        ("11.0", "CUDA", ""),
+        ("12.1", "CUDA", ""),
+    ],
+)
+def test_a_jetson_is_used_where_there_is_a_build_for_it(capability: str, library: str | None, words: str) -> None:
+    answer = admission(nvidia(capability, integrated=True), rules("0.33.0"), {}, "540.4.0")
+    assert answer.library == library
+    assert words in answer.reason
+    assert bool(answer.reason) is bool(words)
+
+
+# Sources of the rows: ollama issues 13286 (two RTX 3060 and an Arc B580) and 12720 (an Arc B580 alone).
+@pytest.mark.parametrize(
+    ("vendor", "place", "version", "environment", "may_be_used"),
+    [
+        ("intel", "0000:03:00.0", "0.33.0", {}, True),
+        ("intel", "0000:03:00.0", "0.33.0", {"OLLAMA_VULKAN": "0"}, False),
+        ("intel", "0000:03:00.0", "0.33.0", {"OLLAMA_LLM_LIBRARY": "cuda_v13"}, False),
+        ("intel", "0000:03:00.0", "0.33.0", {"GGML_VK_VISIBLE_DEVICES": "-1"}, False),
+        ("intel", "0000:03:00.0", "0.24.0", {}, False),
+        ("intel", "0000:03:00.0", "0.24.0", {"OLLAMA_VULKAN": "1"}, True),
+        ("intel", "0000:03:00.0", "0.12.10", {"OLLAMA_VULKAN": "1"}, False),
+        # Part of the processor, and dropped for it from 0.30 on.
+        ("intel", "0000:00:02.0", "0.33.0", {}, False),
+        ("intel", "0000:00:02.0", "0.33.0", {"OLLAMA_IGPU_ENABLE": "1"}, True),
+        ("intel", "0000:00:02.0", "0.24.0", {"OLLAMA_VULKAN": "1"}, True),
+        # What CUDA or ROCm would reach is a fault, which is told elsewhere.
+        ("nvidia", "0000:03:00.0", "0.33.0", {}, False),
+    ],
+)
+def test_a_gpu_whose_memory_is_not_known_may_be_used_by_vulkan(
+    vendor: str, place: str, version: str, environment: dict[str, str], may_be_used: bool
+) -> None:
+    note = unmeasured_note(UnmeasuredGpu(place, vendor, "0x56a0", ""), rules(version), environment)
+    assert ("OLLAMA_VULKAN=0" in note) is may_be_used
+
+
+@pytest.mark.parametrize("value", ["10.3.0", "11.0.0"])
+def test_a_gpu_that_is_to_run_another_generations_code_is_hidden(value: str) -> None:
+    environment = {"HSA_OVERRIDE_GFX_VERSION": value}
+    assert admission(amd("gfx1200"), rules("0.33.0"), environment, None).fails
 
 
 # Sources of the rows: ollama issues 16423, 16462, 16690; discover/runner.go, discover/amd.go.

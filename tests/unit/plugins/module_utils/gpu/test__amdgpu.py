@@ -93,6 +93,43 @@ def test_a_data_centre_card_on_another_pci_domain(sysfs: Sysfs) -> None:
     assert (gpu.pci_bus_id, gpu.gfx_target, gpu.integrated) == ("0001:05:00.0", "gfx942", False)
 
 
+# Processors have nodes of their own, but for older ones that share one with their GPU.
+@pytest.mark.parametrize(
+    ("tree", "nodes"),
+    [("rx7900xtx_x2", [1, 2]), ("renoir_joined_node", [0]), ("amdgpu_without_kfd", [None])],
+)
+def test_a_gpu_has_a_number_among_all_of_rocms_nodes(
+    sysfs: Sysfs, tree: str, nodes: list[int | None]
+) -> None:
+    assert [gpu.rocm_node for gpu in _amdgpu.read_amdgpu(SYSTEM, sysfs(tree))] == nodes
+
+
+# An unprivileged container of Proxmox sees all of its machine's GPUs in sysfs.
+@pytest.mark.parametrize(
+    ("files", "places", "problem"),
+    [
+        (["kfd", "dri/renderD128", "dri/renderD129"], ["0000:03:00.0", "0000:09:00.0"], ""),
+        (["kfd", "dri/renderD129"], ["0000:09:00.0"], ""),
+        (["dri/renderD128"], ["0000:03:00.0"], "look for kfd in the kernel log, and for /dev/kfd"),
+        (["kfd"], [], ""),
+    ],
+)
+def test_a_container_has_the_gpus_whose_device_files_it_was_given(
+    sysfs: Sysfs, tmp_path: Path, files: list[str], places: list[str], problem: str
+) -> None:
+    tree = json.loads((DATA / "amdgpu" / "rx7900xtx_x2.json").read_text())
+    for card, minor in (("card0", 128), ("card1", 129)):
+        folder = next(path for path in tree if path.startswith(f"class/drm/{card}/device/"))
+        tree[f"{folder.partition('/device/')[0]}/device/drm/renderD{minor}/dev"] = f"226:{minor}"
+    for name in files:
+        (tmp_path / "dev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dev" / name).touch()
+    found = _amdgpu.read_amdgpu(SYSTEM, sysfs(tree), tmp_path / "dev")
+    assert [gpu.pci_bus_id for gpu in found] == places
+    assert problem in " ".join(problem for gpu in found for problem in gpu.problems)
+    assert any(gpu.problems for gpu in found) is bool(problem)
+
+
 def test_a_card_that_kfd_does_not_know_is_a_problem(sysfs: Sysfs) -> None:
     (gpu,) = _amdgpu.read_amdgpu(SYSTEM, sysfs("amdgpu_without_kfd"))
     assert gpu.name == "Radeon RX 7900 XTX"

@@ -81,6 +81,8 @@ def test_the_first_source_that_speaks_is_the_only_one_asked(
     assert host.problems == ()
     assert len(host.visible_devices) == len(host.devices) == 2
     assert (host.system_memory_total_bytes, host.system_memory_available_bytes) == (1024000, 614400)
+    assert host.system_memory_limit_bytes is None
+    assert gather(request_for(memory_limit_bytes=4096)).system_memory_limit_bytes == 4096
     gathered = datetime.datetime.fromisoformat(host.gathered_at)
     assert abs(datetime.datetime.now(datetime.timezone.utc) - gathered) < datetime.timedelta(minutes=1)
 

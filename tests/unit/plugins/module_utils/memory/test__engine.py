@@ -11,6 +11,7 @@ from functools import lru_cache
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import LoadSettings, estimate
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import GpuMemory, KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._fit import unit_sums
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._projector import (
@@ -243,6 +244,91 @@ def test_a_projector_on_the_gpu_takes_its_memory_there() -> None:
     spilled = ENGINE.start(with_projector, launch(projector_on_gpu=True), (3 * GIB,))
     assert spilled.spilled
     assert spilled.whole_bytes == on_gpu.whole_bytes == on_gpu.used_bytes[0]
+
+
+def test_memory_to_the_last_byte_is_enough_without_fit() -> None:
+    needed = started("llama3.1_8b", [80]).used_bytes[0]
+    for missing, failure in ((0, ""), (1, "runs out of GPU memory")):
+        load = ENGINE.start(model("llama3.1_8b"), launch(fit=False), (needed - missing,))
+        assert failure in load.failure
+        assert load.is_out_of_memory is bool(failure)
+        assert load.layers == 33
+
+
+def test_with_all_of_it_on_gpus_system_memory_has_no_layer_left() -> None:
+    for load in (started("llama3.1_8b", [12]), started("llama3.1_8b", [6, 6])):
+        host = load.memory.host
+        assert (host.layers, host.weights_bytes, host.kv_cache) == (0, 0, KvCache())
+
+
+def test_one_layer_that_is_asked_for_is_the_output() -> None:
+    load = started("llama3.1_8b", [24], num_gpu=1)
+    assert (load.memory.gpu_layers, load.memory.host.layers, load.spilled) == (1, 32, True)
+    assert load.memory.gpus[0].kv_cache == KvCache()
+
+
+@pytest.mark.parametrize("num_gpu", [33, 34, 999, -1])
+def test_as_many_layers_as_there_are_or_more_are_all(num_gpu: int) -> None:
+    assert started("llama3.1_8b", [24], num_gpu=num_gpu) == started("llama3.1_8b", [24])
+
+
+def test_layers_that_are_asked_for_are_the_last_ones_and_are_not_moved() -> None:
+    load = started("llama3.1_8b", [5, 5], num_gpu=20)
+    units = unit_sums(model("llama3.1_8b").shape, LoadSettings(4096, 1))
+    assert [gpu.weights_bytes for gpu in load.memory.gpus] == [units.weights(13, 23), units.weights(23, 33)]
+    assert load.memory.gpus[0].compute_bytes == units.computes_bound(1, with_cpu=True)[0]
+    # That it does not leave what it should is not looked at.
+    assert started("llama3.1_8b", [3.5], num_gpu=20).memory.gpu_layers == 20
+
+
+@pytest.mark.parametrize("free_gib", [[], [24], [24, 24]])
+def test_on_the_cpu_every_gpu_is_told_to_hold_nothing(free_gib: list[float]) -> None:
+    load = started("llama3.1_8b", free_gib, num_gpu=0)
+    assert load.memory.gpus == (GpuMemory(),) * len(free_gib)
+    assert load.logged_bytes == (0,) * len(free_gib)
+    assert load.explanation == ("All of it lies on the CPU.",)
+    assert (load.layers, load.spilled, load.whole_bytes) == (33, True, 0)
+    assert load.memory.host.layers == 33
+    assert (load.memory.basis, load.memory.note) == ("exact", "")
+
+
+def test_on_the_cpu_an_older_ollama_is_an_estimate_that_says_so() -> None:
+    load = started("llama3.1_8b", [], version="0.24.0")
+    assert load.memory.basis == "estimate"
+    assert load.memory.note == "on a CPU an Ollama before 0.30 is taken for one of 0.30"
+    assert load.memory.host == started("llama3.1_8b", []).memory.host
+
+
+def test_what_an_older_ollama_does_not_understand_it_leaves_as_it_is() -> None:
+    asked = launch(kv_cache_type="q5_1", batch=0, version="0.24.0")
+    plain = launch(kv_cache_type="f16", batch=1, version="0.24.0")
+    llama = model("llama3.1_8b")
+    assert ENGINE.believed(llama, asked) == MemoryEngine().believed(llama, plain)
+    assert ENGINE.believed(llama, replace(plain, batch=2)) != ENGINE.believed(llama, plain)
+    quantised = replace(plain, kv_cache_type="q8_0", flash_attention="on")
+    assert ENGINE.believed(llama, quantised) != ENGINE.believed(llama, replace(quantised, kv_cache_type="f16"))
+    assert ENGINE.start(llama, asked, ()).memory == ENGINE.start(llama, plain, ()).memory
+
+
+def test_what_is_refused_still_tells_how_many_layers_there_are() -> None:
+    load = started("llama3.1_8b", [24], kv_cache_type="q5_1")
+    assert load.failure == "The engine refuses llama3.1:8b: kv_cache_type is q5_1, expected f16, q8_0, q4_0."
+    assert (load.layers, load.used_bytes) == (33, ())
+    without_shape = replace(model("llama3.1_8b"), shape=None)
+    with pytest.raises(ValueError, match="without the model's shape"):
+        ENGINE.believed(without_shape, launch())
+
+
+def test_a_gpu_without_a_buffer_still_counts_the_projectors_from_its_free_memory() -> None:
+    """What is logged is cut off at what is free, as nothing can take more."""
+    shape = replace(model("gemma3_4b").shape, projector_bytes=812 * MIB)
+    with_projector = replace(model("gemma3_4b"), shape=shape, projector_bytes=812 * MIB)
+    load = ENGINE.start(with_projector, launch(2, projector_on_gpu=True), (24 * GIB, 24 * GIB))
+    first, second = load.memory.gpus
+    assert (first.projector_bytes, second.projector_bytes) == (812 * MIB, 0)
+    assert (first.projector_compute_bytes > 0, second.projector_compute_bytes) == (True, 0)
+    tiny = ENGINE.start(with_projector, launch(projector_on_gpu=True), (64 * MIB,))
+    assert tiny.logged_bytes == (64 * MIB,)
 
 
 @settings(deadline=None)

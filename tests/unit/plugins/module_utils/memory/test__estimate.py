@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate i
     split,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import ModelMemory
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import cells
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import (
     ModelShape,
 )
@@ -76,6 +77,74 @@ def test_each_of_several_gpus_takes_what_the_engine_allocated_there(model: str) 
     assert figures["weights_max_error_pct"] <= 0.5
     assert figures["kv_max_error_pct"] <= 0.5
     assert figures["device_total_max_error_pct"] <= 3
+
+
+# The tables give MiB with four decimals.
+LAST_DECIMAL_MIB = 0.0002
+# Some inputs on the host are each aligned by themselves.
+ALIGNED_MIB = 0.0005
+# Models whose host's buffer is only bounded: layers' inputs or states that the CPU looks up with what it has just used,
+# pieces of a cache that it gets copied, encoders that keep an embedding in the place of a token's logits.
+BOUNDED_ON_THE_HOST = (
+    ("gemma3n:e2b", "cpu"),
+    ("gemma4:e4b", "cpu"),
+    ("granite4:tiny-h", "cpu"),
+    ("deepseek-v2:16b", "cuda"),
+    ("nomic-embed-text", "cuda"),
+    ("mxbai-embed-large", "cuda"),
+    ("mxbai-embed-large", "cpu"),
+)
+ENCODERS = ("mxbai-embed-large", "nomic-embed-text")
+# What the host looks up by the numbers of the tokens, which it has there itself: embeddings, and of some inputs of layers.
+LOOKED_UP = {"gemma3n:e2b": 2, "gemma4:e4b": 2}
+NUMBER_BYTES = 4
+
+
+def off_mib(ours_bytes: int, row: dict[str, str], column: str) -> float:
+    return ours_bytes / MIB - float(row[column])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_part_is_the_engines_to_the_last_decimal(model: str) -> None:
+    of_model = shapes()[bench("accuracy").key(model)]
+    for row in recorded("engine_memory.csv")[model]:
+        if row["status"] != "ok":
+            continue
+        on_gpu = row["backend"] == "cuda"
+        found = (estimate if on_gpu else host_estimate)(of_model, bench("accuracy").settings_of(row))
+        (gpu,), host = found.gpus or (None,), found.host
+        parts = []
+        # Where the file's tensors are mapped, what lies between them counts.
+        mapped_bytes = host.embeddings_bytes if on_gpu else host.weights_bytes
+        assert abs(off_mib(mapped_bytes, row, "model_host_mib")) < 0.012, row
+        if gpu is not None:
+            parts += [(gpu.weights_bytes, "model_mib"), (gpu.compute_bytes, "compute_mib")]
+        parts.append((gpu.kv_cache.total_bytes if gpu else host.kv_cache.total_bytes, "kv_mib"))
+        assert [column for ours, column in parts if abs(off_mib(ours, row, column)) > LAST_DECIMAL_MIB] == [], row
+        if (model, row["backend"]) not in BOUNDED_ON_THE_HOST:
+            tokens = cells(of_model, int(row["ctx"]), int(row["parallel"]), int(row["ubatch"])).tokens
+            numbers = NUMBER_BYTES * tokens * LOOKED_UP.get(model, 1) if on_gpu else 0
+            assert abs(off_mib(host.compute_bytes + numbers, row, "compute_host_mib")) < ALIGNED_MIB, row
+        if model not in ENCODERS:
+            # With two decimals.
+            assert abs(off_mib(host.output_bytes, row, "output_mib")) <= 0.0051, row
+
+
+@pytest.mark.parametrize("model", SEVERAL_GPUS)
+def test_each_of_several_gpus_has_the_engines_buffer_to_the_last_decimal(model: str) -> None:
+    of_model, program = shapes()[bench("accuracy").key(model)], bench("accuracy")
+    off = []
+    for row in recorded("engine_memory_multi_gpu.csv")[model]:
+        if row["mode"] in program.MULTI_GPU_MODES and row["status"] == "ok":
+            is_pipelined = row["pipeline_retry"] != "1"
+            gpus = split(of_model, program.settings_of(row), program.free_bytes(row), is_pipelined=is_pipelined)
+            gpu = gpus[int(row["device"])]
+            assert abs(off_mib(gpu.weights_bytes, row, "model_mib")) <= LAST_DECIMAL_MIB, row
+            off.append(off_mib(gpu.compute_bytes, row, "compute_mib"))
+    differ = [one for one in off if abs(one) > LAST_DECIMAL_MIB]
+    # A GPU of gemma4:e4b that holds nothing but layers without a cache gets the others' in other pieces.
+    assert len(differ) <= (10 if model == "gemma4:e4b" else 0)
+    assert max(map(abs, off)) < 0.03
 
 
 def test_a_plan_counts_with_pipelining_even_where_the_engine_had_no_memory_for_it() -> None:

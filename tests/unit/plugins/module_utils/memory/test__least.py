@@ -55,3 +55,27 @@ def test_no_build_of_the_engine_takes_less_of_a_model_that_predicts_tokens_ahead
     model = shape_from_header(header, name="glm-4.7", digest="")
     found = estimate(model, LoadSettings(8192, 3, 1, "f16", "on", parse_build(build))).gpus[0]
     assert LeastMemory(model).bytes(8192, 3, "f16") <= found.weights_bytes + found.kv_cache.total_bytes
+
+
+def test_a_window_is_counted_for_a_batch_of_one_token():
+    model = replace(shape("gemma3:4b"), sliding_window=1023)
+    # 1023 tokens and one are four times 256 cells; 29 layers slide, 4 KV heads of 256, keys and values.
+    windows = LeastMemory(model).bytes(8192, 1, "f16") - LeastMemory(model).bytes(256, 1, "f16")
+    assert windows == 2 * 2 * 1024 * (5 * (8192 - 256) + 29 * (1024 - 256))
+
+
+def test_blocks_that_only_predict_keep_nothing():
+    plain = shape("llama3.1:8b")
+    predicts = replace(plain, numbers={**plain.numbers, "nextn_predict_layers": 1})
+    last = replace(plain.layers[-1], cache_layer=None)
+    model = replace(predicts, layers=(*plain.layers[:-1], last))
+    cache = 2 * 2 * 1024 * 4096
+    assert LeastMemory(plain).bytes(4096, 1, "f16") - LeastMemory(model).bytes(4096, 1, "f16") == cache
+
+
+def test_what_was_computed_once_is_not_taken_for_other_settings():
+    model = LeastMemory(shape("llama3.1:8b"))
+    asked = [(4096, 1, "f16"), (8192, 1, "f16"), (4096, 2, "f16"), (4096, 1, "q8_0")]
+    first = [model.bytes(*one) for one in asked]
+    assert first == [model.bytes(*one) for one in asked]
+    assert first[1] == first[2] > first[0] > first[3]

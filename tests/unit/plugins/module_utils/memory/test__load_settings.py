@@ -6,7 +6,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import LoadSettings
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._load_settings import (
+    HOPPER,
+    OLD_WORKSPACE_BYTES,
+    WORKSPACE_BYTES,
+    Backend,
+    LoadSettings,
+)
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import parse_build
 
 
 @pytest.mark.parametrize(
@@ -34,3 +41,16 @@ def test_one_of_everything_is_enough_and_the_engines_defaults_fill_the_rest():
 @pytest.mark.parametrize(("cache_type", "is_quantised"), [("f16", False), ("q8_0", True), ("q4_0", True)])
 def test_a_cache_of_fewer_bits_is_quantised(cache_type, is_quantised):
     assert LoadSettings(1, 1, kv_cache_type=cache_type).is_quantised is is_quantised
+
+
+def test_a_usual_backend_fuses_grows_its_pool_in_place_and_takes_weights_as_they_are():
+    """ggml/src/ggml-cuda/common.cuh, cublas_handle: 4 MiB of workspace, from compute capability 9.0 on 32 MiB."""
+    assert Backend() == Backend(fuses=True, keeps_size_classes=False, workspace_bytes=32 << 20, dequantised_bytes=0)
+    assert (OLD_WORKSPACE_BYTES, WORKSPACE_BYTES, HOPPER) == (4 << 20, 32 << 20, (9, 0))
+
+
+@pytest.mark.parametrize(("fuses", "keeps_experts"), [(True, True), (False, False)])
+def test_what_the_engine_does_follows_from_its_build_and_whether_it_fuses(fuses, keeps_experts):
+    settings = LoadSettings(1, 1, build=parse_build("b10760"), backend=Backend(fuses=fuses))
+    assert settings.engine.keeps_experts is keeps_experts
+    assert not LoadSettings(1, 1).engine.keeps_experts

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import (
+    NOTHING,
     GpuMemory,
     HostMemory,
     KvCache,
@@ -67,6 +68,36 @@ def test_what_exceeds_a_gpu_is_taken_off_by_what_is_allocated_last(limit: int, c
     if limit < 210:
         changes = {"cuda_context_bytes": 0, "projector_compute_bytes": 0, "compute_bytes": 0, **changes}
     assert GPU.at_most(limit) == replace(GPU, **changes)
+
+
+def test_what_fits_stays_as_it_is() -> None:
+    assert GPU.at_most(262) is GPU
+    assert GPU.at_most(263) is GPU
+
+
+def test_a_process_adds_what_it_takes_and_changes_nothing_else() -> None:
+    busy = replace(GPU, pool_bytes=11)
+    assert busy.with_context(9) == replace(busy, cuda_context_bytes=9)
+    assert busy.total_bytes == GPU.total_bytes
+
+
+@pytest.mark.parametrize(
+    ("excess", "left"),
+    [
+        (0, KvCache(10, 20, 30)),
+        (1, KvCache(9, 20, 30)),
+        (11, KvCache(0, 19, 30)),
+        (31, KvCache(0, 0, 29)),
+        (60, KvCache()),
+        (61, KvCache()),
+    ],
+)
+def test_a_cache_loses_full_attention_first(excess: int, left: KvCache) -> None:
+    assert KvCache(10, 20, 30).without(excess) == left
+
+
+def test_of_nothing_nothing_is_known_exactly() -> None:
+    assert (NOTHING.basis, NOTHING.note, NOTHING.gpus, NOTHING.host) == ("exact", "", (), HostMemory())
 
 
 sizes = st.integers(0, 1 << 40)

@@ -53,6 +53,7 @@ def test_an_architecture_without_a_row_is_plain() -> None:
             ],
         ),
         (lambda row: row.repeats_layers, ["nanbeige"]),
+        (lambda row: row.compresses, ["deepseek4"]),
         (lambda row: row.reads_embeddings_in_place, ["bitnet"]),
         (lambda row: row.takes_back, ["qwen35", "qwen35moe"]),
         (
@@ -67,7 +68,7 @@ def test_which_architectures_have_a_trait(says, names: list[str]) -> None:
 
 # As llama.cpp's src/models/*.cpp call set_swa_pattern(interval, dense_first); where the header alone tells, 1 or 0.
 INTERVALS = {
-    (0, False): ["lfm2"],
+    (0, False): ["deepseek4", "lfm2"],
     (1, False): ["gemma4", "granite_swa", "maple", "mimo2", "spark2_5", "step35"],
     (2, False): ["gemma2", "gpt-oss"],
     (3, True): ["modern-bert"],

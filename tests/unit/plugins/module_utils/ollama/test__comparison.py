@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _comparison
@@ -74,6 +76,8 @@ def host_of(tmp_path, monkeypatch):
         monkeypatch.setattr(_comparison, "journal_of_invocation", lambda _invocation: [CONFIG.format(parallel)])
         if runs is not None:
             started.append(subprocess.Popen(["/bin/sleep", "60"], env=runs))
+            while runs and not Path(f"/proc/{started[-1].pid}/environ").read_bytes():
+                time.sleep(0.001)
         return Host(tmp_path, environment, process=started[-1] if started else None, **more)
 
     yield make

@@ -64,6 +64,14 @@ class TestSource:
             }
         ]
 
+    @pytest.mark.parametrize(("names", "first"), [(["GEMMA3-270m"], ()), ((), ["gemma3-270m:latest", "absent"])])
+    def test_the_ids_are_those_of_the_models_that_were_asked_for(self, ollama, models_path, names, first):
+        ids = {tag["name"]: tag["digest"] for tag in Api(ollama.url).tags()}
+        assert len(ids) > 1
+        inventory = gather(models_path, Api(ollama.url), "disk", names, first)
+        assert inventory.ids == {"gemma3-270m:latest": ids["gemma3-270m:latest"]}
+        assert gather(models_path, NO_SERVER, "disk", names, first).ids == {}
+
     def test_a_server_that_stops_answering_is_a_problem_only(self, ollama, models_path):
         ollama.replies["/api/ps"] = (500, b'{"error": "gone"}')
         inventory = gather(models_path, Api(ollama.url), "disk", ["chat:8k"])

@@ -10,6 +10,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._names impo
     is_name,
     name_key,
     name_parts,
+    pin_of,
     same_model,
     short_name,
     unlike,
@@ -29,6 +30,19 @@ from hypothesis import strategies as st
 )
 def test_name_parts(name, parts):
     assert name_parts(name) == parts
+
+
+@pytest.mark.parametrize(
+    ("digest", "pin"),
+    [
+        ("a2af6cc3eb7f", "a2af6cc3eb7f"),
+        (" SHA256:A2AF6CC3EB7F ", "a2af6cc3eb7f"),
+        ("a" * 64, "a" * 64),
+        *((none, "") for none in ("", "a" * 11, "a" * 65, "x" * 12, "sha512:" + "a" * 64, "sha256-" + "a" * 64)),
+    ],
+)
+def test_pin_of(digest, pin):
+    assert pin_of(digest) == pin
 
 
 @pytest.mark.parametrize(

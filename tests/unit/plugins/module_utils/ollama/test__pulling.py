@@ -106,6 +106,26 @@ def test_a_recorded_error_says_what_to_do_and_whether_it_may_mend(name, said):
     assert (";" in str(error)) == (name in REMEDIES)
 
 
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("open /srv/models/blobs/sha256-1-partial: permission denied", "make the folder its own (chown)"),
+        ("mkdir /srv/models/blobs: read-only file system", "the disk cannot be written"),
+        ("write /srv/models/blobs/sha256-1-partial: disk quota exceeded", "raise it, or make room"),
+        (
+            'Get "https://r/v2/a": tls: failed to verify certificate: x509: certificate signed by unknown authority',
+            "the host does not trust the registry's certificate",
+        ),
+        ('Get "https://r/v2/a": Proxy Authentication Required', "the proxy of the service wants a login"),
+        ('Get "https://r/v2/a": proxyconnect tcp: dial tcp: lookup p: no such host', "look at HTTPS_PROXY and HTTP_PROXY"),
+    ],
+)
+def test_what_is_wrong_on_the_host_says_what_to_do(said, remedy):
+    error = made_error(said)
+    assert remedy in str(error)
+    assert not error.may_mend
+
+
 def test_an_error_tells_no_signature():
     said = 'Get "https://user:hunter2@cdn.example.com/blob?X-Amz-Signature=hunter3&a=b": dial tcp: i/o timeout'
     error = made_error(said)

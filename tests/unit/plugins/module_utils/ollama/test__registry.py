@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import subprocess
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _gguf, _registry
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._gguf import read_header
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import proxies_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._registry import (
     Registry,
     RegistryError,
@@ -19,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._registry i
 )
 from ansible_collections.gpufleet.ollama.tests.registry.front import Front
 from ansible_collections.gpufleet.ollama.tests.registry.models import publish, small_model
+from ansible_collections.gpufleet.ollama.tests.registry.proxy import ForwardProxy
 
 
 @pytest.fixture
@@ -192,6 +195,115 @@ def test_with_https_no_redirect_leads_to_plain_http(front, registry, monkeypatch
 
 def test_plain_http_asked_by_https_says_what_to_do(front, registry):
     with pytest.raises(RegistryError, match="a registry that speaks plain HTTP needs insecure: true"):
+        Registry(registry.name).manifest()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A file with a certificate for TestProxy.NAME, signed by itself, and its key."""
+    key, signed = (tmp_path_factory.mktemp("tls") / name for name in ("key", "signed"))
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    name = ["-subj", f"/CN={TestProxy.NAME}", "-addext", f"subjectAltName=DNS:{TestProxy.NAME}"]
+    subprocess.run(["openssl", "req", *kind, *name, "-keyout", key, "-out", signed], check=True, capture_output=True)
+    signed.write_bytes(key.read_bytes() + signed.read_bytes())
+    return signed
+
+
+class TestProxy:
+    """A registry whose name only the proxy knows, by plain HTTP and by TLS."""
+
+    NAME = "registry.test"
+
+    @pytest.fixture(params=["http", "https"])
+    def scheme(self, request, front, certificate, monkeypatch):
+        if request.param == "https":
+            front.speak_tls(certificate)
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        return request.param
+
+    @pytest.fixture
+    def beyond(self, front, tmp_path, scheme):
+        """`beyond(proxy)` is the registry of a model as a service sees it that goes by this proxy."""
+        publish(front, "team/model", "v1", small_model(tmp_path), {"num_ctx": 1024})
+
+        def look(url, **environment):
+            proxies = proxies_of({f"{scheme.upper()}_PROXY": url, **environment})
+            return Registry(f"{self.NAME}:{front.port}/team/model:v1", scheme == "http", proxies)
+
+        return look
+
+    @pytest.fixture
+    def proxy(self):
+        made = []
+
+        def make(login=""):
+            made.append(ForwardProxy(login))
+            return made[-1]
+
+        yield make
+        for one in made:
+            one.stop()
+
+    @pytest.mark.parametrize("login", ["", "user:hunter2"])
+    def test_all_is_asked_by_it(self, beyond, proxy, front, scheme, login):
+        forward = proxy(login)
+        registry = beyond(forward.url)
+        model = registry.model(registry.manifest())
+        assert (model.shape().name, model.parameters) == (registry.name, {"num_ctx": 1024})
+        place = f"{self.NAME}:{front.port}"
+        expected = f"CONNECT {place} HTTP/1.1" if scheme == "https" else f"GET http://{place}/v2/team/model/manifests/v1 HTTP/1.1"
+        assert forward.asked[0] == expected
+        assert len(forward.asked) == len(front.asked)
+
+    @pytest.mark.parametrize(
+        ("login", "given", "sentence"),
+        [
+            ("user:hunter2", "", r"it wants a login and the variable has none$"),
+            ("user:hunter2", "user:hunter3@", r"it wants a login but does not take that of the variable$"),
+        ],
+    )
+    def test_one_that_wants_another_login(self, beyond, proxy, login, given, sentence):
+        forward = proxy(login)
+        place = forward.url.rpartition("@")[2]
+        told = rf"cannot be asked through the proxy {place} \(the service's HTTPS?_PROXY\): {sentence}"
+        with pytest.raises(RegistryError, match=told) as raised:
+            beyond(f"http://{given}{place}").manifest()
+        assert "hunter" not in str(raised.value)
+
+    def test_one_that_does_not_let_through(self, beyond, proxy, scheme):
+        forward = proxy()
+        forward.status = 502
+        told = r"answers 502 through the proxy .*Bad Gateway|cannot be asked through the proxy .*: it answers 502 Bad Gateway$"
+        with pytest.raises(RegistryError, match=told):
+            beyond(forward.url).manifest()
+
+    def test_one_that_is_not_there(self, beyond):
+        with pytest.raises(RegistryError, match=r"cannot be asked through the proxy 127\.0\.0\.1:1 .*: Connection refused"):
+            beyond("http://user:hunter2@127.0.0.1:1").manifest()
+
+    def test_one_of_another_kind(self, beyond):
+        with pytest.raises(RegistryError, match="is a proxy of the kind socks5, by which Ollama may go and this look cannot"):
+            beyond("socks5://user:hunter2@127.0.0.1:1").manifest()
+
+    def test_what_is_excepted_is_asked_without_it(self, beyond, proxy):
+        forward = proxy()
+        with pytest.raises(RegistryError, match=r"registry\.test:\d+ cannot be asked: "):
+            beyond(forward.url, NO_PROXY=".test").manifest()
+        assert forward.asked == []
+
+    @pytest.mark.parametrize("place", ["127.0.0.1", "localhost", "169.254.169.254", "[::1]", "metadata.localhost."])
+    def test_no_redirect_leads_to_the_own_link(self, beyond, proxy, front, scheme, place):
+        registry = beyond(proxy().url)
+        manifest = registry.manifest()
+        front.given = {"redirect": f"{scheme}://{place}:{front.port}/secrets"}
+        with pytest.raises(RegistryError, match=r"cannot be asked.*: it lies on this machine or its own link"):
+            registry.model(manifest)
+        assert not any("/secrets" in path for _method, path, _range in front.asked)
+
+
+def test_a_certificate_that_the_host_does_not_trust(front, registry, certificate):
+    front.speak_tls(certificate)
+    with pytest.raises(RegistryError, match=r"the host does not trust its certificate \(self.signed certificate\)"):
         Registry(registry.name).manifest()
 
 

@@ -294,6 +294,51 @@ def test_evictions_before_0_30_are_counted(of):
     assert {model.blob: (model.loads, model.evicted) for model in log.models} == {one: (1, 1), other: (1, 0)}
 
 
+# Source: ollama issue 13320 (0.13.1): a model of Ollama's own engine wholly on the CPU; llm/server.go of 0.20.0.
+@pytest.mark.parametrize(
+    ("requested", "some", "spilled"), [(-1, 0, 1), (-1, 24, 1), (-1, 25, 0), (10, 10, 0), (0, 0, 0)]
+)
+def test_spills_before_0_30_are_counted(requested, some, spilled):
+    lines = [
+        'level=INFO source=server.go:392 msg="starting runner" cmd="/x/ollama runner --ollama-engine --model /m/x --port 1"',
+        f'level=INFO source=server.go:703 msg="loading model" "model layers"=25 requested={requested}',
+        f'level=INFO source=ggml.go:494 msg="offloaded {some}/25 layers to GPU"',
+        'level=INFO source=device.go:245 msg="model weights" device=CPU size="12.8 GiB"',
+        'level=INFO source=sched.go:517 msg="loaded runners" count=1',
+    ]
+    log = read_server_log([stamp(second) + line for second, line in enumerate(lines)])
+    assert [(model.loads, model.spilled) for model in log.models] == [(1, spilled)]
+
+
+def test_a_script_that_starts_one_server_after_another_tells_of_the_last():
+    config = 'level=INFO source=routes.go:1951 msg="server config" env="map[OLLAMA_NUM_PARALLEL:{}]"'
+    compute = 'level=INFO source=types.go:32 msg="inference compute" id=0 library=CUDA name=CUDA0 pci_id=0000:01:00.0'
+    first = [config.format(1), compute, START.format(model=f"/m/{GEMMA}", more=""), END]
+    log = read_server_log([*first, config.format(2), compute])
+    assert (log.settings, len(log.devices), log.models) == ({"OLLAMA_NUM_PARALLEL": "2"}, 1, ())
+
+
+# Source: ollama server/sched.go of 0.33.0-rc2, expireRunnersForRuntimeOOM.
+def test_a_model_that_runs_out_of_memory_while_it_runs_has_failed():
+    line = (
+        'time=1 level=WARN source=sched.go:1648 msg="runtime OOM detected; expiring loaded models to clear memory before next'
+        f' request" model=/m/{GEMMA} error="CUDA error: out of memory"'
+    )
+    (model,) = read_server_log([START.format(model=f"/m/{GEMMA}", more=""), END, line]).models
+    assert (model.loads, model.evicted, model.failed, model.error) == (1, 0, 1, "CUDA error: out of memory")
+
+
+# Source: llama.cpp common/log.cpp: LLAMA_LOG_COLORS=on, LLAMA_LOG_PREFIX and LLAMA_LOG_TIMESTAMPS.
+@pytest.mark.parametrize(
+    "form",
+    ["{}", "\x1b[0m{}\x1b[0m", "\x1b[34m0.00.123.456\x1b[0m \x1b[32mI {}\x1b[0m", "0.00.123.456 I {}"],
+)
+def test_colours_and_prefixes_of_the_engine_change_nothing(form):
+    lines = ["load_tensors: offloaded 10/35 layers to GPU", "reserve_compute_meta: CUDA0 compute buffer size = 121.00 MiB"]
+    load = load_of(*map(form.format, lines))
+    assert (load.layers_on_gpu, size(load, "projector_compute")) == (10, 121)
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -321,9 +366,9 @@ def test_what_is_loaded_at_once_is_bounded_whatever_number_of_runners_is_told():
     lines = []
     for number in range(4000):
         lines += [START.format(model=f"/m/{number}", more=""), END.replace("count=1", "count=99999999")]
-    began = time.monotonic()
+    began = time.process_time()
     read_server_log(lines)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_however_much_is_said_little_is_kept():

@@ -32,7 +32,7 @@ def main_process(monkeypatch):
 
     def be(environment, processes=None):
         own = _process.Process(os.getpid(), ("ollama", "serve"), 0)
-        monkeypatch.setattr(_service, "process_environment", lambda pid: environment)
+        monkeypatch.setattr(_service, "server_environment", lambda pid: environment)
         monkeypatch.setattr(_service, "unit_processes", lambda pid: [own] if processes is None else processes)
         return os.getpid()
 
@@ -53,7 +53,7 @@ def test_a_process_that_is_gone_leaves_systemds_word(monkeypatch):
     def gone(pid):
         raise OSError(f"no process {pid}")
 
-    monkeypatch.setattr(_service, "process_environment", gone)
+    monkeypatch.setattr(_service, "server_environment", gone)
     state = parse_unit_state(UNIT, {"Environment": "OLLAMA_HOST=1.2.3.4", "MainPID": "7"})
     assert _service.server_url(state) == "http://1.2.3.4:11434"
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama import _upkeep
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._api import Api, ApiError
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._proxies import proxies_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep import (
     UNDESCRIBED,
-    Upkeep,
     UpkeepError,
     Wish,
     described,
@@ -33,6 +33,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._upkeep_sli
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed
 from ansible_collections.gpufleet.ollama.tests.registry.front import Front
 from ansible_collections.gpufleet.ollama.tests.registry.models import publish, small_model
+from ansible_collections.gpufleet.ollama.tests.registry.proxy import ForwardProxy
 
 from ....conftest import Start
 
@@ -213,24 +214,20 @@ class TestFaults:
         (step,) = steps_for(host(), [asked])
         assert "answers 401: it lets only those in who log in" in step.note
         with pytest.raises(UNDESCRIBED, match="its size is not known"):
-            described(step)
+            described(host(), step)
 
 
-@pytest.mark.parametrize(
-    ("proxies", "insecure", "name"),
-    [
-        ((), False, ""),
-        (("HTTPS_PROXY",), False, "HTTPS_PROXY"),
-        (("https_proxy", "HTTP_PROXY"), False, "https_proxy"),
-        (("HTTPS_PROXY", "http_proxy"), True, "http_proxy"),
-        (("HTTPS_PROXY",), True, ""),
-    ],
-)
-def test_a_proxy_of_the_service_is_named_where_the_look_fails(tmp_path, proxies, insecure, name):
-    wish = Wish("localhost:1/team/model:v1", insecure=insecure)
-    (step,) = steps_for(Upkeep(Api("http://localhost:1", 5), str(tmp_path), {}, (), {}, proxies), [wish])
-    told = f"; the service goes by the proxy of its {name}, which this look does not" if name else ""
-    assert step.note.endswith(f"localhost:1 cannot be asked: Connection refused{told}")
+def test_the_registry_is_looked_at_by_the_proxy_of_the_service(host, wish, front):
+    forward = ForwardProxy("user:hunter2")
+    asked = replace(wish(), name=f"registry.test:{front.port}/team/model:v1")
+    for variables, is_known in (({"http_proxy": forward.url}, True), ({}, False)):
+        now = replace(host(), proxies=proxies_of(variables))
+        (step,) = steps_for(now, [asked])
+        assert (step.size_bytes is not None) is is_known
+        if is_known:
+            assert described(now, step)["name"] == asked.name
+    assert step.note.startswith(f"its size is not known before it comes: registry.test:{front.port} cannot be asked: ")
+    forward.stop()
 
 
 class TestRoom:
@@ -256,6 +253,19 @@ class TestRoom:
         assert "model:old would have to go" in sentence
         kept = room(now, steps, [next(iter(now.layers))], 0)[1]
         assert "would not make enough room: take a larger disk" in kept
+
+    def test_a_file_that_two_models_have_comes_once(self, host, wish, tmp_path, monkeypatch):
+        small_model(tmp_path, 7)
+        asked = [wish("a"), wish("b", parameters={"num_ctx": 1024}), Wish("mine:v1", file=str(tmp_path / "small-7.gguf"))]
+        now = host()
+        steps = steps_for(now, asked)
+        weights = steps[0].manifest.layers[0].size_bytes
+        assert steps[1].manifest.layers[0] == steps[0].manifest.layers[0]
+        needed, _sentence = room(now, steps, [], 0)
+        assert needed == sum(step.missing_bytes for step in steps) - weights - steps[0].manifest.config.size_bytes
+        monkeypatch.setattr(now, "free_bytes", lambda: needed, raising=False)
+        assert room(now, steps, [], 0) == (needed, "")
+        assert "no room" in room(now, steps, [], 1)[1]
 
     def test_what_is_to_be_removed_makes_room_before(self, host, wish, monkeypatch):
         brought(host, wish(tag="old", seed=5))
@@ -340,8 +350,9 @@ class TestFiles:
             brought(host, Wish("mine:v1", file=str(file)))
 
     def test_it_is_described_for_a_plan(self, host, file, wish):
-        steps = steps_for(host(), [Wish("mine:v1", file=str(file)), wish(seed=9)])
-        made, pulled = map(described, steps)
+        now = host()
+        steps = steps_for(now, [Wish("mine:v1", file=str(file)), wish(seed=9)])
+        made, pulled = (described(now, step) for step in steps)
         assert (made["name"], pulled["name"]) == ("mine:v1", steps[1].name)
         assert made["layers"] == pulled["layers"]
 

@@ -82,8 +82,7 @@ ADDRESSES = [
     ("1.2.3.4:+8080", "http://1.2.3.4:+8080", "http://1.2.3.4:8080"),
     (":+8080", "http://:+8080", "http://127.0.0.1:8080"),
     ("1.2.3.4:08080", "http://1.2.3.4:08080", "http://1.2.3.4:8080"),
-    # Not text: from a byte that is not UTF-8, or in JSON.
-    ("gpu\udcff:80/\ud800", "http://gpu%ED%B3%BF:80/%ED%A0%80", "http://gpu\udcff:80"),
+    ("gpu_1.lan.", "http://gpu_1.lan.:11434", "http://gpu_1.lan.:11434"),
 ]
 # The same, where the port is none and Ollama takes the default.
 PORTS_REFUSED = [
@@ -99,6 +98,19 @@ PORTS_REFUSED = [
 NO_ADDRESSES = [
     ("foo:bar:80", "http://[foo:bar:80]:11434"),
     ("[fe80::1%eth0]", "http://[[fe80::1%25eth0]]:11434"),
+    # Meant as every address, or as a port alone.
+    ("*", "http://*:11434"),
+    ("*:11434", "http://*:11434"),
+    ("http://*:8080", "http://*:8080"),
+    ("11434", "http://11434:11434"),
+    ("0", "http://0:11434"),
+    ("256.1.1.1", "http://256.1.1.1:11434"),
+    ("0.0.0.0;11434", "http://0.0.0.0;11434:11434"),
+    ("my host", "http://my%20host:11434"),
+    ("-gpu", "http://-gpu:11434"),
+    ("caf\u00e9", "http://caf%C3%A9:11434"),
+    # Not text: from a byte that is not UTF-8, or in JSON.
+    ("gpu\udcff:80/\ud800", "http://gpu%ED%B3%BF:80/%ED%A0%80"),
 ]
 
 

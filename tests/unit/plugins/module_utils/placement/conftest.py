@@ -37,7 +37,9 @@ class RememberingProver(Prover):
     @property
     def _key(self) -> object:
         demands = tuple((one.model.key, one.model.num_ctx, one.wanted) for one in self._inputs.demands)
-        return (self._inputs.host.gpus, demands, repr(self._inputs.policy), str(self._inputs.rules.version))
+        inputs = self._inputs
+        raised = (inputs.observed, inputs.runner_overhead_bytes)
+        return (inputs.host.gpus, demands, repr(inputs.policy), str(inputs.rules.version), raised)
 
     def is_safe(self, names: Collection[str], parallel: int) -> bool:
         return self._once(
@@ -75,6 +77,8 @@ def host():
         free_gib=None,
         is_read=False,
         measured=None,
+        observed=(),
+        server=None,
         **policy,
     ):
         running = (
@@ -102,6 +106,8 @@ def host():
                 "installed": list(has or ()),
                 "loaded": [{"name": name, "context_length": context} for name in loaded],
                 "measured": measured or {},
+                "observed": list(observed),
+                "server": server or {},
                 "is_read": is_read,
             },
             may_hold=frozenset(

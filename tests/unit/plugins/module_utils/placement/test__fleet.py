@@ -11,6 +11,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import read_server_log
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import Held
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import demands_from_list
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._fleet import read_fleet
@@ -60,6 +61,17 @@ def test_hosts_of_which_another_number_was_measured_are_another_kind(host) -> No
     fleet = read(measured)
     assert [group.hosts for group in fleet.groups] == [("a", "c"), ("b",)]
     assert [dict(kind.useful) for kind in fleet.kinds] == [{TINY: 2}, {TINY: 3}]
+
+
+def test_a_gpu_that_the_running_server_does_not_take_is_not_placed_on(host) -> None:
+    no_gpu = 'source=types.go:50 msg="inference compute" id=cpu library=cpu compute="" name=cpu pci_id=""'
+    told = {**read_server_log([no_gpu]).to_dict(), "version": "0.33.0"}
+    hosts = {name: host(24, models=[TINY], server=told if name == "b" else {}) for name in "ab"}
+    for one in hosts.values():
+        one.inputs["gpu"]["devices"][0]["uuid"] = "GPU-aaaa"
+    fleet = read(hosts)
+    assert list(fleet.hosts) == ["a"]
+    assert fleet.left_out == {"b": "it has no GPU that Ollama uses"}
 
 
 @pytest.mark.parametrize(("less_mib", "kinds"), [(10, 1), (100, 1), (200, 2)])

@@ -13,16 +13,21 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement import _
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._patterns import Patterns
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._place import Limits
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._present import notes
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Experience
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
     WantedModel,
     policy_from_dict,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import (
+    Observed,
+    observed_from_list,
+)
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import RememberingProver
+from .conftest import GIB, RememberingProver
 
 LLAMA, GEMMA, TINY, PHI, EMBED = "llama3.1:8b", "gemma3:4b", "llama3.2:1b", "phi4:14b", "mxbai-embed-large"
 
@@ -141,6 +146,58 @@ class TestSlotsBeyondWhatABenchmarkFoundWorthHaving:
     def test_the_operator_who_sets_the_number_decides(self, placed):
         host = {"gpus": [80], "measured": benchmark(3, LLAMA), "num_parallel": 8}
         assert placed({"a": host}, [{"name": LLAMA, "requests": 8}]).is_met
+
+
+def observed(more_bytes, parallel):
+    """What a host remembers of a load that took so many bytes more than foretold for its compute buffer."""
+    told = Observed(shape(LLAMA).digest, "0.33.0", 10488, 8192, parallel, 512, "f16", "auto", ((0, 0, more_bytes),))
+    return told.to_dict()
+
+
+CORRECTION = {"cuda_context_bytes": 3 * GIB, "compute_excess_bytes": GIB}
+NOTHING = dict.fromkeys(CORRECTION, 0)
+
+
+class TestMemoryThatWasSeenOnTheHost:
+    """It only raises what is foretold, so that nothing is placed that plan.yml calls unsafe there."""
+
+    @pytest.mark.parametrize(
+        ("more", "slots"),
+        [
+            ({}, 5),
+            ({"observed": [observed(4 * GIB, 5)]}, 4),
+            ({"observed": [observed(4 * GIB, 6)]}, 5),
+            ({"observed": [observed(4 * GIB, count) for count in (4, 5)]}, 3),
+            ({"measured": {**benchmark(8, LLAMA), "correction": CORRECTION}}, 5),
+            ({"measured": {**benchmark(8, LLAMA), "correction": CORRECTION}, "use_measured_memory": True}, 2),
+            # What was measured with another driver says nothing, and less than is foretold makes nothing safe.
+            (
+                {
+                    "measured": {**benchmark(8, LLAMA, driver_version="1"), "correction": CORRECTION},
+                    "use_measured_memory": True,
+                },
+                5,
+            ),
+            ({"measured": {**benchmark(8, LLAMA), "correction": NOTHING}, "use_measured_memory": True}, 5),
+        ],
+    )
+    def test_is_planned_with(self, placed, host, more, slots):
+        card = {"gpus": [80], "free_gib": 12, **more}
+        placement = placed({"a": card}, [{"name": LLAMA, "requests": 9, "context_length": 8192}])
+        (found,) = placement.hosts
+        assert found.parallel == slots
+        (one,) = [host(80, models=[LLAMA], **{key: card[key] for key in card if key != "gpus"})]
+        plan = plan_host(
+            gpu=one.inputs["gpu"],
+            models=one.inputs["models"],
+            wanted=[WantedModel(LLAMA, 8192, slots)],
+            policy=policy_from_dict({**one.inputs["policy"], "min_parallel": slots}),
+            version="0.33.0",
+            experience=Experience(
+                measured=one.inputs["measured"], observed=observed_from_list(one.inputs["observed"])
+            ),
+        )
+        assert (plan.safe, plan.num_parallel) == (True, slots)
 
 
 class TestReplicas:

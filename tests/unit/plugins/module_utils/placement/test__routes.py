@@ -67,18 +67,18 @@ def test_a_model_has_exactly_the_hosts_that_hold_it() -> None:
             "slots": 6,
             "context_length": 4096,
             "servers": [
-                {"host": "h1", "address": "h1:1", "slots": 4},
-                {"host": "h2", "address": "h2:1", "slots": 2},
+                {"host": "h1", "address": "h1:1", "slots": 4, "id": "h1"},
+                {"host": "h2", "address": "h2:1", "slots": 2, "id": "h2"},
             ],
         },
         {
             "model": "x/b:latest",
             "names": ["x/b:latest", "x/b"],
             "id": "x--b:latest",
-            "upstream": "ollama_x_b_latest",
+            "upstream": "ollama_x--b_latest",
             "slots": 1,
             "context_length": 512,
-            "servers": [{"host": "h1", "address": "h1:1", "slots": 1}],
+            "servers": [{"host": "h1", "address": "h1:1", "slots": 1, "id": "h1"}],
         },
     ]
 
@@ -90,6 +90,21 @@ def test_names_that_would_be_one_stay_apart() -> None:
         assert len({one[key].lower() for one in found}) == len(names)
 
 
+def test_a_model_keeps_its_path_whatever_others_come() -> None:
+    def paths(*names):
+        found, _notes = upstreams([RoutedHost("h", "h:1", dict.fromkeys(names, 1), {})])
+        return {one["model"]: (one["id"], one["upstream"]) for one in found}
+
+    assert paths("a/b:1")["a/b:1"] == paths("a--b:1", "a/b:1", "A_B:2")["a/b:1"] == ("a--b:1", "ollama_a--b_1")
+
+
+def test_hosts_that_differ_in_odd_characters_alone_stay_apart() -> None:
+    hosts = [RoutedHost(name, "h:1", {"a:1": 1}, {}) for name in ("gpu 1", "gpu\t1", "gpu/1", "gpu_1")]
+    ((one,), _notes) = upstreams(hosts)
+    assert len({server["id"] for server in one["servers"]}) == len(hosts)
+    assert one["servers"][-1]["id"] == "gpu_1"
+
+
 def test_names_of_one_model_in_another_case_are_one() -> None:
     hosts = [
         RoutedHost("h1", "h1:1", {"LLAMA3:8b": 1, "llama3:8b": 1}, {"LLAMA3:8b": 4096}),
@@ -99,8 +114,8 @@ def test_names_of_one_model_in_another_case_are_one() -> None:
     assert notes == []
     assert one["names"] == ["LLAMA3:8b"]
     assert one["servers"] == [
-        {"host": "h1", "address": "h1:1", "slots": 1},
-        {"host": "h2", "address": "h2:1", "slots": 2},
+        {"host": "h1", "address": "h1:1", "slots": 1, "id": "h1"},
+        {"host": "h2", "address": "h2:1", "slots": 2, "id": "h2"},
     ]
     assert (one["slots"], one["context_length"]) == (3, 2048)
 

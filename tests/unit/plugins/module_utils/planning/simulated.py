@@ -29,9 +29,9 @@ class SizedEngine:
     What lies on no GPU lies in system memory. `pool_mib`: what each takes on top of each GPU while it computes.
     """
 
-    def __init__(self, *, pool_mib: int = 0, **sizes_mib: int) -> None:
+    def __init__(self, *, pool_mib: float = 0, **sizes_mib: int) -> None:
         self.sizes_mib = sizes_mib
-        self.pool_bytes = pool_mib * MIB
+        self.pool_bytes = int(pool_mib * MIB)
 
     def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
         size = self.sizes_mib[model.name] * MIB // max(len(free_bytes), 1)
@@ -49,7 +49,7 @@ class SizedEngine:
             used,
             spilled,
             whole_bytes=whole,
-            explanation=("It is large.",),
+            explanation=("It was tried.", "It is large."),
             refitted=model.name == "refitted",
         )
 
@@ -66,7 +66,7 @@ def simulation(
     headroom_mib: int = 0,
     overhead_mib: int = 0,
     version: str = "0.33.0",
-    pool_mib: int = 0,
+    pool_mib: float = 0,
     engine: MemoryEngine | None = None,
     **sizes_mib: int,
 ) -> Simulation:

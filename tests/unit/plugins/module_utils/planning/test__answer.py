@@ -86,6 +86,19 @@ def test_what_the_host_does_not_tell_comes_first_among_the_warnings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("apply", "warnings"),
+    [(False, ["the plan cannot be applied: it runs in a container", "not at boot"]), (True, ["not at boot"])],
+)
+def test_a_plan_that_could_not_be_applied_says_so_where_nobody_applies_it(
+    apply: bool, warnings: list[str]
+) -> None:
+    told = answered({**READ, "service": {"refusals": ["it runs in a container"], "notes": ["not at boot"]}}, apply=apply)
+    assert told["plan"]["warnings"] == warnings
+    assert told["warnings"] == [f"gpu01: {warning}" for warning in warnings]
+    assert told["obstacles"] == ["it runs in a container"]
+
+
+@pytest.mark.parametrize(
     ("read", "options", "sentence"),
     [
         pytest.param(

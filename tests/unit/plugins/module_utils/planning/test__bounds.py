@@ -103,7 +103,12 @@ MANY = [model(name) for name in "abcdefg"]
         ([4000], [*MANY[:6], model("g", 3040 + BYTE)], 2, ONE, 0, True),
         # The largest is beside the second largest, all others beside the largest.
         ([LARGE_MIB + 200 + MARGIN], [*MANY[:6], LARGE], 2, ONE, 0, True),
-        ([2 * LARGE_MIB + 200 + MARGIN], [*MANY[:6], LARGE], 2, ONE, 0, False),
+        ([1.5 * LARGE_MIB + 200 + MARGIN], [*MANY[:6], LARGE], 2, ONE, 0, False),
+        # So what Ollama predicts has to be within 80 % of what the largest other leaves: (3200 - 100 - 100) * 80 %.
+        ([LARGE_MIB + 100 + 3100], [*MANY[:5], model("g", 2400), LARGE], 2, ONE, 0, False),
+        ([LARGE_MIB + 100 + 3100], [*MANY[:5], model("g", 2400 + BYTE), LARGE], 2, ONE, 0, True),
+        # Alone Ollama loads whatever it predicts; of 65 models not every one is simulated.
+        ([4000], [*(model(str(number)) for number in range(64)), model("g", 3900)], 1, ONE, 0, False),
     ],
 )
 def test_what_no_simulation_will_call_safe_is_ruled_out(gpus_mib, models, count, candidate, headroom_mib, is_ruled_out):
@@ -152,7 +157,7 @@ def sized(*sizes_mib: int, **changes: object):
         ([], (500, 300, 200, 100), 3, ""),
         ([], (500, 300, 201), 3, "a, b, c need 1.0 GiB of system memory, and 1.0 GiB are available"),
         ([], (500, 300, 201), 2, ""),
-        ([], (1001, 1), 1, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([], (1001, 1), 1, "a needs 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )
 def test_the_bound_says_what_is_safe_in_any_order(gpus_mib, sizes_mib, count, reason):
@@ -177,6 +182,16 @@ def test_what_ollama_would_evict_for_is_not_safe(overhead_mib, file_mib, reason)
     found = simulation([5000], models, overhead_mib=overhead_mib, a=500, b=3000)
     verdict = Bounds(found).verdict(models, 2, ONE)
     assert (verdict.is_safe, verdict.reason) == (not reason, reason and f"{reason}, and would evict")
+
+
+@pytest.mark.parametrize(
+    ("gpu_mib", "headroom_mib", "is_safe"),
+    [(3100 + 2 * 800, 0, True), (3100 + 2 * 800 - BYTE, 0, False), (3100 + 2 * 800, 1, False), (3100 + 1601, 1, True)],
+)
+def test_the_bound_leaves_what_all_of_them_take_while_they_compute(gpu_mib, headroom_mib, is_safe):
+    models, sizes = sized(2000, 1100)
+    found = simulation([gpu_mib], models, pool_mib=800, headroom_mib=headroom_mib, **sizes)
+    assert Bounds(found).verdict(models, 2, ONE).is_safe is is_safe
 
 
 def test_the_bound_knows_nothing_of_divided_models():

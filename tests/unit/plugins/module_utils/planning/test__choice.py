@@ -182,7 +182,7 @@ def test_what_is_larger_than_the_host_is_loaded_once_to_say_why(monkeypatch):
 
 
 def test_where_nothing_fits_the_least_of_everything_is_not_safe():
-    chosen = choose(inputs(1 << 30, wanted=(), kv_cache_types=["f16", "q8_0"], min_parallel=1))
+    chosen = choose(inputs(1 << 30, 1 << 30, wanted=(), kv_cache_types=["f16", "q8_0"], min_parallel=1))
     assert chosen.choice.candidate == Candidate(1, 8192, "f16")
     assert (chosen.choice.loaded, chosen.unsafe, chosen.goal.models) == (1, "no installed model fits", ())
 

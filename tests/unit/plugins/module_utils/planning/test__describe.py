@@ -164,8 +164,16 @@ def test_without_a_gpu_it_is_judged_by_the_memory_that_is_shown() -> None:
 def test_what_the_engine_refuses_on_a_cpu_is_a_reason_and_not_the_end() -> None:
     plan = on_the_cpu(64, ["phi4_14b"], requests=4, kv_cache_types=["f16", "q8_0"], context_length=16384)
     assert plan.kv_cache_type == "f16"
-    with pytest.raises(ValueError, match=r"phi4:14b cannot be loaded: phi4:14b does not start: The engine refuses"):
+    with pytest.raises(ValueError, match=r"phi4:14b cannot be loaded: phi4:14b does not start: the engine refuses"):
         on_the_cpu(64, ["phi4_14b"], num_parallel=4, min_parallel=4, max_parallel=4, kv_cache_types=["q8_0"])
+
+
+def test_a_model_that_the_engine_refuses_is_shown_with_its_words():
+    plan = planned([24 << 10], ["phi4_14b"], policy_from_dict({"num_parallel": 4, "kv_cache_types": ["q8_0"]}))
+    (model,) = plan.models
+    assert not plan.safe
+    assert (model.planned, model.gpus, model.context_length) == (True, (), 0)
+    assert model.note.startswith("The engine refuses phi4:14b: ")
 
 
 @pytest.mark.parametrize("version", ERAS)

@@ -97,7 +97,28 @@ def test_the_names_of_wanted_models_as_far_as_there_are_any() -> None:
 
 def test_a_placement_is_given_what_is_wanted_and_what_was_measured() -> None:
     options = {**GIVEN_NOTHING, **dict.fromkeys(POLICY), "wanted": ["a"], "models": [{"name": "a"}, {"name": "b"}]}
-    options["operator_environment"] = {}
-    inputs = placement_inputs(options, {"gpu": GPU, "measured": {"knee": 4}, "service": {"service_id": "x"}})
+    options.update(operator_environment={}, use_measured_memory=True)
+    read = {"gpu": GPU, "measured": {"knee": 4}, "service": {"service_id": "x"}, "server": {"version": "1"}}
+    inputs = placement_inputs(options, read, [{"blob": "y"}])
+    assert (inputs["policy"]["use_measured_memory"], inputs["server"]) == (True, {"version": "1"})
+    assert inputs["observed"] == [{"blob": "y"}]
     assert inputs["service_id"] == "x"
     assert (inputs["models"], inputs["measured"], inputs["is_read"]) == ([{"name": "a"}], {"knee": 4}, True)
+
+
+def test_a_placement_knows_what_is_installed_and_no_more_of_the_service_than_decides() -> None:
+    options = {**GIVEN_NOTHING, **dict.fromkeys(POLICY), "wanted": ["A", "c:1b"]}
+    options["operator_environment"] = {"OLLAMA_DEBUG": "1", "A_KEY": "hunter2"}
+    told = {
+        "models": [{"name": "a:latest"}, {"name": "b:latest"}],
+        "unplannable": [{"name": "c:1b", "reason": "torn"}, {"name": "d:1b", "reason": "torn"}],
+    }
+    service = {"environment": {"PATH": "/bin"}, "dropin_path": "/d", "unit": "ollama.service"}
+    inputs = placement_inputs(options, {"gpu": {}, "models": told, "service": service})
+    assert inputs["installed"] == ["a:latest", "b:latest"]
+    assert inputs["models"] == [{"name": "a:latest"}]
+    assert inputs["unplannable"] == [{"name": "c:1b", "reason": "torn"}]
+    assert inputs["service"] == {"environment": {"PATH": "/bin"}, "dropin_path": "/d"}
+    assert (inputs["service_id"], inputs["is_read"]) == ("", False)
+    assert inputs["policy"]["operator_environment"]["OLLAMA_DEBUG"] == "1"
+    assert "hunter2" not in str(inputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import (
     Demand,
     goal_of,
@@ -101,6 +102,7 @@ TIER, USEFUL, FLOOR, ALLOWED = (
         (installed(PLAIN), {"max_context_length": 16384}, 32768, (16384, ALLOWED)),
         (installed(SHORT), {"max_context_length": 16384}, 32768, (8192, USEFUL)),
         (installed(PLAIN), {"max_context_length": 65536}, 32768, (65536, ALLOWED)),
+        (installed(PLAIN), {"max_context_length": 4096}, 32768, (4096, ALLOWED)),
         # What is asked for wins over what models make use of.
         (installed(SHORT), {"min_context_length": 65536}, 32768, (65536, FLOOR)),
         ([wanted(SHORT, context_length=65536), wanted(SHORT)], {}, 32768, (65536, FLOOR)),
@@ -172,3 +174,17 @@ def test_a_goal_has_its_models_and_what_is_asked_of_them():
     assert (goal.kv_cache_types, goal.least_loaded, goal.longest_because) == (("f16", "q8_0"), 2, USEFUL)
     plain = goal_of(installed(PLAIN), Policy(), RULES, gpu_count=1, tier=32768)
     assert (plain.wanted, plain.least_loaded) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "least"),
+    [
+        (Policy(requests=3), Candidate(1, 4096, "f16")),
+        (Policy(requests=3, min_parallel=2, min_context_length=8192), Candidate(2, 8192, "f16")),
+        (Policy(kv_cache_types=("f16", "q8_0", "q4_0")), Candidate(1, 4096, "q4_0")),
+        # Whole models where they may be.
+        (Policy(spread="always"), Candidate(1, 4096, spread=True)),
+    ],
+)
+def test_the_least_that_may_be_tried(policy, least):
+    assert goal_of(installed(PLAIN), policy, RULES, gpu_count=2, tier=32768).least == least

@@ -85,6 +85,16 @@ UPGRADED = "Ollama was {} from {} to {} since the plan was applied; it is planne
             {"engine_build": 10488},
             [UPGRADED.format("upgraded", "0.32.1", "0.33.0 (llama.cpp b9000 to b10488)", "0.33.0")],
         ),
+        # Nobody has heard of two builds that differ.
+        ({"version": "0.32.1", "engine_build": 9000}, {}, [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")]),
+        ({"version": "0.32.1"}, {"engine_build": 9000}, [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")]),
+        (
+            {"version": "0.32.1", "engine_build": 9000},
+            {"engine_build": 9000},
+            [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")],
+        ),
+        # A release after its candidate.
+        ({"version": "0.33.0-rc2"}, {}, [UPGRADED.format("upgraded", "0.33.0-rc2", "0.33.0", "0.33.0")]),
         ({"version": "mine"}, {}, [UPGRADED.format("upgraded", "mine", "0.33.0", "0.33.0")]),
     ],
 )
@@ -96,6 +106,14 @@ def test_a_gpu_that_came_since_is_said_and_none_where_none_was_known() -> None:
     (sentence,) = changes_since(FOR, FOR, [A], [A, B])
     assert sentence == "RTX (GPU-b) has come since the plan was applied; it is planned anew with it"
     assert changes_since(FOR, FOR, [], [A, B]) == []
+
+
+def test_a_version_that_is_not_known_is_no_other_one() -> None:
+    plan = {"version": "0.33.0", "gpus": [A], "observed": []}
+    before = {**FOR, "version": "0.33.0-rc2"}
+    read = read_of(A, planned_gpus=[A], planned_for=before, models={"version": None})
+    told = hardware(plan, read, gone_is_accepted=False)
+    assert (told["changes"], told["to_remember"], told["planned_for"]) == ([], None, before)
 
 
 def test_the_build_is_kept_while_the_version_is_the_same_and_nothing_was_loaded() -> None:

@@ -22,6 +22,8 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._host import (
     available_bytes,
     host_from_facts,
+    total_bytes,
+    usable_bytes,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
@@ -124,6 +126,15 @@ def test_what_hides_gpus_is_obeyed_and_named_where_it_hides_all(value, seen, wor
     assert all(words in warning for warning in planned.warnings)
 
 
+def test_what_hides_the_gpus_of_one_vendor_says_nothing_of_another():
+    cards = (device(0), device(1, vendor="amd", name="MI210", gfx_target="gfx90a"))
+    environment = {"CUDA_VISIBLE_DEVICES": "-1"}
+    planned = host({"devices": [gpu.to_dict() for gpu in cards]}, environment=environment)
+    assert [gpu.index for gpu in planned.gpus] == [1]
+    (warning,) = planned.warnings
+    assert warning.startswith("GPU 0 (NVIDIA GeForce RTX 4090, GPU-0) is not seen by the service: CUDA_VISIBLE_DEVICES='-1'")
+
+
 def test_of_a_described_card_in_instances_cuda_shows_one():
     card = device(0, mig_mode=True)
     instances = [device(1 + n, uuid=f"MIG-{n}", mig_parent_uuid="GPU-0") for n in range(2)]
@@ -138,6 +149,12 @@ def test_memory_that_ollama_holds_counts_as_available():
 
 def test_no_more_is_available_than_the_gpu_has():
     assert available_bytes(device(memory_free_bytes=20 * GIB, memory_ours_bytes=20 * GIB)) == 24 * GIB
+
+
+@pytest.mark.parametrize("values", [{"memory_free_bytes": None}, {"memory_total_bytes": None}])
+def test_of_memory_that_could_not_be_read_nothing_is_available(values):
+    assert available_bytes(device(**values)) == 0
+    assert total_bytes(device(**values)) == (values.get("memory_total_bytes", 24 * GIB) or 0)
 
 
 def test_of_a_described_gpu_its_memory_suffices():
@@ -174,12 +191,43 @@ class TestAGpuWithAFault:
         planned = host(facts(device(0), faulty), on_gpu_fault="exclude")
         assert [gpu.index for gpu in planned.gpus] == [0]
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
-        assert "left out of the plan: GPU 1 (NVIDIA GeForce RTX 4090, GPU-1)" in planned.warnings[0]
+        (warning,) = planned.warnings
+        assert "left out of the plan: GPU 1 (NVIDIA GeForce RTX 4090, GPU-1)" in warning
 
     def test_leaves_no_gpu_visible_where_it_was_the_only_one(self, faulty):
         planned = host(facts(faulty), on_gpu_fault="exclude")
         assert planned.gpus == ()
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "-1"}
+
+
+# ROCm knows of most cards for gamers no id, and by a PCI address it finds none.
+@pytest.mark.parametrize(
+    ("uuid", "shown"), [("GPU-398a3f843a146602", "GPU-398a3f843a146602"), ("0000:01:00.0", "1")]
+)
+def test_an_amd_gpu_without_an_id_is_shown_by_its_number(uuid, shown):
+    amd = {"vendor": "amd", "name": "RX 6600"}
+    planned = host(
+        facts(
+            device(0, **amd, problems=("GPU 0 fell off the bus.",)), device(1, **{**amd, "uuid": uuid})
+        ),
+        on_gpu_fault="exclude",
+    )
+    assert planned.environment == {"ROCR_VISIBLE_DEVICES": shown}
+
+
+def test_of_several_faults_the_first_is_said():
+    faulty = [device(number, problems=(f"GPU {number} is hot.", "and slow")) for number in (1, 2)]
+    with pytest.raises(ValueError, match=r"cannot be planned for: GPU 1 \(.*\): GPU 1 is hot; repair it"):
+        host(facts(device(0), *faulty))
+    planned = host(facts(device(0), *faulty), on_gpu_fault="exclude")
+    assert [warning.split(": ")[-1] for warning in planned.warnings] == ["GPU 1 is hot", "GPU 2 is hot"]
+
+
+def test_a_hidden_gpu_that_can_still_be_used_is_no_fault():
+    hot = device(1, problems=("GPU 1 is hot.",))
+    for hidden in (device(1), hot):
+        planned = host(facts(device(0), hidden, visible_devices=("GPU-0",)))
+        assert ([gpu.index for gpu in planned.gpus], planned.warnings) == ([0], ())
 
 
 LOST = device(
@@ -237,15 +285,50 @@ def test_integrated_gpus_count_only_where_ollama_uses_them(values, environment, 
     planned = host(facts(device(0, integrated=True, **values)), environment=environment)
     assert bool(planned.gpus) is in_use
     assert bool(planned.warnings) is not in_use
+    assert planned.estimated == ()
+
+
+@pytest.mark.parametrize("is_taken", [True, False, None])
+def test_a_gpu_that_is_used_by_another_library_than_its_vendors_makes_the_plan_an_estimate(is_taken):
+    """Whether the running server took it or has said nothing of it."""
+    environment = {"OLLAMA_VULKAN": "1"}
+    found = host_from_facts(
+        facts(device(0, vendor="intel", name="Arc A770")),
+        on_gpu_fault="fail",
+        environment=environment,
+        managed_environment={},
+        rules=rules("0.33.0"),
+        said=None if is_taken is None else said(VULKAN_TAKEN) if is_taken else Said(),
+    )
+    assert [found.library_of(gpu) for gpu in found.gpus] == ["Vulkan"]
+    (estimated,) = found.estimated
+    assert estimated.startswith("GPU 0 (Arc A770, GPU-0): ")
+    assert estimated.endswith("; the plan is an estimate")
+    assert found.warnings == (estimated,)
 
 
 def test_a_gpu_that_could_not_be_measured_is_named():
     planned = host(
         facts(unmeasured=(UnmeasuredGpu("0000:03:00.0", "intel", "0x56a0", "no source reads it"),))
     )
-    assert planned.warnings == (
-        "GPU 0000:03:00.0 (intel) could not be measured and is not planned with: no source reads it",
+    assert planned.warnings[0] == (
+        "GPU 0000:03:00.0 (intel) could not be measured and is not planned with: no source reads it"
     )
+    # Ollama itself may use it.
+    assert "OLLAMA_VULKAN=0" in planned.warnings[1]
+    assert planned.estimated == planned.warnings[1:]
+
+
+@pytest.mark.parametrize(
+    ("limit_gib", "available_gib", "warned"), [(32, 32, True), (60, 60, True), (80, 60, True), (None, 60, False)]
+)
+def test_a_unit_with_a_limit_has_no_more_system_memory_than_that(limit_gib, available_gib, warned):
+    limit = None if limit_gib is None else limit_gib * GIB
+    planned = host(facts(system_memory_limit_bytes=limit))
+    assert planned.system_memory_available_bytes == available_gib * GIB
+    assert ("MemoryMax= or MemoryHigh= of its unit" in " ".join(planned.warnings)) is warned
+    # Where there are GPUs, the models lie in their memory.
+    assert host(facts(device(0), system_memory_limit_bytes=limit)).warnings == ()
 
 
 def test_less_memory_is_less_on_every_gpu():
@@ -268,10 +351,24 @@ def test_there_is_never_less_memory_than_none():
     assert none.system_memory_available_bytes == 0
 
 
-def test_less_memory_may_be_less_on_one_gpu_alone():
-    less = host(facts(device(0), device(1))).with_memory_changed(-GIB, 1)
-    assert [available_bytes(gpu) for gpu in less.gpus] == [23 * GIB, 22 * GIB]
+@pytest.mark.parametrize(("position", "free_gib"), [(0, [22, 23, 23]), (1, [23, 22, 23]), (2, [23, 23, 22])])
+def test_less_memory_may_be_less_on_one_gpu_alone(position, free_gib):
+    less = host(facts(device(0), device(1), device(2))).with_memory_changed(-GIB, position)
+    assert [available_bytes(gpu) // GIB for gpu in less.gpus] == free_gib
     assert less.system_memory_available_bytes == 60 * GIB
+
+
+def test_where_only_the_available_system_memory_is_known_no_more_is_counted_on():
+    more = host({"devices": [], "system_memory_available_bytes": 4 * GIB}).with_memory_changed(GIB)
+    assert more.system_memory_available_bytes == 4 * GIB
+
+
+@pytest.mark.parametrize(
+    ("total", "reserved", "usable"),
+    [(24 * GIB, None, 24 * GIB), (24 * GIB, GIB, 23 * GIB), (GIB, 2 * GIB, 0), (None, None, 0), (None, GIB, 0)],
+)
+def test_programs_can_use_all_but_what_the_driver_keeps(total, reserved, usable):
+    assert usable_bytes(device(memory_total_bytes=total, memory_reserved_bytes=reserved)) == usable
 
 
 @pytest.mark.parametrize(
@@ -287,6 +384,8 @@ def test_less_memory_may_be_less_on_one_gpu_alone():
         ({"devices": [{"memory_total_bytes": -1}]}, "GPU 0 has -1 as 'memory_total_bytes', expected a size"),
         ({"devices": [{"memory_total_bytes": 1, "name": 7}]}, "a GPU has 7 as 'name', expected text"),
         ({"system_memory_total_bytes": True}, "GPU facts has True as 'system_memory_total_bytes'"),
+        ({"devices_left_out": "x"}, "GPU facts has 'x' as 'devices_left_out', expected a number of GPUs"),
+        ({"devices": {}}, "GPU facts has {} as 'devices', expected a list"),
     ],
 )
 def test_malformed_facts_are_refused_in_one_sentence(malformed, sentence):
@@ -322,6 +421,9 @@ class TestMoreGpusThanArePlanned:
         assert planned.environment == {"CUDA_VISIBLE_DEVICES": "GPU-0"}
         assert planned.warnings[0].startswith("5 GPUs are left out of the plan and hidden")
 
+    def test_fewer_than_none_are_none(self):
+        assert host({"devices": [], "devices_left_out": -5}).warnings == ()
+
     def test_a_hundred_thousand_descriptions_are_soon_read(self):
         began = time.monotonic()
         planned = host({"devices": [{"memory_total_bytes": 24 * GIB}] * 100_000})
@@ -334,6 +436,7 @@ def said(*devices: ComputeDevice) -> Said:
 
 
 NOTHING_TAKEN = ComputeDevice("cpu", "cpu", "", "cpu", "cpu", "", "", None, None)
+VULKAN_TAKEN = ComputeDevice("0", "Vulkan", "", "Vulkan0", "", "", "0000:00:00.0", None, None)
 FIRST_TAKEN = ComputeDevice("0", "CUDA", "", "CUDA0", "", "", "0000:01:00.0", None, None)
 
 
@@ -368,3 +471,16 @@ def test_a_gpu_that_the_running_server_takes_is_planned_with_whatever_the_rules_
     }
     assert host_from_facts({"devices": [gpu]}, **keywords).gpus == ()
     assert len(host_from_facts({"devices": [gpu]}, **keywords, said=said(FIRST_TAKEN)).gpus) == 1
+
+
+def test_a_faulty_gpu_is_a_fault_also_where_the_running_server_does_not_take_it():
+    gpu = {"memory_total_bytes": 24 * GIB, "pci_bus_id": "0000:02:00.0", "problems": ["GPU 0 is lost."]}
+    with pytest.raises(ValueError, match="GPU 0 is lost; repair it"):
+        host_from_facts(
+            {"devices": [gpu]},
+            on_gpu_fault="fail",
+            environment={},
+            managed_environment={},
+            rules=rules("0.33.0"),
+            said=said(NOTHING_TAKEN),
+        )

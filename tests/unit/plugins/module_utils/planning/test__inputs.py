@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import (
     MAX_MODELS,
+    Experience,
     Inputs,
     loaded_from_list,
     read_inputs,
@@ -27,6 +28,18 @@ GIB = 1 << 30
 PLAIN = shape("llama3.2:1b").to_dict()
 
 
+NUMBERS = {
+    "architecture": "llama",
+    "block_count": 32,
+    "embedding_length": 4096,
+    "feed_forward_length": 14336,
+    "head_count": 32,
+    "head_count_kv": 8,
+    "context_length": 131072,
+    "vocabulary_size": 128256,
+}
+
+
 def named(name: str, **changes: object) -> dict[str, object]:
     return {**PLAIN, "name": name, "digest": name, **changes}
 
@@ -41,7 +54,7 @@ def read(models=(PLAIN,), wanted=(), gpus_gib=(24,), service=None, version="0.33
         version=version,
         service=service or Service(),
         unplannable=changes.get("unplannable", {}),
-        loaded=changes.get("loaded", ()),
+        experience=Experience(loaded=dict.fromkeys(changes.get("loaded", ()), 4096)),
     )
 
 
@@ -69,6 +82,13 @@ def test_a_model_is_its_shape_or_its_header_and_the_last_of_a_name_counts():
     (by_header,) = read_models([{"name": "llama3.2:1b", "header": header("llama3.2:1b")}])
     assert by_shape.shape.layers == by_header.shape.layers
     assert [model.file_bytes for model in read_models([named("a", file_bytes=1), named("a", file_bytes=2)])] == [2]
+
+
+def test_what_is_given_beside_a_header_counts():
+    beside = {"digest": "sha256-a", "parameters": {"num_ctx": 2048}, "adapter_bytes": 1000}
+    (model,) = read_models([{"name": "a", "header": header("llama3.2:1b"), **beside}])
+    assert (model.name, model.key) == ("a:latest", "sha256-a")
+    assert (model.shape.parameters["num_ctx"], model.shape.adapter_bytes) == (2048, 1000)
 
 
 def test_a_name_may_have_600_characters():
@@ -116,7 +136,17 @@ def test_of_too_many_models_those_named_come_first_then_the_others_by_name():
     # Of 258 the loaded one is kept, though it is the last by name, and the two before it are left out.
     assert set(names) - set(found.names) == {"m255", "m256"}
     assert found.warnings[0].startswith("2 of 258 installed models are left out: at most 256 are planned")
-    assert read([named(name) for name in names[:MAX_MODELS]]).warnings == ()
+    all_of_them = read([named(name) for name in names[:MAX_MODELS]])
+    assert (all_of_them.names, all_of_them.warnings) == (tuple(names[:MAX_MODELS]), ())
+
+
+def test_weights_that_follow_from_numbers_are_said_to_be_near_the_truth():
+    models = [{"name": "guessed", "numbers": NUMBERS}, PLAIN]
+    found = read(models)
+    assert found.by_numbers == ("guessed:latest",)
+    assert found.warnings == ("guessed:latest is described by its numbers: its weights are near the truth and not exact",)
+    # Not of one that is not planned.
+    assert read(models, wanted=["llama3.2:1b"]).by_numbers == ()
 
 
 @pytest.mark.parametrize(
@@ -251,6 +281,7 @@ def test_the_operators_settings_of_the_service_are_a_policy(environment, field, 
             {"max_loaded_models": 3, "operator_environment": {"OLLAMA_MAX_LOADED_MODELS": "2"}},
             "max_loaded_models is 3, but operator_environment sets OLLAMA_MAX_LOADED_MODELS to 2; set one of them",
         ),
+        ({"num_parallel": 2, "operator_environment": {"OLLAMA_NUM_PARALLEL": "3"}}, "num_parallel is 2, but operator_env"),
         (
             {"operator_environment": {"OLLAMA_CONTEXT_LENGTH": "8k"}},
             "operator_environment sets OLLAMA_CONTEXT_LENGTH to '8k', expected a whole number",
@@ -264,6 +295,10 @@ def test_the_operators_settings_of_the_service_are_a_policy(environment, field, 
         (
             {"operator_environment": {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": "0"}},
             "turns OLLAMA_FLASH_ATTENTION off, without which no KV cache is kept in q8_0: set it to 1, or let",
+        ),
+        (
+            {"kv_cache_types": ["q8_0", "q4_0"], "operator_environment": {"OLLAMA_FLASH_ATTENTION": "0"}},
+            "no KV cache is kept in q8_0: ",
         ),
     ],
 )

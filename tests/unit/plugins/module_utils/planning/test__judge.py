@@ -120,16 +120,28 @@ def test_what_models_take_at_the_least_is_found_once_for_all_hosts(installed, mo
 )
 def test_what_is_not_safe_has_a_reason(installed, sizes, headroom_mib, reason):
     judge = judge_of(sizes, [installed(name) for name in SMALL], headroom_bytes=headroom_mib * MIB)
-    verdict = judge.any_order(judge.simulation.models, Candidate(4, 4096))
+    verdict = judge.any_combination(judge.simulation.models, 5, Candidate(4, 4096), says_why=True)
     assert not verdict.is_safe
     assert reason in verdict.reason
+    assert not judge.any_order(judge.simulation.models, Candidate(4, 4096)).is_safe
 
 
 def test_orders_that_were_simulated_have_a_reason_where_one_is_asked_for(installed):
     judge = judge_of([8192], [installed("llama3.1:8b"), installed("gemma3:4b")])
-    found = [judge.any_order(judge.simulation.models, Candidate(4, 4096), says_why=why) for why in (True, False)]
-    assert [one.is_safe for one in found] == [False, False]
-    assert [bool(one.reason) for one in found] == [True, False]
+    models, candidate = judge.simulation.models, Candidate(4, 4096)
+    for asked in (
+        judge.any_combination(models, 2, candidate, says_why=True),
+        # Of the orders it is the last one's.
+        judge.some_order(models, candidate, says_why=True),
+    ):
+        assert not asked.is_safe
+        assert asked.reason
+    for soon in (
+        judge.any_combination(models, 2, candidate),
+        judge.some_order(models, candidate),
+        judge.any_order(models, candidate),
+    ):
+        assert (soon.is_safe, soon.reason) == (False, "")
 
 
 def test_a_projector_has_to_lie_on_the_gpu(installed):
@@ -203,3 +215,67 @@ def test_the_largest_prediction_is_loaded_first_and_of_the_same_the_name_decides
 def test_models_that_are_none_are_safe():
     judge, _models = sized(1024)
     assert judge.any_order([], Candidate(1, 4096)).is_safe
+
+
+FOUR = [model(name) for name in "abcd"]
+
+
+@pytest.mark.parametrize(
+    ("gpus_mib", "count", "loaded"),
+    [
+        # The bound knows nothing of more models than GPUs; four in all orders are 64 loads, as many as are simulated.
+        ([4000, 4000], 4, 4),
+        ([4000, 4000], 5, 2),
+    ],
+)
+def test_few_models_are_simulated_in_every_order_and_of_many_the_bound_decides(gpus_mib, count, loaded):
+    models = [model(name) for name in "abcde"[:count]]
+    judge = Judge(simulation(gpus_mib, models, **dict.fromkeys("abcde", 100)))
+    assert judge.any_order(models, Candidate(1, 4096)).is_safe is (loaded == count)
+    assert judge.most_loaded(models, Candidate(1, 4096), count) == loaded
+
+
+def test_models_that_are_safe_alone_may_not_be_so_together():
+    judge, (a, b) = sized(1024 + 1499, 2)
+    candidate = Candidate(1, 4096)
+    assert judge.alone(a, candidate).is_safe
+    assert judge.alone(b, candidate).is_safe
+    assert not judge.any_order((a, b), candidate).is_safe
+    assert not judge.any_combination((a, b), 2, candidate).is_safe
+    assert judge.any_combination((a, b), 1, candidate).is_safe
+    # Of the orders the last one that was tried tells why.
+    verdict = judge.some_order((a, b), candidate)
+    assert not verdict.is_safe
+    assert verdict.reason == "a leaves 1.0 GiB of GPU 0 free, and 1.0 GiB are to stay free, when it is loaded after b"
+
+
+@pytest.mark.parametrize(("others", "order"), [(0, ("large", "small")), (2, ()), (3, None)])
+def test_an_order_is_looked_for_among_few_models_only(others, order):
+    """Of two GPUs one is too small for the large model; Ollama takes the one with most free memory.
+
+    What Ollama predicts to be larger, which is not what takes more, is the first to be tried first.
+    """
+    models = [model("large"), model("small", 300), *(model(name) for name in "abc"[:others])]
+    judge = Judge(simulation([4000, 3800], models, large=2900, small=2700, a=10, b=10, c=10))
+    verdict = judge.some_order(models, Candidate(1, 4096))
+    assert verdict.is_safe is (order is not None)
+    if order == ("large", "small"):
+        assert verdict.order == order
+        assert judge.is_safe_in(order, Candidate(1, 4096))
+        assert not judge.is_safe_in(("small", "large"), Candidate(1, 4096))
+        assert not judge.any_order(models, Candidate(1, 4096)).is_safe
+
+
+def test_of_many_models_each_is_loaded_alone_whatever_ollama_predicts():
+    """Of 65 not every one is simulated beside nothing, and the bound asks for 80 % of a GPU."""
+    models = [*(model(str(number)) for number in range(64)), model("g", 3900)]
+    judge = Judge(simulation([4000], models, **{one.name: 100 for one in models}))
+    assert judge.most_loaded(models, Candidate(1, 4096), 1) == 1
+
+
+def test_without_gpus_the_system_has_to_hold_all_that_start():
+    sizes = {"a": 300, "b": 200, "c": -1}
+    a, b, c = map(model, sizes)
+    judge = Judge(simulation([], [a, b, c], **sizes))
+    assert judge.system_memory_bytes((a, b), Candidate(1, 4096)) == 500 * MIB
+    assert judge.system_memory_bytes((a, c), Candidate(1, 4096)) is None

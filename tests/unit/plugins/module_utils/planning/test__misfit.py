@@ -24,13 +24,13 @@ CACHE = {"f16": 4, "q8_0": 2, "q4_0": 1}
 class RoomJudge:
     """A judge by one number in GiB: a model takes its file and, for each 1024 tokens of each slot, 4 of f16 cache."""
 
-    def __init__(self, room: int, *, has_gpus: bool = True, one_gpu: int | None = None) -> None:
-        self.room, self.one_gpu = room, one_gpu
+    def __init__(self, room: int, *, has_gpus: bool = True, one_gpu: int | None = None, cache=CACHE) -> None:
+        self.room, self.one_gpu, self.cache = room, one_gpu, cache
         self.host = type("Host", (), {"gpus": (0,) * has_gpus, "remedies": ()})()
         self.asked_of_one_gpu: list[object] = []
 
     def taken(self, models, candidate):
-        cache = candidate.parallel * candidate.context_length // 1024 * CACHE[candidate.kv_cache_type]
+        cache = candidate.parallel * candidate.context_length // 1024 * self.cache[candidate.kv_cache_type]
         return sum(model.file_bytes // GIB + cache for model in models)
 
     def runners(self, models, _setting):
@@ -39,10 +39,10 @@ class RoomJudge:
     def is_hopeless(self, models, candidate, _loaded):
         return self.taken(models, candidate) > self.room
 
-    def any_order(self, models, candidate, *, says_why=True):
+    def any_order(self, models, candidate):
         return Verdict(self.taken(models, candidate) <= self.room)
 
-    def some_order(self, models, candidate, *, says_why=True):
+    def some_order(self, models, candidate):
         return self.any_order(models, candidate)
 
     def bytes_of_one_gpu(self, _models, candidate):
@@ -135,6 +135,8 @@ LONG = {"context_lengths": (16384, 32768)}
         (32, {}, [QUANTISED, NOWHERE]),
         # Between powers of two the next one below.
         (65, {"context_lengths": (10240,)}, [SHORTER, QUANTISED, NOWHERE]),
+        (65, {"context_lengths": (8193,)}, [SHORTER, QUANTISED, NOWHERE]),
+        (8, {"context_lengths": (4097,)}, [NOWHERE]),
         # What is tried already is no remedy.
         (32, {"kv_cache_types": ("f16", "q8_0", "q4_0")}, [NOWHERE]),
     ],
@@ -142,6 +144,11 @@ LONG = {"context_lengths": (16384, 32768)}
 def test_remedies_are_those_that_would_do(room, changes, remedies):
     sentence = misfit_sentence(RoomJudge(room), goal(demand("a", 1), **changes), (), "why")
     assert sentence.split("what would make it possible: ")[1].split("; ") == remedies
+
+
+def test_a_cache_that_allows_no_longer_context_is_no_remedy():
+    judge = RoomJudge(65, cache={"f16": 4, "q8_0": 4, "q4_0": 3})
+    assert misfit_sentence(judge, goal(demand("a", 1), **LONG), (), "why").endswith(f": {SHORTER}; {NOWHERE}")
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,35 @@ def test_one_more_model_has_to_be_safe_beside_the_planned(missing, possible):
     limit = steps(judge, goal(A), Choice(ONE, 1), (B,))[MODELS]
     assert limit.possible is possible
     assert ("would fit" in limit.reason) is possible
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        # Twice the context was tried, and left for what lasts; or it was not tried, for the reason of the goal.
+        ({}, ("2 requests at once are asked for", "it fits only just, and might not with a little less free memory")),
+        ({"context_lengths": (4096,)}, ("2 requests at once are asked for", "4096 is the longest that was tried: so")),
+    ],
+)
+def test_steps_that_fit_were_not_taken_for_a_reason(changes, reasons):
+    real = scheduler_model(shape("llama3.2:1b"))
+    found = steps(real_judge_of(24000, model=real), goal(real, **changes), Choice(ONE, 1))
+    assert (found[PARALLEL].reason, found[CONTEXT].reason) == reasons
+    assert found[PARALLEL].possible
+    assert found[CONTEXT].possible
+
+
+def test_what_a_step_costs_is_not_known_where_a_model_then_does_not_start():
+    """The engine refuses a quantised cache of this model with more than a slot."""
+    real = scheduler_model(shape("phi4:14b"))
+    quantised = Candidate(1, 4096, "q8_0")
+    judge = real_judge_of(24000, model=real)
+    assert used_bytes(judge, (real,), quantised) is not None
+    found = steps(judge, goal(real, kv_cache_types=("q8_0",)), Choice(quantised, 1))
+    assert (found[PARALLEL].possible, found[PARALLEL].cost_bytes) == (False, None)
+
+
+def test_one_more_model_costs_as_much_as_the_smallest_that_starts():
+    judge = judge_of(9000, models=(A, B), b=-1)
+    limit = steps(judge, goal(A, B, wanted=False), Choice(ONE, 1))[MODELS]
+    assert (limit.possible, limit.cost_bytes) == (False, 1000 * MIB)

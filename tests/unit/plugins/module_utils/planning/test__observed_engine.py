@@ -58,3 +58,23 @@ def test_a_load_without_details_takes_nothing_from_one_with_them():
     for one in (replace(launch, details=False), launch):
         before, after = (each.start(MODEL, one, free).memory for each in (plain, engine))
         assert sum(gpu.total_bytes for gpu in after.gpus) - sum(gpu.total_bytes for gpu in before.gpus) == 6 * MIB
+
+
+def test_over_two_gpus_each_takes_what_was_seen_of_it():
+    launch, free = replace(LAUNCH, fit_targets_bytes=(GIB, GIB)), (6 * GIB, 6 * GIB)
+    plain = MemoryEngine().start(MODEL, launch, free)
+    for more in (((0, 0, MIB),), ((0, 0, MIB), (0, 0, 3 * MIB))):
+        raised = ObservedEngine([replace(SEEN, more_bytes=more)]).start(MODEL, launch, free)
+        sizes = [sum(one) for one in more] + [0] * (2 - len(more))
+        gained = [after.total_bytes - before.total_bytes for before, after in zip(plain.memory.gpus, raised.memory.gpus)]
+        assert gained == sizes
+        assert [after - before for before, after in zip(plain.logged_bytes, raised.logged_bytes)] == sizes
+        assert raised.whole_bytes - plain.whole_bytes == sum(sizes)
+
+
+def test_what_does_not_start_takes_no_more_than_nothing():
+    launch = replace(LAUNCH, kv_cache_type="q8_0", flash_attention="off")
+    seen = replace(SEEN, kv_cache_type="q8_0", flash_attention="off")
+    refused = ObservedEngine([seen]).start(MODEL, launch, (24 * GIB,))
+    assert refused.failure
+    assert refused == MemoryEngine().start(MODEL, launch, (24 * GIB,))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import (
     GpuShare,
@@ -64,6 +65,9 @@ def plan() -> Plan:
 def test_a_share_is_the_sum_of_its_parts():
     assert SHARE.total_bytes == 654321
     assert GPU.parts_bytes == 654321
+    # What is taken beside it while it computes is no part of it.
+    assert (SHARE.pool_bytes, GPU.pool_bytes) == (0, 0)
+    assert replace(SHARE, pool_bytes=7).total_bytes == 654321
 
 
 def test_a_plan_is_plain_data_with_the_sums():

@@ -10,7 +10,12 @@ import json
 import re
 
 import pytest
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import LEAST_CONTEXT_LENGTH
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import (
+    LEAST_CONTEXT_LENGTH,
+    policy_from_dict,
+    wanted_from_list,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 
 GIB = 1 << 30
@@ -639,6 +644,40 @@ class TestTheNextStepUp:
         parallel = plan([24], ["mxbai-embed-large"]).limits[0]
         assert parallel.cost_bytes == 0
         assert parallel.reason == "Ollama gives these models a single slot"
+
+
+NUMBERS = {
+    "architecture": "llama",
+    "block_count": 16,
+    "embedding_length": 2048,
+    "feed_forward_length": 8192,
+    "head_count": 32,
+    "head_count_kv": 8,
+    "context_length": 131072,
+    "vocabulary_size": 128256,
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "environment", "basis"),
+    [
+        (["gemma3:4b"], {}, "exact"),
+        # By numbers weights are near the truth; what is not planned for does not matter.
+        ([], {}, "estimate"),
+        (["guessed"], {}, "estimate"),
+        # No plan knows what this changes of the graph.
+        (["gemma3:4b"], {"GGML_CUDA_DISABLE_FUSION": "1"}, "estimate"),
+    ],
+)
+def test_a_plan_is_exact_where_every_figure_is(installed, described, wanted, environment, basis):
+    planned = plan_host(
+        gpu=described(24),
+        models=[{"name": "guessed", "numbers": NUMBERS}, installed("gemma3:4b").to_dict()],
+        wanted=wanted_from_list(wanted),
+        policy=policy_from_dict({"operator_environment": environment}),
+        version="0.33.0",
+    )
+    assert planned.basis == basis
 
 
 class TestThePlansForm:

@@ -126,7 +126,8 @@ def test_the_environment_is_text():
     [
         ("gema3:4b", ["gemma3:4b", "phi4:14b"], "did you mean 'gemma3:4b'?"),
         ("zzz:1", ["gemma3:4b", "phi4:14b"], "installed: gemma3:4b, phi4:14b;"),
-        ("zzz:1", [f"gemma3:{size}b" for size in range(20)], "…"),
+        ("zzz:1", [f"gemma3:{size}b" for size in range(9)], "gemma3:6b, gemma3:7b, …;"),
+        ("zzz:1", [f"gemma3:{size}b" for size in range(8)], "gemma3:6b, gemma3:7b;"),
         ("zzz:1", [], "installed: none;"),
     ],
 )
@@ -141,7 +142,9 @@ def test_a_model_that_is_not_installed_is_named_with_the_nearest_that_is(name, i
         ("requests", 1, 256),
         ("min_parallel", 1, 256),
         ("num_parallel", 1, 256),
+        ("max_parallel", 1, 256),
         ("context_length", 1, 1 << 24),
+        ("min_context_length", 1, 1 << 24),
         ("max_loaded_models", 1, 1024),
         ("headroom_bytes", 0, 1 << 40),
     ],
@@ -152,3 +155,30 @@ def test_a_number_is_within_its_bounds(option, least, most):
     for value in (least - 1, most + 1):
         with pytest.raises(ValueError, match=f"{option} must be a whole number from {least} to {most}, found {value}"):
             policy_from_dict({option: value})
+
+
+@pytest.mark.parametrize(("option", "most"), [("context_length", 1 << 24), ("requests", 256)])
+def test_what_is_asked_of_a_model_is_within_the_same_bounds(option, most):
+    for value in (1, most):
+        (wanted,) = wanted_from_list([{"name": "a", option: value}])
+        assert getattr(wanted, option) == value
+    for value in (0, most + 1):
+        with pytest.raises(ValueError, match=f"wanted model 'a': {option} must be a whole number from 1 to {most}"):
+            wanted_from_list([{"name": "a", option: value}])
+
+
+def test_a_priority_is_any_number():
+    models = [{"name": "a", "priority": -2}, {"name": "b", "priority": "3"}, "c"]
+    assert [one.priority for one in wanted_from_list(models)] == [-2, 3, 0]
+
+
+def test_the_least_may_be_the_most():
+    assert policy_from_dict({"min_parallel": 4, "max_parallel": 4}).min_parallel == 4
+    assert policy_from_dict({"max_context_length": 4096}).max_context_length == 4096
+
+
+def test_of_several_mistakes_the_first_by_name_is_said():
+    with pytest.raises(ValueError, match="model 'a:latest' stands twice"):
+        wanted_from_list(["b", "a", "b", "a"])
+    with pytest.raises(ValueError, match="unknown planning option 'yyy'"):
+        policy_from_dict({"zzz": 1, "yyy": 2})

@@ -200,3 +200,126 @@ def test_of_what_loads_took_the_twelve_rows_are_shown_that_differ_most():
     ]
     assert [row[0] for row in rows[1:]] == [f"m{number}" for number in range(19, 7, -1)]
     assert _present._seen_rows({"seen": []}) == _present._seen_rows({}) == []
+
+
+GIB = 1 << 30
+
+
+def share(index, total_gib):
+    """Of one GPU: 4 GiB of weights, 2 of KV cache, and 1.875 besides."""
+    parts = {"weights": 4, "kv_cache": 2, "compute": 1, "projector": 0.5, "projector_compute": 0.25, "cuda_context": 0.125}
+    sizes = {f"{part}_bytes": int(size * GIB) for part, size in parts.items()}
+    return {"index": index, "total_bytes": total_gib * GIB, **sizes}
+
+
+def model(name, *shares, **changes):
+    settings = {"planned": True, "context_length": 8192, "num_parallel": 4, "batch": 512, "evicted_by": ""}
+    return {"name": name, **settings, "system_memory_bytes": 3 * GIB, "system_memory_layers": 0, "gpus": shares, **changes}
+
+
+def gpu(index, others_gib):
+    sizes = {"total": 24, "others": others_gib, "planned": 18, "free": 6 - others_gib, "engine_margin": 1, "headroom": 0.5}
+    return {"index": index, "name": f"Card {index}", **{f"{what}_bytes": int(size * GIB) for what, size in sizes.items()}}
+
+
+BY_HAND = {
+    "environment": {"OLLAMA_NUM_PARALLEL": "4"},
+    "safe": True,
+    "basis": "exact",
+    "placement": "gpu",
+    "version": "0.33.0",
+    "rules": "these",
+    "num_parallel": 4,
+    "max_loaded_models": 2,
+    "context_length": 8192,
+    "kv_cache_type": "q8_0",
+    "load_order": ["a", "b"],
+    "order_matters": False,
+    "models": [
+        model("e", planned=False),
+        model("a", share(0, 9), share(1, 7)),
+        model("b", share(1, 8), evicted_by="a"),
+        model("c", share(0, 8), system_memory_layers=7),
+        model("d"),
+    ],
+    "gpus": [gpu(0, 1), gpu(1, 2)],
+    "limits": [
+        {"step": "parallel", "value": 5, "possible": True, "cost_bytes": GIB, "reason": "so"},
+        {"step": "context", "value": 16384, "possible": False, "cost_bytes": None, "reason": "why"},
+    ],
+    "reasons": ["because"],
+    "warnings": ["hot", "cold"],
+    "difference": ["more"],
+    "today": {"sentences": ["less"]},
+}
+
+
+def test_a_plan_is_shown_whole():
+    assert "\n".join(plan_lines(BY_HAND, "h")) == """\
+  h today:
+  - less
+
+h: safe on the GPU, by exact figures (Ollama 0.33.0)
+  What changes
+  - more
+
+  rules: these
+  OLLAMA_NUM_PARALLEL=4
+
+  MODEL  SLOTS  CONTEXT  BATCH              GPU  WEIGHTS   KV  OTHER  TOTAL GiB
+  a          4     8192    512                0      4.0  2.0    1.9        9.0
+                                              1      4.0  2.0    1.9        7.0
+  b          4     8192    512  1 until evicted      4.0  2.0    1.9        8.0
+  c          4     8192    512                0      4.0  2.0    1.9        8.0
+                                  CPU, 7 layers                             3.0
+  d          4     8192    512              CPU                             3.0
+
+  GPU  NAME    TOTAL GiB  OTHERS  PLANNED  FREE  TO STAY FREE
+  0    Card 0       24.0     1.0     18.0   5.0           1.5
+  1    Card 1       24.0     2.0     18.0   4.0           1.5
+
+  NEXT STEP      POSSIBLE  COST GiB
+  parallel 5     yes            1.0  so
+  context 16384  no               ?  why
+
+  Why
+  - because
+
+  Warnings
+  - hot
+  - cold
+"""
+
+
+def test_a_fleet_is_shown_whole():
+    unsafe = {**BY_HAND, "safe": False, "basis": "estimate", "order_matters": True}
+    unsafe.update({"placement": "cpu", "gpus": [], "warnings": []})
+    assert plan_lines(unsafe, "h")[3] == "h: NOT SAFE in the order a, b on the CPU, by estimates (Ollama 0.33.0)"
+    assert fleet_lines({"h": BY_HAND, "i": BY_HAND, "j": unsafe}) == [
+        "HOST  GPUS  MEMORY  REQUESTS  MODELS  CONTEXT  KV    SAFE  WARNINGS",
+        "h, i     2    48.0         4       2     8192  q8_0  yes          2",
+        "j        0     0.0         4       2     8192  q8_0  NO           0",
+        "",
+        "Warnings",
+        "  - h, i: hot",
+        "  - h, i: cold",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": [model("a", share(0, 9))]},
+        {"models": [model("a", share(0, 9), num_parallel=3)]},
+        {"kv_cache_type": "f16"},
+        {"today": None},
+        {"gpus": [gpu(0, 1)]},
+    ],
+)
+def test_hosts_of_which_this_is_not_the_same_are_not_alike(change):
+    assert len(fleet_lines({"h": BY_HAND, "i": {**BY_HAND, **change}})) == len(fleet_lines({"h": BY_HAND})) + 1
+
+
+def test_what_no_plan_counts_on_tells_no_hosts_apart():
+    others = [*BY_HAND["models"][1:], model("f", planned=False)]
+    assert len(fleet_lines({"h": BY_HAND, "i": {**BY_HAND, "models": others}})) == len(fleet_lines({"h": BY_HAND}))

@@ -13,7 +13,14 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._pulls im
 )
 
 GIB = 1 << 30
-READ = {"models": {"models": [{"name": "here:latest"}], "unplannable": [{"name": "odd:v1", "reason": "x"}]}}
+ID = "0123456789ab" + "0" * 52
+READ = {
+    "models": {
+        "models": [{"name": "here:latest"}],
+        "unplannable": [{"name": "odd:v1", "reason": "x"}],
+        "ids": {"here:latest": ID},
+    }
+}
 
 
 def asked(wanted, pull_models=(), read=None, **options):
@@ -44,6 +51,26 @@ def asked(wanted, pull_models=(), read=None, **options):
 )
 def test_what_lacks_is_looked_up(wanted, pull_models, looked_up):
     assert asked(wanted, pull_models) == looked_up
+
+
+@pytest.mark.parametrize(
+    ("source", "is_looked_up"),
+    [
+        ({"digest": ID}, False),
+        ({"digest": ID[:12].upper()}, False),
+        ({"digest": f"sha256:{ID}"}, False),
+        ({"digest": "f" * 12}, True),
+        # What is no digest is refused there.
+        ({"digest": "v1"}, True),
+        ({"digest": ""}, False),
+        ({"digest": "f" * 64, "file": "/x.gguf"}, False),
+    ],
+)
+def test_what_is_installed_as_another_than_is_pinned_is_looked_up(source, is_looked_up):
+    pinned = {"name": "Here", **source}
+    assert asked(["here"], [pinned]) == ([{**pinned, "name": "here", "state": "present"}] if is_looked_up else [])
+    # A server that does not answer tells no IDs.
+    assert asked(["here"], [pinned], {"models": {**READ["models"], "ids": {}}}) == []
 
 
 def test_without_a_look_at_the_models_the_host_itself_tells_what_lacks():
@@ -77,7 +104,7 @@ def test_what_is_to_come_is_pinned_to_what_was_looked_at():
         "models": [{"name": "new:v1", "insecure": True, "state": "present", "digest": "d" * 64}],
         "told": ["to pull: new:v1, 5.0 GiB", "the disk of /m has room: 5.0 GiB are to come, 80.0 GiB are free"],
     }
-    assert pulls.warnings == ("new:v1 is not installed yet, 5.0 GiB: planned by the header of what is to come",)
+    assert pulls.warnings == ("new:v1 has yet to be pulled, 5.0 GiB: planned by the header of what is to come",)
     assert (pulls.failures, pulls.no_room) == ((), "")
 
 
@@ -98,7 +125,7 @@ def test_a_disk_without_room_is_told_everywhere():
 def test_what_cannot_be_looked_into_has_no_plan():
     pulls = pulls_of([{"name": "new:v1"}], answer(model("new:v1", size=None, note="h answers 401")))
     assert pulls.failures == (
-        "model 'new:v1' is wanted and not installed, and cannot be planned before it is: h answers 401; pull it with the role "
+        "model 'new:v1' is wanted and has yet to be pulled, and cannot be planned before: h answers 401; pull it with the role "
         "ollama_pull first",
     )
     assert pulls.told[0] == "to pull: new:v1"

@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said imp
     dropped_of,
     holding_for,
     said_from_info,
+    uncounted_words,
 )
 
 GPU = GpuDevice(3, "GPU-aaaa", "00000000:01:00.0", "nvidia", "Tesla P40", memory_total_bytes=1)
@@ -53,6 +54,7 @@ def test_a_gpu_that_the_server_does_not_take_is_dropped_with_its_reason():
     [
         ({}, {}, "0.33.0", True),
         ({}, {}, "0.34.0", False),
+        ({}, {}, "0.32.0", False),
         ({"OLLAMA_LLM_LIBRARY": "cuda_v12"}, {}, "0.33.0", False),
         ({"OLLAMA_LLM_LIBRARY": "cuda_v12"}, {"OLLAMA_LLM_LIBRARY": "cuda_v12"}, "0.33.0", True),
         ({"OLLAMA_VULKAN": "true"}, {}, "0.33.0", True),
@@ -72,3 +74,30 @@ def test_what_the_module_returns_is_read_back_and_other_forms_are_refused():
     for rubbish in ([], "x", {"devices": [1]}, {"loads": [{}]}, {"settings": 1}, {"models": [{"a": 1}]}):
         with pytest.raises(ValueError, match=r"ollama_host_info"):
             said_from_info(rubbish)
+
+
+ARC = 'source=types.go:42 msg="inference compute" id=86800be2-0000 library={} name={} description="{}" pci_id={}'
+
+
+# ollama issues 13286 (an Arc B580 beside two RTX 3060) and 16536 (a laptop's Intel GPU beside an RTX 4070).
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (ARC.format("Vulkan", "Vulkan0", "Intel(R) Arc(tm) B580 Graphics (BMG)", "0000:03:00.0"), "Arc(tm) B580"),
+        (ARC.format("Vulkan", "Vulkan0", "Intel(R) UHD Graphics", '""'), "on Intel(R) UHD Graphics by Vulkan"),
+        (ARC.format("CUDA", "CUDA1", "NVIDIA A40", "0000:05:00.0"), "hide it from the service has it left"),
+        (ARC.format("Vulkan", "Vulkan0", "Tesla P40", '""'), ""),
+        (ARC.format("ROCm", "ROCm0", "AMD Radeon", '""'), ""),
+        (BY_PLACE.format(0, "0000:01:00.0"), ""),
+        (NO_GPU, ""),
+    ],
+)
+def test_what_the_server_computes_on_besides_is_said(line, words):
+    found = uncounted_words(said(line), [GPU])
+    assert (len(found) == 1) is bool(words)
+    assert words in " ".join(found)
+
+
+def test_gpus_without_a_place_tell_none_from_others():
+    nowhere = replace(GPU, pci_bus_id="")
+    assert uncounted_words(said(BY_PLACE.format(0, "0000:05:00.0")), [nowhere]) == []

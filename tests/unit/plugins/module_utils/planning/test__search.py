@@ -53,11 +53,11 @@ class RoomJudge:
         self.asked.append(candidate)
         return self.taken(loaded, candidate) > self.room
 
-    def any_order(self, models, candidate, *, says_why=True):
+    def any_order(self, models, candidate):
         taken = self.taken(len(self.runners(models, candidate)), candidate)
         return Verdict(taken <= min(self.room, self.in_order_only))
 
-    def some_order(self, models, candidate, *, says_why=True):
+    def some_order(self, models, candidate):
         order = tuple(sorted((one.name for one in models), reverse=True))
         return Verdict(self.is_safe_in(order, candidate), order)
 
@@ -127,6 +127,7 @@ def test_every_host_has_to_be_safe():
         # More models come before more context, and before a better cache.
         (64, {"kv_cache_types": ("f16", "q8_0")}, Choice(Candidate(2, 4096, "q8_0"), 3)),
         (96, {"kv_cache_types": ("f16", "q8_0")}, Choice(Candidate(2, 8192, "q8_0"), 3)),
+        (47, {"kv_cache_types": ("f16", "q8_0")}, Choice(Candidate(2, 4096, "q8_0"), 2)),
         (96, {}, Choice(Candidate(2, 4096), 3)),
         # So many are asked for: fewer slots then.
         (64, {"least_loaded": 3}, Choice(Candidate(1, 4096), 3)),

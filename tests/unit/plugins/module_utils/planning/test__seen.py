@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils._sizes import GIB, MIB
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
 from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log import (
+    EngineDevice,
     LoggedBuffer,
     ServerLog,
     read_server_log,
@@ -130,6 +131,13 @@ def test_more_than_the_gpu_has_is_not_believed():
     assert observed_of(rows) == ()
 
 
+def without(*kinds: str) -> ServerLog:
+    """A recorded load of which the server has not said what these buffers take on the GPU."""
+    (load,) = one(0).loads
+    kept = tuple(one for one in load.buffers if not (one.is_on_gpu and one.kind in kinds))
+    return replace(one(0), loads=(replace(load, buffers=kept),))
+
+
 @pytest.mark.parametrize(
     "log",
     [
@@ -137,11 +145,110 @@ def test_more_than_the_gpu_has_is_not_believed():
         replace(one(582), loads=(replace(one(582).loads[0], layers=33, layers_on_gpu=20),)),
         replace(one(582), loads=(replace(one(582).loads[0], buffers=one(582).loads[0].buffers[:2]),)),
         one(2048, "weights", "CPU_Mapped"),
+        without("weights"),
+        without("compute"),
+        without("weights", "kv_cache", "compute"),
     ],
-    ids=["another version", "layers on the CPU", "lines are missing", "experts on the CPU"],
+    ids=[
+        *("another version", "layers on the CPU", "lines are missing", "experts on the CPU"),
+        *("no weights", "no compute buffer", "nothing on a GPU"),
+    ],
 )
 def test_loads_that_say_nothing_about_the_rules(log):
     assert rows_of(log) == ()
+
+
+def test_loads_of_a_version_without_llama_server_are_not_compared():
+    assert rows_of(replace(one(582), version="0.24.0"), version="0.24.0") == ()
+
+
+def test_a_cache_of_which_nothing_is_said_took_nothing():
+    """As of a model that only embeds, which has none."""
+    seen = {row.kind: row.seen_bytes for row in rows_of(without("kv_cache"))}
+    assert (set(seen), seen["kv_cache"]) == ({"weights", "kv_cache", "compute"}, 0)
+
+
+def test_a_difference_is_told_in_a_sentence():
+    (row,) = (row for row in rows_of(one(582)) if row.is_beyond)
+    row = replace(row, predicted_bytes=64 * MIB, seen_bytes=646 * MIB + MIB // 2, when="T")
+    settings = f"llama3.1:8b ({row.parallel} x {row.context_length}, batch {row.batch})"
+    assert row.message == (
+        f"{settings} took 582 MiB more of GPU 0 for its compute buffer than foretold (exact): 646.50 MiB, not 64.00 MiB, at T"
+    )
+    assert f"{settings} took 64 MiB less of GPU 0" in replace(row, seen_bytes=0).message
+
+
+def test_a_gpu_has_no_less_than_was_seen_of_it():
+    seen = max(row.seen_bytes for row in rows_of(one(0)))
+    for has_bytes, absurd in ((seen, 0), (seen - 1, 1)):
+        assert sum(row.is_absurd for row in rows_of(one(0), has_bytes)) == absurd
+
+
+class Unsure(MemoryEngine):
+    def start(self, model, launch, free_bytes):
+        started = super().start(model, launch, free_bytes)
+        return replace(started, memory=replace(started.memory, basis="estimate"))
+
+
+def test_less_than_an_upper_bound_is_no_surprise():
+    models = [scheduler_model(shape("llama3.1:8b"))]
+    for more_mib, is_beyond in ((-30, False), (30, True)):
+        rows = compared(one(more_mib), models, Unsure(), rules(VERSION), [80 * GIB])
+        assert {row.basis for row in rows} == {"estimate"}
+        assert any(row.is_beyond for row in rows) is is_beyond
+
+
+def test_of_tags_of_one_file_the_one_with_the_projector_is_compared_where_one_was_loaded():
+    plain = shape("llama3.1:8b")
+    seeing = replace(plain, name="seeing", projector_bytes=GIB)
+    models = [scheduler_model(plain), scheduler_model(seeing)]
+    for has_projector, known, name in (
+        (False, models, "llama3.1:8b"),
+        (True, models, "seeing"),
+        (True, models[:1], "llama3.1:8b"),
+        (False, models[1:], "seeing"),
+    ):
+        rows = compared(launched(has_projector=has_projector), known, MemoryEngine(), rules(VERSION), [80 * GIB])
+        assert {row.model for row in rows} == {name}
+
+
+def over_two_gpus(free_gib=(24, 24), more=()) -> ServerLog:
+    """A load divided over two GPUs that took as foretold, but for so much more, by GPU and kind."""
+    launch = launched(context_total=4 * 8192, parallel=4, batch=512)
+    (load,) = launch.loads
+    devices = tuple(EngineDevice(f"CUDA{number}", "", size * GIB) for number, size in enumerate(free_gib))
+    sizes = {(number, kind): 1 for number in range(2) for kind in ("weights", "kv_cache", "compute")}
+
+    def log() -> ServerLog:
+        buffers = tuple(LoggedBuffer(f"CUDA{number}", kind, size) for (number, kind), size in sizes.items())
+        return replace(launch, loads=(replace(load, devices=devices, buffers=buffers),))
+
+    sizes.update({(row.gpu, row.kind): row.predicted_bytes for row in rows_of(log())})
+    for key, size in more:
+        sizes[key] += size
+    return log()
+
+
+def test_a_load_over_two_gpus_is_compared_on_each():
+    model, rows = shape("llama3.1:8b"), rows_of(over_two_gpus())
+    assert [row.gpu for row in rows] == [0, 0, 0, 1, 1, 1]
+    assert not any(row.is_beyond for row in rows)
+    assert {(row.context_length, row.parallel) for row in rows} == {(8192, 4)}
+    # 32 layers of 8 heads of 128 elements in keys and values of two bytes, and all weights but the embeddings.
+    taken = {kind: [row.seen_bytes for row in rows if row.kind == kind] for kind in ("kv_cache", "weights")}
+    assert sum(taken["kv_cache"]) == 4 * 8192 * 32 * 2 * 8 * 128 * 2
+    assert 0.9 * model.text_bytes < sum(taken["weights"]) <= model.text_bytes
+    assert all(min(sizes) > 0.3 * sum(sizes) for sizes in taken.values())
+    first, second = (over_two_gpus(more=[((gpu, "kv_cache"), 5 * MIB)]) for gpu in range(2))
+    assert [one.more_bytes for one in observed_of(rows_of(first))] == [((0, 5 * MIB, 0),)]
+    assert [one.more_bytes for one in observed_of(rows_of(second))] == [((0, 0, 0), (0, 5 * MIB, 0))]
+
+
+@pytest.mark.parametrize("free_gib", [(24,), (2, 2), (9, 0)], ids=["one is not told", "it spills", "it was fitted anew"])
+def test_a_load_over_two_gpus_of_which_the_rules_do_not_know_what_lies_where_says_nothing(free_gib):
+    (load,) = over_two_gpus().loads
+    devices = tuple(EngineDevice(f"CUDA{number}", "", size * GIB) for number, size in enumerate(free_gib))
+    assert rows_of(replace(over_two_gpus(), loads=(replace(load, devices=devices),))) == ()
 
 
 def launched(**changes: object) -> ServerLog:
@@ -161,6 +268,8 @@ def launched(**changes: object) -> ServerLog:
         {"has_adapter": True},
         {"num_gpu": 0},
         {"num_gpu": 33},
+        # The engine refuses it.
+        {"kv_cache_type": "q8_0", "flash_attention": "off"},
     ],
 )
 def test_launches_that_say_nothing_about_the_rules(changes):
@@ -208,6 +317,11 @@ BASE = Observed("sha256-a", VERSION, 10488, 8192, 4, 512, "f16", "auto", ((1, 2,
             [BASE],
             [replace(BASE, more_bytes=((0, 0, 0), (9, 9, 9)))],
             [replace(BASE, more_bytes=((1, 2, 3), (9, 9, 9)))],
+        ),
+        (
+            [replace(BASE, more_bytes=((0, 0, 0), (9, 0, 9)))],
+            [BASE],
+            [replace(BASE, more_bytes=((1, 2, 3), (9, 0, 9)))],
         ),
         ([BASE], [replace(BASE, parallel=2)], [BASE, replace(BASE, parallel=2)]),
     ],

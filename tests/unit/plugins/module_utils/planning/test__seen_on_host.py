@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,14 +19,21 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._server_log
     ServerLog,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _seen_on_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import chosen_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import goal_for
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Experience, read_inputs
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._judge import judge_for
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Plan
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen import SeenLoad
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._seen_on_host import (
     SeenOnHost,
+    is_safe_by_the_rules,
     seen_on_host,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import scheduler_model
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import shape
@@ -34,8 +42,9 @@ GPU = {"devices": [{"memory_total_bytes": 12 * GIB}]}
 LLAMA = shape("llama3.1:8b")
 
 
-def planned(said: Said | None = None, **options: Any) -> Plan:
-    return plan_host(gpu=GPU, models=[LLAMA.to_dict()], version="0.33.0", said=said, **options)
+def planned(said: Said | None = None, **experience: Any) -> Plan:
+    known = Experience(said=said or Said(), **experience)
+    return plan_host(gpu=GPU, models=[LLAMA.to_dict()], version="0.33.0", experience=known)
 
 
 def said(plan: Plan, *, more_bytes: int, at_least: bool = False) -> Said:
@@ -73,6 +82,17 @@ def test_a_little_more_is_counted_with_and_called_observed():
     )
     # A later start of the server has no such line any more.
     assert planned(observed=again.observed).basis == "observed"
+
+
+def test_what_runs_today_is_told_by_the_rules_alone():
+    running = Service(running={"OLLAMA_CONTEXT_LENGTH": "8192", "OLLAMA_NUM_PARALLEL": "4"})
+    policy = Policy(num_parallel=4, context_length=8192)
+    arguments = {"gpu": GPU, "models": [LLAMA.to_dict()], "version": "0.33.0", "service": running, "policy": policy}
+    plan = plan_host(**arguments)
+    again = plan_host(**arguments, experience=Experience(said=said(plan, more_bytes=200 * MIB)))
+    assert again.basis == "observed"
+    assert again.gpus[0].planned_bytes == plan.gpus[0].planned_bytes + 200 * MIB
+    assert again.today.gpu_bytes == plan.today.gpu_bytes
 
 
 def test_much_more_makes_the_plan_give_up_what_does_not_fit():
@@ -164,3 +184,25 @@ def test_of_many_differences_the_five_largest_are_told(monkeypatch):
     assert last == "2 more buffers were not as foretold: see seen"
     monkeypatch.setattr(_seen_on_host, "compared", lambda *_given: tuple(rows[:5]))
     assert len(seen_on_host(INPUTS, Said(log), ()).warnings) == 5
+
+
+@pytest.mark.parametrize("wanted", [(), (WantedModel("llama3.1:8b"),)], ids=["whichever is asked for", "wanted"])
+def test_what_was_chosen_is_held_against_the_rules_alone(wanted):
+    inputs = read_inputs(
+        gpu=GPU,
+        models=[LLAMA.to_dict()],
+        wanted=wanted,
+        policy=Policy(),
+        version="0.33.0",
+        service=Service(),
+        unplannable={},
+    )
+    chosen = chosen_for(inputs, goal_for(inputs), judge_for(inputs))
+    more = replace(chosen.choice, candidate=replace(chosen.choice.candidate, parallel=64))
+    in_order = replace(more, order=("llama3.1:8b",))
+    assert is_safe_by_the_rules(chosen, inputs)
+    assert is_safe_by_the_rules(replace(chosen, choice=replace(chosen.choice, order=in_order.order)), inputs)
+    for unsafe in (more, in_order):
+        assert not is_safe_by_the_rules(replace(chosen, choice=unsafe), inputs)
+        # Whatever says of itself that it is not safe promises nothing.
+        assert is_safe_by_the_rules(replace(chosen, choice=unsafe, unsafe="it spills"), inputs)

@@ -89,8 +89,8 @@ SETTING = Candidate(1, 4096)
         ([4096], "a", 3073, 0, "a leaves 1.0 GiB of GPU 0 free, and 1.0 GiB are to stay free"),
         ([4096], "a", 2048, 1024, ""),
         ([4096], "a", 2049, 1024, "a leaves 2.0 GiB of GPU 0 free, and 2.0 GiB are to stay free"),
-        ([4096], "a", 4097, 0, "a does not lie wholly in GPU memory: It is large"),
-        ([4096], "a", -1, 0, "a does not start: It cannot be"),
+        ([4096], "a", 4097, 0, "a does not lie wholly in GPU memory: it is large"),
+        ([4096], "a", -1, 0, "a does not start: it cannot be"),
         (
             [4096],
             "refitted",
@@ -100,9 +100,10 @@ SETTING = Candidate(1, 4096)
         ),
         # A GPU that nothing lies on need not have anything free.
         ([4096, 100], "a", 2000, 0, ""),
+        ([100, 4096], "a", 3073, 0, "a leaves 1.0 GiB of GPU 1 free, and 1.0 GiB are to stay free"),
         # Without GPU it takes system memory, of which there are 1000 MiB.
         ([], "a", 1000, 0, ""),
-        ([], "a", 1001, 0, "a need 1.0 GiB of system memory, and 1.0 GiB are available"),
+        ([], "a", 1001, 0, "a needs 1.0 GiB of system memory, and 1.0 GiB are available"),
     ],
 )
 def test_what_is_not_safe_about_one_model_is_said(gpus_mib, name, size_mib, headroom_mib, reason):
@@ -177,6 +178,11 @@ def test_of_tags_of_one_file_the_one_that_takes_most_counts_and_large_files_come
     assert [one.name for one in found.runners([twin, long], SETTING)] == ["twin"]
 
 
+def test_only_a_server_that_is_to_be_shown_tells_every_step():
+    found = simulation([8192], [model("a")], a=10)
+    assert (found.server(SETTING).tells, found.telling_server(SETTING).tells) == (False, True)
+
+
 def test_what_ollama_predicts_is_the_file_and_its_tokens():
     one = model("a", prediction_bytes_per_token=10)
     assert simulation([8192], [one]).predicted_bytes(one, Candidate(3, 4096)) == 100 * MIB + 10 * 3 * 4096
@@ -201,10 +207,10 @@ def test_another_host_is_simulated_with_the_same_settings():
 
 @pytest.mark.parametrize(
     ("pool_mib", "headroom_mib", "is_safe"),
-    [(1300, 0, True), (1301, 0, False), (1200, 100, True), (1200, 101, False), (0, 276, True), (0, 277, False)],
+    [(1300, 0, True), (1300 + 1 / MIB, 0, False), (1200, 100, True), (1200, 101, False), (0, 276, True), (0, 277, False)],
 )
 def test_what_models_take_while_they_compute_is_to_be_free_besides_the_headroom(
-    pool_mib: int, headroom_mib: int, is_safe: bool
+    pool_mib: float, headroom_mib: int, is_safe: bool
 ) -> None:
     # 4300 - 3000 MiB are free after the load, and the engine's fit leaves 1024 of that by itself.
     one = simulation([4300], [model("one")], one=3000, pool_mib=pool_mib, headroom_mib=headroom_mib)
@@ -221,7 +227,10 @@ def test_the_pools_of_all_models_on_a_gpu_count() -> None:
     assert verdict(1100).is_safe
     unsafe = verdict(1101)
     assert not unsafe.is_safe
-    assert "the engine's pools take up to 2.2 GiB" in unsafe.reason
+    assert unsafe.reason == (
+        "b leaves 2.1 GiB of GPU 0 free, and the engine's pools take up to 2.2 GiB there as the contexts fill, when it is "
+        "loaded after a"
+    )
 
 
 def test_orders_with_the_same_beginning_share_its_loads(monkeypatch):

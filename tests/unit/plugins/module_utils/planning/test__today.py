@@ -16,9 +16,10 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _t
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._candidate import Candidate
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._choice import Chosen
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._inputs import Experience
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._plan import Eviction, Plan, Today
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._rank import Choice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._said import Said
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._service_environment import Service
@@ -49,8 +50,8 @@ def test_the_values_in_effect_are_ollamas_own_where_none_are_set():
 
 def test_the_context_that_the_server_said_goes_before_the_rule():
     said = Said(ServerLog(version="0.33.0", default_context_length=4096))
-    assert planned({"PATH": "/bin"}, "llama3.1:8b", said=said).today.context_length == 4096
-    set_anyway = planned({"OLLAMA_CONTEXT_LENGTH": "8192"}, "llama3.1:8b", said=said).today
+    assert planned({"PATH": "/bin"}, "llama3.1:8b", experience=Experience(said=said)).today.context_length == 4096
+    set_anyway = planned({"OLLAMA_CONTEXT_LENGTH": "8192"}, "llama3.1:8b", experience=Experience(said=said)).today
     assert set_anyway.context_length == 8192
 
 
@@ -154,6 +155,7 @@ SHORTER = "each request gets 4096 tokens of context, today 8192: "
         # Of what is safe together no more stay than are allowed to.
         (replace(TODAY, max_loaded_models=1), Candidate(2, 8192), {}, ["models kept loaded together: 1 today, 2 planned"]),
         (TODAY, Candidate(2, 8192), {"gpu_bytes": 6 * GIB}, ["GPU memory of loaded models: 5.0 GiB today, 6.0 GiB planned"]),
+        (TODAY, Candidate(2, 8192), {"gpu_bytes": 4 * GIB}, ["GPU memory of loaded models: 5.0 GiB today, 4.0 GiB planned"]),
         # No more than its digits tell.
         (TODAY, Candidate(2, 8192), {"gpu_bytes": 5 * GIB + 1}, []),
         (TODAY, Candidate(2, 8192), {"ends": ENDS}, []),
@@ -217,6 +219,8 @@ def test_what_the_plan_changes(today, candidate, options, sentences):
         (0, (A, B), ["not every one of the 2 models is safe alone"]),
         (1, (A,), []),
         (0, (A,), []),
+        # Of a context that no model makes use of, what is set is told.
+        (1, (replace(A, num_ctx=512),), []),
     ],
 )
 def test_how_many_models_of_today_fit_together(together, models, sentences):
@@ -251,3 +255,43 @@ def test_a_context_beyond_what_models_were_trained_for_is_told_as_what_they_use_
     told = [one for one in plan.difference if "context" in one]
     assert len(told) == 1
     assert ", today 131072: " in told[0]
+
+
+def test_without_a_gpu_nothing_spills_and_what_does_not_start_does_not_lie_on_one():
+    running = {"OLLAMA_CONTEXT_LENGTH": "4096", "OLLAMA_NUM_PARALLEL": "4", "OLLAMA_KV_CACHE_TYPE": "q8_0"}
+    on_cpu = planned({"OLLAMA_CONTEXT_LENGTH": "4096"}, "llama3.2:3b", gpus=()).today
+    assert (on_cpu.spills, on_cpu.gpu_bytes) == ((), 0)
+    refused = planned({**running, "OLLAMA_FLASH_ATTENTION": "1"}, "phi4:14b").today
+    assert (refused.spills, refused.together, refused.gpu_bytes) == (("phi4:14b",), 0, 0)
+
+
+def test_where_there_is_nothing_to_choose_between_nothing_is_said_of_it():
+    plan = planned(None, "qwen3:14b", policy=Policy(num_parallel=8, context_length=32768))
+    assert not plan.safe
+    longest = planned(None, "llama3.2:3b", gpus=(80,))
+    assert (longest.num_parallel, longest.context_length) == (4, 131072)
+    nothing = planned(None, policy=Policy(min_parallel=2))
+    for made in (longest, nothing):
+        assert not [one for one in (*made.reasons, *made.difference) if "lots or context" in one]
+    assert not [one for one in (*plan.reasons, *plan.difference) if "lots or context" in one]
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_single_slot_may_have_more_context_beside_other_models_too(is_wanted):
+    names = ("llama3.1:8b", "qwen3:8b")
+    wanted = [WantedModel(name) for name in names] if is_wanted else ()
+    plan = planned(None, *names, wanted=wanted)
+    (sentence,) = (one for one in plan.reasons if one.startswith("Slots or context: "))
+    longest = int(sentence.split()[5])
+    assert longest > plan.context_length
+
+    def fits(context_length):
+        own = Policy(requests=1, num_parallel=1, context_length=context_length)
+        try:
+            alone = planned(None, *names, wanted=wanted, policy=own)
+        except ValueError:
+            return False
+        return alone.safe and alone.max_loaded_models >= plan.max_loaded_models
+
+    assert fits(longest)
+    assert not fits(2 * longest)

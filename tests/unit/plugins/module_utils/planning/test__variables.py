@@ -58,8 +58,9 @@ def test_what_a_variable_changes_depends_on_version_and_gpus(
 
 @pytest.mark.parametrize(
     ("value", "version", "is_told"),
-    [("20000000000", "0.33.0", True), ("20000000000", "0.24.0", False), ("512", "0.33.0", False), ("2G", "0.33.0", False)],
-)
+    [("20000000000", "0.33.0", True), ("20000000000", "0.24.0", False), ("512", "0.33.0", False), ("2G", "0.33.0", False),
+     ("1048576", "0.33.0", True), ("1048575", "0.33.0", False)],
+)  # fmt: skip
 def test_what_is_set_aside_for_others_is_not_kept_free_from_0_30_on(value: str, version: str, is_told: bool) -> None:
     elsewhere = service(OLLAMA_GPU_OVERHEAD=value)
     said = without_effect(elsewhere.foreign, rules(version), {"CUDA"}, elsewhere)

@@ -104,6 +104,7 @@ A = model("a", family="llama", context_length_trained=8192, block_count=32)
             Candidate(2, 4096),
             "a is an embedding model: Ollama gives it one slot, 2 are asked for",
         ),
+        ({"is_embedding": True}, {"context_length": 4096}, Candidate(2, 4096), None),
         ({}, {"requests": 2}, Candidate(2, 4096), None),
     ],
 )
@@ -169,7 +170,7 @@ B = model("b", key="a")
     ("models", "warnings"),
     [
         ([A, model("c")], []),
-        ([A, B, model("c")], ["a, b are tags of one file: they share one runner and count as one model"]),
+        ([model("c"), A, B], ["a, b are tags of one file: they share one runner and count as one model"]),
         (
             [A, replace(B, num_ctx=2048)],
             [

@@ -10,15 +10,18 @@ import json
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import CARDS, card_of, cards_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning import _what_if
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._goal import Goal
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._planner import plan_host
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._policy import Policy, WantedModel
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import (
     COUNTS,
     MOST_MODELS,
+    contexts_of,
     parallels_of,
     what_if,
 )
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.planning.simulated import model
 
 
 def described(*names):
@@ -144,6 +147,8 @@ class TestPlan:
     def test_it_is_plain_data(self):
         told = asked("L4", "gemma3:1b").to_dict()
         assert json.loads(json.dumps(told)) == told
+        assert told["plan"]["num_parallel"] == 8
+        assert asked("RTX 3060", "qwen2.5:32b", requests=1).to_dict()["plan"] == {}
 
     def test_a_shorter_cache_takes_less(self):
         plain, small = (asked("L4", "qwen2.5:14b", kv_cache_types=(kind,)).ladder for kind in ("f16", "q8_0"))
@@ -161,6 +166,9 @@ class TestPlan:
     def test_so_many_models_are_refused(self):
         with pytest.raises(ValueError, match=f"{MOST_MODELS + 1} models are named, at most {MOST_MODELS}"):
             what_if(cards=CARDS[:1], models=described("gemma3:1b") * (MOST_MODELS + 1), requests=1)
+        # So many are looked at.
+        with pytest.raises(ValueError, match="model 'm0' cannot be planned"):
+            what_if(cards=CARDS[:1], models=[{"name": f"m{number}"} for number in range(MOST_MODELS)], requests=1)
 
 
 def test_the_host_has_twice_the_memory_of_its_cards():
@@ -194,3 +202,37 @@ class TestSmallest:
         sizes = [one.usable_bytes for one in asked("L4", "qwen2.5:32b").smallest]
         assert sizes == sorted(sizes, reverse=True)
         assert len(set(sizes)) == len(sizes)
+
+    def test_of_the_smallest_card_that_would_do_alone_no_more_are_told(self):
+        smallest = min(CARDS, key=lambda card: card.usable_bytes)
+        assert [(one.count, one.usable_bytes) for one in asked("L4", "qwen3:0.6b", requests=1).smallest] == [
+            (1, smallest.usable_bytes)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked_for", "lengths"),
+    [
+        ((8192,), 4096, [4096, 8192]),
+        ((8192, 16384), 4096, [4096, 8192, 16384]),
+        # What is asked for is shown, whatever the models make use of, and what they use where it is no power of two.
+        ((8192,), 20000, [4096, 8192, 16384, 20000]),
+        ((8192,), 5000, [4096, 5000, 8192]),
+        ((10000,), 4096, [4096, 8192, 10000]),
+        ((2048,), 4096, [4096]),
+        ((), 6000, [4096, 6000]),
+        # Up to 262144 tokens, of models that do not say more too, but for what is asked for.
+        ((1 << 20,), 131072, [4096, 8192, 16384, 32768, 65536, 131072, 262144]),
+        ((0,), 131072, [4096, 8192, 16384, 32768, 65536, 131072, 262144]),
+        ((1 << 20,), 300000, [4096, 8192, 16384, 32768, 65536, 131072, 262144, 300000]),
+    ],
+)
+def test_contexts_that_are_shown(trained, asked_for, lengths):
+    models = tuple(model(str(number), context_length_trained=tokens) for number, tokens in enumerate(trained))
+    goal = Goal(models, True, (1,), (4096,), ("f16",), (False,))
+    assert contexts_of(goal, asked_for) == tuple(lengths)
+
+
+def test_what_the_engine_refuses_fails():
+    cells = asked("RTX 3090", "phi4:14b", requests=2, kv_cache_types=("q8_0",)).ladder
+    assert "fails" in {cell.how for cell in cells if cell.parallel == 4}

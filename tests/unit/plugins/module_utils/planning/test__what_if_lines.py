@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._cards import cards_of
-from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import what_if
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if import (
+    Cell,
+    Smallest,
+    WhatIf,
+    what_if,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._what_if_lines import what_if_lines
 from ansible_collections.gpufleet.ollama.tests.unit.data import header
 
@@ -62,3 +67,58 @@ def test_notes_on_models_and_warnings_of_the_plan_are_told_once():
     assert lines.count("  - gemma4:12b: without its image encoder") == 1
     assert sum("OLLAMA_KEEP_ALIVE=-1" in line for line in lines) == 1
     assert "1 request at once for each" in lines[0]
+
+
+def test_all_that_is_known_is_shown():
+    cells = (Cell(4096, 1, "fits", 3 << 30), Cell(4096, 2, "fits", 4 << 30, one_order=True), Cell(8192, 1, "tight"))
+    known = WhatIf(
+        gpus=("L4", "A2", "L4"),
+        usable_bytes=(22 << 30, 15 << 30, 22 << 30),
+        models=("a", "b"),
+        trained={"a": 8191, "b": 8192, "c": 0},
+        requests=2,
+        context_length=4096,
+        version="0.33.0",
+        plan={
+            "basis": "estimate",
+            "order_matters": True,
+            "load_order": ["b", "a"],
+            "gpus": [{"planned_bytes": 3 << 30}, {"planned_bytes": 1 << 30}],
+            "environment": {"OLLAMA_NUM_PARALLEL": "2"},
+            "warnings": ["it is new"],
+        },
+        misfit="",
+        alone=("1 request at once",),
+        ladder=(*cells, Cell(8192, 2, "spills")),
+        beyond="no more fits",
+        smallest=(Smallest(1, "L4", 22 << 30), Smallest(2, "A2", 15 << 30)),
+    )
+    assert "\n".join(what_if_lines(known, ["a note"])) == """\
+2 x L4 (22.0 GiB usable each), A2 (15.0 GiB usable): a, b; 2 requests at once for each (Ollama 0.33.0)
+
+Without any setting
+  - 1 request at once
+
+Planned: safe when loaded as b, a, 4.0 GiB of GPU memory, by estimates
+  OLLAMA_NUM_PARALLEL=2
+  - no more fits
+
+GPU memory in GiB of all models loaded together, by context (tokens for each request) and requests at once:
+  CONTEXT    x 1     x 2
+     4096    3.0    *4.0
+     8192  tight  spills
+  * only when they are loaded in one order
+
+The smallest that would do for 2 requests of 4096 tokens for each model: 1 x L4 (22.0 GiB); or 2 x A2 (15.0
+GiB each)
+
+Mind
+  - it is new
+  - a makes use of at most 8191 tokens, and takes no more memory beyond
+  - a note
+  - It says what fits and stays, not how fast it is: measure one before you buy ten.
+"""
+    exact = replace(known, plan={**known.plan, "basis": "exact", "order_matters": False}, beyond="")
+    lines = what_if_lines(exact)
+    assert lines[lines.index("  OLLAMA_NUM_PARALLEL=2") - 1] == "Planned: safe, 4.0 GiB of GPU memory, by exact figures"
+    assert lines[lines.index("  OLLAMA_NUM_PARALLEL=2") + 1] == ""

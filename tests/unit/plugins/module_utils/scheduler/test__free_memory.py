@@ -89,6 +89,11 @@ def test_on_one_gpu_the_first_model_asked_answers_for_all() -> None:
     assert views(gpus(100), newer, older) == [(35,), (50,)]
 
 
+def test_on_one_gpu_each_of_many_models_may_be_asked_first() -> None:
+    many = [runner((0,), 0, free=100 - number) for number in range(70)]
+    assert views(gpus(100), runner((), 9), *many) == [(100 - number,) for number in range(70)]
+
+
 def test_a_gpu_other_than_the_first_seems_empty_where_ollama_renumbers() -> None:
     both = [runner((0,), 30), runner((1,), 40)]
     assert views(gpus(100, 100), *both) == [(70, 100)]

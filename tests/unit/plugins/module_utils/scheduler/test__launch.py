@@ -58,6 +58,8 @@ def test_another_version_may_leave_other_sizes_free() -> None:
     assert fit_targets_bytes(settings, rules, 1, plain, projector_on_gpu=False) == (700 * MIB,)
     vision = replace(vision, projector_bytes=812 * MIB)
     assert fit_targets_bytes(settings, rules, 1, vision, projector_on_gpu=True) == (912 * MIB,)
+    unpadded = replace(rules, projector_pads_fit=False)
+    assert fit_targets_bytes(settings, unpadded, 1, vision, projector_on_gpu=True) == (700 * MIB,)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,7 @@ def test_another_version_may_leave_other_sizes_free() -> None:
     [
         ("CUDA", "8.6", True),
         ("CUDA", "6.1", True),
+        ("CUDA", "6.0", True),
         ("CUDA", "5.2", False),
         ("CUDA", "7.0", True),
         ("CUDA", "7.2", False),
@@ -86,6 +89,7 @@ def test_which_gpus_get_flash_attention(library: str, compute_capability: str | 
         ({}, [("CUDA", "6.0")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=2)),
         ({}, [("CUDA", "6.1")], Backend(workspace_bytes=4 * MIB)),
         ({}, [("CUDA", "7.0")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=2)),
+        ({}, [("CUDA", "7.2")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=2)),
         ({}, [("CUDA", "7.5")], Backend(workspace_bytes=4 * MIB)),
         ({}, [("CUDA", "7.5"), ("CUDA", "7.0")], Backend(workspace_bytes=4 * MIB, dequantised_bytes=2)),
         ({}, [("CUDA", "9.0")], Backend(workspace_bytes=32 * MIB)),

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts import KvCache
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.before_0_30._believed_memory import (
@@ -41,11 +43,21 @@ def memory(layers: int = 10, layer_mib: int = 100, **changes_mib: int) -> Believ
     )
 
 
-def laid_out(free_mib: list[int], model: BelievedMemory | None = None, **changes: object) -> Layout:
+def laid_out(free_mib: list[float], model: BelievedMemory | None = None, **changes: object) -> Layout:
     gpus = [SchedulerGpu(index, 10**12, 0) for index in range(len(free_mib))]
     options = {"num_gpu": -1, "overhead_bytes": 0, "spread": False, "is_go_engine": False, **changes}
     gpus = options.pop("gpus", gpus)
-    return lay_out(model or memory(), gpus, [one * MIB for one in free_mib], **options)
+    return lay_out(model or memory(), gpus, [int(one * MIB) for one in free_mib], **options)
+
+
+def layers_on(layout: Layout, layers: int = 10) -> list[list[int]]:
+    """Which layers lie on each GPU, of a model whose layer `n` has 2 to the power of `n` bytes; the output is the last."""
+    return [[n for n in range(layers + 1) if gpu.weights_bytes >> n & 1] for gpu in layout.gpus]
+
+
+def of_powers(model: BelievedMemory) -> BelievedMemory:
+    count = len(model.layer_weights_bytes)
+    return replace(model, layer_weights_bytes=tuple(1 << n for n in range(count)), output_bytes=1 << count)
 
 
 # Ten layers of 100, 200 for the output, 100 to spare, a graph of 400 at the most, 457 set aside.
@@ -91,9 +103,90 @@ def test_a_whole_model_on_one_gpu_takes_the_smaller_graph() -> None:
     assert sum(two.bytes_each) == (2 * (457 + 100 + 400) + 1000 + 200) * MIB
 
 
-def test_a_separate_projector_lies_on_the_first_gpu() -> None:
-    layout = laid_out([1700, 1701], memory(first_gpu=150))
-    assert layout.bytes_each[1] - layout.bytes_each[0] in (50 * MIB, 150 * MIB, 250 * MIB)
+@pytest.mark.parametrize(
+    ("changes", "compute_mib", "layers"),
+    [
+        ({"num_gpu": 3}, 400, 3),
+        ({"num_gpu": 10}, 300, 10),
+        ({"num_gpu": 11}, 300, 11),
+        # All but the output.
+        ({"free_mib": FORMULA_NEEDS}, 400, 10),
+    ],
+)
+def test_a_part_of_a_model_takes_the_larger_graph(changes: dict[str, int], compute_mib: int, layers: int) -> None:
+    layout = laid_out([changes.pop("free_mib", 3000)], **changes)
+    (gpu,) = layout.gpus
+    assert (gpu.layers, gpu.compute_bytes) == (layers, (100 + compute_mib) * MIB)
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "sizes_mib", "overhead_mib", "layers"),
+    [
+        # What is set aside, a graph, room for one more layer, and two layers.
+        (457 + 400 + 100 + 300, {}, 0, 2),
+        (457 + 400 + 100 + 300, {}, 10, 2),
+        (457 + 400 + 100 + 300, {"first_gpu": 70}, 0, 2),
+        (457 + 500 + 100 + 300, {"graph": 500}, 0, 2),
+        (FORMULA_NEEDS, {}, 0, 10),
+        (FORMULA_NEEDS, {}, 10, 10),
+        (FORMULA_NEEDS, {"first_gpu": 70}, 0, 10),
+        (FORMULA_NEEDS, {"buffer": 100, "beside_output": 50}, 0, 10),
+    ],
+)
+def test_the_formula_takes_a_layer_that_leaves_a_byte(
+    free_mib: int, sizes_mib: dict[str, int], overhead_mib: int, layers: int
+) -> None:
+    free_mib += overhead_mib + sizes_mib.get("first_gpu", 0)
+    for more_bytes in (0, 1):
+        layout = laid_out([free_mib + more_bytes / MIB], memory(**sizes_mib), overhead_bytes=overhead_mib * MIB)
+        assert layout.layers == layers + more_bytes
+
+
+@pytest.mark.parametrize(("overhead_mib", "first_gpu_mib"), [(0, 0), (10, 0), (0, 70)])
+def test_the_formula_takes_a_gpu_with_room_for_a_layer_more_to_the_byte(overhead_mib: int, first_gpu_mib: int) -> None:
+    model = memory(buffer=200, first_gpu=first_gpu_mib)
+    needed = 457 + 400 + 2 * 200 + overhead_mib
+    for less_bytes, is_taken in ((0, True), (1, False)):
+        free = needed + first_gpu_mib - less_bytes / MIB
+        assert bool(laid_out([free], model, overhead_bytes=overhead_mib * MIB).layers) is is_taken
+        # The projector needs no room on a second one.
+        two = laid_out([1800, needed - less_bytes / MIB], model, overhead_bytes=overhead_mib * MIB)
+        assert two.placement == ((0, 1) if is_taken else (0,))
+
+
+def test_on_several_gpus_the_graph_of_a_part_counts_however_large_that_of_the_whole_is() -> None:
+    free_mib = 457 + 400 + 100 + 300 + 1 / MIB
+    assert laid_out([free_mib, free_mib], memory(graph=500)).layers == 2 * 3
+
+
+def test_the_formula_deals_layers_out_in_turn_from_the_last() -> None:
+    layout = laid_out([3000, 3000, 3000], of_powers(memory()), spread=True)
+    assert layers_on(layout) == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
+    assert [gpu.layers for gpu in laid_out([1500, 1500, 1500]).gpus] == [4, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "layers", "is_whole"),
+    [([1760, 1660], [6, 6], True), ([1760, 1650], [7, 5], True), ([1700, 1650], [6, 5], False)],
+)
+def test_the_output_goes_to_the_next_gpu_in_turn_or_to_one_before_it(
+    free_mib: list[int], layers: list[int], is_whole: bool
+) -> None:
+    layout = laid_out(free_mib, memory(layers=11))
+    assert ([gpu.layers for gpu in layout.gpus], layout.is_whole) == (layers, is_whole)
+
+
+def test_a_separate_projector_lies_on_the_first_gpu_that_is_filled() -> None:
+    layout = laid_out([3000, 3001], memory(first_gpu=150), spread=True)
+    # Beside the output lie 50 more.
+    assert [gpu.projector_bytes for gpu in layout.gpus] == [0, (150 + 50) * MIB]
+
+
+@pytest.mark.parametrize("is_go_engine", [False, True])
+def test_discrete_gpus_are_filled_before_integrated_ones(is_go_engine: bool) -> None:
+    gpus = [SchedulerGpu(index, 10**12, 0, integrated=index == 0) for index in range(3)]
+    assert laid_out([9000, 3000, 3001], gpus=gpus, is_go_engine=is_go_engine).placement == (2,)
+    assert laid_out([9000, 500, 500], gpus=gpus, is_go_engine=is_go_engine).placement == (0,)
 
 
 # The own engine fills the last GPU first: ten layers of 100, 200 for the output, a graph of 300, 457 set aside.
@@ -119,6 +212,24 @@ def test_the_own_engine_packs_a_model_by_its_real_sizes(
     assert (layout.placement, layout.layers, layout.is_whole) == (placement, layers, is_whole)
 
 
+@pytest.mark.parametrize("overhead_mib", [0, 10])
+def test_the_own_engine_needs_what_a_model_takes_to_the_byte(overhead_mib: int) -> None:
+    # A projector in a file of its own is nothing that the engine knows.
+    model = memory(first_gpu=150)
+    for less_bytes, layers in ((0, 11), (1, 10)):
+        free_mib = OWN_NEEDS + overhead_mib - less_bytes / MIB
+        layout = laid_out([free_mib], model, overhead_bytes=overhead_mib * MIB, is_go_engine=True)
+        assert layout.layers == layers
+        assert layout.bytes_each == ((OWN_NEEDS - 200 * less_bytes) * MIB,)
+
+
+def test_the_own_engine_has_the_last_layers_on_the_last_gpu() -> None:
+    two = laid_out([1700, 1700], is_go_engine=True)
+    assert [gpu.layers for gpu in two.gpus] == [6, 5]
+    of_five = laid_out([3000], of_powers(memory()), num_gpu=5, is_go_engine=True)
+    assert layers_on(of_five) == [[6, 7, 8, 9, 10]]
+
+
 def test_the_own_engine_evens_out_what_lies_on_several_gpus() -> None:
     # The output and four layers on the last one, six layers on the first, and on each a graph and what is set aside.
     assert laid_out([1700, 1700], is_go_engine=True).bytes_each == ((600 + 300 + 457) * MIB,) * 2
@@ -135,7 +246,9 @@ def test_spread_takes_all_gpus(is_go_engine: bool) -> None:
     assert laid_out([3000, 3000], spread=True, is_go_engine=is_go_engine).placement == (0, 1)
 
 
-@pytest.mark.parametrize(("num_gpu", "layers", "is_whole"), [(0, 0, False), (3, 3, True), (999, 11, True)])
+@pytest.mark.parametrize(
+    ("num_gpu", "layers", "is_whole"), [(0, 0, True), (1, 1, True), (3, 3, True), (10, 10, True), (999, 11, True)]
+)
 @pytest.mark.parametrize("is_go_engine", [False, True])
 def test_a_number_of_layers_is_kept_as_asked(
     num_gpu: int, layers: int, is_whole: bool, is_go_engine: bool

@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     Options,
+    SchedulerGpu,
     SchedulerModel,
+    by_library,
     effective_context,
     has_single_slot,
     predicted_bytes,
@@ -105,6 +107,12 @@ def test_no_model_gets_more_context_than_it_was_trained_for_where_it_says_so(tra
         ({"parameters": {"num_batch": "many"}}, "num_batch", None),
         ({"parameters": {"num_batch": 1.5}}, "num_batch", None),
         ({}, "main_gpu", None),
+        # Digests tell side files apart; where there are none, sizes do.
+        ({"parameters": {"side_files": ["sha256-1", "sha256-2"]}, "projector_bytes": 5}, "side_files", ("sha256-1", "sha256-2")),
+        ({"parameters": {"side_files": []}, "projector_bytes": 5}, "side_files", ("projector of 5 bytes",)),
+        ({"parameters": {"side_files": "sha256-1"}, "adapter_bytes": 7}, "side_files", ("adapter of 7 bytes",)),
+        ({"projector_bytes": 5, "adapter_bytes": 7}, "side_files", ("adapter of 7 bytes", "projector of 5 bytes")),
+        ({}, "side_files", ()),
     ],
 )
 def test_what_is_known_of_a_model(changes, field, value):
@@ -128,6 +136,22 @@ def test_some_models_get_one_slot(changes, version, has_one):
 
 def test_the_context_of_all_slots_is_theirs_together():
     assert Options(4096, False, 3, None, -1, None).total_context == 12288
+
+
+def test_of_a_gpu_nothing_is_taken_for_granted_but_that_it_is_nvidias():
+    assert vars(SchedulerGpu(1, 2, 3)) == {
+        "index": 1,
+        "total_bytes": 2,
+        "free_bytes": 3,
+        "library": "CUDA",
+        "integrated": False,
+        "compute_capability": None,
+    }
+
+
+def test_gpus_are_grouped_by_library_in_their_order():
+    gpus = [SchedulerGpu(9 - position, 1, 1, library) for position, library in enumerate("ABACB")]
+    assert by_library(gpus) == [[0, 2], [1, 4], [3]]
 
 
 def test_of_a_model_nothing_is_taken_for_granted():

@@ -121,6 +121,7 @@ def test_the_context_is_never_longer_than_trained() -> None:
         pytest.param([], {}, (), False, id="no GPU: the CPU"),
         pytest.param([gpu(24)], {"options": options(num_gpu=0)}, (), False, id="num_gpu 0: the CPU"),
         pytest.param([gpu(1)], {}, (0,), False, id="one GPU takes it whatever is free"),
+        pytest.param([gpu(24)], {}, (0,), False, id="one GPU is not picked"),
         pytest.param([gpu(24), gpu(24)], {}, (0,), True, id="equal GPUs: the first"),
         pytest.param([gpu(12), gpu(24)], {}, (1,), True, id="the most free memory"),
         pytest.param([gpu(5), gpu(5)], {}, (0, 1), False, id="none has 80 % room: all"),
@@ -157,6 +158,17 @@ def test_the_context_is_never_longer_than_trained() -> None:
         ),
         pytest.param(
             [gpu(1), gpu(24)], {"options": options(main_gpu=0)}, (0,), True, id="main_gpu wins without room"
+        ),
+        pytest.param(
+            [gpu(24), gpu(24)], {"options": options(main_gpu=2)}, (0, 1), False, id="main_gpu counts from 0"
+        ),
+        pytest.param([gpu(24), gpu(24)], {"options": options(main_gpu=-1)}, (0, 1), False, id="and not back"),
+        pytest.param(
+            [gpu(12), gpu(24), gpu(16, "ROCm"), gpu(16, "ROCm")],
+            {"options": options(main_gpu=0)},
+            (2,),
+            True,
+            id="main_gpu is one of each library, and of these the most free memory counts",
         ),
     ],
 )
@@ -206,6 +218,14 @@ def test_a_batch_needs_its_share_of_the_free_memory_to_the_byte(
     enough = gpu(least_free_gib)
     assert decided([enough], model, options=asked).batch == batch
     assert decided([replace(enough, free_bytes=enough.free_bytes - 1)], model, options=asked).batch == smaller
+
+
+@pytest.mark.parametrize(("free_gib", "file_gib", "batch"), [(1, 0, 2048), (0, 4, 2048), (1, 4, 512)])
+def test_the_batch_is_large_where_ollama_knows_of_no_size_or_of_no_memory(
+    free_gib: int, file_gib: int, batch: int
+) -> None:
+    model = replace(MODEL, file_bytes=file_gib * GIB, prediction_bytes_per_token=0)
+    assert decided([gpu(free_gib)], model, options=options(40960)).batch == batch
 
 
 def test_a_model_goes_onto_one_gpu_and_beside_others_within_80_percent_to_the_byte() -> None:

@@ -32,6 +32,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._server 
     Server,
     start_server,
 )
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_builds import B10488
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import rules
 from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, HEADERS, bench, shape
 from hypothesis import given, settings
@@ -42,12 +43,14 @@ MIB = 1 << 20
 
 
 class SizedEngine:
-    """An engine that takes what a table says, in GiB, on one GPU or evenly on several."""
+    """An engine that takes what a table says, in GiB, on one GPU or evenly on several; `asked`: what it was asked for."""
 
     def __init__(self, **sizes_gib: float) -> None:
         self.sizes_gib = sizes_gib
+        self.asked: list[tuple[Launch, tuple[int, ...]]] = []
 
     def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+        self.asked.append((launch, free_bytes))
         size = int(self.sizes_gib.get(model.name, 4) * GIB) // max(len(free_bytes), 1)
         used = tuple(min(size, free) for free in free_bytes)
         spilled = not free_bytes or any(size + GIB > free for free in free_bytes)
@@ -150,6 +153,47 @@ def test_the_overhead_per_gpu_lowers_the_automatic_context_and_nothing_else() ->
         assert both.load(model(file_gib=1))[1].context_length == context_length
 
 
+@pytest.mark.parametrize(
+    ("request_", "changes", "taken"),
+    [
+        (LoadRequest(), {}, (None, -1, None)),
+        (LoadRequest(), {"num_batch": 128, "num_gpu": 5, "main_gpu": 0}, (128, 5, 0)),
+        (LoadRequest(num_batch=64, num_gpu=7, main_gpu=1), {"num_batch": 128, "num_gpu": 5, "main_gpu": 0}, (64, 7, 1)),
+    ],
+)
+def test_what_a_request_asks_for_goes_before_what_the_model_has(
+    request_: LoadRequest, changes: dict[str, object], taken: tuple[int | None, int, int | None]
+) -> None:
+    options = server(24, 24).load(model(**changes), request_)[0].runners[0].options
+    assert (options.num_batch, options.num_gpu, options.main_gpu) == taken
+
+
+@pytest.mark.parametrize(("environment", "margin_mib"), [({}, 1024), ({"LLAMA_ARG_FIT_TARGET": "512,2048,700"}, 2048)])
+def test_what_stays_free_is_what_the_engine_leaves(environment: dict[str, str], margin_mib: int) -> None:
+    assert server(24, **environment).margin_bytes == margin_mib * MIB
+
+
+def test_a_server_that_does_not_tell_its_steps_does_the_same() -> None:
+    loads = [("a", 4), ("b", 4), ("c", 14), ("a", 4), ("c", 14), ("d", 30)]
+    telling = server(24, 8, sizes={"c": 14, "d": 30})
+    silent = replace(telling, tells=False)
+    first = silent.load(model("a"))[1]
+    assert first.explanation == ()
+    for name, size in loads:
+        telling, told = telling.load(model(name, size))
+        silent, untold = silent.load(model(name, size))
+        assert replace(silent, tells=True) == telling
+        assert replace(untold, explanation=told.explanation) == told
+    assert {launch.details for launch, _free in silent.engine.asked} == {True, False}
+
+
+def test_servers_of_the_same_host_are_the_same() -> None:
+    gpus = [SchedulerGpu(0, 24 * GIB, 24 * GIB)]
+    assert start_server("0.33.0", {}, gpus, GIB) == start_server("0.33.0", {}, gpus, GIB)
+    assert start_server("0.33.0", {}, gpus, GIB) != start_server("0.33.0", {}, gpus, GIB, tells=False)
+    assert start_server("0.33.0", {}, gpus, GIB).tells
+
+
 def test_a_vision_model_gets_at_least_2048_tokens() -> None:
     _unused, outcome = server(24, OLLAMA_CONTEXT_LENGTH="512").load(model(is_vision=True))
     assert outcome.context_length == 2048
@@ -216,6 +260,15 @@ def test_a_model_that_is_loaded_answers_at_once() -> None:
     assert before.load(model("a"))[0].runners[0].keep_alive_seconds == 300
 
 
+@pytest.mark.parametrize(("spread", "placement"), [("0", (0,)), ("1", (0, 1))])
+def test_a_model_that_is_loaded_stays_where_it_is(spread: str, placement: tuple[int, ...]) -> None:
+    start, first = server(24, 24, OLLAMA_SCHED_SPREAD=spread).load(model("a"))
+    reused = start.load(model("a"))[1]
+    for outcome in (first, reused):
+        assert (outcome.placement, outcome.split) == (placement, len(placement) == 2)
+    assert reused.whole_bytes == 4 * GIB
+
+
 def test_who_asks_for_no_number_of_layers_takes_those_that_are_loaded() -> None:
     start, _unused = server(24).load(model("a"), LoadRequest(num_gpu=10))
     assert start.load(model("a"))[1].reused
@@ -246,6 +299,29 @@ def test_tags_of_one_blob_share_a_runner_unless_their_options_differ(
     assert reason in text(outcome)
 
 
+@pytest.mark.parametrize(
+    ("loaded_with", "changes", "asked", "reason"),
+    [
+        ({"num_gpu": 10}, {}, {"num_gpu": 5}, "num_gpu 10, asked 5"),
+        ({}, {"side_files": ("sha256-1",)}, {}, "another projector or adapter"),
+        ({}, {"side_files": ("sha256-1",)}, {"num_ctx": 8192}, "another projector or adapter"),
+        ({"num_batch": 512}, {}, {"num_batch": 64}, "num_batch 512, asked 64"),
+        ({"num_batch": 64}, {}, {}, "num_batch 64, asked automatic"),
+        ({"main_gpu": 1}, {}, {"main_gpu": 0}, "main_gpu 1, asked 0"),
+        ({"main_gpu": 0}, {}, {}, "main_gpu 0, asked any"),
+        ({}, {}, {"num_ctx": 8192}, "num_ctx 32768, asked 8192"),
+        ({"num_ctx": 8192}, {}, {}, "num_ctx 8192, asked 32768"),
+    ],
+)
+def test_a_model_is_loaded_anew_where_other_options_are_asked_for(
+    loaded_with: dict[str, int], changes: dict[str, object], asked: dict[str, int], reason: str
+) -> None:
+    start, _unused = server(24, 8, OLLAMA_CONTEXT_LENGTH="0").load(model(**changes), LoadRequest(**loaded_with))
+    _after, outcome = start.load(model(), LoadRequest(**asked))
+    assert (outcome.reused, outcome.evicted) == (False, ("a",))
+    assert f"is loaded with other options ({reason}), so it is unloaded" in text(outcome)
+
+
 def test_an_automatic_context_that_was_reduced_is_not_asked_for_again() -> None:
     start = server(24, sizes={"a": 30}, OLLAMA_CONTEXT_LENGTH="0", LLAMA_ARG_FIT="off")
     start, _unused = start.load(model("a"))
@@ -269,6 +345,9 @@ def test_a_keep_alive_of_zero_unloads_after_the_answer() -> None:
     after, outcome = server(24).load(model("a"), LoadRequest(keep_alive_seconds=0))
     assert (after.loaded, outcome.placement) == ((), (0,))
     assert loaded(server(24), "a").load(model("a"), LoadRequest(keep_alive_seconds=0))[0].loaded == ()
+    for seconds in (0.5, 1):
+        stays = server(24).load(model("a"), LoadRequest(keep_alive_seconds=seconds))[0]
+        assert stays.loaded == stays.load(model("a"), LoadRequest(keep_alive_seconds=seconds))[0].loaded == ("a",)
 
 
 # Free memory as Ollama believes it
@@ -353,6 +432,15 @@ def test_what_hangs_on_the_order_of_a_map_is_undecided() -> None:
     assert not start.load(model("c", 8))[1].is_undecided
 
 
+def test_views_that_lead_to_the_same_are_one_outcome() -> None:
+    """By a and by b there is room, by c, which was loaded last, there is not."""
+    start = server(24, sizes={"a": 4, "b": 4, "c": 1}, OLLAMA_MAX_LOADED_MODELS="9")
+    start = loaded(replace(start, cuda_context_bytes=GIB), "a", "b", "c")
+    assert start._views(start.runners[0].options) == [(15 * GIB,), (14 * GIB,), (12 * GIB,)]
+    possible = start.possible_loads(model("d", 10))
+    assert [outcome.evicted for _unused, outcome in possible] == [(), ("a",), ("a", "b", "c")]
+
+
 def test_many_orders_are_narrowed_to_the_extremes() -> None:
     start = replace(server(24, 24, OLLAMA_MAX_LOADED_MODELS="30"), cuda_context_bytes=64 * MIB)
     names = [f"m{number:02}" for number in range(20)]
@@ -432,6 +520,58 @@ def test_the_memory_rules_are_told_the_build_of_the_engine(version: str) -> None
     assert seen[0] is not None
 
 
+def test_an_engine_from_before_there_were_builds_is_told_the_latest() -> None:
+    start = replace(old_server(), engine=SizedEngine())
+    start.load(scheduler_model_of("llama3.2:1b"))
+    assert [launch.settings.build for launch, _free in start.engine.asked] == [B10488]
+
+
+@pytest.mark.parametrize(("gpu_gib", "context_gib", "free_gib"), [(24, 1, 23), (2, 3, 0)])
+def test_the_engine_finds_free_what_its_process_leaves(gpu_gib: int, context_gib: int, free_gib: int) -> None:
+    start = replace(server(gpu_gib), cuda_context_bytes=context_gib * GIB)
+    start.load(model())
+    assert [free for _launch, free in start.engine.asked] == [(free_gib * GIB,)]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "request_", "whole_gib"),
+    [
+        ([24], LoadRequest(), 11),
+        ([24, 24], LoadRequest(), 12),
+        ([24], LoadRequest(num_gpu=0), 11),
+        ([24], LoadRequest(num_ctx=8), 0),
+    ],
+)
+def test_what_all_of_a_model_takes_is_told_with_the_process_on_each_gpu(
+    gpus: list[float], request_: LoadRequest, whole_gib: int
+) -> None:
+    class Telling(SizedEngine):
+        def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+            whole_bytes = 0 if launch.context_length == 8 else 10 * GIB
+            return replace(super().start(model, launch, free_bytes), whole_bytes=whole_bytes)
+
+    start = replace(server(*gpus, OLLAMA_SCHED_SPREAD="1"), engine=Telling(), cuda_context_bytes=GIB)
+    assert start.load(model(), request_)[1].whole_bytes == whole_gib * GIB
+
+
+def test_a_model_that_fails_for_another_reason_is_not_tried_again() -> None:
+    class Broken(SizedEngine):
+        def start(self, model: SchedulerModel, launch: Launch, free_bytes: tuple[int, ...]) -> EngineLoad:
+            self.asked.append((launch, free_bytes))
+            return EngineLoad(failure="It is broken.")
+
+    start = replace(loaded(server(24), "a"), engine=Broken())
+    after, outcome = start.load(model("b"))
+    assert (outcome.failure, outcome.evicted, after.loaded, len(start.engine.asked)) == ("It is broken.", (), ("a",), 1)
+
+
+def test_out_of_memory_lowers_an_automatic_context_to_the_next_that_is_lower_and_no_further() -> None:
+    start = server(24, sizes={"a": 30}, LLAMA_ARG_FIT="off", OLLAMA_CONTEXT_LENGTH="0")
+    start = with_figures(start, lower_contexts=(65536, 32768, 20000, 10000))
+    assert start.load(model("a"))[1].context_length == 20000
+    assert [launch.context_length for launch, _free in start.engine.asked] == [32768, 20000]
+
+
 def test_out_of_memory_lowers_an_automatic_context_once() -> None:
     start = server(24, sizes={"a": 30}, LLAMA_ARG_FIT="off", OLLAMA_CONTEXT_LENGTH="0")
     after, outcome = start.load(model("a"))
@@ -468,6 +608,11 @@ def test_a_model_on_the_cpu_leaves_the_gpus_free() -> None:
     start, _unused = server(24).load(model("a"), LoadRequest(num_gpu=0))
     assert start.free_bytes() == (24 * GIB,)
     assert start.load(model("b", 18))[1].evicted == ()
+
+
+def test_a_part_of_the_layers_goes_to_the_gpus() -> None:
+    _unused, outcome = server(24).load(model(), LoadRequest(num_gpu=10))
+    assert (outcome.placement, outcome.gpu_bytes) == ((0,), (4 * GIB,))
 
 
 def test_the_memory_rules_are_used_for_a_shape() -> None:
@@ -532,7 +677,28 @@ def test_before_0_30_it_is_told_what_all_of_a_model_takes_whether_it_fits_or_not
     fits, spills, on_cpu = (old_server(*gpus).load(qwen)[1] for gpus in ((24,), (6,), ()))
     assert fits.whole_bytes == sum(fits.gpu_bytes)
     assert spills.whole_bytes == fits.whole_bytes > sum(spills.gpu_bytes)
-    assert on_cpu.whole_bytes == 0
+    assert (on_cpu.whole_bytes, on_cpu.gpu_layers, fits.gpu_layers) == (0, 0, fits.layers)
+    # A GPU is there, and nothing fits on it.
+    full = old_server(0.5).load(qwen)[1]
+    assert (full.placement, full.spilled, full.whole_bytes) == ((), True, fits.whole_bytes)
+
+
+@pytest.mark.parametrize(("projector_mib", "gpus", "on_gpu"), [(800, (24,), True), (800, (), False), (0, (24,), False)])
+def test_before_0_30_a_projector_lies_where_the_model_does(projector_mib: int, gpus: tuple[int, ...], on_gpu: bool) -> None:
+    vision = replace(scheduler_model_of("gemma3:4b"), projector_bytes=projector_mib * MIB)
+    assert old_server(*gpus).load(vision)[1].projector_on_gpu is on_gpu
+
+
+def test_before_0_30_models_on_the_cpu_do_not_evict_each_other() -> None:
+    start, _unused = old_server().load(scheduler_model_of("llama3.2:1b"))
+    after, outcome = start.load(scheduler_model_of("qwen3:8b"))
+    assert (outcome.evicted, after.loaded) == ((), ("llama3.2:1b", "qwen3:8b"))
+
+
+def test_before_0_30_a_model_that_does_not_start_is_not_loaded() -> None:
+    start = replace(old_server(LLAMA_ARG_FIT="off"), engine=SizedEngine())
+    after, outcome = start.load(scheduler_model_of("llama3.2:1b"))
+    assert (outcome.failure, after.loaded) == ("Out of memory.", ())
 
 
 def test_before_0_30_a_batch_that_is_asked_for_is_taken() -> None:

@@ -54,6 +54,7 @@ def test_why_a_model_has_so_many_slots(changes, slots, words):
     ("context", "asked", "source", "words"),
     [
         (4096, 4096, ContextSource.REQUEST, "Each slot gets 4096 tokens of context: the request asks for num_ctx 4096."),
+        (4, 1, ContextSource.REQUEST, "Each slot gets 4 tokens of context: the request asks for num_ctx 1."),
         (
             4096,
             8192,
@@ -75,7 +76,11 @@ def test_why_a_slot_has_so_much_context(context, asked, source, words):
 
 @pytest.mark.parametrize(
     ("num_gpu", "words"),
-    [(0, "num_gpu is 0, so a runs on the CPU."), (-1, "Ollama sees no GPU, so a runs on the CPU.")],
+    [
+        (0, "num_gpu is 0, so a runs on the CPU."),
+        (-1, "Ollama sees no GPU, so a runs on the CPU."),
+        (9, "Ollama sees no GPU, so a runs on the CPU."),
+    ],
 )
 def test_why_a_model_runs_on_the_cpu(num_gpu, words):
     assert cpu_words("a", replace(OPTIONS, num_gpu=num_gpu)) == words
@@ -101,8 +106,8 @@ def view(*free_mib: float) -> View:
     return View(gpus, [int(one * MIB) for one in free_mib])
 
 
-def decision(*placement: int, is_alone=False, must_evict=False) -> Decision:
-    return Decision(placement, is_alone, 512, 3 * GIB, 10 * GIB, must_evict, False)
+def decision(*placement: int, must_evict=False, **changes: object) -> Decision:
+    return Decision(placement, 512, 3 * GIB, 10 * GIB, must_evict, False, **changes)
 
 
 PREDICTED = "Ollama predicts 3.0 GiB for a with batch 512 and believes "
@@ -193,7 +198,7 @@ NOT_COUNTED = "what models take beyond their logs, or other processes took since
             BUG,
             (f"Really free are 3.0 GiB on GPU 4, less than Ollama believes: {NOT_COUNTED}.",),
         ),
-        ((4096,), (-5,), (), BUG, (f"Really free are 0 MiB on GPU 4, less than Ollama believes: {NOT_COUNTED}.",)),
+        ((4096,), (0,), (), BUG, (f"Really free are 0 MiB on GPU 4, less than Ollama believes: {NOT_COUNTED}.",)),
         # Alone on a GPU other than the first, a model is missed by the bug; on the first it is not.
         (
             (100, 4096),
@@ -212,7 +217,7 @@ NOT_COUNTED = "what models take beyond their logs, or other processes took since
         (
             (100, 4096),
             (100, 1024),
-            (runner(0, 1), runner(0)),
+            (runner(0, 1), runner(1, 0), runner(), runner(0)),
             BUG,
             (f"Really free are 1.0 GiB on GPU 5, less than Ollama believes: {NOT_COUNTED}.",),
         ),

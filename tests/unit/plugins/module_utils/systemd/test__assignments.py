@@ -104,6 +104,11 @@ def test_one_value_is_not_found_inside_another():
         ('A=1 "B=2', [("A", "1")]),
         ("A=1 B=\\q C=3", [("A", "1")]),
         ("A=1 B=\\x0", [("A", "1")]),
+        ("A=1 B=\\xg1", [("A", "1")]),
+        ("A=1 B=\\089", [("A", "1")]),
+        ("A=1 B=\\", [("A", "1")]),
+        ("A=\\x41\\x7a", [("A", "Az")]),
+        ("\tA=1  \n B=2 ", [("A", "1"), ("B", "2")]),
         ("A=1 B=\\000", [("A", "1")]),
         ("A=1 B=\\ud800", [("A", "1")]),
         ("A=1 B=\\777", [("A", "1")]),
@@ -151,6 +156,21 @@ def test_what_systemd_cannot_carry_is_refused_with_name_and_reason(name, value, 
         quote_assignment(name, value)
 
 
+@pytest.mark.parametrize(
+    ("codes", "carried"),
+    [
+        ((0x01, 0x08, 0x0A, 0x0B, 0x1F, 0x7F), False),
+        ((0x09, 0x20, 0x7E, 0x80, 0xA0), True),
+        ((0xD800, 0xDB40, 0xDFFF), False),
+        ((0xD7FF, 0xE000), True),
+        ((0xFDD0, 0xFDE0, 0xFDEF, 0xFFFE, 0xFFFF, 0x1FFFE, 0x1FFFF, 0x10FFFE, 0x10FFFF), False),
+        ((0xFDCF, 0xFDF0, 0xFFFD, 0x10000, 0x1FFFD, 0x10FFFD), True),
+    ],
+)
+def test_which_characters_systemd_carries(codes, carried):
+    assert [code for code in codes if (refusal("A", chr(code)) is None) is not carried] == []
+
+
 def test_the_longest_value_that_linux_passes_is_let_through():
     assert refusal("A", "x" * (ASSIGNMENT_LIMIT_BYTES - len("A=") - 1)) is None
     assert refusal("A", "x" * (ASSIGNMENT_LIMIT_BYTES - len("A="))) is not None
@@ -191,6 +211,14 @@ def test_lines_are_sorted_by_name():
         ("A=a # b\n", [(1, ("A", "a # b"))]),
         ("A=x\r\nB=y\r\n", [(1, ("A", "x")), (2, ("B", "y"))]),
         ("A=end\\", [(1, ("A", "end"))]),
+        ('A="end\\', [(1, ("A", "end"))]),
+        ('A="end', [(1, ("A", "end"))]),
+        ("A=\\x'y'\n", [(1, ("A", "x'y'"))]),
+        ('A="x"  y z  \n', [(1, ("A", "xy z"))]),
+        ("A= \\ \n", [(1, ("A", " "))]),
+        ("B", []),
+        ("B\r\nA=1", [(2, ("A", "1"))]),
+        ("# a = 1", []),
         ("", []),
     ],
 )
@@ -223,6 +251,8 @@ def test_odd_process_environments_do_no_harm():
         ("", True),
         ("  ", True),
         ("A=1", True),
+        (" A=1 B=2 ", True),
+        ("A=1 B=\\q", False),
         ("A= \t\"B=2 3\" 'C=\\n'", True),
         ('A=1 "B=2', False),
         ("A=1 B", False),

@@ -100,7 +100,7 @@ def test_a_state_folder_is_private_and_so_is_the_one_above_it(tmp_path, mode):
 
 def test_a_symbolic_link_is_not_written_through(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic"):
+    with pytest.raises(FileExistsError):
         write_file(str(tmp_path / "link"), "x", 0o600)
     assert not (tmp_path / "elsewhere").exists()
 
@@ -147,6 +147,21 @@ def test_what_may_still_be_written_and_what_is_not_ours_stays(tmp_path, name, ag
     os.utime(other, (then, then), follow_symlinks=False)
     replace_file(str(tmp_path / "file"), "new", 0o600)
     assert os.path.lexists(other)
+
+
+@pytest.mark.parametrize("other", [1, -1])
+def test_what_another_user_left_unfinished_stays(tmp_path, monkeypatch, other):
+    left = tmp_path / ".gpufleet-zz-gpufleet.conf.abcd1234.new"
+    left.write_text("x")
+    then = time.time() - ABANDONED_AFTER_SECONDS - 60
+    os.utime(left, (then, then))
+    user = os.geteuid()
+    with monkeypatch.context() as patched:
+        patched.setattr(_atomic_file.os, "geteuid", lambda: user + other)
+        replace_file(str(tmp_path / "file"), "new", 0o600)
+        assert left.exists()
+    replace_file(str(tmp_path / "file"), "new", 0o600)
+    assert not left.exists()
 
 
 def test_an_hour_is_long_enough_for_whoever_still_writes():

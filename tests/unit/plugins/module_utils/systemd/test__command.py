@@ -76,7 +76,13 @@ def test_a_command_that_ends_in_time_answers():
     script = "import os, sys; print(os.environ['LC_ALL']); sys.exit('no')"
     answer = finished_within([sys.executable, "-c", script], 30)
     assert answer == Completed(1, "C.UTF-8\n", "no\n")
-    assert finished_within(["/absent/program"], 30).return_code == 127
+    absent = finished_within(["/absent/program"], 30)
+    assert (absent.return_code, absent.stdout) == (127, "")
+    assert absent.stderr.startswith("there is no program /absent/program")
+
+
+def test_whoever_is_gone_is_missed_twice_a_second():
+    assert _command._POLL_S == 0.5
 
 
 def test_a_command_that_does_not_end_is_ended():

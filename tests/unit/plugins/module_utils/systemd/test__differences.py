@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._differences import (
+    activity_differences,
     added_settings,
     dropped_variables,
     file_differences,
     process_differences,
+    readable_secrets,
     server_differences,
+    under_other_names,
     unit_differences,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
@@ -113,6 +116,7 @@ def test_what_ollama_parsed_otherwise_is_named():
     [
         (None, {}, "it did not parse the value as meant, or the process was started before it was set"),
         ({"A": "1"}, {}, "its process does not have the value that is wanted"),
+        ({"A": "y"}, {}, "its process does not have the value that is wanted"),
         ({}, {"A": "A=x is no number"}, "its process does not have the value that is wanted"),
         ({"A": "x"}, {"A": "A=x is no number"}, "A=x is no number"),
         ({"A": "x"}, {}, "its process has the value that is wanted, and Ollama made something else of it"),
@@ -141,3 +145,51 @@ def test_what_somebody_added_to_our_drop_in_is_named_by_line_without_its_value()
     assert "secret" not in added.message
     (added,) = added_settings("/d", "[Service]\nCPUWeight=5\n")
     assert (added.variable, added.found) == ("", "CPUWeight")
+
+
+@pytest.mark.parametrize(
+    ("setting", "added"),
+    [
+        ("EnvironmentFile=/d/zz.env", []),
+        ("EnvironmentFile=/d/aa.env", ["EnvironmentFile"]),
+        ("EnvironmentFile=/z", ["EnvironmentFile"]),
+    ],
+)
+def test_our_own_environment_file_is_not_an_addition(setting, added):
+    assert [one.found for one in added_settings("/d/zz.conf", f"[Service]\n{setting}\n")] == added
+
+
+@pytest.mark.parametrize(
+    ("state", "refusals", "because", "message"),
+    [
+        ("active", ["it is masked"], "it failed", None),
+        ("activating", [], "", "ollama.service is activating, wanted active"),
+        ("inactive", [], "", "ollama.service is inactive, wanted active"),
+        ("failed", [], "it has no memory", "ollama.service is failed, wanted active: it has no memory"),
+        ("failed", ["it is masked", "it is a link"], "it has no memory", "it is masked"),
+    ],
+)
+def test_a_service_that_is_not_active_says_why(state, refusals, because, message):
+    found = activity_differences(UNIT, state, refusals, because)
+    expected = [] if message is None else [("process", "", state, "active", message)]
+    assert [(one.layer, one.variable, one.found, one.wanted, one.message) for one in found] == expected
+
+
+def test_a_difference_has_no_cause_unless_one_is_known():
+    (differs,) = file_differences("/d", {}, {"A": "1"})
+    assert (differs.to_dict()["cause"], differs.found, differs.wanted) == ("", None, "1")
+    (old,) = under_other_names("/d/zz.conf", ["/d/old.conf"])
+    assert (old.cause, old.found, old.wanted) == ("former name", "/d/old.conf", None)
+    (taken,) = process_differences(UNIT, {"A": "1"}, {"A": "2"}, {}, [], "its ExecStart")
+    assert taken.cause == "set at start"
+    assert "what starts it sets another value (its ExecStart)" in taken.message
+
+
+def test_secrets_that_others_can_read_are_named_one_by_one_and_by_file():
+    dropin = '[Service]\nEnvironment="A=1" "A_KEY=x" "B_KEY="\n'
+    found = readable_secrets("/d/zz.conf", dropin, exposed=True)
+    assert [(one.variable, one.found, one.wanted, one.cause) for one in found] == [
+        ("A_KEY", "********", "********", "exposed secret"),
+        ("", "readable", "private", "exposed secret"),
+    ]
+    assert [one.variable for one in readable_secrets("/d/zz.conf", dropin, exposed=False)] == ["A_KEY"]

@@ -30,7 +30,7 @@ class FakeSystemd:
 
     def __init__(self, complaint="", code=0, exists=True):
         self.complaint, self.code, self.exists = complaint, code, exists
-        self.asked, self.staged = [], []
+        self.asked, self.staged, self.modes = [], [], []
 
     def __call__(self, command):
         self.asked.append(command)
@@ -41,6 +41,7 @@ class FakeSystemd:
         path = os.path.join(directory, f"{UNIT}.d", name)
         with open(path, encoding="utf-8") as stream:
             self.staged.append(stream.read())
+        self.modes.append(os.stat(path).st_mode & 0o777)
         return Completed(self.code, "", self.complaint.replace("STAGED", path))
 
 
@@ -78,7 +79,7 @@ def test_the_dropin_is_verified_staged_alone_and_put_in_place(world):
     assert (outcome.changed, outcome.existed, outcome.exists, outcome.formers) == (True, False, True, 1)
     assert path(world).read_text() == f"{MARKER}\n{TEXT.format(1)}"
     assert path(world).stat().st_mode & 0o777 == 0o644
-    assert systemd.staged == [path(world).read_text()]
+    assert (systemd.staged, systemd.modes) == ([path(world).read_text()], [0o600])
     verify = systemd.asked[-1]
     assert verify[0] == "env"
     assert verify[1].startswith("SYSTEMD_UNIT_PATH=/")
@@ -123,9 +124,10 @@ def test_a_complaint_about_another_file_is_passed_on(world):
     assert path(world).exists()
 
 
-def test_without_the_verifier_nothing_is_written(world):
+@pytest.mark.parametrize("code", [126, 127])
+def test_without_the_verifier_nothing_is_written(world, code):
     with pytest.raises(DropinError, match="without systemd-analyze"):
-        apply(FakeSystemd("env: systemd-analyze: No such file", 127), content=TEXT.format(1))
+        apply(FakeSystemd("env: systemd-analyze: No such file", code), content=TEXT.format(1))
     assert not path(world).exists()
 
 
@@ -214,10 +216,29 @@ def test_a_rollback_undoes_the_last_change_once_and_older_ones_where_they_are_na
     assert (value(world), again.restored, again.changed) == ("A=2", False, False)
     assert "was taken back before; to go on, name an older one as gpufleet_rollout" in again.told
     assert f"({changes[1]}, {changes[0]})" in again.told
+    assert "to go on" not in apply(FakeSystemd(), "restored", rollout=changes[2]).told
     assert apply(FakeSystemd(), "restored", rollout=changes[0]).restored
     assert value(world) is None
     assert values((world / "state" / "withdrawn" / NAME).iterdir()) == ["A=1", "A=2", "A=3"]
     assert apply(FakeSystemd(), content=TEXT.format(4)).change == "change-00000004"
+
+
+def test_a_rollback_of_the_only_change_names_no_older_one(world):
+    apply(FakeSystemd(), content=TEXT.format(1))
+    assert apply(FakeSystemd(), "restored").restored
+    again = apply(FakeSystemd(), "restored")
+    assert (again.restored, again.told.endswith(" was taken back before.")) == (False, True)
+
+
+def test_a_version_from_before_changes_had_numbers_is_numbered_when_it_is_taken_back(world):
+    former = world / "state" / "former" / NAME
+    former.mkdir(parents=True)
+    (former / "20260101T000000.000000Z.conf").write_text(f'{MARKER}\n[Service]\nEnvironment="A=1"\n')
+    path(world).parent.mkdir(parents=True)
+    path(world).write_text(f'{MARKER}\n[Service]\nEnvironment="A=2"\n')
+    assert apply(FakeSystemd(), "restored").restored
+    assert value(world) == "A=1"
+    assert [file.name for file in (world / "state" / "withdrawn" / NAME).iterdir()] == ["change-00000001.conf"]
 
 
 def test_where_nothing_is_known_a_rollback_leaves_all_as_it_is_and_says_so(world):
@@ -259,8 +280,10 @@ def test_a_clock_that_was_ahead_changes_no_order(world):
 def test_what_a_killed_run_left_unproven_can_be_taken_back_and_what_is_proven_not(world):
     made = apply(FakeSystemd(), content=TEXT.format(1)).change
     assert apply(FakeSystemd(), content=TEXT.format(1)).change == made
-    assert apply(FakeSystemd(), "proven", taken_back="change-00000009").change == made
-    assert apply(FakeSystemd(), "proven", taken_back=made).change == ""
+    for other in ("change-00000009", "change-00000000", ""):
+        assert apply(FakeSystemd(), "proven", taken_back=other).change == made
+    seen = apply(FakeSystemd(), "proven", taken_back=made)
+    assert (seen.change, seen.changed, seen.restored, seen.superseded, seen.diff) == ("", False, False, False, "")
     assert apply(FakeSystemd(), content=TEXT.format(1)).change == ""
     second = apply(FakeSystemd(), content=TEXT.format(2)).change
     apply(FakeSystemd(), "restored", taken_back=second)
@@ -270,15 +293,18 @@ def test_what_a_killed_run_left_unproven_can_be_taken_back_and_what_is_proven_no
 def test_a_drop_in_is_unproven_until_a_run_has_seen_the_service_healthy_on_it(world):
     where = _place.place(UNIT, "system", NAME, str(world / "etc"), str(world / "state"))
     assert not _place.is_unproven(where)
-    made = apply(FakeSystemd(), content=TEXT.format(1)).change
+    first = apply(FakeSystemd(), content=TEXT.format(1))
+    made = first.change
+    # A change is told by its name; a way back has none.
+    assert not first.unproven
     assert _place.is_unproven(where)
     apply(FakeSystemd(), "proven", taken_back=made, check_mode=True)
     assert _place.is_unproven(where)
     apply(FakeSystemd(), "proven", taken_back=made)
     assert not _place.is_unproven(where)
-    apply(FakeSystemd(), "restored")
+    assert apply(FakeSystemd(), "restored").unproven
     assert _place.is_unproven(where)
-    apply(FakeSystemd(), "proven")
+    assert not apply(FakeSystemd(), "proven").unproven
     assert not _place.is_unproven(where)
     # Of a change whose former version is gone nothing can be taken back, and so nothing is to be proven.
     apply(FakeSystemd(), content=TEXT.format(2))
@@ -348,7 +374,9 @@ def test_folders_have_their_modes_whatever_the_umask(world):
         apply(FakeSystemd(), content=TEXT.format(2))
     finally:
         os.umask(before)
-    assert {file.stat().st_mode & 0o777 for file in (world / "state").rglob("*") if file.is_dir()} == {0o700}
+    kept = list((world / "state").rglob("*"))
+    assert {file.stat().st_mode & 0o777 for file in kept if file.is_dir()} == {0o700}
+    assert {file.stat().st_mode & 0o777 for file in kept if file.is_file()} == {0o600}
 
 
 def test_each_change_can_be_taken_back_by_its_name(world):
@@ -498,9 +526,10 @@ def test_secrets_lie_in_a_file_that_its_owner_alone_may_read(world):
     assert not apply(systemd, content=TEXT_WITH_BOTH.format(1, "hunter2")).changed
 
 
-def test_another_secret_is_a_change_that_shows_without_it(world):
+@pytest.mark.parametrize("other", ["hunter1", "hunter3"])
+def test_another_secret_is_a_change_that_shows_without_it(world, other):
     apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter2"))
-    outcome = apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, "hunter3"))
+    outcome = apply(FakeSystemd(), content=TEXT_WITH_BOTH.format(1, other))
     assert outcome.changed
     assert 'HF_TOKEN="********"  # another value than before' in outcome.diff
     assert "hunter" not in outcome.diff
@@ -662,3 +691,48 @@ def test_the_last_20_rollouts_are_known(tmp_path):
     where = _dropin.place(UNIT, "system", NAME, str(tmp_path), str(tmp_path))
     names = [f"change-{number:08d}+r-{number}" for number in range(1, 26)]
     assert _dropin._rollouts(where, names) == [f"r-{number}" for number in range(6, 26)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "entries"),
+    [
+        (["# a", "B=1", "; c", "D=2"], ["# a", "B=1", "; c", "D=2"]),
+        (["A=1 \\", "# why", " B=2", "C=3"], ["A=1 \\\n# why\n B=2", "C=3"]),
+        (["A=1 \\", "\t; why \\", " B=2 \\", " C=3"], ["A=1 \\\n\t; why \\\n B=2 \\\n C=3"]),
+        (["A=1 \\"], ["A=1 \\"]),
+    ],
+)
+def test_lines_that_are_continued_are_shown_with_what_continues_them(lines, entries):
+    assert list(_dropin._entries(lines)) == entries
+
+
+@pytest.fixture
+def three_steps(tmp_path):
+    """Two drop-ins that are to be written, and between them one that is to be removed."""
+    where = _dropin.place(UNIT, "system", "b.conf", str(tmp_path), str(tmp_path))
+    return [
+        _dropin.FileChange(where.named("a.conf"), "a before", "a after"),
+        _dropin.FileChange(where, "b before", None),
+        _dropin.FileChange(where.named("c.conf"), None, "c after"),
+    ]
+
+
+def test_what_is_to_be_there_is_written_before_anything_is_removed(three_steps, monkeypatch):
+    done = []
+    monkeypatch.setattr(_dropin, "_replace", lambda path, before, after: done.append((path[-6:], before, after)))
+    _dropin._replace_all(three_steps)
+    assert done == [("a.conf", "a before", "a after"), ("c.conf", None, "c after"), ("b.conf", "b before", None)]
+
+
+def test_where_one_file_cannot_be_changed_the_others_are_put_back_the_last_first(three_steps, monkeypatch):
+    done = []
+
+    def replace(path, before, after):
+        done.append((path[-6:], before, after))
+        if path.endswith("b.conf") or (path.endswith("c.conf") and after is None):
+            raise DropinError("a full disk")
+
+    monkeypatch.setattr(_dropin, "_replace", replace)
+    with pytest.raises(DropinError, match="a full disk"):
+        _dropin._replace_all(three_steps)
+    assert done[3:] == [("c.conf", "c after", None), ("a.conf", "a after", "a before")]

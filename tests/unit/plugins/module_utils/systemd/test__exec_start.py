@@ -11,6 +11,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._exec_star
     conflicts,
     decisions,
     scripts,
+    sourced,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     DROP_IN,
@@ -48,6 +49,10 @@ def decided(files, texts=None, wanted=("A", "B")):
         ("/bin/bash -lc 'export A=9; exec ollama serve'", ["A"]),
         ("/bin/bash -c -e 'export A=9; exec ollama serve'", ["A"]),
         ("/bin/bash -o pipefail +e --login -c 'A=9 exec ollama serve'", ["A"]),
+        ("/bin/bash -o pipefail -c 'A=9 exec ollama serve'", ["A"]),
+        ("/bin/bash -c 'A=9 exec ollama serve' B=1", ["A"]),
+        ("/bin/bash +c 'A=9 exec ollama serve'", []),
+        ("/bin/bash", []),
         ("/bin/bash --norc -e", []),
         ("/bin/bash -c", []),
         ("/usr/bin/nice -n 5 /usr/bin/env A=9 /usr/bin/ollama serve", ["A"]),
@@ -58,6 +63,9 @@ def decided(files, texts=None, wanted=("A", "B")):
         ("env -S 'A=9 ollama serve'", ["A"]),
         ("env '-SB=9 -u A' ollama serve", ["A", "B"]),
         ("env '--split-string=A=9' B=1 ollama serve", ["A", "B"]),
+        ("env -S A=9 B=1 ollama serve", ["A", "B"]),
+        ("env -S -u A ollama serve", ["A"]),
+        ("env C=1 env A=1 nice /usr/bin/env B=1 ollama serve", ["A", "B"]),
         ("env -S", []),
         ("/bin/bash -c 'export A=9; unset B; exec ollama serve'", ["A", "B"]),
         ("/bin/sh -c 'A=${A:-1} exec ollama serve'", []),
@@ -81,7 +89,7 @@ def test_an_empty_command_takes_those_before_it_back():
 @pytest.mark.parametrize(
     "command",
     [
-        *("/opt/run.sh serve", "env C=1 /opt/run.sh", "/bin/bash -e /opt/run.sh"),
+        *("/opt/run.sh serve", "env C=1 /opt/run.sh", "/bin/bash -e /opt/run.sh", "/bin/bash --norc /opt/run.sh"),
         *("nice -n 5 /opt/run.sh", "chrt -b 0 bash /opt/run.sh"),
     ],
 )
@@ -90,6 +98,27 @@ def test_a_script_is_looked_into(command):
     assert scripts(commands(files)) == ["/opt/run.sh"]
     text = "#!/bin/sh\n# A=1\nexport A=9\nif [ x = y ]; then B=2; fi\nexec ollama serve\n"
     assert decided(files, {"/opt/run.sh": text}) == [("A", "/opt/run.sh", 3), ("B", "/opt/run.sh", 4)]
+
+
+@pytest.mark.parametrize(
+    ("command", "script"),
+    [
+        ("/bin/bash -c 'set -a; source /etc/o.env; ollama serve'", ""),
+        ("/bin/sh -c '. /etc/o.env && exec ollama serve'", ""),
+        ("/bin/sh -c '[ -r /etc/o.env ] && . \"/etc/o.env\"; ollama serve'", ""),
+        ("/opt/run.sh", "#!/bin/sh\nset -a\n. /etc/o.env\nexec ollama serve\n"),
+    ],
+)
+def test_a_file_that_a_shell_or_a_script_reads_in_is_looked_into(command, script):
+    started, texts = commands([unit(command)]), {"/opt/run.sh": script}
+    assert sourced(started, texts) == ["/etc/o.env"]
+    texts["/etc/o.env"] = "# B=1\nA=9\n"
+    assert decided([unit(command)], texts) == [("A", "/etc/o.env", 2)]
+
+
+@pytest.mark.parametrize("line", ["# . /etc/o.env", "cat /etc/o.env", "./etc/o.env", "source o.env", "echo resource /etc/o.env"])
+def test_a_file_that_is_only_named_is_not_read_in(line):
+    assert sourced(commands([unit("/opt/run.sh")]), {"/opt/run.sh": f"#!/bin/sh\n{line}\n"}) == []
 
 
 @pytest.mark.parametrize(

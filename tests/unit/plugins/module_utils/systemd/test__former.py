@@ -81,9 +81,30 @@ def test_a_version_can_be_forgotten(directory):
     assert texts(directory) == ["one"]
 
 
+def test_a_version_that_was_just_kept_stays_however_old_it_is(directory):
+    keep(directory, "1", "2", "3")
+    _former.forget(directory, _former.change_name(1, ""))
+    _former.keep(directory, _former.change_name(1, ""), "1 again", 1)
+    assert texts(directory) == ["1 again", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("r-1", True), ("R", True), ("", False), ("-r", False), ("a" * 64, True), ("a" * 65, False)],
+)
+def test_which_names_a_rollout_may_have(name, is_one):
+    assert _former.is_rollout(name) is is_one
+
+
+@pytest.mark.parametrize(("name", "is_one"), [("change-00000001", True), ("20260101T000000.000000Z", True), ("r-1", False)])
+def test_which_names_are_those_of_changes(name, is_one):
+    assert _former.is_change(name) is is_one
+
+
+@pytest.mark.parametrize("mine_wrote", ["mine\n", None])
 @pytest.mark.parametrize("replaced", [None, "before\n"])
-def test_a_change_hands_over_what_it_replaced_to_the_next(directory, replaced):
-    keep(directory, replaced, "mine\n", "theirs\n")
+def test_a_change_hands_over_what_it_replaced_to_the_next(directory, replaced, mine_wrote):
+    keep(directory, replaced, mine_wrote, "theirs\n")
     mine, theirs, last = _former.changes(directory)
     _former.hand_over(_former.former(directory, mine), _former.former(directory, theirs))
     assert _former.changes(directory) == [theirs, last]

@@ -10,11 +10,13 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _inspection, _show
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._inspection import inspect, listening
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._process import Socket
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secret_file import MARKER
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show import Completed, Manager
 
@@ -39,7 +41,7 @@ class World:
             "Environment": "",
         }
         monkeypatch.setattr(
-            _inspection, "dropin_base_directory", lambda scope, runtime=False: str(root / "etc")
+            _inspection, "dropin_base_directory", lambda scope, runtime: str(root / ("run" if runtime else "etc"))
         )
         monkeypatch.setattr(_inspection, "state_directory", lambda scope, unit: str(root / "state"))
         self.write("lib/ollama.service", "[Service]\nEnvironment=PATH=/bin\nExecStart=/bin/ollama serve\n")
@@ -57,10 +59,14 @@ class World:
         return self.dropin(NAME, f"{MARKER}\n{text}")
 
     def look(self, content=None, environment=(), foreseen=None):
+        return inspect(self.run, self.manager(environment), UNIT, NAME, content, foreseen=foreseen)
+
+    def run(self, command):
         shown = {**self.properties, "MainPID": self.pid, "FragmentPath": self.root / "lib" / "ollama.service"}
-        text = "".join(f"{name}={value}\n" for name, value in shown.items())
-        manager = Manager("system", 252, (str(self.root / "etc"), str(self.root / "lib")), environment)
-        return inspect(lambda command: Completed(0, text, ""), manager, UNIT, NAME, content, foreseen=foreseen)
+        return Completed(0, "".join(f"{name}={value}\n" for name, value in shown.items()), "")
+
+    def manager(self, environment=()):
+        return Manager("system", 252, (str(self.root / "etc"), str(self.root / "lib")), environment)
 
 
 @pytest.fixture
@@ -77,6 +83,8 @@ def running(world):
         process = subprocess.Popen(["/bin/sleep", "60"], env=environment)
         processes.append(process)
         world.pid = process.pid
+        while environment and not Path(f"/proc/{process.pid}/environ").read_bytes():
+            time.sleep(0.001)
 
     yield start
     for process in processes:
@@ -110,9 +118,26 @@ def test_every_variable_with_its_place(world):
 
 
 def test_a_specifier_has_the_value_that_systemd_gave_it(world):
-    world.dropin("a.conf", "[Service]\nEnvironment=A=%h/x\n")
-    world.properties["Environment"] = "A=/root/x"
-    assert world.look().to_dict()["variables"]["A"]["value"] == "/root/x"
+    literal = world.write("env", "D=%h\n")
+    world.dropin("a.conf", f"[Service]\nEnvironment=A=%h/x B=1 C=%h\nEnvironmentFile={literal}\n")
+    world.write("lib/ollama.service", "[Service]\nEnvironment=E=%h\n")
+    world.properties["Environment"] = "A=/root/x B=2 D=/root E=/root"
+    values = {name: one["value"] for name, one in world.look().to_dict()["variables"].items()}
+    # What systemd has not read yet stays as it is written, and in an environment file a % is one.
+    assert values == {"A": "/root/x", "B": "1", "C": "%h", "D": "%h", "E": "/root"}
+
+
+def test_our_dropin_lies_where_the_next_boot_keeps_it_unless_it_is_said_to_be_for_this_one(world):
+    sights = [_inspection.look(world.run, world.manager(), UNIT, NAME, *runtime) for runtime in ((), (False,), (True,))]
+    assert [sight.where.path.split("/")[-3] for sight in sights] == ["etc", "etc", "run"]
+
+
+@pytest.mark.parametrize(
+    ("in_sync", "conflicts", "refusals", "planned"),
+    [(True, [], [], True), (False, [], [], False), (True, [1], [], False), (True, [], [1], False)],
+)
+def test_there_is_nothing_to_apply_where_all_is_in_sync_and_nothing_is_in_the_way(in_sync, conflicts, refusals, planned):
+    assert _inspection.as_planned({"in_sync": in_sync, "conflicts": conflicts, "refusals": refusals}) is planned
 
 
 def test_nothing_differs_when_every_layer_has_it(world, running):
@@ -122,7 +147,23 @@ def test_nothing_differs_when_every_layer_has_it(world, running):
     found = world.look(WANTED)
     assert found.differences == ()
     assert found.process_differs == []
-    assert found.to_dict()["main_pid"] == world.pid
+    told = found.to_dict()
+    assert (told["main_pid"], told["in_sync"], told["as_planned"]) == (world.pid, True, True)
+    running({"A": "4", "PATH": "/bin"})
+    told = world.look(WANTED).to_dict()
+    assert (told["in_sync"], told["as_planned"], bool(told["differences"])) == (False, False, True)
+
+
+def test_a_service_that_does_not_run_has_no_process(world):
+    told = world.look(WANTED).to_dict()
+    assert (told["main_pid"], told["children"], told["process_environment"], told["process_differs"]) == (None, [], None, [])
+
+
+def test_the_children_are_the_processes_beside_the_main_one(world, running, monkeypatch):
+    running({})
+    found = [_inspection.Process(world.pid + more, (str(more),), 0) for more in (-1, 0, 1)]
+    monkeypatch.setattr(_inspection, "unit_processes", lambda pid: found if pid == world.pid else [])
+    assert [child["command"] for child in world.look().to_dict()["children"]] == [["-1"], ["1"]]
 
 
 def test_all_layers_are_compared(world, running):
@@ -131,10 +172,11 @@ def test_all_layers_are_compared(world, running):
     assert layers(world.look(WANTED)) == [("file", "A"), ("unit", "A"), ("unit", ""), ("process", "A")]
 
 
-def test_a_process_that_was_not_restarted_differs_from_its_own_unit(world, running):
+@pytest.mark.parametrize("before", ["2", "4"])
+def test_a_process_that_was_not_restarted_differs_from_its_own_unit(world, running, before):
     world.ours(WANTED)
     world.properties["Environment"] = "PATH=/bin A=3"
-    running({"A": "2", "PATH": "/bin"})
+    running({"A": before, "PATH": "/bin"})
     found = world.look(WANTED)
     assert layers(found) == [("process", "A")]
     assert found.to_dict()["process_differs"] == ["A"]
@@ -213,14 +255,8 @@ def test_refusals(world, monkeypatch):
     world.properties.update(LoadState="bad-setting", LoadError="org.freedesktop.systemd1.BadUnitSetting")
     assert "(org.freedesktop.systemd1.BadUnitSetting)" in world.look().refusals[0]
     world.properties["LoadState"] = "not-found"
-    monkeypatch.setattr(_inspection, "pids", lambda: [7])
-    monkeypatch.setattr(_inspection, "process_name", lambda pid: "ollama")
-    monkeypatch.setattr(_inspection, "container_of", lambda pid: None)
-    assert (
-        world.look(WANTED).refusals[0].startswith("there is no ollama.service on this host: install Ollama")
-    )
-    monkeypatch.setattr(_inspection, "container_of", lambda pid: "/docker/abc")
-    assert "Ollama runs in a container (pid 7, /docker/abc)" in world.look(WANTED).refusals[0]
+    monkeypatch.setattr(_inspection, "missing", lambda unit, scope: f"{scope} has no {unit}")
+    assert world.look(WANTED).refusals == ("system has no ollama.service",)
     assert world.look(WANTED).differences == ()
 
 
@@ -231,10 +267,12 @@ def test_a_file_that_another_run_of_ours_wrote_is_not_to_be_edited(world):
     assert f"wait until that run has ended, or remove {path} if it was killed" in conflict.message
 
 
-def test_a_unit_that_only_starts_a_container_is_refused(world, running, monkeypatch):
-    running({})
-    monkeypatch.setattr(_inspection, "process_name", lambda pid: "conmon")
-    assert "runs its program in a container (conmon, pid" in world.look().refusals[0]
+def test_a_unit_that_only_starts_a_container_is_refused(world, tmp_path):
+    script = tmp_path / "start.sh"
+    script.write_text("#!/bin/sh\ndocker run ollama/ollama\n")
+    for start in ("/usr/bin/docker start -a ollama", str(script)):
+        world.write("lib/ollama.service", f"[Service]\nExecStart={start}\n")
+        assert "runs its program in a container (docker)" in world.look().refusals[0]
 
 
 def test_a_file_of_our_name_by_somebody_else_is_refused(world):
@@ -245,7 +283,7 @@ def test_a_file_of_our_name_by_somebody_else_is_refused(world):
 def test_what_cannot_be_read_is_a_problem_and_no_crash(world, monkeypatch):
     world.pid = 2**22 + 1
     assert f"process {world.pid} of ollama.service cannot be read" in world.look().problems[0]
-    monkeypatch.setattr(_inspection, "process_environment", lambda pid: fail(PermissionError()))
+    monkeypatch.setattr(_inspection, "server_environment", lambda pid: fail(PermissionError()))
     assert "may not be read: run as root (become)" in world.look().problems[0]
     world.pid = 0
     (world.root / "lib" / "ollama.service").unlink()
@@ -276,7 +314,7 @@ def test_two_names_of_one_service_have_one_id_and_other_services_have_others(wor
 
 def test_a_process_that_ends_meanwhile_is_looked_for_again(world, running, monkeypatch):
     running({"A": "3"})
-    real = _inspection.process_environment
+    real = _inspection.server_environment
     answers = [OSError(3, "No such process"), None]
 
     def read(pid):
@@ -285,7 +323,7 @@ def test_a_process_that_ends_meanwhile_is_looked_for_again(world, running, monke
             raise failure
         return real(pid)
 
-    monkeypatch.setattr(_inspection, "process_environment", read)
+    monkeypatch.setattr(_inspection, "server_environment", read)
     found = world.look(WANTED)
     assert (found.process, found.problems, answers) == ({"A": "3"}, (), [])
 
@@ -295,6 +333,13 @@ def test_an_environment_file_that_cannot_be_read_is_a_problem(world, monkeypatch
     assert world.look().problems == (
         "an environment file cannot be read: broken; run as root (become)",
     )
+    told = world.look(WANTED).to_dict()
+    assert (told["problems"], told["unseen"]) == ([*world.look().problems], [*world.look().problems])
+    # What was not seen may be anything.
+    world.properties["Environment"] = "A=3"
+    world.ours(WANTED)
+    told = world.look(WANTED).to_dict()
+    assert (told["differences"], told["in_sync"]) == ([], False)
 
 
 def test_a_state_folder_that_cannot_be_read_is_taken_for_empty(world, monkeypatch):
@@ -304,6 +349,15 @@ def test_a_state_folder_that_cannot_be_read_is_taken_for_empty(world, monkeypatc
 
 def test_a_unit_without_processes_listens_nowhere(world):
     assert listening(world.look()) == []
+
+
+def test_a_unit_listens_where_its_own_processes_do(world, monkeypatch):
+    sockets = [
+        Socket("::", 11434, listening, "::", 0, port, pid)
+        for port, listening, pid in ((1, True, 7), (2, True, None), (3, False, 7), (4, False, None))
+    ]
+    monkeypatch.setattr(_inspection, "tcp_sockets", lambda owners: sockets)
+    assert listening(world.look()) == [{"address": "::", "port": 11434, "pid": 7}]
 
 
 WANTED_WITH_BOTH = '[Service]\nEnvironment="A=3"\nEnvironment="HF_TOKEN=hunter2"\n'
@@ -392,6 +446,9 @@ def test_a_dropin_of_ours_under_a_former_name_is_still_in_force_and_no_conflict(
         assert f"{old} was written by gpufleet.ollama before our drop-in was to be" in found.differences[0].message
         assert layers(found) == [("file", ""), ("process", "B")]
         assert found.conflicts == ()
+        # It counts as long as it lies there, and not for who wants to foresee what ours would make of the unit.
+        assert "B" in found.variables
+        assert "B" not in world.look(None, foreseen={"A": False}).variables
         os.unlink(old)
 
 
@@ -433,6 +490,9 @@ def test_a_process_that_was_started_after_the_file_and_has_another_value_names_w
         ("active", "enabled", False, 0),
         ("active", "disabled", False, 1),
         ("active", "static", False, 0),
+        ("active", "bad", False, 0),
+        ("activating", "disabled", False, 0),
+        ("reloading", "disabled", False, 0),
         ("inactive", "enabled", False, 0),
         ("inactive", "disabled", True, 0),
         ("failed", "disabled", False, 0),
@@ -457,7 +517,7 @@ def test_a_process_that_has_ended_is_looked_for_three_times(monkeypatch, gone_ti
         return {"A": str(pid)}
 
     monkeypatch.setattr(_inspection, "unit_state", lambda *_asked: SimpleNamespace(main_pid=7))
-    monkeypatch.setattr(_inspection, "process_environment", environment)
+    monkeypatch.setattr(_inspection, "server_environment", environment)
     monkeypatch.setattr(_inspection.time, "sleep", slept.append)
     problems = []
     _state, found = _inspection._state_and_process(None, "system", "o.service", problems)
@@ -476,3 +536,36 @@ def test_a_process_is_newer_than_a_file_by_a_tick_at_least(monkeypatch, started_
         found = _inspection._started_since(SimpleNamespace(started_at_s=started_at_s), where, ())
         monkeypatch.undo()
         assert found == by
+
+
+@pytest.mark.parametrize(
+    ("stats", "by"),
+    [
+        ({}, ""),
+        ({"/d/zz.env": 100.0}, "its ExecStart"),
+        ({"/d/zz.env": 300.0}, ""),
+        ({"/d/zz.conf": 100.0, "/d/zz.env": 300.0}, ""),
+        ({"/d/zz.conf": 300.0, "/d/zz.env": 100.0}, ""),
+        ({"/d/zz.conf": None, "/d/zz.env": 100.0}, ""),
+    ],
+)
+def test_a_process_is_newer_than_both_files_of_ours_that_are_there(monkeypatch, stats, by):
+    def stat(path):
+        if path not in stats:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        if stats[path] is None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return SimpleNamespace(st_mtime=stats[path], st_ctime=stats[path])
+
+    monkeypatch.setattr(_inspection.os, "stat", stat)
+    found = _inspection._started_since(SimpleNamespace(started_at_s=200.0), SimpleNamespace(path="/d/zz.conf"), ())
+    monkeypatch.undo()
+    assert found == by
+
+
+def test_the_last_command_that_starts_a_service_is_named(monkeypatch):
+    commands = [SimpleNamespace(file=f"/u{number}", line=number) for number in (1, 2, 3)]
+    monkeypatch.setattr(_inspection.os, "stat", lambda path: SimpleNamespace(st_mtime=1.0, st_ctime=1.0))
+    found = _inspection._started_since(SimpleNamespace(started_at_s=2.0), SimpleNamespace(path="/d/zz.conf"), commands)
+    monkeypatch.undo()
+    assert found == "ExecStart in /u3:3"

@@ -68,16 +68,67 @@ def test_what_was_written_before_a_mark_is_found_by_the_index(journalctl):
     assert found.parts[1:3] == (("begun", "early", "loaded", "after"), ("begun", "late", "loaded", "after"))
 
 
-def test_of_two_marks_that_stand_close_each_has_its_own_place(journalctl):
+@pytest.mark.parametrize("moments", ["7 6", "8 6"])
+def test_of_two_marks_that_stand_close_each_has_its_own_place(journalctl, moments):
     both = r"printf 'after\nloaded\nlate\nbegun\nloaded\nearly\nbegun\nolder\n'"
-    journalctl("yes newest", moments="7 6", place=both)
+    journalctl("yes newest", moments=moments, place=both)
     found = parts_of_invocation(RUN, ["loaded"], "begun", newest_bytes=1000)
     assert found.parts[1:3] == (("begun", "early", "loaded"), ("begun", "late", "loaded", "after"))
+
+
+def test_a_mark_whose_place_was_not_read_has_none(journalctl):
+    journalctl("yes newest", moments="7 6", place=r"printf 'loaded\nlate\nbegun\nolder\n'")
+    found = parts_of_invocation(RUN, ["loaded"], "begun", newest_bytes=1000)
+    assert found.parts[1:3] == ((), ("begun", "late", "loaded"))
+
+
+def test_before_a_mark_no_more_is_read_than_where_its_place_begins(journalctl, monkeypatch):
+    monkeypatch.setattr(_journal_parts, "_PATIENCE_SECONDS", 30)
+    journalctl("yes newest", moments="7", place=r"printf 'loaded\nlate\nbegun\nolder\n'; sleep 60")
+    began = time.monotonic()
+    assert parts_of_invocation(RUN, ["loaded"], "begun", newest_bytes=1000).parts[1] == ("begun", "late", "loaded")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("end", ["", r"\n"])
+def test_the_last_line_of_a_short_journal_counts_however_it_ends(journalctl, end):
+    journalctl(rf"printf 'b\na{end}'")
+    assert parts_of_invocation(RUN).parts == (("a", "b"),)
 
 
 def test_a_mark_among_the_newest_is_not_read_again(journalctl):
     journalctl("echo loaded; yes newest", moments="7")
     assert len(parts_of_invocation(RUN, ["loaded"], "begun", newest_bytes=1000).parts) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "newest", "parts"),
+    [
+        ("a b c d", "c d e", [("a", "b"), ("c", "d", "e")]),
+        ("a b a b", "a b a b", [(), ("a", "b", "a", "b")]),
+        ("a b", "c d", [("a", "b"), ("c", "d")]),
+        ("a c", "c c d", [("a",), ("c", "c", "d")]),
+        ("a a a", "a b", [("a", "a"), ("a", "b")]),
+    ],
+)
+def test_lines_that_are_among_the_first_and_the_newest_come_once(journalctl, first, newest, parts):
+    lines = r"\n".join(reversed(newest.split()))
+    journalctl(f"printf '{lines}\\n'; yes older", r"printf '{}\ncut'".format(r"\n".join(first.split())))
+    size = len(newest) + 4
+    assert list(parts_of_invocation(RUN, newest_bytes=size).parts) == parts
+
+
+def test_a_mark_among_the_first_lines_is_not_read_again(journalctl):
+    journalctl("yes newest", r"printf 'begun\nloaded\ncut'", moments="8 5")
+    found = parts_of_invocation(RUN, ["loaded"], "begun", newest_bytes=1000)
+    assert [part[:3] for part in found.parts[:-1]] == [("begun", "loaded"), ("begun", "late", "loaded")]
+
+
+def test_a_line_that_comes_again_and_again_is_held_against_the_newest_some_times(monkeypatch):
+    before = _journal_parts._before
+    assert before(["a"] * 63 + ["a", "b"], ["a", "b", "c"]) == ("a",) * 63
+    assert before(["a"] * 64 + ["a", "b"], ["a", "b", "c"]) == (*["a"] * 65, "b")
+    assert before(["a"], []) == ("a",)
 
 
 def test_of_marks_without_end_some_are_read(journalctl, monkeypatch):
@@ -104,7 +155,8 @@ def test_so_much_is_read_whatever_time_it_takes(journalctl):
 @pytest.mark.parametrize("invocation", ["", "-f", "0" * 31, "0" * 32 + "\n"])
 def test_what_is_no_invocation_is_not_handed_to_journalctl(journalctl, invocation):
     journalctl("yes newest")
-    assert parts_of_invocation(invocation).is_empty
+    found = parts_of_invocation(invocation)
+    assert (found.is_empty, found.is_whole) == (True, True)
 
 
 def test_a_missing_journalctl_is_an_empty_journal(tmp_path, monkeypatch):

@@ -75,7 +75,9 @@ def test_secrets_that_others_can_read_are_exposed(where, mode, exposed):
     assert is_exposed(where) is exposed
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "{", '{"change": "x"}', '{"change": "", "digests": 3, "proven": true}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", "{", "[" * 100_000, '{"change": "x"}', '{"change": "", "digests": 3, "proven": true}']
+)
 def test_a_record_that_is_none_says_nothing(where, text):
     write(where.record_path, text)
     assert read_record(where) is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd import _programs
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._programs import (
     changeable_part,
     program,
@@ -33,6 +34,16 @@ def test_what_only_we_can_change_has_no_such_part(way):
     assert changeable_part(str(way / "a/b/tool")) is None
     assert changeable_part(str(way / "links/link/../b/tool")) is None
     assert changeable_part("/bin/sh") is None
+
+
+def test_a_user_trusts_root(monkeypatch):
+    monkeypatch.setattr(_programs.os, "geteuid", lambda: 12345)
+    assert changeable_part("/bin/sh") is None
+
+
+def test_a_sticky_file_is_changed_by_whoever_may_write_it(way):
+    (way / "a/b/tool").chmod(0o1777)
+    assert changeable_part(str(way / "a/b/tool")) == str(way / "a/b/tool")
 
 
 def test_a_sticky_folder_in_which_all_may_write_is_none(way):
@@ -87,7 +98,11 @@ def test_40_links_are_followed_as_by_linux(way, count, is_followed):
 
 
 def test_a_program_is_looked_for_in_path_past_those_that_others_can_change(way, monkeypatch):
-    monkeypatch.setenv("PATH", f"relative::{way}/none:{way}/a/b:{way}/links/link")
+    (way / "none").mkdir()
+    (way / "none" / "tool").write_text("not to be run")
+    (way / "folder" / "tool").mkdir(parents=True)
+    monkeypatch.chdir(way / "a")
+    monkeypatch.setenv("PATH", f"b::{way}/absent:{way}/none:{way}/folder:{way}/a/b:{way}/links/link")
     assert program("tool") == f"{way}/a/b/tool"
     (way / "a" / "b").chmod(0o777)
     with pytest.raises(FileNotFoundError, match="others than root can change") as refused:

@@ -30,6 +30,8 @@ REFERENCE = "EnvironmentFile=/etc/systemd/system/o.service.d/zz.env"
         (['Environment="A=1" A_KEY=x B=%n'], ['Environment="A=1" "B=%n"', REFERENCE], {"A_KEY": "x"}),
         (["Environment=A_KEY=x", "Environment=B_KEY=100%%"], [REFERENCE], {"A_KEY": "x", "B_KEY": "100%"}),
         (["Environment=A_KEY=x", "LimitNOFILE=1"], [REFERENCE, "LimitNOFILE=1"], {"A_KEY": "x"}),
+        ([r'Environment="A=a\"b\\c\nd" A_KEY=x'], [r'Environment="A=a\"b\\c\nd"', REFERENCE], {"A_KEY": "x"}),
+        (["Environment=A_KEY=x", "Environment=A_KEY="], ["Environment=A_KEY="], None),
         (
             ["Environment=A=1 \\", "# why", "  A_KEY=x", "B=2"],
             ['Environment="A=1"', REFERENCE, "B=2"],

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._secrets i
     masked,
     masked_command,
     masked_environment,
+    masked_option,
     masked_text,
     redacted,
     secret_values,
@@ -27,11 +28,11 @@ OF_SECRETS = """
     OPENAI_API_KEY HF_TOKEN CLIENT_SECRET DB_PASSWORD db_passwd AWS_CREDENTIALS LLAMA_API_KEY API_KEYS API_KEY_2 apiKey HFTOKEN
     AWS_ACCESS_KEY_ID MYSECRETVALUE DB_PASS PGPASS MYSQL_PWD SMTP_PASS PASSPHRASE GPG_PASSPHRASE AUTHORIZATION AUTH_HEADER
     BASIC_AUTH BEARER JWT COOKIE GITHUB_PAT DSN SENTRY_DSN OTEL_EXPORTER_OTLP_HEADERS PRIVATE SESSION_ID SLACK_WEBHOOK_URL
-    AZURE_CONNECTION_STRING OLLAMA_API_KEY HF_TOKENS X_CREDS LDAP_BINDPW MY_PW KEYSTORE_PIN
+    AZURE_CONNECTION_STRING OLLAMA_API_KEY HF_TOKENS MY_HF_TOKENS TOKENS X_CREDS LDAP_BINDPW MY_PW KEYSTORE_PIN
 """
 OTHERS = """
     PATH HOME PWD OLDPWD SSH_AUTH_SOCK XDG_SESSION_ID PATTERN KEYBOARD TOKENIZERS_PARALLELISM MAX_TOKENS PASSENGERS AUTHOR
-    LANG DESIGN NUM_TOKENS N_TOKENS PINNED CREDO SPWN
+    LANG DESIGN NUM_TOKENS N_TOKENS PINNED CREDO SPWN __ TOKENS_SEEN
     LD_LIBRARY_PATH INVOCATION_ID JOURNAL_STREAM LLAMA_ARG_CTX_SIZE LLAMA_ARG_N_PREDICT NVIDIA_DRIVER_CAPABILITIES
 """
 
@@ -78,6 +79,11 @@ def test_of_other_values_only_the_secrets_in_them_are_masked(name, value, shown)
     assert masked(name, value) == shown
 
 
+def test_of_an_option_values_that_are_no_text_yet_are_masked_too():
+    option = {"HF_TOKEN": None, "API_KEY": 5, "N": 5, "B_KEY": "x", "C_KEY": "", "URL": "http://u:p@h", 3: True}
+    assert masked_option(option) == {**option, "API_KEY": MASK, "B_KEY": MASK, "URL": f"http://{MASK}@h"}
+
+
 def test_an_environment_is_masked_variable_by_variable():
     assert masked_environment({"A": "1", "MY_KEY": "2"}) == {"A": "1", "MY_KEY": MASK}
 
@@ -107,6 +113,10 @@ def test_secrets_are_taken_out_of_messages_the_longest_first():
         ("HTTP_PROXY=proxy:3128", "HTTP_PROXY=proxy:3128"),
         ("one\nproxy http://u:p@h\nlast", f"one\nproxy http://{MASK}@h\nlast"),
         ("the key to it is simple", "the key to it is simple"),
+        ("auth failed", "auth failed"),
+        ("authorization: Bearer", f"authorization: {MASK}"),
+        ("authorization: Bearer ", f"authorization: {MASK} "),
+        ('"--api-key p w" x', f'"--api-key {MASK}" x'),
     ],
 )
 def test_secrets_in_text_are_masked_and_stay_so(text, shown):
@@ -128,6 +138,18 @@ def test_of_a_command_line_what_follows_a_secrets_option_is_hidden():
             f"http://{MASK}@h/x",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["--api-key", ""], ["--api-key", ""]),
+        (["token", "x"], ["token", "x"]),
+        (["--port", "x", "--api-key"], ["--port", "x", "--api-key"]),
+    ],
+)
+def test_of_a_command_line_nothing_else_is_hidden(command, shown):
+    assert masked_command(command) == shown
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._show impo
     Completed,
     SystemdError,
     manager,
+    memory_limit_bytes,
     parse_properties,
     parse_unit_state,
     parse_version,
@@ -74,6 +76,10 @@ def test_when_a_unit_was_started_is_told_by_the_clock_and_since_1970(monkeypatch
     assert (state.started_at_s, state.started_at, state.job) == (1005.25, "1970-01-01T00:16:45+00:00", 17)
 
 
+def test_the_host_was_booted_so_long_ago_as_its_clock_says():
+    assert abs(_show._booted_at_s() + time.clock_gettime(time.CLOCK_MONOTONIC) - time.time()) < 5
+
+
 def test_a_unit_that_does_not_exist_and_never_ran():
     state = parse_unit_state(
         "x.service", parse_properties("LoadState=not-found\nMainPID=0\nNRestarts=[not set]\n")
@@ -90,8 +96,9 @@ def test_a_user_unit_is_asked_of_the_users_manager():
     assert asked[0][:3] == ["systemctl", "--user", "show"]
 
 
-def test_a_failing_systemctl_is_one_sentence():
-    run, _asked = answering(stderr="Failed to connect to bus\n", code=1)
+@pytest.mark.parametrize("code", [1, -15])
+def test_a_failing_systemctl_is_one_sentence(code):
+    run, _asked = answering(stderr="Failed to connect to bus\n", code=code)
     with pytest.raises(
         SystemdError, match=r"systemctl show ollama\.service failed: Failed to connect to bus"
     ):
@@ -113,9 +120,10 @@ def test_a_host_without_systemd_is_one_sentence(tmp_path):
     assert asked == []
 
 
+@pytest.mark.parametrize("code", [1, -15])
 @pytest.mark.parametrize(("scope", "hint"), [("user", "enable-linger"), ("system", "PID 1")])
-def test_a_manager_that_does_not_answer(tmp_path, scope, hint):
-    run, _asked = answering(stderr="no bus", code=1)
+def test_a_manager_that_does_not_answer(tmp_path, scope, hint, code):
+    run, _asked = answering(stderr="no bus", code=code)
     with pytest.raises(
         SystemdError, match=rf"the {scope} service manager does not answer \(no bus\): .*{hint}"
     ):
@@ -148,12 +156,22 @@ def test_unit_files_are_found_on_disk_not_in_what_systemd_loaded(tmp_path):
     (tmp_path / "etc" / "o.service.d" / "masked.conf").unlink()
     (tmp_path / "etc" / "o.service.d" / "masked.conf").symlink_to("/dev/null")
     state = parse_unit_state("o.service", {"FragmentPath": str(fragment), "Names": "o.service"})
-    files = _show.unit_files(state, [str(tmp_path / "etc"), str(tmp_path / "lib")], str(tmp_path / "own"))
+    (tmp_path / "etc" / "service.d").write_text("no folder")
+    path = [str(tmp_path / name) for name in ("absent", "etc", "lib")]
+    files = _show.unit_files(state, path, str(tmp_path / "own"))
     assert [(os.path.basename(file.path), file.text) for file in files] == [
         ("o.service", "[Service]\n"),
         ("aa.conf", "\udcff"),
         ("zz.conf", "z"),
     ]
+
+
+@pytest.mark.parametrize(("load_state", "is_read"), [("loaded", True), ("masked", False), ("merged", True), ("", True)])
+def test_the_fragment_of_a_unit_is_read_unless_it_is_masked(tmp_path, load_state, is_read):
+    (tmp_path / "o.service").write_text("[Service]\n")
+    state = parse_unit_state("o.service", {"FragmentPath": str(tmp_path / "o.service"), "LoadState": load_state})
+    assert len(_show.unit_files(state, [], str(tmp_path))) == is_read
+    assert _show.unit_files(parse_unit_state("o.service", {"LoadState": load_state}), [], str(tmp_path)) == []
 
 
 def test_of_a_masked_unit_only_the_dropins_are_read(tmp_path):
@@ -183,6 +201,26 @@ def test_our_environment_file_is_the_one_that_is_given(folder):
     references = [EnvironmentFileReference(expand_unit_specifiers(pattern, ""), "/u", 1)]
     assert _show.environment_files(references, f"{folder}/zz.conf", "A=1") == [(f"{folder}/zz.env", "A=1")]
     assert _show.environment_files(references, f"{folder}/zz.conf", None) == []
+
+
+def test_others_environment_files_are_read_beside_ours(tmp_path):
+    (tmp_path / "a.env").write_text("A=1")
+    references = [EnvironmentFileReference(str(tmp_path / name), "/u", 1) for name in ("zz.env", "absent", "a.env")]
+    found = _show.environment_files(references, str(tmp_path / "zz.conf"), "B=2")
+    assert found == [(str(tmp_path / "zz.env"), "B=2"), (str(tmp_path / "a.env"), "A=1")]
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(5, True), (6, False)])
+def test_environment_files_may_have_so_many_bytes_together(tmp_path, monkeypatch, size, is_read):
+    monkeypatch.setattr(_show, "FILE_LIMIT_BYTES", 10)
+    (tmp_path / "1.env").write_text("12345")
+    (tmp_path / "2.env").write_text("1" * size)
+    references = [EnvironmentFileReference(str(tmp_path / "*"), "/u", 1)]
+    if is_read:
+        assert len(_show.environment_files(references, "/d/zz.conf", None)) == 2
+    else:
+        with pytest.raises(ValueError, match=r"longer than 10 bytes in all, up to .*2\.env"):
+            _show.environment_files(references, "/d/zz.conf", None)
 
 
 def test_a_file_that_systemd_would_not_read_is_refused(tmp_path, monkeypatch):
@@ -261,6 +299,16 @@ def test_a_service_has_an_id_that_no_other_one_of_the_fleet_has(ids):
     # Whichever of its names it is asked for by.
     ids("one")
     assert _show.service_id("system", parse_unit_state("a.service", {"Names": "a.service o.service"})) == found[0]
+
+
+@pytest.mark.parametrize(("place", "differs"), [(63, True), (64, False)])
+def test_of_a_machines_id_64_characters_count(ids, place, differs):
+    state = parse_unit_state("o.service", {})
+    found = set()
+    for letter in "ab":
+        ids("0" * place + letter)
+        found.add(_show.service_id("system", state))
+    assert len(found) == 1 + differs
 
 
 def test_a_service_of_an_unknown_machine_has_no_id(ids, monkeypatch):
@@ -384,8 +432,31 @@ def test_the_scripts_among_the_programs_of_a_unit_are_read(tmp_path):
     }
 
 
+def test_what_a_script_reads_in_need_not_begin_as_one(tmp_path):
+    (tmp_path / "env").write_text("A=1\n")
+    assert _show.script_texts([str(tmp_path / "env")]) == {}
+    assert _show.script_texts([str(tmp_path / "env")], are_sourced=True) == {str(tmp_path / "env"): "A=1\n"}
+
+
 def test_of_many_programs_eight_are_looked_at(tmp_path):
     (tmp_path / "script").write_text("#!/bin/sh\n")
     names = [str(tmp_path / "absent")] * 7 + [str(tmp_path / "script")]
     assert set(_show.script_texts(names)) == {str(tmp_path / "script")}
     assert _show.script_texts([names[0], *names]) == {}
+
+
+@pytest.mark.parametrize(
+    ("shown", "limit"),
+    [
+        ({"MemoryMax": "34359738368", "MemoryHigh": "infinity"}, 32 << 30),
+        ({"MemoryMax": "infinity", "MemoryHigh": "17179869184"}, 16 << 30),
+        ({"MemoryMax": "34359738368", "MemoryHigh": "17179869184"}, 16 << 30),
+        ({"MemoryMax": "infinity", "MemoryHigh": "infinity"}, None),
+        ({"MemoryMax": "18446744073709551615"}, None),
+        ({"MemoryMax": str((1 << 60) - 1)}, (1 << 60) - 1),
+        ({"MemoryMax": "[not set]"}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_unit_may_take_of_the_memory(shown, limit):
+    assert memory_limit_bytes(shown) == limit

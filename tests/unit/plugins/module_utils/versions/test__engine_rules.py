@@ -32,7 +32,14 @@ def changed(text: str) -> set[str]:
     return {name for name, value in asdict(engine_rules(parse_build(text))).items() if value != first[name]}
 
 
-B10630 = {"clamps_apart", "projects_flat", "turns_whole_query", "allocates_workspaces"}
+B10630 = {
+    "allocates_workspaces",
+    "clamps_apart",
+    "counts_rows_together",
+    "projects_flat",
+    "turns_in_place",
+    "turns_whole_query",
+}
 B10760 = B10630 | {"keeps_experts"}
 B10865 = B10760 | {"hands_over_at_once"}
 V0_4_0 = B10865 | {"caches_predictions"}

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._placement_rules import PlacementRules
 
@@ -34,6 +36,9 @@ def test_the_largest_batch_stands_first() -> None:
         ("constrained_gpu_bytes", 8192 * MIB),
         ("embedding_batch", 2048),
         ("projector_headroom_bytes", 1024 * MIB),
+        ("projector_above_bytes", 0),
+        ("projector_on_integrated", True),
+        ("projector_pads_fit", True),
         ("fit_target_bytes", 1024 * MIB),
         ("models_per_gpu", 3),
         ("lower_contexts", (32768, 4096)),
@@ -42,6 +47,11 @@ def test_the_largest_batch_stands_first() -> None:
 def test_the_figures_are_those_of_0_33(figure: str, value: object) -> None:
     """As they stand in Ollama's server/sched.go and llm/llama_server.go, and in llama.cpp's common/common.h."""
     assert getattr(PlacementRules(), figure) == value
+
+
+@pytest.mark.parametrize(("percent", "available", "limit"), [(80, 10, 8), (80, 9, 7), (55, 1000, 550), (100, 7, 7)])
+def test_a_model_loads_beside_others_within_a_share_of_what_is_available(percent: int, available: int, limit: int) -> None:
+    assert replace(PlacementRules(), load_percent=percent).load_limit_bytes(available) == limit
 
 
 def test_the_batch_steps_are_those_of_0_33() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._releases import (
+    CPU_EVICTION_BUG,
     RENUMBERED_DEVICE_BUG,
     Era,
     rules,
@@ -99,6 +100,32 @@ def test_the_default_context_depends_on_gpu_memory_from_0_15_5(
 def test_the_renumbered_device_bug_is_known_since_models_run_in_llama_server() -> None:
     assert rules("0.33.0-rc2").has_bug(RENUMBERED_DEVICE_BUG)
     assert not rules("0.24.0").has_bug(RENUMBERED_DEVICE_BUG)
+
+
+# Sources: ollama issues 16496 and 16419, pull request 16568; llm/llama_server.go of the releases around each change.
+@pytest.mark.parametrize(
+    ("version", "above_gib", "on_integrated", "pads"),
+    [
+        ("0.24.0", 0, True, True),
+        ("0.30.0", 10, False, False),
+        ("0.30.10", 10, False, False),
+        ("0.30.11", 0, False, False),
+        ("0.31.1", 0, False, False),
+        ("0.31.2", 0, True, True),
+        ("0.33.0", 0, True, True),
+    ],
+)
+def test_which_gpus_take_a_projector_changed_twice(version, above_gib, on_integrated, pads):
+    placement = rules(version).placement
+    assert placement.projector_above_bytes == above_gib << 30
+    assert (placement.projector_on_integrated, placement.projector_pads_fit) == (on_integrated, pads)
+
+
+@pytest.mark.parametrize(
+    ("version", "has_it"), [("0.12.6", False), ("0.12.7", True), ("0.13.0", True), ("0.13.1", False), ("0.33.0", False)]
+)
+def test_models_evict_each_other_without_a_gpu_in_some_releases(version, has_it):
+    assert rules(version).has_bug(CPU_EVICTION_BUG) is has_it
 
 
 @given(st.tuples(*[st.integers(0, 99)] * 3))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server import _compute
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._compute import (
     Knowledge,
     bound_bytes,
@@ -292,3 +293,94 @@ def test_so_many_layers_of_each_kind_and_the_last():
 )
 def test_units_are_alike_that_need_the_same_buffer(model, one, other, alike):
     assert (units_of(model, one) == units_of(model, other)) is alike
+
+
+MASK = 4 * TOKENS * 256
+SPARSE = replace(UNHEARD, numbers={"attention.indexer.key_length": 1, "attention.indexer.head_count": 3})
+
+
+@pytest.mark.parametrize(
+    ("model", "attention", "units", "copies", "size"),
+    [
+        (UNHEARD, Attention.FLASH, range(33), 1, 0),
+        (SPARSE, Attention.PLAIN, range(33), 1, 0),
+        # By position and in single precision, and the one that is handed over; three forms of three heads for a slot's tokens.
+        (SPARSE, Attention.FLASH, range(33), 1, 3 * MASK + 3 * 3 * MASK // SLOTS),
+        (SPARSE, Attention.FLASH, range(10), 4, 3 * 4 * MASK + 3 * 3 * MASK // SLOTS),
+        # Later GPUs are handed it for each of their layers.
+        (SPARSE, Attention.FLASH, range(10, 33), 4, (2 * 4 + 4 * 22) * MASK + 3 * 3 * MASK // SLOTS),
+        # The output has no indexer.
+        (SPARSE, Attention.FLASH, range(32, 33), 4, 0),
+        (
+            replace(SPARSE, numbers={"attention.indexer.key_length": 1}),
+            Attention.FLASH,
+            range(33),
+            1,
+            3 * MASK + 3 * MASK // SLOTS,
+        ),
+    ],
+)
+def test_the_bound_of_what_choosing_cells_takes_adds_up(model, attention, units, copies, size):
+    assert _compute._sparse_bound_bytes(model, LAYOUT, attention, units_of(model, units), copies) == size
+
+
+CACHE = 2 * 1024 * 256 * SLOTS * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "units", "size"),
+    [
+        ({"numbers": {}}, range(16, 33), 0),
+        ({"numbers": {"embedding_length_per_layer_input": 10}}, range(33), 4 * TOKENS * 10 * 32),
+        ({"numbers": {"attention.shared_kv_layers": 2}}, range(16, 33), 2 * CACHE),
+        ({"numbers": {"attention.shared_kv_layers": 2}}, range(16, 31), CACHE),
+        ({"numbers": {"attention.shared_kv_layers": 2}}, range(1, 33), 2 * CACHE),
+        # Before the first GPU there is nothing that could keep them.
+        ({"numbers": {"attention.shared_kv_layers": 2}}, range(33), 0),
+    ],
+)
+def test_what_gpus_hand_each_other_in_an_unknown_graph_adds_up(changes, units, size):
+    model = replace(UNHEARD, **changes)
+    assert _compute._from_afar_bytes(model, LAYOUT, Attention.FLASH, "f16", units) == size
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+def test_of_several_gpus_only_the_first_hands_on_what_comes_in(copies):
+    layout, devices = cells(HYBRID, 4096, 2, 512), (range(10), range(10, HYBRID.block_count + 1))
+    plain, allowed = (
+        devices_compute_bytes(HYBRID, layout, Attention.FLASH, "f16", devices, copies, engine)
+        for engine in (AS_FIRST_READ, replace(AS_FIRST_READ, allows_for_change=True))
+    )
+    row = 1.5 * 4 * layout.tokens * HYBRID.embedding_length
+    assert [more - less for more, less in zip(allowed, plain)] == [(3 + (2 * copies if copies > 1 else 0)) * row, 3 * row]
+
+
+@pytest.mark.parametrize(
+    ("model", "slots", "batch", "gathers_once", "ways"),
+    [
+        (LLAMA, 3, 512, False, (True,)),
+        # A graph for several slots has the operations of one for a single slot.
+        (LLAMA, 1, 512, True, (True, False)),
+        (HYBRID, 1, 512, False, (True, False)),
+        # Unless states of other slots are read, of which there are none.
+        (HYBRID, 1, 512, True, (False,)),
+        (HYBRID, 3, 512, True, (True,)),
+        # With two tokens of each slot a quantised cache is read in another way.
+        (LLAMA, 3, 6, False, ()),
+        (SPARSE, 3, 512, False, ()),
+    ],
+)
+def test_which_graphs_of_unknowns_stand_for_a_layout(model, slots, batch, gathers_once, ways):
+    layout = Cells(4096, 0, slots, batch)
+    assert _compute._forms_of(model, layout, replace(AS_FIRST_READ, gathers_once=gathers_once)) == ways
+
+
+@pytest.mark.parametrize("layers", [None, range(32)])
+def test_a_graph_of_unknowns_is_as_large_as_its_layouts_own(layers):
+    """Where the kinds of layers stand for all of them no operation is lost either."""
+    layout = cells(LLAMA, 4096, 2, 512)
+    graph = build(LLAMA, layout, Attention.FLASH, cache_type="f16", layers=layers).graph
+    most = _compute.graph_bounds(LLAMA, Attention.FLASH, "f16")
+    whole = build(LLAMA, layout, Attention.FLASH, cache_type="f16", layers=range(32)).graph
+    assert most == (whole.node_count, whole.node_count + whole.leafs)
+    assert graph.node_count <= whole.node_count

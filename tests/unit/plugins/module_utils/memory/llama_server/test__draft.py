@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._engine import MemoryEngine
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._estimate import (
+    LoadSettings,
+    first_context,
+    host_estimate,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._start import EngineLoad, Launch
+from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._draft import (
+    with_second_context,
+)
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
 from ansible_collections.gpufleet.ollama.plugins.module_utils.scheduler._model import (
     SchedulerModel,
@@ -160,3 +168,70 @@ def test_a_draft_model_has_a_cache_and_buffers_of_its_own() -> None:
 
 def test_before_0_30_nothing_is_predicted_ahead() -> None:
     assert load(4, version="0.24.0").memory == load(0, version="0.24.0").memory
+
+
+DRAFTED = replace(shape("llama3.1:8b"), parameters={"draft_bytes": 700 * MIB})
+VOCABULARY, WIDTH = 128256, 4096
+
+
+@pytest.mark.parametrize(
+    ("build_name", "slots", "logits_bytes"),
+    [
+        ("b10488", 1, 0),
+        ("b10488", 3, 0),
+        # One that was not measured may reserve logits of the whole batch.
+        ("b9840", 3, 4 * VOCABULARY * 512),
+    ],
+)
+def test_the_bound_of_a_second_context_adds_up(build_name: str, slots: int, logits_bytes: int) -> None:
+    settings = LoadSettings(4096, slots, build=parse_build(build_name))
+    first = first_context(DRAFTED, settings)
+    (before,), (after,) = first.gpus, with_second_context(DRAFTED, settings, first).gpus
+    # Four tokens ahead and the one after them, of each slot, twice; a quarter more than the first compute buffer.
+    outputs = 2 * 4 * VOCABULARY * slots * 5
+    assert after.compute_bytes - before.compute_bytes == before.compute_bytes * 5 // 4 + outputs + logits_bytes
+    assert after.kv_cache.total_bytes == 2 * before.kv_cache.total_bytes
+    assert (after.weights_bytes, after.pool_bytes) == (before.weights_bytes, before.pool_bytes)
+
+
+def test_the_first_contexts_results_grow_on_the_host() -> None:
+    settings = LoadSettings(4096, 3, 256)
+    first = first_context(DRAFTED, settings)
+    grown = with_second_context(DRAFTED, settings, first).host
+    # Logits of the tokens ahead too, and for each token of a batch what the second context is handed.
+    assert grown.output_bytes - first.host.output_bytes == 4 * VOCABULARY * 3 * 5 + 4 * WIDTH * 256
+    assert (grown.compute_bytes, grown.kv_cache) == (first.host.compute_bytes, first.host.kv_cache)
+
+
+def test_on_a_cpu_the_host_has_the_second_cache_and_buffer() -> None:
+    settings = LoadSettings(4096, 1)
+    first = host_estimate(DRAFTED, settings)
+    grown = with_second_context(DRAFTED, settings, first)
+    outputs = 2 * 4 * VOCABULARY * 5
+    assert grown.host.kv_cache.total_bytes == 2 * first.host.kv_cache.total_bytes
+    assert grown.host.compute_bytes - first.host.compute_bytes == first.host.compute_bytes * 5 // 4 + outputs
+    assert (grown.gpus, grown.host.weights_bytes) == ((), first.host.weights_bytes)
+    second_mib = (first.host.kv_cache.total_bytes + first.host.compute_bytes * 5 // 4 + outputs) // MIB
+    assert grown.note.endswith(f"counted with {second_mib} MiB at the most")
+    assert (grown.basis, first.basis) == ("estimate", "exact")
+
+
+def test_the_host_hands_a_second_context_what_its_graph_reads() -> None:
+    shape_of = model(4).shape
+    assert shape_of is not None
+    settings = LoadSettings(4096, 3)
+    ahead, plain = with_second_context(shape_of, settings, first_context(shape_of, settings)), first_context(shape_of, settings)
+    tokens, width = 513, shape_of.embedding_length
+    # Embeddings beside what the first context made; four positions of each token; a mask in half precision; where keys
+    # and values go; which rows are wanted, of each slot one and four ahead.
+    inputs = 2 * 4 * width * tokens + 4 * 4 * tokens + 2 * 4096 * tokens + 2 * 8 * tokens + 4 * 3 * 5
+    assert abs(ahead.host.compute_bytes - plain.host.compute_bytes - inputs) <= 4 * 3 * 4
+
+
+def test_a_load_that_has_just_enough_for_it_does_not_fail() -> None:
+    needs = load(4, fit=False).used_bytes[0]
+    enough, short = load(4, (needs,), fit=False), load(4, (needs - 1,), fit=False)
+    assert enough.failure == ""
+    assert enough.whole_bytes == enough.used_bytes[0] == needs
+    assert f"for which {(needs - 1) // MIB} MiB free" in short.failure
+    assert (short.layers, short.used_bytes) == (enough.layers, ())

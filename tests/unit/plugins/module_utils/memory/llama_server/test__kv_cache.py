@@ -13,13 +13,20 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.memory._parts impo
 from ansible_collections.gpufleet.ollama.plugins.module_utils.memory.llama_server._kv_cache import (
     Cells,
     cells,
+    compression,
+    each_cache,
     kinds_of_cache,
     layer_cache,
     layers_cache,
     widest_value,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.model._shape import shape_from_header
-from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, shape
+from ansible_collections.gpufleet.ollama.plugins.module_utils.versions._engine_rules import AS_FIRST_READ
+from ansible_collections.gpufleet.ollama.tests.unit.data import DATA, STEMS, shape
+from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.llama_server.graph.reserved import (
+    architectures,
+    shape_of,
+)
 
 PLAIN = shape("llama3.1:8b")
 SLIDING = shape("gemma3:4b")
@@ -135,6 +142,31 @@ def test_latent_attention_keeps_one_row_for_keys_and_values():
         assert layer_cache(LATENT, 0, ONE, "f16", transposed_values=turned).total_bytes == 576 * 4096 * 2
 
 
+# Elements of a key, and of an indexer's; rows of 2 bytes, kept tokens of 4 with their scores.
+KEY, INDEXER = 512, 128
+
+
+@pytest.mark.parametrize(
+    ("index", "ratio", "kept"),
+    [
+        # A window of 128 tokens beside a batch of 512, in cells of 256.
+        (0, 0, 2 * KEY * 768),
+        # A row of every 4 tokens, an indexer's of each, and 8 tokens of double width kept for both.
+        (2, 4, 2 * KEY * (768 + 1024) + 2 * INDEXER * 1024 + 2 * 4 * 8 * 2 * (KEY + INDEXER)),
+        # A row of every 128 tokens, rounded up to 256 of them, and 128 tokens kept.
+        (3, 128, 2 * KEY * (768 + 256) + 2 * 4 * 128 * KEY),
+    ],
+)
+def test_older_tokens_are_compressed_into_rows(index, ratio, kept):
+    shape = shape_of("deepseek-v4-flash:284b", architectures()["deepseek-v4-flash:284b"])
+    assert compression(shape, shape.layers[index]) == ratio
+    for slots in (1, 3):
+        layout = cells(shape, 4096, slots, 512)
+        for on_cpu in (False, True):
+            cache = layer_cache(shape, index, layout, "f16", transposed_values=False, on_cpu=on_cpu)
+            assert cache == KvCache(sliding_window_bytes=slots * kept)
+
+
 def test_an_indexer_keeps_keys_and_where_attention_is_not_latent_values():
     # minimax-m3: keys and values of 4 heads of 128; the first three layers are dense, the others have an indexer of 128.
     header = json.loads((DATA / "newer" / "headers" / "minimax-m3_427b.json").read_text(encoding="utf-8"))
@@ -173,3 +205,57 @@ def test_layers_that_keep_different_amounts_are_told_apart(changes):
     model = replace(PLAIN, layers=(PLAIN.layers[0], other, *PLAIN.layers[2:]))
     assert kinds_of_cache(model)[0] != kinds_of_cache(model)[1]
     assert kinds_of_cache(model)[0] == kinds_of_cache(model)[2]
+
+
+INDEXED = {**PLAIN.numbers, "attention.indexer.key_length": 64}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "names", "differ"),
+    [
+        # The last block only predicts.
+        ({**PLAIN.numbers, "nextn_predict_layers": 31}, ((), ()), True),
+        ({**PLAIN.numbers, "nextn_predict_layers": 32}, ((), ()), False),
+        # Only the second layer has an indexer; both have; no tensor says which, so that all have.
+        (INDEXED, ((), ("indexer.k.weight",)), True),
+        (INDEXED, (("indexer.k.weight",), ("indexer.k.weight",)), False),
+        (INDEXED, ((), ()), False),
+        (PLAIN.numbers, ((), ("indexer.k.weight",)), False),
+    ],
+)
+def test_layers_that_predict_or_choose_are_told_apart(numbers, names, differ):
+    forms = tuple(tuple((name, (1, 1)) for name in one) for one in names)
+    first, second = (replace(layer, form=form) for layer, form in zip(PLAIN.layers, (0, 1)))
+    model = replace(PLAIN, numbers=numbers, forms=forms, layers=(first, second, *PLAIN.layers[2:]))
+    kinds = kinds_of_cache(model)
+    assert (kinds[0] != kinds[1]) is differ
+
+
+@pytest.mark.parametrize(
+    ("numbers", "caches_predictions", "ahead"),
+    [
+        ({"nextn_predict_layers": 1}, True, 4096),
+        ({"nextn_predict_layers": 1}, False, 0),
+        ({"nextn_predict_layers": 0}, True, 0),
+        ({}, True, 0),
+    ],
+)
+def test_blocks_that_only_predict_have_a_cache_where_the_build_makes_one(numbers, caches_predictions, ahead):
+    layers = (*PLAIN.layers[:-1], replace(PLAIN.layers[-1], cache_layer=None))
+    model = replace(PLAIN, numbers=numbers, layers=layers)
+    layout = cells(model, 4096, 1, 512, replace(AS_FIRST_READ, caches_predictions=caches_predictions))
+    assert layout.ahead == ahead
+    last = layer_cache(model, 31, layout, "f16", transposed_values=False)
+    assert last == KvCache(full_attention_bytes=2 * ROW * 2 if ahead else 0)
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("transposed_values", [False, True])
+def test_the_layers_of_a_model_keep_what_each_of_them_keeps(name, transposed_values):
+    model = shape(name)
+    layout, half = cells(model, 8192, 2, 512), range(model.block_count // 2, model.block_count)
+    for on_cpu in (False, True):
+        asked = {"transposed_values": transposed_values, "on_cpu": on_cpu}
+        single = [layer_cache(model, index, layout, "q8_0", **asked) for index in half]
+        assert each_cache(model, half, layout, "q8_0", **asked) == single
+        assert layers_cache(model, half, layout, "q8_0", **asked) == sum(single, KvCache())

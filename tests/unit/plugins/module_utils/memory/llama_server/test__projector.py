@@ -88,6 +88,24 @@ def test_a_tower_that_is_only_like_a_known_one_gets_half_as_much_again() -> None
     assert bound.most_bytes == exact.most_bytes + exact.most_bytes // 2
 
 
+def test_the_mask_of_windows_is_as_large_as_it_is() -> None:
+    windowed, plain = (
+        projector_compute(seeing(replace(QWEN25VL, has_windows=has_windows))) for has_windows in (True, False)
+    )
+    exact = projector_compute(seeing(replace(QWEN25VL, kind="gemma3")))
+    # Half as much again of what it would be without.
+    assert windowed.most_bytes - exact.most_bytes == plain.most_bytes // 3
+    assert windowed.reserved_bytes - exact.reserved_bytes == plain.reserved_bytes // 3
+    assert plain.most_bytes % 3 == plain.reserved_bytes % 3 == 0
+
+
+@pytest.mark.parametrize("sizes", [{"projector_bytes": 1}, {"inline_projector_bytes": 1}])
+def test_a_projector_may_lie_in_a_file_of_its_own_or_in_the_models(sizes: dict[str, int]) -> None:
+    plain = replace(own("llama3.2_1b"), tower=GEMMA3)
+    assert projector_compute(plain).most_bytes == 0
+    assert projector_compute(replace(plain, **sizes)).most_bytes == projector_compute(seeing(GEMMA3)).most_bytes > 0
+
+
 def test_of_another_tower_it_is_a_bound_that_says_so() -> None:
     found = estimate(seeing(LLAMA4), SETTINGS)
     # Scores of 88 elements a head, for which there is no kernel, are kept for all pairs of patches.

@@ -38,8 +38,8 @@ from ansible_collections.gpufleet.ollama.tests.unit.plugins.module_utils.memory.
 )
 
 GIB = 1 << 30
-# rwkv7 has a graph of its own; nanbeige's layers run twice, and on several GPUs in two places.
-UNKNOWN = ("nanbeige", "rwkv7")
+# rwkv7 has a graph of its own.
+UNKNOWN = ("rwkv7",)
 
 
 @pytest.mark.parametrize(("name", "model"), architectures().items(), ids=list(architectures()))
@@ -58,7 +58,7 @@ def test_further_architectures(name: str, model: dict[str, Any]) -> None:
         assert within(gpu.kv_cache.total_bytes, cache_mib, 0.001), row
         if shape.architecture in UNKNOWN:
             assert found.basis == "estimate"
-            assert shape.architecture in found.note or f"of {name} run 2 times" in found.note
+            assert shape.architecture in found.note
             assert gpu.compute_bytes > compute_mib * MIB, row
         else:
             assert found.basis == "exact"
@@ -95,7 +95,7 @@ def test_layers_that_run_again_lie_elsewhere_with_their_cache_and_send_it_all_to
     for found, (weights_mib, cache_mib, compute_mib) in zip(split(shape, LoadSettings(*row), [24 * GIB] * 2), devices):
         assert within(found.weights_bytes, weights_mib, 0.0001)
         assert within(found.kv_cache.total_bytes, cache_mib, 0.0001)
-        assert compute_mib * MIB < found.compute_bytes < 2 * compute_mib * MIB
+        assert within(found.compute_bytes, compute_mib, 0.0001)
 
 
 # Their per-layer inputs are read piece by piece; the biases of their experts by the numbers of these.

@@ -54,3 +54,34 @@ def test_operations_on_memory_elsewhere_count_as_operations():
     graph.expand(Tensor((1,)))
     graph.outside_nodes += 7
     assert graph.node_count == 8
+
+
+@pytest.mark.parametrize(("count", "chunks"), [(1, [1]), (10, [10]), (11, [10, 1]), (20, [10, 10])])
+def test_what_is_held_is_read_by_operations_that_the_engine_does_not_count(count, chunks):
+    """ggml.h, GGML_MAX_SRC: an operation reads ten tensors at most."""
+    graph = Graph()
+    held = [graph.expand(Tensor((1,))) for _unused in range(count)]
+    graph.keep_until_here(*held)
+    readers = graph.nodes[count:]
+    assert [len(one.sources) for one in readers] == chunks
+    assert [source for one in readers for source in one.sources] == held
+    assert {(one.root, one.data_bytes) for one in readers} == {(OUTSIDE, 0)}
+    assert graph.node_count == count
+
+
+def test_what_is_held_past_the_next_operation_is_given_up_right_after_it():
+    graph = Graph()
+    held = graph.expand(Tensor((1,)))
+    graph.keep_past_next(held)
+    following, last = (graph.expand(Tensor((1,))) for _unused in range(2))
+    reader = graph.nodes[2]
+    assert reader.sources == (held,)
+    assert graph.nodes == [held, following, reader, last]
+
+
+def test_of_a_tensor_nothing_is_taken_for_granted():
+    plain = Tensor((1,))
+    flags = ("reuses", "is_input", "writes", "is_scratch", "visited", "padding_bytes", "children", "views")
+    assert not any(getattr(plain, flag) for flag in flags)
+    assert (plain.is_plain, plain.root, plain.device, plain.sources) == (True, None, None, ())
+    assert Tensor((1,), root=plain, writes=True).is_view is False

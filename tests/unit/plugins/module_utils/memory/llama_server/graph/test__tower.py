@@ -78,3 +78,48 @@ def test_queries_keys_and_values_are_there_before_any_of_them_is_turned():
     by_head = [place for place, node in enumerate(nodes) if node.is_view and node.shape == (16, 8, PATCHES, 1)]
     turned = [place for place, node in enumerate(nodes) if node.is_view and node.shape == (16, PATCHES, 8, 1)]
     assert by_head[2] < turned[0] < by_head[3]
+
+
+def operands(**changes: object) -> set[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]]:
+    """Lengths of each operation's result and of what it reads."""
+    graph = tower_graph(replace(TOWER, **changes), PATCHES)
+    return {
+        (node.shape, tuple(one.shape for one in node.sources)) for node in graph.nodes if not node.is_view
+    }
+
+
+LENGTH = WIDTH // HEADS
+
+
+def test_attention_reads_queries_keys_and_values_by_head_and_then_by_patch():
+    """llama.cpp tools/mtmd/clip.cpp, build_attn: permute(0, 2, 1, 3), or of values (1, 2, 0, 3) for a product (b10488)."""
+    by_patch, by_head = (LENGTH, HEADS, PATCHES, 1), (LENGTH, PATCHES, HEADS, 1)
+    assert (by_head, (by_head,)) in operands()
+    assert (by_patch, (by_head, by_head, by_head)) in operands()
+    mask = (PATCHES, PATCHES, 1, 1)
+    assert (by_patch, (by_head, by_head, by_head, mask)) in operands(has_windows=True)
+    # Heads of 32 have no kernel: scores of all pairs, in which the values are weighted.
+    scores, by_head = (PATCHES, PATCHES, 4, 1), (32, PATCHES, 4, 1)
+    found = operands(head_count=4)
+    assert (scores, (by_head, by_head)) in found
+    assert (scores, (scores,)) in found
+    assert (by_head, ((PATCHES, 32, 4, 1), scores)) in found
+    assert ((WIDTH, PATCHES, 1, 1), ((32, 4, PATCHES, 1),)) in found
+    assert (scores, (scores, mask)) in operands(head_count=4, has_windows=True)
+
+
+def test_patches_are_convolved_column_by_column_and_turned():
+    found = operands()
+    columns = (3 * PATCH * PATCH, PATCHES, 1, 1)
+    assert (columns, ((PATCHES * PATCH * PATCH, 3, 1, 1),)) in found
+    assert ((PATCHES, WIDTH, 1, 1), (columns,)) in found
+    assert ((PATCHES, WIDTH, 1, 1), ((PATCHES, WIDTH, 1, 1),)) in found
+    assert ((WIDTH, PATCHES, 1, 1), ((WIDTH, PATCHES, 1, 1),)) in found
+
+
+def test_three_layers_stand_for_all_of_a_kind():
+    assert REPRESENTATIVE_LAYERS == 3
+    # Of each of them attention's heads in one and a norm before and after; and a norm at the end.
+    norms = [node for node in tower_graph(TOWER, PATCHES).nodes if node.shape == (WIDTH, PATCHES, 1, 1) and not node.reuses]
+    graph_norms = [node for node in norms if not node.is_view and len(node.sources) == 1 and node.sources[0].shape == node.shape]
+    assert len(graph_norms) >= 2 * 3 + 1
