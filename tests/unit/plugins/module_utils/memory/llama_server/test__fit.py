@@ -253,8 +253,8 @@ def test_an_attention_layer_before_the_first_recurrent_one_on_a_gpu_costs_flash_
 
 def test_where_flash_attention_is_not_left_to_the_engine_it_stays() -> None:
     model = shape("granite4_micro-h")
-    for settings in (LoadSettings(4096, 1, flash_attention="on"), LoadSettings(4096, 1, kv_cache_type="q8_0")):
-        assert not unit_sums(model, settings).loses_flash(6)
+    for fixed in (LoadSettings(4096, 1, flash_attention="on"), LoadSettings(4096, 1, kv_cache_type="q8_0")):
+        assert not unit_sums(model, fixed).loses_flash(6)
     assert not unit_sums(model, LoadSettings(4096, 1)).loses_flash(0)
 
 
