@@ -133,7 +133,7 @@ def _best_of(judges: Sequence[Judge], goal: Goal, best_first: Sequence[Candidate
 
 
 def _shortest(settings: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    least = min((candidate.context_length for candidate in settings), default=0)
+    least = min((candidate.context_length for candidate in settings), default=None)
     return tuple(candidate for candidate in settings if candidate.context_length == least)
 
 

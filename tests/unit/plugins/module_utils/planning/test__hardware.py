@@ -85,6 +85,11 @@ UPGRADED = "Ollama was {} from {} to {} since the plan was applied; it is planne
             {"engine_build": 10488},
             [UPGRADED.format("upgraded", "0.32.1", "0.33.0 (llama.cpp b9000 to b10488)", "0.33.0")],
         ),
+        (
+            {"version": "0.34.2", "engine_build": 10500},
+            {"engine_build": 10488},
+            [UPGRADED.format("downgraded", "0.34.2", "0.33.0 (llama.cpp b10500 to b10488)", "0.33.0")],
+        ),
         # Nobody has heard of two builds that differ.
         ({"version": "0.32.1", "engine_build": 9000}, {}, [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")]),
         ({"version": "0.32.1"}, {"engine_build": 9000}, [UPGRADED.format("upgraded", "0.32.1", "0.33.0", "0.33.0")]),
