@@ -64,7 +64,7 @@ def test_hosts_of_which_another_number_was_measured_are_another_kind(host) -> No
 
 
 def test_a_gpu_that_the_running_server_does_not_take_is_not_placed_on(host) -> None:
-    no_gpu = 'msg="inference compute" id=cpu library=cpu compute="" name=cpu pci_id=""'
+    no_gpu = 'source=types.go:50 msg="inference compute" id=cpu library=cpu compute="" name=cpu pci_id=""'
     told = {**read_server_log([no_gpu]).to_dict(), "version": "0.33.0"}
     hosts = {name: host(24, models=[TINY], server=told if name == "b" else {}) for name in "ab"}
     for one in hosts.values():
