@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Protocol
 
@@ -205,25 +205,13 @@ class Patterns:
         is_time_out: Callable[[], bool],
     ) -> bool:
         """Adds the sets that are worth enough with this parallel value; whether there was room and time for all."""
-        stack: list[tuple[int, frozenset[str], float, int]] = [(0, frozenset(), 0.0, 0)]
-        while stack:
-            if is_time_out():
-                return False
-            index, names, value, size = stack.pop()
-            if value + _knapsack(items[index:], self.holds.room_bytes - size) < least_worth - EPSILON:
-                continue
-            if index == len(items):
-                if names and names not in found:
-                    if len(found) == most:
-                        return False
-                    found[names] = None
-                continue
-            item_value, item_size, name = items[index]
-            stack.append((index + 1, names, value, size))
-            more = names | {name}
-            if len(more) <= self.holds.most_models and self.is_safe(more, parallel):
-                stack.append((index + 1, more, value + item_value, size + item_size))
-        return True
+        sets = self._safe_sets(items, parallel, lambda worth: worth >= least_worth - EPSILON, is_time_out)
+        for names, _worth in sets:
+            if names and names not in found:
+                if len(found) == most:
+                    return False
+                found[names] = None
+        return not is_time_out()
 
     def _most_parallel(self, names: Collection[str]) -> int:
         """The most that is of use for any of these models."""
@@ -253,13 +241,27 @@ class Patterns:
         is_time_out: Callable[[], bool],
     ) -> None:
         """Puts in place of the best the set that is worth most with this parallel value, where that is worth more."""
+        for names, worth in self._safe_sets(items, parallel, lambda worth: worth > best.worth, is_time_out):
+            best.names, best.worth = names, worth
+
+    def _safe_sets(
+        self,
+        items: Sequence[tuple[float, int, str]],
+        parallel: int,
+        is_enough: Callable[[float], bool],
+        is_time_out: Callable[[], bool],
+    ) -> Iterator[tuple[frozenset[str], float]]:
+        """The sets that are safe with this parallel value, with their worth, until the time is out.
+
+        `is_enough`: whether sets are looked at that are worth so much at the most.
+        """
         stack: list[tuple[int, frozenset[str], float, int]] = [(0, frozenset(), 0.0, 0)]
         while stack and not is_time_out():
             index, names, value, size = stack.pop()
-            if value + _knapsack(items[index:], self.holds.room_bytes - size) <= best.worth:
+            if not is_enough(value + _knapsack(items[index:], self.holds.room_bytes - size)):
                 continue
             if index == len(items):
-                best.names, best.worth = names, value
+                yield names, value
                 continue
             item_value, item_size, name = items[index]
             stack.append((index + 1, names, value, size))
