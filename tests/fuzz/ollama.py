@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._buffers import buffers_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._conditions import conditions_of
 from ansible_collections.gpufleet.ollama.plugins.module_utils.benchmark._measured import measured_parallel
