@@ -145,7 +145,7 @@ class _Budget:
 
 
 def _check_type(value: Any, documented_as: Mapping[str, Any], name: str) -> None:
-    """Holds a value against its documentation; null is always allowed, since it says that something is not known."""
+    """Holds a value against its documentation; null is allowed but in a list, since it says that something is not known."""
     expected = documented_as.get("type", "raw")
     if value is None or expected == "raw":
         return
@@ -155,6 +155,8 @@ def _check_type(value: Any, documented_as: Mapping[str, Any], name: str) -> None
     if isinstance(value, list):
         element = {"type": documented_as.get("elements", "raw"), "contains": contains}
         for item in value:
+            if item is None and element["type"] != "raw":
+                raise UnfitAnswer(f"{shown(name)} holds null, and the module returns a list of {element['type']}")
             _check_type(item, element, name)
     elif isinstance(value, dict) and contains:
         _check_fields(value, contains, name)

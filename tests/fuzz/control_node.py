@@ -159,5 +159,5 @@ def _benchmark_page(data: bytes) -> None:
 TARGETS = (
     Target("benchmark-page", _benchmark_page, (UnfitAnswer, AnsibleFilterError), share=10),
     Target("answer", _gate, (UnfitAnswer,)),
-    Target("plan", _plan, (UnfitAnswer, ValueError), crashed=(b"\x00\x0c\x90\x00\x02",)),
+    Target("plan", _plan, (UnfitAnswer, ValueError), crashed=(b"\x00\x0c\x90\x00\x02", b"\x00\x0c \x00\x02", b"\x00\xa3+U\x01")),
 )

@@ -207,7 +207,10 @@ TARGETS = (
         (ValueError,),
         honest=(_DROPIN, b"[Service]\nEnvironment=A=b\n"),
         # The last line is continued, and the file ends.
-        crashed=(b"[Service]\nEnvironment=HF_TOKEN=x\\",),
+        crashed=(
+            b"[Service]\nEnvironment=HF_TOKEN=x\\",
+            b'\0[Service]\nEnvironment=A=b\nEnvironment=DB_PASS=abcdefgh "B=c"\n',
+        ),
     ),
     Target(
         "systemctl-show",

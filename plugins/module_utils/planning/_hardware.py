@@ -22,8 +22,11 @@ def gone_gpus(read: Mapping[str, Any]) -> list[str]:
     facts = (read.get("ansible_facts") or {}).get("gpufleet_gpu")
     devices = facts.get("devices") if isinstance(facts, Mapping) else None
     # It is also asked of facts that no plan was made of, for what they are.
-    there = devices if isinstance(devices, list) else []
-    return gone(read.get("planned_gpus") or [], [one for one in there if isinstance(one, Mapping)])
+    return gone(_mappings(read.get("planned_gpus")), _mappings(devices))
+
+
+def _mappings(told: Any) -> list[Mapping[str, Any]]:
+    return [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
 
 
 def changes_since(
@@ -78,7 +81,7 @@ def hardware(plan: Mapping[str, Any], read: Mapping[str, Any], *, gone_is_accept
     told = {**now, "engine_build": None} if is_same_version and known is None else now
     as_remembered = "planned_gpus" not in read or bool(problem) or (gpus, before) == (planned_with, told)
     return {
-        "changes": [] if problem else changes_since(before, now, gpus or (), planned_with),
+        "changes": [] if problem else changes_since(before, now, _mappings(gpus), planned_with),
         "gone": gone_gpus(read),
         "gone_is_accepted": gone_is_accepted,
         "to_remember": None if as_remembered else planned_with,

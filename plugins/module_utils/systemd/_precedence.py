@@ -20,7 +20,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignmen
 FRAGMENT = "fragment"
 DROP_IN = "drop-in"
 ENVIRONMENT_FILE = "environment file"
-_END_OF_LINE = re.compile(r"\r\n|\n\r|[\n\r\0]")
+END_OF_LINE = re.compile(r"(\r\n|\n\r|[\n\r\0])")
 # Source: systemd v252 src/basic/parse-util.c, parse_boolean; another value is passed over.
 _YES = frozenset(("1", "yes", "y", "true", "t", "on"))
 _NO = frozenset(("0", "no", "n", "false", "f", "off"))
@@ -173,7 +173,7 @@ def _settings(text: str) -> list[tuple[str, Directive]]:
     section = ""
     pending: list[str] = []
     pending_line = 0
-    for number, raw in enumerate([*_END_OF_LINE.split(text), ""], start=1):
+    for number, raw in enumerate([*END_OF_LINE.split(text)[::2], ""], start=1):
         if raw.lstrip(" \t")[:1] in ("#", ";"):
             continue
         first = pending_line or number

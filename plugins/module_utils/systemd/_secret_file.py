@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._assignmen
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.systemd._precedence import (
     DROP_IN,
+    END_OF_LINE,
     Directive,
     UnitFile,
     secret_file_setting,
@@ -126,14 +127,15 @@ def _check(name: str, value: str) -> None:
 
 def _without(dropin: str, moved: list[tuple[Directive, list[str]]], reference: str) -> str:
     """The drop-in with only those words of the settings that were kept, and with the reference in the first one's place."""
-    lines: list[str | None] = list(dropin.split("\n"))
+    parts = END_OF_LINE.split(dropin)
+    lines: list[str | None] = [line + end for line, end in zip(parts[::2], [*parts[1::2], ""])]
     for setting, kept in moved:
         instead = [f"Environment={' '.join(map(_quoted, kept))}"] if kept else []
         instead += [reference] if reference else []
         reference = ""
         lines[setting.line - 1 : setting.last_line] = [None] * (setting.last_line - setting.line + 1)
-        lines[setting.line - 1] = "\n".join(instead) if instead else None
-    return "\n".join(line for line in lines if line is not None)
+        lines[setting.line - 1] = "".join(f"{line}\n" for line in instead)
+    return "".join(line for line in lines if line is not None)
 
 
 def _quoted(word: str) -> str:

@@ -80,6 +80,7 @@ def test_of_the_facts_only_those_of_the_gpus_are_taken():
         ({"differences": [5]}, "differences is int (5), and the module returns dict"),
         ({"differences": [{"message": ["x"]}]}, "differences.message is list (['x']), and the module returns str"),
         ({"in_sync": 1}, "in_sync is int (1), and the module returns bool"),
+        ({"problems": ["x", None]}, "problems holds null, and the module returns a list of str"),
         ({"problems": {}}, "problems is dict ({}), and the module returns list"),
         ({"main_pid": True}, "main_pid is bool (True), and the module returns int"),
         ({"main_pid": 10**400}, "main_pid is a number that no host has"),

@@ -57,6 +57,18 @@ def test_where_each_variable_goes(lines, left, moved):
     assert (None if secret_file is None else variables_of(joined("", secret_file))) == moved
 
 
+@pytest.mark.parametrize("end", ["\r", "\n\r", "\r\n", "\0"])
+def test_lines_end_as_systemd_ends_them(end):
+    text = end.join(["[Service]", "Environment=A=b", "Environment=A_KEY=qq C=d", "Environment=E=f", ""])
+    whole = parted(text, PATH)
+    assert parted(whole, PATH) == whole
+    dropin, secret_file = halves(whole)
+    assert "qq" not in dropin
+    assert dropin.startswith(end.join(["[Service]", "Environment=A=b", 'Environment="C=d"']))
+    assert dropin.rstrip("\n").endswith(f"Environment=E=f{end}".rstrip("\n"))
+    assert variables_of(joined("", secret_file)) == {"A_KEY": "qq"}
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
