@@ -12,7 +12,6 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.gpufleet.ollama.plugins.action.ollama_host_info import (
     documented_with_parts,
@@ -47,20 +46,18 @@ from ansible_collections.gpufleet.ollama.plugins.plugin_utils._answers import do
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._host_module import HostModule
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import (
     PRIVATE,
-    described_models,
+    ROLE,
     plan_options,
+    refusals_of,
+    validated,
 )
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
     SPECS,
     given_values,
-    unfit_values,
-    unknown_variables,
     validator,
 )
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._task_options import forget_options
 
-ROLE = "ollama_plan"
 HOST_INFO = "ollama_host_info"
 # OLLAMA_FLASH_ATTENTION is set beside some types of the KV cache.
 SET_BY_A_PLAN = (*PLANNED_VARIABLES, "OLLAMA_FLASH_ATTENTION")
@@ -72,7 +69,6 @@ COMPARED = tuple(name for name, told in COMPARING_RETURNS.items() if told["retur
 MODEL = "ollama_model"
 MODEL_RETURNS = documented(MODEL)
 # Made before Ansible forks a process for each host.
-OPTIONS = ArgumentSpecValidator(ARGUMENT_SPEC)
 validator(ROLE)
 
 
@@ -182,26 +178,6 @@ class ActionModule(HostModule):
             asked.update(dropin_content=content, expect_active=True, server_config=True, details=False)
             seen = self.answer_of(COMPARING, asked, COMPARING_RETURNS, task_vars)
         return {name: seen[name] for name in (*COMPARED, "failed", "unreachable", "msg") if name in seen}
-
-
-def refusals_of(variables: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-    """Why a host with these variables, of which the role's have these values, is not planned, one sentence each."""
-    return settings_by_fact(variables) + unknown_variables(variables) + unfit_values(ROLE, values)
-
-
-def validated(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with their types and defaults.
-
-    Raises: AnsibleActionFail where one does not fit.
-    """
-    found = OPTIONS.validate(dict(given))
-    if found.error_messages:
-        raise AnsibleActionFail("; ".join(found.error_messages))
-    try:
-        models = described_models(found.validated_parameters["models"])
-    except ValueError as error:
-        raise AnsibleActionFail(str(error)) from error
-    return {**given, **found.validated_parameters, "models": models}
 
 
 def refused(options: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:

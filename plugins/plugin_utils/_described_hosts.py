@@ -11,13 +11,17 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.yaml import yaml_load
-from ansible_collections.gpufleet.ollama.plugins.action.ollama_plan import ROLE, refusals_of, validated
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._gathered import (
     parts,
     placement_inputs,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
-from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import plan_options
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._plan_options import (
+    ROLE,
+    plan_options,
+    refusals_of,
+    validated,
+)
 from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import ROLES, SPECS
 
 DEFAULTS = yaml_load((ROLES / ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))

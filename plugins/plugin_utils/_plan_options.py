@@ -12,9 +12,20 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.gpufleet.ollama.plugins.module_utils.planning._options import ARGUMENT_SPEC
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._role_variables import (
+    unfit_values,
+    unknown_variables,
+)
+from ansible_collections.gpufleet.ollama.plugins.plugin_utils._settings_by_fact import settings_by_fact
 
-PREFIX = "ollama_plan_"
+ROLE = "ollama_plan"
+PREFIX = f"{ROLE}_"
+# Made before Ansible forks a process for each host.
+OPTIONS = ArgumentSpecValidator(ARGUMENT_SPEC)
 # What the entry points of the role and the playbooks set, which is nobody's setting.
 PRIVATE = tuple(f"__{PREFIX}{name}" for name in ("only_inputs", "compare", "apply", "start_stopped", "refusals"))
 # Named otherwise than the option.
@@ -30,6 +41,26 @@ def plan_options(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, A
     if not _is_on(values, "use_measured", True):
         options.pop("measured", None)
     return {**options, "gather": _gathered(values)}
+
+
+def refusals_of(variables: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Why a host with these variables, of which the role's have these values, is not planned, one sentence each."""
+    return settings_by_fact(variables) + unknown_variables(variables) + unfit_values(ROLE, values)
+
+
+def validated(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with their types and defaults.
+
+    Raises: AnsibleActionFail where one does not fit.
+    """
+    found = OPTIONS.validate(dict(given))
+    if found.error_messages:
+        raise AnsibleActionFail("; ".join(found.error_messages))
+    try:
+        models = described_models(found.validated_parameters["models"])
+    except ValueError as error:
+        raise AnsibleActionFail(str(error)) from error
+    return {**given, **found.validated_parameters, "models": models}
 
 
 def described_models(value: Any) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ _INTEL_PROCESSORS_PLACE = "00:02.0"
 
 UNIFIED_MEMORY = "GGML_CUDA_ENABLE_UNIFIED_MEMORY"
 CUDA, ROCM, VULKAN = "CUDA", "ROCm", "Vulkan"
+WITHOUT_VULKAN = "OLLAMA_VULKAN=0 in ollama_plan_operator_environment"
 # The folders of libraries that OLLAMA_LLM_LIBRARY names, by their beginnings. Source: the presets' OLLAMA_RUNNER_DIR.
 _LIBRARY_FOLDERS = (("cuda_v", CUDA), ("cuda_jetpack", CUDA), ("rocm", ROCM), ("vulkan", VULKAN))
 _WITHOUT_RESTRICTION = "mlx_"
@@ -156,7 +157,7 @@ def unmeasured_note(gpu: UnmeasuredGpu, rules: VersionRules, environment: Mappin
         return ""
     return (
         f"Ollama {rules.version} computes on it where the host has a Vulkan driver for it, and may put models there whose room "
-        "is not known: OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+        f"is not known: {WITHOUT_VULKAN} has it left"
     )
 
 
@@ -166,11 +167,11 @@ def left_note(device: GpuDevice, answer: Admission, rules: VersionRules, environ
     Source: ollama issue 13981: a GT 720 by Vulkan.
     """
     is_left = not answer.library and not answer.fails and vendor_of(device.vendor).library == CUDA
-    if not is_left or not _has_vulkan(rules, environment) or _is_dropped_as_integrated(VULKAN, device, rules, environment):
+    if not is_left or not _is_reached_by_vulkan(device, rules, environment):
         return ""
     return (
         f"Ollama {rules.version} computes on it by Vulkan all the same where the host has NVIDIA's Vulkan driver: "
-        "OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+        f"{WITHOUT_VULKAN} has it left"
     )
 
 
@@ -180,12 +181,16 @@ def hidden_note(device: GpuDevice, rules: VersionRules, environment: Mapping[str
     Source: ollama issue 17080: with CUDA_VISIBLE_DEVICES=0 the second RTX 4090 by Vulkan; Vulkan knows no MIG instances.
     """
     is_whole = not device.mig_mode and device.mig_parent_uuid is None
-    if not is_whole or not _has_vulkan(rules, environment) or _is_dropped_as_integrated(VULKAN, device, rules, environment):
+    if not is_whole or not _is_reached_by_vulkan(device, rules, environment):
         return ""
     return (
         f"it is hidden, and Ollama {rules.version} computes on it by Vulkan all the same where the host has a Vulkan driver for "
-        "it: OLLAMA_VULKAN=0 in ollama_plan_operator_environment has it left"
+        f"it: {WITHOUT_VULKAN} has it left"
     )
+
+
+def _is_reached_by_vulkan(device: GpuDevice, rules: VersionRules, environment: Mapping[str, str]) -> bool:
+    return _has_vulkan(rules, environment) and not _is_dropped_as_integrated(VULKAN, device, rules, environment)
 
 
 def _has_vulkan(rules: VersionRules, environment: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover import (
     HOSTS,
     MOVES,
@@ -26,6 +27,16 @@ MOST_WITHIN = 100
 PENALTY = 100.0
 # What comes second counts as little, so that of sets that are as good for the first the better one is found.
 MINOR = 0.01
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What the solver's prices are for each row of a problem without whole numbers, and what a move and a host cost beside."""
+
+    cover: Cover
+    prices: Sequence[float]
+    for_move: float
+    for_host: float
 
 
 class Generator:
@@ -132,10 +143,9 @@ class Generator:
                 return False
             found, is_certain = False, True
             for_move, for_host = (1.0, MINOR) if objective == MOVES else (MINOR, 1.0)
+            priced = Priced(cover, solution.prices, for_move, for_host)
             for index in self.asked_groups(for_moves=objective == MOVES):
-                is_new, is_best = self.add_best(
-                    index, cover, solution.prices, for_move, for_host, is_time_out
-                )
+                is_new, is_best = self.add_best(index, priced, is_time_out)
                 is_certain, found = is_certain and is_best, found or is_new
             if not found:
                 return is_certain
@@ -169,46 +179,35 @@ class Generator:
     def add_best(
         self,
         index: int,
-        cover: Cover,
-        prices: Sequence[float],
-        for_move: float,
-        for_host: float,
+        priced: Priced,
         is_time_out: Callable[[], bool],
     ) -> tuple[bool, bool]:
-        """Adds the set that is worth most on a host of a group; whether it is new, and whether no other is worth more.
-
-        `for_move` and `for_host`: what these cost.
-        """
+        """Adds the set that is worth most on a host of a group; whether it is new, and whether no other is worth more."""
         group = self._groups[index]
         patterns = self._kinds[group.kind]
-        worths, least_worth = self._worths(index, cover, prices, for_move, for_host)
+        worths, least_worth = self._worths(index, priced)
         names, is_best = patterns.best_set(worths, least_worth, is_time_out)
         return bool(names) and self._add_largest(group.kind, patterns, names), is_best
 
     def add_within(
         self,
         index: int,
-        cover: Cover,
-        prices: Sequence[float],
-        for_move: float,
-        for_host: float,
+        priced: Priced,
         slack: float,
         is_time_out: Callable[[], bool],
     ) -> bool:
         """Adds the sets whose worth is at most so much below what they cost; whether these are all."""
         group = self._groups[index]
         patterns = self._kinds[group.kind]
-        worths, least_worth = self._worths(index, cover, prices, for_move, for_host)
+        worths, least_worth = self._worths(index, priced)
         sets, is_all = patterns.sets_within(worths, least_worth - slack, MOST_WITHIN, is_time_out)
         for names in sets:
             self._add_largest(group.kind, patterns, names)
         return is_all
 
-    def _worths(
-        self, index: int, cover: Cover, prices: Sequence[float], for_move: float, for_host: float
-    ) -> tuple[Mapping[str, Worth], float]:
+    def _worths(self, index: int, priced: Priced) -> tuple[Mapping[str, Worth], float]:
         """What each model is worth on a host of the group, and what a host costs."""
-        group = self._groups[index]
+        group, cover, prices = self._groups[index], priced.cover, priced.prices
         worths = {}
         for demand in self._demands:
             name = demand.name
@@ -217,10 +216,10 @@ class Generator:
             per_slot = prices[cover.slot_rows[name]]
             if name in cover.survival_rows:
                 per_slot += prices[cover.survival_rows[name]]
-            at_all = prices[cover.replica_rows[name]] - for_move * group.moves((name,))
+            at_all = prices[cover.replica_rows[name]] - priced.for_move * group.moves((name,))
             value = group.values.get(demand.spread, "")
             if (name, value) in cover.spread_rows:
                 at_all += prices[cover.spread_rows[name, value]]
             worths[name] = Worth(per_slot, at_all)
         row = cover.group_rows.get(index)
-        return worths, for_host - (prices[row] if row is not None else 0.0)
+        return worths, priced.for_host - (prices[row] if row is not None else 0.0)

@@ -22,7 +22,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._cover i
     Group,
 )
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._demand import FleetDemand
-from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._generate import Generator
+from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._generate import Generator, Priced
 from ansible_collections.gpufleet.ollama.plugins.module_utils.placement._linear import Solve
 
 
@@ -46,7 +46,7 @@ class Widener:
         self._is_time_out = is_time_out
         self._survive = survive
         self.is_complete = True
-        self._priced: tuple[Cover, Sequence[float], float, float] | None = None
+        self._priced: Priced | None = None
 
     def cover(self) -> Cover:
         """The problem with all patterns so far, in whole numbers."""
@@ -72,17 +72,16 @@ class Widener:
             for_move = (name == MOVES) + of_kept.get(MOVES, 0.0)
             # A set that is not made yet is not what runs already.
             for_host = (name in (HOSTS, CHANGES)) + of_kept.get(HOSTS, 0.0) + of_kept.get(CHANGES, 0.0)
+            priced = Priced(cover, prices, for_move, for_host)
             is_found = False
             for index in self._generator.asked_groups(for_moves=for_move > 0.0):
-                is_new, is_best = self._generator.add_best(
-                    index, cover, prices, for_move, for_host, self._is_time_out
-                )
+                is_new, is_best = self._generator.add_best(index, priced, self._is_time_out)
                 if not is_best:
                     self.is_complete = False
                     return None
                 is_found = is_found or is_new
             if not is_found:
-                self._priced = cover, prices, for_move, for_host
+                self._priced = priced
                 return max(solution.objective, 0.0)
         self.is_complete = False
         return None
@@ -91,12 +90,9 @@ class Widener:
         """Adds what a solution may have that is at most so much above the bound; whether it is all there is."""
         if self._priced is None:
             return False
-        cover, prices, for_move, for_host = self._priced
         is_all = True
-        for index in self._generator.asked_groups(for_moves=for_move > 0.0):
-            is_all &= self._generator.add_within(
-                index, cover, prices, for_move, for_host, slack, self._is_time_out
-            )
+        for index in self._generator.asked_groups(for_moves=self._priced.for_move > 0.0):
+            is_all &= self._generator.add_within(index, self._priced, slack, self._is_time_out)
         return is_all
 
     def _cover(self, *, is_relaxed: bool) -> Cover:

@@ -10,6 +10,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from ansible_collections.gpufleet.ollama.plugins.module_utils._dataclass import dataclass
+from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._admission import WITHOUT_VULKAN
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._device import GpuDevice
 from ansible_collections.gpufleet.ollama.plugins.module_utils.gpu._taken import (
     VULKAN,
@@ -30,7 +31,7 @@ from ansible_collections.gpufleet.ollama.plugins.module_utils.ollama._settings i
 _DECIDING = ("OLLAMA_LLM_LIBRARY", "OLLAMA_IGPU_ENABLE", "OLLAMA_VULKAN", "HSA_OVERRIDE_GFX_VERSION")
 # Of these Ollama prints a default where nothing sets them.
 _PRINTED_ANYWAY = frozenset(("OLLAMA_VULKAN",))
-_LEAVING = {VULKAN: "OLLAMA_VULKAN=0 in ollama_plan_operator_environment"}
+_LEAVING = {VULKAN: WITHOUT_VULKAN}
 
 
 @dataclass(frozen=True)

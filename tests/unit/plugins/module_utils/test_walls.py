@@ -199,6 +199,14 @@ def test_no_edge_is_loaded_with_the_pure_rooms() -> None:
     assert loaded & edges(house()) == set()
 
 
+def test_what_plugins_share_knows_none_of_them() -> None:
+    shared = [path for folder in ("module_utils", "plugin_utils") for path in (CHECKOUT / "plugins" / folder).rglob("*.py")]
+    above = [f"{PACKAGE.removesuffix('module_utils.')}{kind}" for kind in ("action", "filter", "modules")]
+    found = {path.name: [one for one in above if f"{one}." in path.read_text(encoding="utf-8")] for path in shared}
+    assert len(found) > 100
+    assert {name: names for name, names in found.items() if names} == {}
+
+
 def test_no_circle() -> None:
     TopologicalSorter({name: imported & set(house()) for name, imported in house().items()}).prepare()
     TopologicalSorter(BESIDE).prepare()
